@@ -1,0 +1,1 @@
+//! catbird's laboratory: what the tests stand on.

@@ -1,0 +1,3 @@
+//! catbird: a BGP-4 speaker for clusters.
+pub mod kernel;
+pub mod num;

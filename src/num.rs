@@ -1,0 +1,352 @@
+//! Small nouns that every room uses: numbers with a meaning, each a type of its own.
+//!
+//! In: raw integers, checked once at the edge. Out: values that are legal because they exist.
+//! Nothing here knows of messages, tables, sockets or clocks.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// An autonomous system number of four octets (RFC 6793).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Asn(pub u32);
+
+impl Asn {
+    /// AS_TRANS, which stands in a two-octet field for a number that does not fit (RFC 6793 §9).
+    pub const TRANS: Asn = Asn(23456);
+
+    /// The number as a two-octet speaker may see it: itself, or AS_TRANS (RFC 6793 §4.2.2).
+    pub fn as_two_octets(self) -> u16 {
+        u16::try_from(self.0).unwrap_or(23456)
+    }
+
+    /// Reserved for private use (RFC 6996 §5).
+    pub fn is_private(self) -> bool {
+        matches!(self.0, 64512..=65534 | 4_200_000_000..=4_294_967_294)
+    }
+}
+
+impl fmt::Display for Asn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A BGP Identifier: four octets, not zero (RFC 6286 §2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct RouterId(Ipv4Addr);
+
+impl RouterId {
+    /// `None` for 0.0.0.0.
+    pub fn new(id: Ipv4Addr) -> Option<RouterId> {
+        (!id.is_unspecified()).then_some(RouterId(id))
+    }
+
+    /// As an address, which is how it is written.
+    pub fn addr(self) -> Ipv4Addr {
+        self.0
+    }
+}
+
+impl From<RouterId> for u32 {
+    fn from(id: RouterId) -> u32 {
+        u32::from(id.0)
+    }
+}
+
+impl fmt::Display for RouterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A CLUSTER_ID of a route reflector (RFC 4456 §7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClusterId(pub Ipv4Addr);
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A Hold Time in whole seconds: zero (no keepalives) or at least three (RFC 4271 §4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct HoldTime(u16);
+
+impl HoldTime {
+    /// Hold timer off.
+    pub const ZERO: HoldTime = HoldTime(0);
+
+    /// # Errors
+    /// The value itself when it is one or two seconds, which RFC 4271 §6.2 has us reject.
+    pub fn new(seconds: u16) -> Result<HoldTime, u16> {
+        if matches!(seconds, 1 | 2) { Err(seconds) } else { Ok(HoldTime(seconds)) }
+    }
+
+    /// In seconds.
+    pub fn seconds(self) -> u16 {
+        self.0
+    }
+
+    /// `None` when the timer is off.
+    pub fn duration(self) -> Option<Duration> {
+        (self.0 != 0).then(|| Duration::from_secs(u64::from(self.0)))
+    }
+}
+
+/// A Path Identifier of ADD-PATH (RFC 7911 §3). Zero where ADD-PATH was not negotiated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct PathId(pub u32);
+
+/// One configured or accepted neighbour, for as long as this process lives. Never used again after removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct PeerId(pub u32);
+
+impl PeerId {
+    /// Ourselves: the source of routes that we originate.
+    pub const LOCAL: PeerId = PeerId(0);
+}
+
+/// One transport connection, or the attempt at one. Never used again, so a late word is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ConnId(pub u64);
+
+impl ConnId {
+    /// The shell numbers accepted connections from here on; the core numbers dialled ones below.
+    pub const FIRST_ACCEPTED: u64 = 1 << 63;
+}
+
+/// The families that catbird routes (RFC 4760; AFI 1 and 2 with SAFI 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Family {
+    #[serde(rename = "ipv4-unicast")]
+    Ipv4Unicast,
+    #[serde(rename = "ipv6-unicast")]
+    Ipv6Unicast,
+}
+
+impl Family {
+    /// Both, IPv4 first.
+    pub const ALL: [Family; 2] = [Family::Ipv4Unicast, Family::Ipv6Unicast];
+
+    /// Address Family Identifier.
+    pub fn afi(self) -> u16 {
+        match self {
+            Family::Ipv4Unicast => 1,
+            Family::Ipv6Unicast => 2,
+        }
+    }
+
+    /// Subsequent Address Family Identifier.
+    pub fn safi(self) -> u8 {
+        1
+    }
+
+    /// `None` for a family that we do not route.
+    pub fn from_codes(afi: u16, safi: u8) -> Option<Family> {
+        match (afi, safi) {
+            (1, 1) => Some(Family::Ipv4Unicast),
+            (2, 1) => Some(Family::Ipv6Unicast),
+            _ => None,
+        }
+    }
+
+    /// Of an address or prefix.
+    pub fn of(net: &ipnet::IpNet) -> Family {
+        match net {
+            ipnet::IpNet::V4(_) => Family::Ipv4Unicast,
+            ipnet::IpNet::V6(_) => Family::Ipv6Unicast,
+        }
+    }
+
+    /// 32 or 128.
+    pub fn max_len(self) -> u8 {
+        match self {
+            Family::Ipv4Unicast => 32,
+            Family::Ipv6Unicast => 128,
+        }
+    }
+
+    /// 0 or 1, to index a pair by.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Family::Ipv4Unicast => "ipv4-unicast",
+            Family::Ipv6Unicast => "ipv6-unicast",
+        })
+    }
+}
+
+/// A set of families, as small as a byte.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct FamilySet(u8);
+
+impl FamilySet {
+    pub const NONE: FamilySet = FamilySet(0);
+    pub const ALL: FamilySet = FamilySet(3);
+
+    pub fn contains(self, family: Family) -> bool {
+        self.0 & (1 << family.index()) != 0
+    }
+
+    pub fn insert(&mut self, family: Family) {
+        self.0 |= 1 << family.index();
+    }
+
+    pub fn remove(&mut self, family: Family) {
+        self.0 &= !(1 << family.index());
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn and(self, other: FamilySet) -> FamilySet {
+        FamilySet(self.0 & other.0)
+    }
+
+    pub fn or(self, other: FamilySet) -> FamilySet {
+        FamilySet(self.0 | other.0)
+    }
+
+    pub fn minus(self, other: FamilySet) -> FamilySet {
+        FamilySet(self.0 & !other.0)
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Family> {
+        Family::ALL.into_iter().filter(move |f| self.contains(*f))
+    }
+}
+
+impl FromIterator<Family> for FamilySet {
+    fn from_iter<I: IntoIterator<Item = Family>>(iter: I) -> FamilySet {
+        let mut set = FamilySet::NONE;
+        iter.into_iter().for_each(|f| set.insert(f));
+        set
+    }
+}
+
+impl From<Family> for FamilySet {
+    fn from(family: Family) -> FamilySet {
+        FamilySet(1 << family.index())
+    }
+}
+
+impl fmt::Debug for FamilySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+impl Serialize for FamilySet {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(self.iter())
+    }
+}
+
+/// A moment on the speaker's own time line: nanoseconds since an origin that the shell or the lab chose.
+///
+/// The core never reads a clock; it is told the time with each input, so virtual time is as good as real time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(u64);
+
+impl Instant {
+    pub const ZERO: Instant = Instant(0);
+
+    pub fn from_nanos(nanos: u64) -> Instant {
+        Instant(nanos)
+    }
+
+    pub fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Zero if `earlier` is in truth later.
+    pub fn since(self, earlier: Instant) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Instant;
+    fn add(self, d: Duration) -> Instant {
+        Instant(self.0.saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Sub<Instant> for Instant {
+    type Output = Duration;
+    fn sub(self, earlier: Instant) -> Duration {
+        self.since(earlier)
+    }
+}
+
+/// One reachable destination with its path identifier (RFC 4271 §4.3, RFC 7911 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Nlri {
+    pub net: ipnet::IpNet,
+    pub path_id: PathId,
+}
+
+impl Nlri {
+    pub fn new(net: ipnet::IpNet) -> Nlri {
+        Nlri { net, path_id: PathId(0) }
+    }
+
+    pub fn family(&self) -> Family {
+        Family::of(&self.net)
+    }
+}
+
+impl fmt::Display for Nlri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path_id {
+            PathId(0) => self.net.fmt(f),
+            PathId(id) => write!(f, "{} path {id}", self.net),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hold_time_of_one_or_two_seconds_does_not_exist() {
+        assert_eq!(HoldTime::new(1), Err(1));
+        assert_eq!(HoldTime::new(2), Err(2));
+        assert_eq!(HoldTime::new(3).map(HoldTime::seconds), Ok(3));
+        assert_eq!(HoldTime::new(0), Ok(HoldTime::ZERO));
+    }
+
+    #[test]
+    fn as_numbers_that_do_not_fit_become_as_trans() {
+        assert_eq!(Asn(65535).as_two_octets(), 65535);
+        assert_eq!(Asn(65536).as_two_octets(), 23456);
+    }
+
+    #[test]
+    fn family_sets_are_sets() {
+        let mut set = FamilySet::from(Family::Ipv6Unicast);
+        assert!(!set.contains(Family::Ipv4Unicast) && set.contains(Family::Ipv6Unicast));
+        set.insert(Family::Ipv4Unicast);
+        assert_eq!(set, FamilySet::ALL);
+        assert_eq!(set.minus(Family::Ipv4Unicast.into()).iter().collect::<Vec<_>>(), [Family::Ipv6Unicast]);
+    }
+}
