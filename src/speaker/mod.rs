@@ -1,0 +1,3 @@
+//! The router itself.
+
+pub mod show;

@@ -1,0 +1,187 @@
+//! What happened, as data: a `Notice` for each thing worth a line in the log or in `catbird monitor`.
+//!
+//! In: facts from the core. Out: the same facts with a level, a sentence (`Display`) and JSON (`Serialize`). Where they go (log, monitor,
+//! nowhere) is the shell's matter; how often they may be said is theirs who say them.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::num::Family;
+
+/// How much it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// Something happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Notice {
+    /// A state of the FSM was left for another (RFC 4271 §8.2.2).
+    PeerState {
+        peer: String,
+        from: &'static str,
+        to: &'static str,
+    },
+    PeerUp {
+        peer: String,
+        address: IpAddr,
+        remote_as: u32,
+        families: Vec<Family>,
+        hold_seconds: u16,
+    },
+    /// `direction`: sent, received or local.
+    PeerDown {
+        peer: String,
+        address: IpAddr,
+        direction: &'static str,
+        code: Option<u8>,
+        subcode: Option<u8>,
+        reason: String,
+        keeps_routes: bool,
+    },
+    /// An attempt that led nowhere; said when the reason changes.
+    PeerFailed {
+        peer: String,
+        reason: String,
+    },
+    /// RFC 7606: an attribute was dropped or its routes were taken as withdrawn.
+    Malformed {
+        peer: String,
+        action: &'static str,
+        detail: String,
+    },
+    EndOfRib {
+        peer: String,
+        family: Family,
+    },
+    MaxPrefix {
+        peer: String,
+        family: Family,
+        count: u64,
+        limit: u32,
+        action: &'static str,
+    },
+    /// RFC 8212: an external peer without policy.
+    NoPolicy {
+        peer: String,
+        direction: &'static str,
+    },
+    /// A connection from an address that no peer or range has.
+    Stranger {
+        address: IpAddr,
+    },
+    FibFailed {
+        net: IpNet,
+        errno: i32,
+        error: String,
+    },
+    /// Routes that others changed and we put back.
+    FibRepaired {
+        count: usize,
+    },
+    /// Another daemon's route stands on our prefix.
+    FibForeign {
+        net: IpNet,
+        protocol: u8,
+    },
+    /// What an earlier run had left in the kernel and nobody announced again was removed.
+    Recovered {
+        adopted: usize,
+        removed: usize,
+        waited_seconds: f64,
+    },
+    Blocks {
+        added: Vec<IpNet>,
+        removed: Vec<IpNet>,
+    },
+    Route {
+        net: IpNet,
+        best: Option<String>,
+        why: String,
+    },
+    Reloaded {
+        changes: usize,
+        sessions_touched: usize,
+    },
+    Draining {
+        on: bool,
+    },
+    Stopping {
+        keep_routes: bool,
+    },
+}
+
+impl Notice {
+    /// How much it matters to somebody who is woken by it.
+    pub fn level(&self) -> Level {
+        match self {
+            Notice::PeerState { .. } | Notice::Route { .. } | Notice::EndOfRib { .. } => Level::Debug,
+            Notice::PeerUp { .. } | Notice::Recovered { .. } | Notice::Blocks { .. } | Notice::Reloaded { .. } => Level::Info,
+            Notice::Draining { .. } | Notice::Stopping { .. } | Notice::Stranger { .. } | Notice::FibRepaired { .. } => Level::Info,
+            Notice::PeerDown { .. } | Notice::PeerFailed { .. } | Notice::Malformed { .. } | Notice::FibForeign { .. } => Level::Warn,
+            Notice::MaxPrefix { .. } | Notice::NoPolicy { .. } => Level::Warn,
+            Notice::FibFailed { .. } => Level::Error,
+        }
+    }
+
+    /// The stream of `catbird monitor` it belongs to.
+    pub fn stream(&self) -> &'static str {
+        match self {
+            Notice::PeerState { .. } | Notice::PeerUp { .. } | Notice::PeerDown { .. } | Notice::PeerFailed { .. } => "peers",
+            Notice::Malformed { .. } | Notice::EndOfRib { .. } | Notice::MaxPrefix { .. } => "peers",
+            Notice::NoPolicy { .. } | Notice::Stranger { .. } => "peers",
+            Notice::FibFailed { .. } | Notice::FibRepaired { .. } | Notice::FibForeign { .. } | Notice::Recovered { .. } => "fib",
+            Notice::Blocks { .. } | Notice::Route { .. } => "routes",
+            Notice::Reloaded { .. } | Notice::Draining { .. } | Notice::Stopping { .. } => "daemon",
+        }
+    }
+}
+
+fn list(nets: &[IpNet]) -> String {
+    nets.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" ")
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::PeerState { peer, from, to } => write!(f, "{peer}: {from} -> {to}"),
+            Notice::PeerUp { peer, address, remote_as, families, hold_seconds } => {
+                let families: Vec<_> = families.iter().map(Family::to_string).collect();
+                write!(f, "{peer}: up with {address} AS {remote_as}, {}, hold time {hold_seconds} s", families.join(" "))
+            }
+            Notice::PeerDown { peer, address, direction, reason, keeps_routes, .. } => {
+                let kept = if *keeps_routes { "; its routes are kept (graceful restart)" } else { "" };
+                write!(f, "{peer}: down with {address}, {direction}: {reason}{kept}")
+            }
+            Notice::PeerFailed { peer, reason } => write!(f, "{peer}: not up: {reason}"),
+            Notice::Malformed { peer, action, detail } => write!(f, "{peer}: malformed, {action}: {detail}"),
+            Notice::EndOfRib { peer, family } => write!(f, "{peer}: End-of-RIB for {family}"),
+            Notice::MaxPrefix { peer, family, count, limit, action } => {
+                write!(f, "{peer}: {count} prefixes of {family}, the limit is {limit}: {action}")
+            }
+            Notice::NoPolicy { peer, direction } => write!(f, "{peer}: external peer without {direction} policy (RFC 8212)"),
+            Notice::Stranger { address } => write!(f, "connection from {address}, which is no peer of ours: closed"),
+            Notice::FibFailed { net, errno, error } => write!(f, "kernel refused {net}: {error} (errno {errno})"),
+            Notice::FibRepaired { count } => write!(f, "{count} routes had been changed behind our back: put back"),
+            Notice::FibForeign { net, protocol } => write!(f, "{net}: a route of protocol {protocol} stands in the kernel"),
+            Notice::Recovered { adopted, removed, waited_seconds } => {
+                write!(f, "recovered: {adopted} kernel routes adopted, {removed} not learned again and removed after {waited_seconds:.1} s")
+            }
+            Notice::Blocks { added, removed } => write!(f, "blocks: added [{}], removed [{}]", list(added), list(removed)),
+            Notice::Route { net, best, why } => write!(f, "{net}: best {} ({why})", best.as_deref().unwrap_or("none")),
+            Notice::Reloaded { changes, sessions_touched } => write!(f, "reloaded: {changes} changes, {sessions_touched} sessions touched"),
+            Notice::Draining { on: true } => write!(f, "draining: routes are being withdrawn"),
+            Notice::Draining { on: false } => write!(f, "draining ended: routes are announced again"),
+            Notice::Stopping { keep_routes } => write!(f, "stopping, kernel routes {}", if *keep_routes { "stay" } else { "go" }),
+        }
+    }
+}
