@@ -1,0 +1,126 @@
+//! The kernel's routes, kept true: what we want there against what stands there, always computed, never remembered as a list of commands.
+//!
+//! In: the route wanted for each prefix (`Fib::want`), what the kernel says (`Fib::on_kernel`), and how it answered each change
+//! (`Fib::on_done`). Out: numbered changes (`Fib::poll`), the time of the next retry, counts and rows for the operator.
+//! Which route is best and how its next hop is reached is decided before, in `rib`; sockets and octets are the shell's.
+//!
+//! Who owns which route, and how that is known, is told at `Fib`.
+
+mod params;
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::{Hops, KernelRoute, RouteKind};
+
+pub use params::{Conflict, Metric, Params, Refused};
+
+/// A route as we want it, or as it stands, in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct FibRoute {
+    pub net: IpNet,
+    /// RTA_PRIORITY, part of the kernel's key. IPv6 knows no 0 and makes it 1024.
+    pub metric: u32,
+    pub kind: FibKind,
+    /// RTA_PREFSRC: the address that packets of this machine carry when they leave by this route.
+    pub source: Option<IpAddr>,
+}
+
+/// What our routes do with a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FibKind {
+    /// Our own block: what no pod of it answers stops here and does not go in circles.
+    Blackhole,
+    Unicast(Hops),
+}
+
+/// One change of the kernel's table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FibChange {
+    /// Nothing stands under this key as far as we know. If the kernel knows better it answers EEXIST and stays as it is.
+    Add(FibRoute),
+    /// Put this in the place of what stands under its key, in one step, or add it.
+    Replace(FibRoute),
+    /// As installed.
+    Remove(FibRoute),
+}
+
+impl FibChange {
+    pub fn route(&self) -> &FibRoute {
+        match self {
+            FibChange::Add(r) | FibChange::Replace(r) | FibChange::Remove(r) => r,
+        }
+    }
+}
+
+/// The kernel's error number, positive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Errno(pub i32);
+
+impl Errno {
+    pub const EPERM: Errno = Errno(1);
+    pub const ENOENT: Errno = Errno(2);
+    pub const ESRCH: Errno = Errno(3);
+    pub const ENOMEM: Errno = Errno(12);
+    pub const EEXIST: Errno = Errno(17);
+    pub const ENODEV: Errno = Errno(19);
+    pub const EINVAL: Errno = Errno(22);
+    pub const ENETDOWN: Errno = Errno(100);
+    pub const ENETUNREACH: Errno = Errno(101);
+    pub const ENOBUFS: Errno = Errno(105);
+    pub const EHOSTUNREACH: Errno = Errno(113);
+
+    /// In words, for those that route changes meet.
+    pub fn text(self) -> &'static str {
+        match self {
+            Errno::EPERM => "operation not permitted",
+            Errno::ENOENT => "no such table",
+            Errno::ESRCH => "no such route",
+            Errno::ENOMEM => "out of memory",
+            Errno::EEXIST => "another route stands there",
+            Errno::ENODEV => "no such interface",
+            Errno::EINVAL => "the kernel calls it invalid",
+            Errno::ENETDOWN => "the interface is down",
+            Errno::ENETUNREACH => "the gateway is not on a link",
+            Errno::ENOBUFS => "no buffer space",
+            Errno::EHOSTUNREACH => "the gateway is unreachable",
+            _ => "error",
+        }
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (errno {})", self.text(), self.0)
+    }
+}
+
+impl FibRoute {
+    /// As the kernel will show it: hops sorted and each once, IPv6 never with metric 0.
+    pub fn normal(mut self) -> FibRoute {
+        if self.metric == 0 && matches!(self.net, IpNet::V6(_)) {
+            self.metric = 1024;
+        }
+        if let FibKind::Unicast(hops) = &mut self.kind {
+            hops.sort_unstable();
+            hops.dedup();
+        }
+        self.net = self.net.trunc();
+        self
+    }
+
+    /// `None` for a shape that we never write (unreachable, prohibit, local).
+    pub fn from_kernel(route: &KernelRoute) -> Option<FibRoute> {
+        let kind = match &route.kind {
+            RouteKind::Unicast(hops) => FibKind::Unicast(hops.clone()),
+            RouteKind::Blackhole => FibKind::Blackhole,
+            RouteKind::Unreachable | RouteKind::Prohibit | RouteKind::Local => return None,
+        };
+        Some(FibRoute { net: route.net, metric: route.metric, kind, source: route.source }.normal())
+    }
+}

@@ -1,0 +1,804 @@
+//! Next-hop tracking: whether, how and at what cost the address in a NEXT_HOP is reached right now.
+//!
+//! In: `KernelEvent`s (links, addresses, routes), the addresses that paths name (`track`), and those of our own routes that may carry
+//! others (`on_own`). Out: a `Resolution` for each tracked address, and the list of those that changed with an event.
+//! Which path wins is `rib::decide`'s affair; what is written to the kernel is `fib`'s.
+//!
+//! RFC 4271 §5.1.3 and §9.1.2.1 ("Route Resolvability Condition"), RFC 8950 (an IPv4 path whose next hop is an IPv6 address).
+//!
+//! What resolves what, and why it cannot loop:
+//!
+//! 1. An address of this machine never is a next hop.
+//! 2. An IPv6 link-local address is reached over the interface it was learned on, and over no other.
+//! 3. Else the longest match among the kernel's routes that are **not ours** decides. Connected: the address itself is the gateway.
+//!    Through a gateway: that gateway is taken over (the kernel has checked that it is on a link). Blackholes and their like: unresolved.
+//! 4. Only where 3 found nothing connected may a longer route of our own carry the path, and only one whose own next hops are all
+//!    connected (RFC 4271 §9.1.2.1 allows recursion and forbids loops). So "connected" never depends on what we wrote, and what
+//!    we wrote never rests on anything but "connected": two layers, no circle.
+//! 5. A default route carries next hops only if that is allowed (`Params::allow_default`).
+//!
+//! A link that is down (administratively, or without carrier) carries nothing, whatever routes still name it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use foldhash::fast::FixedState;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use prefix_trie::PrefixMap;
+use serde::Serialize;
+use smallvec::SmallVec;
+
+use crate::kernel::{Hop, Hops, IfIndex, KernelEvent, KernelRoute, RouteKind};
+
+/// A tracked next hop. Valid from `track` until the matching `untrack`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct NhId(pub u32);
+
+/// How a next hop is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolution {
+    Unresolved(Unresolved),
+    Via {
+        /// In the order of their gateways.
+        hops: Hops,
+        /// The interior cost of RFC 4271 §9.1.2.2 (e): 0 if connected, else the metric of the route that carries us there.
+        metric: u32,
+        /// On one of our links.
+        connected: bool,
+    },
+}
+
+impl Resolution {
+    /// `None` if unresolved.
+    pub fn hops(&self) -> Option<&Hops> {
+        match self {
+            Resolution::Via { hops, .. } => Some(hops),
+            Resolution::Unresolved(_) => None,
+        }
+    }
+
+    pub fn is_usable(&self) -> bool {
+        matches!(self, Resolution::Via { .. })
+    }
+}
+
+impl fmt::Display for Resolution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Resolution::Unresolved(why) => write!(f, "unresolved: {why}"),
+            Resolution::Via { hops, metric, connected } => {
+                f.write_str(if *connected { "connected" } else { "recursive" })?;
+                for hop in hops {
+                    match hop.gateway {
+                        Some(gateway) => write!(f, ", via {gateway} if {}", hop.ifindex.0)?,
+                        None => write!(f, ", if {}", hop.ifindex.0)?,
+                    }
+                    f.write_str(if hop.onlink { " onlink" } else { "" })?;
+                }
+                write!(f, ", metric {metric}")
+            }
+        }
+    }
+}
+
+/// Why a next hop cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unresolved {
+    /// No route of the kernel covers it.
+    NoRoute,
+    /// Only the default route covers it, and that may not carry next hops.
+    OnlyDefault,
+    /// It is an address of this machine.
+    OwnAddress,
+    /// The route that covers it discards: blackhole, unreachable or prohibit.
+    Discarded,
+    /// Every link that leads there is down.
+    LinkDown,
+    /// A link-local address without the interface that it is local to.
+    NoInterface,
+    /// Unspecified, multicast, broadcast or loopback: no address of a router.
+    NotUnicast,
+}
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unresolved::NoRoute => "no route covers it",
+            Unresolved::OnlyDefault => "only the default route covers it, which may not carry next hops",
+            Unresolved::OwnAddress => "it is an address of this machine",
+            Unresolved::Discarded => "the route that covers it discards",
+            Unresolved::LinkDown => "the link is down",
+            Unresolved::NoInterface => "link-local, and on no known interface",
+            Unresolved::NotUnicast => "not the address of a router",
+        })
+    }
+}
+
+/// How next hops may be resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Params {
+    /// The table whose routes carry our next hops: `main` unless our routes go to a VRF.
+    pub table: u32,
+    /// Where our own routes stand, so that the kernel's word about them is left out: (table, protocol).
+    pub own: (u32, u8),
+    /// May a default route carry a next hop? A node behind its data centre's gateway wants it; RFC 4271 leaves it open.
+    pub allow_default: bool,
+}
+
+impl Default for Params {
+    fn default() -> Params {
+        Params { table: 254, own: (254, 186), allow_default: true }
+    }
+}
+
+/// One tracked next hop, for `catbird nexthops`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Row {
+    pub id: NhId,
+    pub addr: IpAddr,
+    pub ifindex: Option<IfIndex>,
+    /// How many hold it: one for each `track` without its `untrack`.
+    pub users: u32,
+    pub resolution: Resolution,
+    /// The route that carries it.
+    pub through: Option<IpNet>,
+}
+
+/// Every tracked next hop and the facts of the kernel that they stand on.
+///
+/// # Invariants
+/// After each call, `resolution(id)` is what `resolve` would say from the facts alone (see `check_invariants`).
+#[derive(Debug)]
+pub struct NexthopTable {
+    params: Params,
+    entries: Vec<Option<Entry>>,
+    free: Vec<NhId>,
+    /// By address, so that the next hops under a prefix are a range.
+    by_addr: BTreeMap<(IpAddr, Option<IfIndex>), NhId>,
+    links: HashMap<IfIndex, Link>,
+    addrs: HashMap<IpAddr, SmallVec<[(IfIndex, u32); 1]>>,
+    v4: PrefixMap<Ipv4Net, Candidates>,
+    v6: PrefixMap<Ipv6Net, Candidates>,
+    changed: Vec<NhId>,
+    /// Counts the dumps: what bears an older number at a dump's end is gone.
+    generation: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    addr: IpAddr,
+    ifindex: Option<IfIndex>,
+    users: u32,
+    answer: Found,
+    changed: bool,
+}
+
+#[derive(Debug)]
+struct Link {
+    name: String,
+    up: bool,
+    generation: u32,
+}
+
+/// A route that may carry a next hop. At one prefix, at most one for each metric, and at most one of our own.
+#[derive(Debug)]
+struct Candidate {
+    metric: u32,
+    kind: RouteKind,
+    own: bool,
+    generation: u32,
+}
+
+type Candidates = SmallVec<[Candidate; 1]>;
+
+/// Keys come from the kernel, not from peers: a fixed seed serves, and a run can be repeated.
+type HashMap<K, V> = hashbrown::HashMap<K, V, FixedState>;
+
+/// An answer, the route that gave it, and the links that it would change with.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    resolution: Resolution,
+    through: Option<IpNet>,
+    links: SmallVec<[IfIndex; 1]>,
+}
+
+impl Found {
+    fn no(why: Unresolved) -> Found {
+        Found { resolution: Resolution::Unresolved(why), through: None, links: SmallVec::new() }
+    }
+}
+
+impl NexthopTable {
+    pub fn new(params: Params) -> NexthopTable {
+        NexthopTable {
+            params,
+            entries: Vec::new(),
+            free: Vec::new(),
+            by_addr: BTreeMap::new(),
+            links: HashMap::default(),
+            addrs: HashMap::default(),
+            v4: PrefixMap::new(),
+            v6: PrefixMap::new(),
+            changed: Vec::new(),
+            generation: 0,
+        }
+    }
+
+    /// Follow this address from now on. The same address and interface give the same id, counted.
+    ///
+    /// With an interface, a global address too is reached over that one alone, on its link if need be (unnumbered peers).
+    pub fn track(&mut self, addr: IpAddr, ifindex: Option<IfIndex>) -> NhId {
+        if let Some(&id) = self.by_addr.get(&(addr, ifindex)) {
+            if let Some(entry) = self.entry_mut(id) {
+                entry.users += 1;
+            }
+            return id;
+        }
+        let entry = Entry { addr, ifindex, users: 1, answer: self.resolve(addr, ifindex), changed: false };
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            NhId(u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 next hops fit in memory"))
+        });
+        self.entries[id.0 as usize] = Some(entry);
+        self.by_addr.insert((addr, ifindex), id);
+        id
+    }
+
+    /// One user fewer; the last one takes the entry along.
+    pub fn untrack(&mut self, id: NhId) {
+        let Some(entry) = self.entry_mut(id) else { return };
+        entry.users -= 1;
+        if entry.users == 0 {
+            let key = (entry.addr, entry.ifindex);
+            self.by_addr.remove(&key);
+            self.entries[id.0 as usize] = None;
+            self.free.push(id);
+        }
+    }
+
+    /// What is known now. An id that is not tracked has no route.
+    pub fn resolution(&self, id: NhId) -> &Resolution {
+        const NONE: &Resolution = &Resolution::Unresolved(Unresolved::NoRoute);
+        self.entries.get(id.0 as usize).and_then(Option::as_ref).map_or(NONE, |e| &e.answer.resolution)
+    }
+
+    /// The next hops whose resolution changed since the last call, each once.
+    pub fn take_changed(&mut self) -> Vec<NhId> {
+        let changed = std::mem::take(&mut self.changed);
+        for &id in &changed {
+            if let Some(entry) = self.entry_mut(id) {
+                entry.changed = false;
+            }
+        }
+        changed
+    }
+
+    /// Every tracked next hop after `after`, in the order of their ids.
+    pub fn rows(&self, after: Option<NhId>) -> impl Iterator<Item = Row> {
+        let from = after.map_or(0, |id| id.0 as usize + 1);
+        self.entries.iter().enumerate().skip(from).filter_map(|(i, entry)| {
+            let e = entry.as_ref()?;
+            let id = NhId(u32::try_from(i).ok()?);
+            let resolution = e.answer.resolution.clone();
+            Some(Row { id, addr: e.addr, ifindex: e.ifindex, users: e.users, resolution, through: e.answer.through })
+        })
+    }
+
+    /// How many are tracked.
+    pub fn len(&self) -> usize {
+        self.by_addr.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_addr.is_empty()
+    }
+
+    /// The name of an interface, as last heard.
+    pub fn link_name(&self, ifindex: IfIndex) -> Option<&str> {
+        self.links.get(&ifindex).map(|l| l.name.as_str())
+    }
+
+    /// The interface of that name.
+    pub fn link_by_name(&self, name: &str) -> Option<IfIndex> {
+        self.links.iter().find(|(_, l)| l.name == name).map(|(&i, _)| i)
+    }
+
+    /// Is this an address of the machine?
+    pub fn is_own_address(&self, addr: IpAddr) -> bool {
+        self.addrs.contains_key(&addr)
+    }
+
+    pub fn on_kernel(&mut self, event: &KernelEvent) {
+        match event {
+            KernelEvent::Link { ifindex, name, up } => self.on_link(*ifindex, name, *up),
+            KernelEvent::LinkGone { ifindex } => self.on_link_gone(*ifindex),
+            KernelEvent::Address { ifindex, net } => self.on_address(*ifindex, net.addr()),
+            KernelEvent::AddressGone { ifindex, net } => self.on_address_gone(*ifindex, net.addr()),
+            KernelEvent::Route(route) if self.concerns(route) => self.on_route(route),
+            KernelEvent::RouteGone(route) if self.concerns(route) => self.on_route_gone(route),
+            KernelEvent::Route(_) | KernelEvent::RouteGone(_) => {}
+            KernelEvent::DumpStart => self.generation = self.generation.wrapping_add(1),
+            KernelEvent::DumpEnd => self.sweep(),
+        }
+    }
+
+    /// A route that we have chosen and write to the kernel. `Some` only if all its paths' next hops are `connected`, else `None`;
+    /// then it may carry the next hops of other paths (rule 4 above).
+    pub fn on_own(&mut self, net: IpNet, hops: Option<(Hops, u32)>) {
+        let generation = self.generation;
+        let Some((hops, metric)) = hops else {
+            self.drop_candidates(net, |c| c.own);
+            return self.review(net);
+        };
+        let own = Candidate { metric, kind: RouteKind::Unicast(hops), own: true, generation };
+        let list = self.candidates_mut(net);
+        list.retain(|c| !c.own);
+        list.push(own);
+        self.review(net);
+    }
+
+    fn concerns(&self, route: &KernelRoute) -> bool {
+        route.table == self.params.table && (route.table, route.protocol) != self.params.own
+    }
+
+    fn on_link(&mut self, ifindex: IfIndex, name: &str, up: bool) {
+        let generation = self.generation;
+        let was = self.links.insert(ifindex, Link { name: name.to_owned(), up, generation });
+        if was.is_some_and(|l| l.up) != up {
+            self.review_link(ifindex);
+        }
+    }
+
+    fn on_link_gone(&mut self, ifindex: IfIndex) {
+        if self.links.remove(&ifindex).is_some_and(|l| l.up) {
+            self.review_link(ifindex);
+        }
+    }
+
+    fn on_address(&mut self, ifindex: IfIndex, addr: IpAddr) {
+        let generation = self.generation;
+        let list = self.addrs.entry(addr).or_default();
+        match list.iter_mut().find(|(i, _)| *i == ifindex) {
+            Some(known) => known.1 = generation,
+            None => {
+                list.push((ifindex, generation));
+                self.review_addr(addr);
+            }
+        }
+    }
+
+    fn on_address_gone(&mut self, ifindex: IfIndex, addr: IpAddr) {
+        let Some(list) = self.addrs.get_mut(&addr) else { return };
+        list.retain(|(i, _)| *i != ifindex);
+        if list.is_empty() {
+            self.addrs.remove(&addr);
+        }
+        self.review_addr(addr);
+    }
+
+    fn on_route(&mut self, route: &KernelRoute) {
+        let generation = self.generation;
+        let list = self.candidates_mut(route.net);
+        if let Some(known) = list.iter_mut().find(|c| !c.own && c.metric == route.metric) {
+            known.generation = generation;
+            if known.kind == route.kind {
+                return;
+            }
+            known.kind = route.kind.clone();
+        } else {
+            list.push(Candidate { metric: route.metric, kind: route.kind.clone(), own: false, generation });
+        }
+        self.review(route.net);
+    }
+
+    /// IPv6 says goodbye to each way of a multipath route apart: what remains stays.
+    fn on_route_gone(&mut self, route: &KernelRoute) {
+        let mut partly = false;
+        if let RouteKind::Unicast(gone) = &route.kind {
+            let list = self.candidates_mut(route.net);
+            if let Some(known) = list.iter_mut().find(|c| !c.own && c.metric == route.metric)
+                && let RouteKind::Unicast(hops) = &mut known.kind
+                && hops.iter().any(|h| !gone.contains(h))
+                && hops.iter().any(|h| gone.contains(h))
+            {
+                hops.retain(|h| !gone.contains(h));
+                partly = true;
+            }
+        }
+        if !partly {
+            self.drop_candidates(route.net, |c| !c.own && c.metric == route.metric);
+        }
+        self.review(route.net);
+    }
+
+    /// The end of a dump: what it did not mention is gone.
+    fn sweep(&mut self) {
+        let now = self.generation;
+        let links: Vec<IfIndex> = self.links.iter().filter(|(_, l)| l.generation != now).map(|(&i, _)| i).collect();
+        links.into_iter().for_each(|i| self.on_link_gone(i));
+        let stale = |(&addr, list): (&IpAddr, &SmallVec<[(IfIndex, u32); 1]>)| -> Vec<(IfIndex, IpAddr)> {
+            list.iter().filter(|(_, g)| *g != now).map(|&(i, _)| (i, addr)).collect()
+        };
+        let addrs: Vec<_> = self.addrs.iter().flat_map(stale).collect();
+        addrs.into_iter().for_each(|(i, addr)| self.on_address_gone(i, addr));
+        let old = |c: &Candidate| !c.own && c.generation != now;
+        let v4: Vec<IpNet> = self.v4.iter().filter(|(_, l)| l.iter().any(old)).map(|(n, _)| n.into()).collect();
+        let v6 = self.v6.iter().filter(|(_, l)| l.iter().any(old)).map(|(n, _)| n.into());
+        let nets: Vec<IpNet> = v4.into_iter().chain(v6).collect();
+        for net in nets {
+            self.drop_candidates(net, old);
+            self.review(net);
+        }
+    }
+
+    /// Look again at the next hops under a prefix whose routes changed, unless a longer route carries them anyway.
+    fn review(&mut self, net: IpNet) {
+        let range = (net.network(), None)..=(net.broadcast(), Some(IfIndex(u32::MAX)));
+        let ids: SmallVec<[NhId; 8]> = self.by_addr.range(range).map(|(_, &id)| id).collect();
+        for id in ids {
+            let longer = |e: &Entry| e.answer.through.is_some_and(|t| t.prefix_len() > net.prefix_len());
+            if !self.entries.get(id.0 as usize).and_then(Option::as_ref).is_some_and(longer) {
+                self.renew(id);
+            }
+        }
+    }
+
+    fn review_addr(&mut self, addr: IpAddr) {
+        let ids: SmallVec<[NhId; 2]> = self.by_addr.range((addr, None)..=(addr, Some(IfIndex(u32::MAX)))).map(|(_, &id)| id).collect();
+        ids.into_iter().for_each(|id| self.renew(id));
+    }
+
+    fn review_link(&mut self, ifindex: IfIndex) {
+        let concerned = |e: &Entry| e.answer.links.contains(&ifindex) || e.ifindex == Some(ifindex);
+        let ids: Vec<NhId> = self.by_addr.values().copied().filter(|id| self.entry(*id).is_some_and(concerned)).collect();
+        ids.into_iter().for_each(|id| self.renew(id));
+    }
+
+    fn renew(&mut self, id: NhId) {
+        let Some((addr, ifindex)) = self.entry(id).map(|e| (e.addr, e.ifindex)) else { return };
+        let answer = self.resolve(addr, ifindex);
+        let Some(entry) = self.entry_mut(id) else { return };
+        let news = entry.answer.resolution != answer.resolution && !entry.changed;
+        entry.changed |= news;
+        entry.answer = answer;
+        if news {
+            self.changed.push(id);
+        }
+    }
+
+    /// From the facts alone.
+    fn resolve(&self, addr: IpAddr, ifindex: Option<IfIndex>) -> Found {
+        if !is_router_address(addr) {
+            return Found::no(Unresolved::NotUnicast);
+        }
+        if self.addrs.get(&addr).is_some_and(|on| !is_link_local(addr) || ifindex.is_none_or(|i| on.iter().any(|(o, _)| *o == i))) {
+            return Found::no(Unresolved::OwnAddress);
+        }
+        match (ifindex, is_link_local(addr)) {
+            (Some(i), true) => self.on_interface(addr, i, false),
+            (None, true) => Found::no(Unresolved::NoInterface),
+            (Some(i), false) => {
+                let found = self.by_route(addr);
+                let direct =
+                    matches!(&found.resolution, Resolution::Via { hops, connected: true, .. } if hops.iter().all(|h| h.ifindex == i));
+                if direct { found } else { self.on_interface(addr, i, true) }
+            }
+            (None, false) => self.by_route(addr),
+        }
+    }
+
+    fn on_interface(&self, addr: IpAddr, ifindex: IfIndex, onlink: bool) -> Found {
+        let hops: Hops = [Hop { gateway: Some(addr), ifindex, onlink }].into_iter().collect();
+        let resolution = match self.is_up(ifindex) {
+            true => Resolution::Via { hops, metric: 0, connected: true },
+            false => Resolution::Unresolved(Unresolved::LinkDown),
+        };
+        Found { resolution, through: None, links: [ifindex].into_iter().collect() }
+    }
+
+    fn by_route(&self, addr: IpAddr) -> Found {
+        let foreign = self.longest(addr, false).map(|(net, c)| self.through(addr, net, c));
+        if let Some(Found { resolution: Resolution::Via { connected: true, .. }, .. }) = &foreign {
+            return foreign.expect("matched in the line above");
+        }
+        let longer = |net: IpNet| foreign.as_ref().and_then(|f| f.through).is_none_or(|t| net.prefix_len() > t.prefix_len());
+        match self.longest(addr, true).filter(|(net, _)| longer(*net)) {
+            Some((net, c)) => self.through(addr, net, c),
+            None => foreign.unwrap_or_else(|| Found::no(Unresolved::NoRoute)),
+        }
+    }
+
+    /// The longest prefix with a candidate of that ownership, and there the lowest metric.
+    fn longest(&self, addr: IpAddr, own: bool) -> Option<(IpNet, &Candidate)> {
+        let best = |l: &'_ Candidates| l.iter().enumerate().filter(|(_, c)| c.own == own).min_by_key(|(_, c)| c.metric).map(|(i, _)| i);
+        let pick = |net: IpNet, l: &'_ Candidates| best(l).map(|i| (net, i));
+        let (net, i) = match addr {
+            IpAddr::V4(a) => self.v4.cover(&Ipv4Net::from(a)).filter_map(|(n, l)| pick(n.into(), l)).last(),
+            IpAddr::V6(a) => self.v6.cover(&Ipv6Net::from(a)).filter_map(|(n, l)| pick(n.into(), l)).last(),
+        }?;
+        Some((net, self.candidates(net)?.get(i)?))
+    }
+
+    fn through(&self, addr: IpAddr, net: IpNet, candidate: &Candidate) -> Found {
+        let no = |why| Found { resolution: Resolution::Unresolved(why), through: Some(net), links: SmallVec::new() };
+        let RouteKind::Unicast(hops) = &candidate.kind else { return no(Unresolved::Discarded) };
+        if net.prefix_len() == 0 && !self.params.allow_default {
+            return no(Unresolved::OnlyDefault);
+        }
+        let links: SmallVec<[IfIndex; 1]> = hops.iter().map(|h| h.ifindex).collect();
+        let connected = hops.iter().any(|h| h.gateway.is_none());
+        let onward = |h: &Hop| Hop { gateway: h.gateway.or(Some(addr)), ..*h };
+        let mut hops: Hops = hops.iter().filter(|h| self.is_up(h.ifindex)).map(onward).collect();
+        hops.sort_unstable();
+        let resolution = match hops.is_empty() {
+            true => Resolution::Unresolved(Unresolved::LinkDown),
+            false => Resolution::Via { hops, metric: if connected { 0 } else { candidate.metric }, connected },
+        };
+        Found { resolution, through: Some(net), links }
+    }
+
+    fn is_up(&self, ifindex: IfIndex) -> bool {
+        self.links.get(&ifindex).is_some_and(|l| l.up)
+    }
+
+    fn entry(&self, id: NhId) -> Option<&Entry> {
+        self.entries.get(id.0 as usize)?.as_ref()
+    }
+
+    fn entry_mut(&mut self, id: NhId) -> Option<&mut Entry> {
+        self.entries.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    fn candidates(&self, net: IpNet) -> Option<&Candidates> {
+        match net {
+            IpNet::V4(n) => self.v4.get(&n),
+            IpNet::V6(n) => self.v6.get(&n),
+        }
+    }
+
+    fn candidates_mut(&mut self, net: IpNet) -> &mut Candidates {
+        match net {
+            IpNet::V4(n) => self.v4.entry(n).or_default(),
+            IpNet::V6(n) => self.v6.entry(n).or_default(),
+        }
+    }
+
+    fn drop_candidates(&mut self, net: IpNet, gone: impl Fn(&Candidate) -> bool) {
+        let list = self.candidates_mut(net);
+        list.retain(|c| !gone(c));
+        if list.is_empty() {
+            match net {
+                IpNet::V4(n) => drop(self.v4.remove(&n)),
+                IpNet::V6(n) => drop(self.v6.remove(&n)),
+            }
+        }
+    }
+
+    /// # Panics
+    /// If an answer is not what the facts say.
+    pub fn check_invariants(&self) {
+        for (&(addr, ifindex), &id) in &self.by_addr {
+            let entry = self.entry(id).expect("an address in the index is tracked");
+            assert!(entry.users > 0, "{addr} is tracked for nobody");
+            assert_eq!(entry.answer.resolution, self.resolve(addr, ifindex).resolution, "{addr} has an old answer");
+        }
+        assert_eq!(self.by_addr.len() + self.free.len(), self.entries.len(), "a next hop leaked");
+    }
+}
+
+/// The ways of several equal paths as one route's: in address order, each once, at most `width`.
+pub fn combine<'a>(resolutions: impl IntoIterator<Item = &'a Resolution>, width: usize) -> Hops {
+    let mut hops: Hops = resolutions.into_iter().filter_map(Resolution::hops).flatten().copied().collect();
+    hops.sort_unstable();
+    hops.dedup();
+    hops.truncate(width);
+    hops
+}
+
+fn is_link_local(addr: IpAddr) -> bool {
+    matches!(addr, IpAddr::V6(a) if a.is_unicast_link_local())
+}
+
+fn is_router_address(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(a) => !(a.is_unspecified() || a.is_loopback() || a.is_multicast() || a == Ipv4Addr::BROADCAST),
+        IpAddr::V6(a) => !(a == Ipv6Addr::UNSPECIFIED || a.is_loopback() || a.is_multicast()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ETH0: IfIndex = IfIndex(2);
+    const ETH1: IfIndex = IfIndex(3);
+
+    fn ip(s: &str) -> IpAddr {
+        s.parse().unwrap()
+    }
+
+    fn hop(gateway: &str, ifindex: IfIndex) -> Hop {
+        Hop { gateway: (!gateway.is_empty()).then(|| ip(gateway)), ifindex, onlink: false }
+    }
+
+    fn route(net: &str, hops: &[Hop]) -> KernelRoute {
+        let kind = RouteKind::Unicast(hops.iter().copied().collect());
+        KernelRoute { net: net.parse().unwrap(), table: 254, metric: 0, protocol: 4, kind, source: None }
+    }
+
+    /// eth0 with 192.0.2.1/24 and 2001:db8::1/64, eth1 with 198.51.100.1/24.
+    fn plugged() -> NexthopTable {
+        let mut table = NexthopTable::new(Params::default());
+        for (ifindex, name, nets) in [(ETH0, "eth0", &["192.0.2.1/24", "2001:db8::1/64"][..]), (ETH1, "eth1", &["198.51.100.1/24"][..])] {
+            table.on_kernel(&KernelEvent::Link { ifindex, name: name.into(), up: true });
+            for net in nets {
+                let net: IpNet = net.parse().unwrap();
+                table.on_kernel(&KernelEvent::Address { ifindex, net });
+                table.on_kernel(&KernelEvent::Route(KernelRoute { net: net.trunc(), ..route("0.0.0.0/0", &[hop("", ifindex)]) }));
+            }
+        }
+        table
+    }
+
+    fn link(ifindex: IfIndex, up: bool) -> KernelEvent {
+        KernelEvent::Link { ifindex, name: "eth".into(), up }
+    }
+
+    #[test]
+    fn a_connected_address_is_its_own_gateway_at_no_cost() {
+        let mut table = plugged();
+        let id = table.track(ip("192.0.2.7"), None);
+        let hops: Hops = [hop("192.0.2.7", ETH0)].into_iter().collect();
+        assert_eq!(*table.resolution(id), Resolution::Via { hops, metric: 0, connected: true });
+        assert_eq!(table.track(ip("192.0.2.7"), None), id, "the same address is the same next hop");
+        table.untrack(id);
+        table.untrack(id);
+        assert!(table.is_empty());
+        table.check_invariants();
+    }
+
+    #[test]
+    fn an_address_of_this_machine_is_no_next_hop_until_it_goes() {
+        let mut table = plugged();
+        let id = table.track(ip("192.0.2.1"), None);
+        assert_eq!(*table.resolution(id), Resolution::Unresolved(Unresolved::OwnAddress));
+        table.on_kernel(&KernelEvent::AddressGone { ifindex: ETH0, net: "192.0.2.1/24".parse().unwrap() });
+        assert_eq!(table.take_changed(), [id]);
+        assert!(table.resolution(id).is_usable());
+    }
+
+    #[test]
+    fn a_gateway_is_taken_over_with_all_its_equals() {
+        let mut table = plugged();
+        table.on_kernel(&KernelEvent::Route(route("203.0.113.0/24", &[hop("198.51.100.9", ETH1), hop("192.0.2.9", ETH0)])));
+        let id = table.track(ip("203.0.113.5"), None);
+        let hops: Hops = [hop("192.0.2.9", ETH0), hop("198.51.100.9", ETH1)].into_iter().collect();
+        assert_eq!(table.resolution(id).hops(), Some(&hops));
+        table.on_kernel(&link(ETH0, false));
+        assert_eq!(table.take_changed(), [id]);
+        assert_eq!(table.resolution(id).hops().unwrap()[..], [hop("198.51.100.9", ETH1)]);
+        table.on_kernel(&link(ETH1, false));
+        assert_eq!(*table.resolution(id), Resolution::Unresolved(Unresolved::LinkDown));
+        table.check_invariants();
+    }
+
+    #[test]
+    fn changes_are_said_once_with_the_event_that_made_them() {
+        let mut table = plugged();
+        let far = table.track(ip("203.0.113.5"), None);
+        let near = table.track(ip("192.0.2.7"), None);
+        assert!(!table.resolution(far).is_usable() && table.resolution(near).is_usable());
+        table.on_kernel(&KernelEvent::Route(route("0.0.0.0/0", &[hop("192.0.2.254", ETH0)])));
+        assert_eq!(table.take_changed(), [far], "the default route carries what nothing else does");
+        assert_eq!(table.take_changed(), []);
+        table.on_kernel(&KernelEvent::RouteGone(route("0.0.0.0/0", &[hop("192.0.2.254", ETH0)])));
+        assert_eq!(table.take_changed(), [far]);
+        table.check_invariants();
+    }
+
+    #[test]
+    fn a_default_route_carries_nothing_where_that_is_not_allowed() {
+        let mut table = NexthopTable { params: Params { allow_default: false, ..Params::default() }, ..plugged() };
+        table.on_kernel(&KernelEvent::Route(route("0.0.0.0/0", &[hop("192.0.2.254", ETH0)])));
+        let id = table.track(ip("203.0.113.5"), None);
+        assert_eq!(*table.resolution(id), Resolution::Unresolved(Unresolved::OnlyDefault));
+    }
+
+    #[test]
+    fn a_blackhole_resolves_nothing() {
+        let mut table = plugged();
+        table.on_kernel(&KernelEvent::Route(KernelRoute { kind: RouteKind::Blackhole, ..route("203.0.113.0/24", &[]) }));
+        let id = table.track(ip("203.0.113.5"), None);
+        assert_eq!(*table.resolution(id), Resolution::Unresolved(Unresolved::Discarded));
+    }
+
+    #[test]
+    fn link_local_needs_its_interface_and_no_route() {
+        let mut table = plugged();
+        let nowhere = table.track(ip("fe80::1"), None);
+        let here = table.track(ip("fe80::1"), Some(ETH1));
+        assert_eq!(*table.resolution(nowhere), Resolution::Unresolved(Unresolved::NoInterface));
+        assert_eq!(table.resolution(here).hops().unwrap()[..], [hop("fe80::1", ETH1)]);
+        table.on_kernel(&KernelEvent::Address { ifindex: ETH0, net: "fe80::1/64".parse().unwrap() });
+        assert!(table.resolution(here).is_usable(), "the same link-local address on another link is another router's");
+        table.on_kernel(&KernelEvent::Address { ifindex: ETH1, net: "fe80::1/64".parse().unwrap() });
+        assert_eq!(*table.resolution(here), Resolution::Unresolved(Unresolved::OwnAddress));
+    }
+
+    #[test]
+    fn a_global_address_bound_to_an_interface_is_taken_to_be_on_its_link() {
+        let mut table = plugged();
+        let id = table.track(ip("203.0.113.5"), Some(ETH1));
+        assert_eq!(table.resolution(id).hops().unwrap()[..], [Hop { onlink: true, ..hop("203.0.113.5", ETH1) }]);
+        let id = table.track(ip("198.51.100.5"), Some(ETH1));
+        assert_eq!(table.resolution(id).hops().unwrap()[..], [hop("198.51.100.5", ETH1)]);
+    }
+
+    #[test]
+    fn our_routes_in_the_kernel_carry_nothing_but_chosen_direct_ones_do() {
+        let mut table = plugged();
+        let ours = KernelRoute { protocol: 186, ..route("203.0.113.0/24", &[hop("192.0.2.9", ETH0)]) };
+        let id = table.track(ip("203.0.113.5"), None);
+        table.on_kernel(&KernelEvent::Route(ours));
+        assert!(!table.resolution(id).is_usable(), "or a route could hold itself up for ever");
+        table.on_own("203.0.113.0/24".parse().unwrap(), Some(([hop("192.0.2.9", ETH0)].into_iter().collect(), 0)));
+        assert_eq!(table.resolution(id).hops().unwrap()[..], [hop("192.0.2.9", ETH0)]);
+        let neighbour = table.track(ip("192.0.2.9"), None);
+        table.on_own("192.0.2.9/32".parse().unwrap(), Some(([hop("192.0.2.9", ETH0)].into_iter().collect(), 0)));
+        assert!(
+            matches!(table.resolution(neighbour), Resolution::Via { connected: true, .. }),
+            "a peer's own /32 cannot capture the way to it"
+        );
+        table.on_own("203.0.113.0/24".parse().unwrap(), None);
+        assert!(!table.resolution(id).is_usable());
+        table.check_invariants();
+    }
+
+    #[test]
+    fn a_multipath_route_loses_one_way_and_keeps_the_others() {
+        let mut table = plugged();
+        let both = [hop("2001:db8::8", ETH0), hop("2001:db8::9", ETH0)];
+        table.on_kernel(&KernelEvent::Route(route("2001:db8:5::/48", &both)));
+        let id = table.track(ip("2001:db8:5::1"), None);
+        table.on_kernel(&KernelEvent::RouteGone(route("2001:db8:5::/48", &both[..1])));
+        assert_eq!(table.resolution(id).hops().unwrap()[..], both[1..]);
+        table.on_kernel(&KernelEvent::RouteGone(route("2001:db8:5::/48", &both[1..])));
+        assert_eq!(*table.resolution(id), Resolution::Unresolved(Unresolved::NoRoute));
+    }
+
+    #[test]
+    fn a_dump_takes_away_what_it_does_not_mention() {
+        let mut table = plugged();
+        let near = table.track(ip("192.0.2.7"), None);
+        let other = table.track(ip("198.51.100.7"), None);
+        table.on_kernel(&KernelEvent::DumpStart);
+        table.on_kernel(&link(ETH0, true));
+        table.on_kernel(&link(ETH1, true));
+        table.on_kernel(&KernelEvent::Route(route("192.0.2.0/24", &[hop("", ETH0)])));
+        assert_eq!(table.take_changed(), [], "nothing is gone before the dump ends");
+        table.on_kernel(&KernelEvent::DumpEnd);
+        assert_eq!(table.take_changed(), [other]);
+        assert!(table.resolution(near).is_usable() && !table.is_own_address(ip("192.0.2.1")));
+        table.check_invariants();
+    }
+
+    #[test]
+    fn pods_coming_and_going_touch_no_next_hop() {
+        let mut table = plugged();
+        let id = table.track(ip("192.0.2.7"), None);
+        for i in 0..1000 {
+            let pod = IfIndex(100 + i);
+            table.on_kernel(&link(pod, true));
+            table.on_kernel(&KernelEvent::Route(route("10.244.1.9/32", &[hop("", pod)])));
+            table.on_kernel(&KernelEvent::RouteGone(route("10.244.1.9/32", &[hop("", pod)])));
+            table.on_kernel(&KernelEvent::LinkGone { ifindex: pod });
+        }
+        assert_eq!(table.take_changed(), []);
+        assert!(table.resolution(id).is_usable());
+        assert_eq!((table.links.len(), table.v4.len()), (2, 2), "nothing of them is kept");
+    }
+}
