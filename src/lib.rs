@@ -1,4 +1,5 @@
 //! catbird: a BGP-4 speaker for clusters.
+pub mod config;
 pub mod fib;
 pub mod kernel;
 pub mod num;

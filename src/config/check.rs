@@ -1,0 +1,460 @@
+//! From what was typed to what is meant: defaults, references, duplicates, and the sessions of the whole node.
+//!
+//! In: [`Raw`] and the [`Surroundings`]. Out: a [`Config`] if there is no error, and every finding in any case.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use super::Surroundings;
+use super::cluster;
+use super::model::{
+    AddPath, BestPath, ChainRef, Config, Control, Fib, FibMetric, Graceful, Listen, Log, LogFormat, LogLevel, MaxPrefix, MaxPrefixAction,
+    Metrics, NextHopMode, Node, OnTerm, Password, PerPeer, Pods, Range, Ready, RemoteAsn, Session, SessionKind, Setup,
+};
+use super::policy::{self, BUILT_IN, Policy};
+use super::raw::{AsnOrKind, Listener, Opt, Protocol, Raw, RawFib, RawGroup, RawMetric, RawNode, RawPeer, Settings, Table};
+use super::report::{At, Notes, Problem, Span};
+use super::values::{Time, ZonedAddr};
+use crate::num::{Asn, FamilySet, HoldTime, RouterId};
+
+/// The value, or what it is if nothing was said.
+pub(super) fn or<T: Clone>(opt: &Opt<T>, default: T) -> T {
+    opt.as_ref().map_or(default, |at| at.value.clone())
+}
+
+fn value<T: Clone>(opt: &Opt<T>) -> Option<T> {
+    opt.as_ref().map(|at| at.value.clone())
+}
+
+fn list<T: Clone>(opt: &Opt<Vec<At<T>>>) -> Vec<T> {
+    opt.iter().flat_map(|list| &list.value).map(|item| item.value.clone()).collect()
+}
+
+/// Everything that is needed to judge a section, and where to note what is wrong.
+pub(super) struct Checker<'a> {
+    pub notes: &'a Notes,
+    pub around: &'a Surroundings<'a>,
+    pub policies: BTreeMap<String, Policy>,
+}
+
+/// The configuration that was meant; look into the notes whether it may be used.
+pub(super) fn check(raw: &Raw, around: &Surroundings<'_>, notes: &Notes) -> Config {
+    let policies = policy::policies(&raw.policies, &raw.prefix_sets, notes);
+    let checker = Checker { notes, around, policies };
+    let me = cluster::find_self(raw, &checker);
+    let node = checker.node(&raw.node, raw, me);
+    let mut sessions = cluster::sessions(raw, me, &node, &checker);
+    let groups = checker.groups(&raw.groups);
+    for peer in &raw.peers {
+        sessions.extend(checker.peer(peer, &groups, &node));
+    }
+    checker.duplicates(raw, &sessions, &node);
+    let ranges = raw.groups.iter().filter_map(|group| checker.range(group, &node)).collect();
+    Config {
+        listen: checker.listen(raw),
+        cluster: cluster::cluster(raw, me),
+        pods: checker.pods(raw),
+        best_path: BestPath {
+            multipath_external: or(&raw.best_path.multipath_external, true),
+            multipath_internal: or(&raw.best_path.multipath_internal, true),
+            always_compare_med: or(&raw.best_path.always_compare_med, false),
+            as_path_relax: or(&raw.best_path.as_path_relax, false),
+        },
+        fib: fib(&raw.fib),
+        graceful: checker.graceful(raw),
+        ready: checker.ready(raw),
+        metrics: Metrics {
+            listen: or(&raw.outside.metrics_listen, Listener("127.0.0.1:9179".parse().ok())).0,
+            per_peer: or(&raw.outside.per_peer, PerPeer::External),
+        },
+        control: Control {
+            socket: or(&raw.outside.socket, PathBuf::from(super::DEFAULT_SOCKET)),
+            mode: raw.outside.socket_mode.as_ref().map_or(0o660, |m| m.value.0),
+        },
+        log: Log { level: or(&raw.outside.log_level, LogLevel::Info), format: or(&raw.outside.log_format, LogFormat::Text) },
+        policies: checker.policies,
+        node,
+        sessions,
+        ranges,
+    }
+}
+
+/// The first address of each family.
+pub(super) fn by_family(addresses: &[IpAddr]) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+    let v4 = addresses.iter().find_map(|a| if let IpAddr::V4(a) = a { Some(*a) } else { None });
+    let v6 = addresses.iter().find_map(|a| if let IpAddr::V6(a) = a { Some(*a) } else { None });
+    (v4, v6)
+}
+
+fn fib(raw: &RawFib) -> Fib {
+    Fib {
+        enabled: or(&raw.enabled, true),
+        table: or(&raw.table, Table(254)).0,
+        protocol: or(&raw.protocol, Protocol(186)).0,
+        metric: match or(&raw.metric, RawMetric::Fixed(0)) {
+            RawMetric::Fixed(metric) => FibMetric::Fixed(metric),
+            RawMetric::FromLocalPref => FibMetric::FromLocalPref,
+        },
+        ecmp_width: or(&raw.ecmp_width, 16).max(1),
+        source_ipv4: value(&raw.source_ipv4),
+        source_ipv6: value(&raw.source_ipv6),
+        allow_default: or(&raw.allow_default, true),
+        pools: list(&raw.pools),
+    }
+}
+
+/// A router id for a node that has no IPv4 address: FNV-1a of its name, never zero.
+fn hashed_id(name: &str) -> RouterId {
+    let hash = name.bytes().fold(0x811C_9DC5_u32, |hash, octet| (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193));
+    RouterId::new(Ipv4Addr::from(hash.max(1))).expect("at least 0.0.0.1")
+}
+
+impl Checker<'_> {
+    fn node(&self, raw: &RawNode, whole: &Raw, me: Option<usize>) -> Node {
+        let member = me.and_then(|index| whole.cluster.as_ref()?.nodes.get(index));
+        let mut addresses = list(&raw.addresses);
+        addresses.extend(member.map(|m| list(&m.addresses)).unwrap_or_default());
+        let (ipv4, ipv6) = by_family(&addresses);
+        let name = value(&raw.name).or_else(|| member.and_then(|m| value(&m.name))).or_else(|| self.around.hostname.clone());
+        let name = name.unwrap_or_else(|| "catbird".to_owned());
+        let asn = value(&raw.asn)
+            .or_else(|| member.and_then(|m| value(&m.asn)))
+            .or_else(|| whole.cluster.as_ref().and_then(|c| value(&c.asn)));
+        let router_id = self.router_id(&raw.router_id, ipv4, &name);
+        if asn.is_none() && !raw.asn_said {
+            let why = "this router's AS number, for instance 64512";
+            self.notes.say(raw.span.clone(), Problem::Missing { key: "asn", section: "[node]".into(), why });
+        }
+        // what is missing has been noted, and nobody will run with these
+        Node {
+            name,
+            asn: asn.unwrap_or(Asn::TRANS),
+            router_id,
+            ipv4,
+            ipv6,
+            on_term: or(&raw.on_term, OnTerm::Keep),
+            drain_wait: or(&raw.drain_wait, Time::seconds(1)).0,
+        }
+    }
+
+    fn router_id(&self, typed: &Opt<Ipv4Addr>, ipv4: Option<Ipv4Addr>, name: &str) -> RouterId {
+        if let Some(id) = typed {
+            match RouterId::new(id.value) {
+                Some(id) => return id,
+                None => {
+                    let expected = "a router id: any but 0.0.0.0 (RFC 6286 §2.1)".to_owned();
+                    self.notes.say(id.span.clone(), Problem::BadValue { found: id.value.to_string(), expected });
+                }
+            }
+        }
+        ipv4.and_then(RouterId::new).unwrap_or_else(|| hashed_id(name))
+    }
+
+    fn listen(&self, raw: &Raw) -> Listen {
+        let everywhere = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+        let port = or(&raw.listen.port, 179);
+        if port == 0 {
+            let span = raw.listen.port.as_ref().map_or(0..0, |p| p.span.clone());
+            self.notes.say(span, Problem::BadValue { found: "0".into(), expected: "a port from 1 to 65535".into() });
+        }
+        Listen { addresses: raw.listen.addresses.as_ref().map_or(everywhere, |_| list(&raw.listen.addresses)), port }
+    }
+
+    fn pods(&self, raw: &Raw) -> Pods {
+        let mut seen = BTreeMap::new();
+        for block in raw.pods.blocks.iter().flat_map(|list| &list.value) {
+            if let Some(first) = seen.insert(block.value, block.span.clone()) {
+                let problem = Problem::Duplicate { kind: "block", what: block.value.to_string() };
+                self.notes.say_also(block.span.clone(), problem, first, "first here");
+            }
+        }
+        Pods { blocks: list(&raw.pods.blocks), blackhole: or(&raw.pods.blackhole, true) }
+    }
+
+    fn graceful(&self, raw: &Raw) -> Graceful {
+        let seconds = raw.graceful.restart_time.as_ref().map_or(120, |t| t.value.0.as_secs());
+        let restart_time = u16::try_from(seconds).unwrap_or(u16::MAX);
+        if restart_time > 4095 {
+            let span = raw.graceful.restart_time.as_ref().map_or(0..0, |t| t.span.clone());
+            let expected = "a restart time of at most 4095 seconds: the field has twelve bits (RFC 4724 §3)".to_owned();
+            self.notes.say(span, Problem::BadValue { found: format!("{seconds}s"), expected });
+        }
+        Graceful {
+            enabled: or(&raw.graceful.enabled, true),
+            restart_time,
+            stale_time: or(&raw.graceful.stale_time, Time::seconds(360)).0,
+            startup_deadline: or(&raw.graceful.startup_deadline, Time::seconds(120)).0,
+        }
+    }
+
+    fn ready(&self, raw: &Raw) -> Ready {
+        let share = or(&raw.outside.ready_share, 0.5);
+        if !(0.0..=1.0).contains(&share) {
+            let span = raw.outside.ready_share.as_ref().map_or(0..0, |s| s.span.clone());
+            self.notes.say(span, Problem::BadValue { found: share.to_string(), expected: "a share from 0.0 to 1.0".into() });
+        }
+        Ready { share }
+    }
+
+    fn groups<'r>(&self, groups: &'r [RawGroup]) -> BTreeMap<String, &'r RawGroup> {
+        let mut by_name: BTreeMap<String, &RawGroup> = BTreeMap::new();
+        for group in groups {
+            let Some(name) = &group.name else { continue };
+            if let Some(first) = by_name.insert(name.value.clone(), group) {
+                let also = first.name.as_ref().map_or(first.span.clone(), |n| n.span.clone());
+                let problem = Problem::Duplicate { kind: "peer group", what: name.value.clone() };
+                self.notes.say_also(name.span.clone(), problem, also, "first here");
+            }
+        }
+        by_name
+    }
+
+    fn peer(&self, raw: &RawPeer, groups: &BTreeMap<String, &RawGroup>, node: &Node) -> Option<Session> {
+        let group = raw.group.as_ref().and_then(|name| self.group_of(name, groups));
+        let settings = match group {
+            Some(group) => raw.settings.clone().or(&group.settings),
+            None => raw.settings.clone(),
+        };
+        let asn = raw.asn.as_ref().or_else(|| group.and_then(|g| g.asn.as_ref()));
+        if asn.is_none() && !raw.asn_said {
+            let why = "the neighbour's AS number, or \"external\" or \"internal\"";
+            self.notes.say(raw.span.clone(), Problem::Missing { key: "asn", section: "[[peer]]".into(), why });
+        }
+        let remote = raw.address.as_ref()?;
+        let remote_asn = remote_asn(asn?.value);
+        self.link_local(remote, &settings);
+        let setup = self.setup(&settings, remote_asn, node, &raw.span, &remote.value.to_string());
+        Some(Session {
+            name: value(&raw.name).unwrap_or_else(|| remote.value.to_string()),
+            kind: kind(remote_asn, &setup),
+            remote: with_zone(&remote.value, &setup),
+            remote_asn,
+            setup,
+        })
+    }
+
+    fn group_of<'r>(&self, name: &At<String>, groups: &BTreeMap<String, &'r RawGroup>) -> Option<&'r RawGroup> {
+        let group = groups.get(&name.value).copied();
+        if group.is_none() {
+            let known = groups.keys().cloned().collect();
+            self.notes.say(name.span.clone(), Problem::Unresolved { kind: "[[peer_group]]", name: name.value.clone(), known });
+        }
+        group
+    }
+
+    fn link_local(&self, remote: &At<ZonedAddr>, settings: &Settings) {
+        let IpAddr::V6(addr) = remote.value.addr else { return };
+        if addr.is_unicast_link_local() && remote.value.zone.is_none() && settings.interface.is_none() {
+            let expected = format!("complete: a link-local address needs its interface (\"{addr}%eth0\")");
+            self.notes.say(remote.span.clone(), Problem::BadValue { found: addr.to_string(), expected });
+        }
+    }
+
+    fn range(&self, raw: &RawGroup, node: &Node) -> Option<Range> {
+        let nets = list(&raw.listen);
+        let name = value(&raw.name)?;
+        if raw.listen.is_none() {
+            return None;
+        }
+        let Some(asn) = &raw.asn else {
+            if !raw.asn_said {
+                let why = "with `listen`, the AS number of the neighbours, or \"external\" or \"internal\"";
+                self.notes.say(raw.span.clone(), Problem::Missing { key: "asn", section: "[[peer_group]]".into(), why });
+            }
+            return None;
+        };
+        let remote_asn = remote_asn(asn.value);
+        let setup = self.setup(&raw.settings, remote_asn, node, &raw.span, &format!("group {name}"));
+        Some(Range { kind: kind(remote_asn, &setup), name, nets, limit: or(&raw.listen_limit, 1000), remote_asn, setup })
+    }
+
+    /// The settings of one session, with every default that depends on whom it is with.
+    pub fn setup(&self, s: &Settings, remote: RemoteAsn, node: &Node, span: &Span, peer: &str) -> Setup {
+        let local_asn = or(&s.local_asn, node.asn);
+        let external = remote.is_external(local_asn);
+        let default = if external { ChainRef::Missing } else { ChainRef::All };
+        self.contradictions(s, external);
+        Setup {
+            description: value(&s.description),
+            port: or(&s.port, 179),
+            local_asn,
+            password: s.password_file.as_ref().map(|file| self.password(file)),
+            ttl_security: value(&s.ttl_security),
+            multihop: value(&s.multihop),
+            source: value(&s.source),
+            interface: value(&s.interface),
+            passive: or(&s.passive, false),
+            enabled: or(&s.enabled, true),
+            hold_time: or(&s.hold_time, HoldTime::new(90).unwrap_or(HoldTime::ZERO)),
+            keepalive_time: s.keepalive_time.as_ref().and_then(|t| self.keepalive(t, s)),
+            connect_retry: or(&s.connect_retry, Time::seconds(5)).0,
+            delay_open: s.delay_open.as_ref().map(|t| t.value.0).filter(|t| !t.is_zero()),
+            open_timeout: or(&s.open_timeout, Time::seconds(240)).0,
+            idle_hold: or(&s.idle_hold, Time::seconds(1)).0,
+            idle_hold_max: or(&s.idle_hold_max, Time::seconds(30)).0,
+            send_hold: Some(or(&s.send_hold, Time::seconds(480)).0).filter(|t| !t.is_zero()),
+            families: or(&s.families, FamilySet::ALL),
+            graceful_restart: or(&s.graceful_restart, true),
+            add_path: or(&s.add_path, AddPath::Off),
+            extended_messages: or(&s.extended_messages, true),
+            extended_next_hop: or(&s.extended_next_hop, true),
+            max_prefix: MaxPrefix {
+                ipv4: value(&s.max_prefix_ipv4),
+                ipv6: value(&s.max_prefix_ipv6),
+                warn_only: or(&s.max_prefix_action, MaxPrefixAction::Close) == MaxPrefixAction::Warn,
+                restart: value(&s.max_prefix_restart).map(|t: Time| t.0),
+            },
+            import: self.chain(&s.import, &default, "import", span, peer),
+            export: self.chain(&s.export, &default, "export", span, peer),
+            rr_client: or(&s.rr_client, false),
+            next_hop: or(&s.next_hop, NextHopMode::Auto),
+            allow_own_as: or(&s.allow_own_as, 0),
+            remove_private_as: or(&s.remove_private_as, false),
+            as_override: or(&s.as_override, false),
+        }
+    }
+
+    /// Settings that cannot both be meant.
+    fn contradictions(&self, s: &Settings, external: bool) {
+        if let (Some(ttl), Some(multihop)) = (&s.ttl_security, &s.multihop) {
+            let what = "`ttl_security` and `multihop` exclude each other".to_owned();
+            let help = "ttl_security = N already allows N hops, and refuses packets from further away (RFC 5082)".to_owned();
+            self.notes.say_also(ttl.span.clone(), Problem::Conflict { what, help }, multihop.span.clone(), "and this");
+        }
+        if let Some(client) = s.rr_client.as_ref().filter(|client| client.value && external) {
+            let what = "a route reflector's client is an internal peer".to_owned();
+            let help = "remove `rr_client`, or give the peer this router's own AS number (RFC 4456)".to_owned();
+            self.notes.say(client.span.clone(), Problem::Conflict { what, help });
+        }
+        if let (Some(least), Some(most)) = (&s.idle_hold, &s.idle_hold_max) {
+            if least.value > most.value {
+                let what = format!("`idle_hold` ({}) is longer than `idle_hold_max` ({})", least.value, most.value);
+                let help = "the wait grows from the first to the second".to_owned();
+                self.notes.say_also(least.span.clone(), Problem::Conflict { what, help }, most.span.clone(), "and this");
+            }
+        }
+    }
+
+    fn keepalive(&self, time: &At<Time>, s: &Settings) -> Option<u16> {
+        let seconds = u16::try_from(time.value.0.as_secs()).unwrap_or(u16::MAX);
+        let hold = or(&s.hold_time, HoldTime::new(90).unwrap_or(HoldTime::ZERO));
+        if hold.seconds() > 0 && (seconds == 0 || seconds >= hold.seconds()) {
+            let expected = format!("shorter than the hold time of {} s (a third of it is usual)", hold.seconds());
+            self.notes.say(time.span.clone(), Problem::BadValue { found: time.value.to_string(), expected });
+        }
+        Some(seconds)
+    }
+
+    /// Reads the file that holds the secret; whether its absence stops us depends on whether we are to run.
+    fn password(&self, file: &At<PathBuf>) -> Password {
+        let secret = match (self.around.read)(&file.value) {
+            Ok(text) => Some(text.trim_end_matches(['\n', '\r']).to_owned()),
+            Err(error) => {
+                let problem = Problem::Unreadable { path: file.value.display().to_string(), error };
+                if self.around.secrets_needed {
+                    self.notes.say(file.span.clone(), problem);
+                } else {
+                    self.notes.warn(file.span.clone(), problem);
+                }
+                None
+            }
+        };
+        if let Some(length) = secret.as_ref().map(String::len).filter(|length| !(1..=80).contains(length)) {
+            let expected = "a password of 1 to 80 octets (TCP MD5, RFC 2385)".to_owned();
+            self.notes.say(file.span.clone(), Problem::BadValue { found: format!("a file with {length} octets"), expected });
+        }
+        Password { file: file.value.clone(), secret }
+    }
+
+    fn chain(&self, names: &Opt<Vec<At<String>>>, default: &ChainRef, which: &'static str, span: &Span, peer: &str) -> ChainRef {
+        let Some(names) = names else {
+            if *default == ChainRef::Missing {
+                self.notes.say(span.clone(), Problem::NoPolicy { peer: peer.to_owned(), missing: which });
+            }
+            return default.clone();
+        };
+        match names.value.as_slice() {
+            [] => ChainRef::None,
+            [one] if one.value == "all" => ChainRef::All,
+            [one] if one.value == "none" => ChainRef::None,
+            [one] if one.value == "own-blocks" => ChainRef::OwnBlocks,
+            several => ChainRef::Policies(several.iter().filter_map(|name| self.policy_name(name)).collect()),
+        }
+    }
+
+    fn policy_name(&self, name: &At<String>) -> Option<String> {
+        if BUILT_IN.contains(&name.value.as_str()) {
+            let what = format!("`{}` stands alone, not in a list with other policies", name.value);
+            let help = "make the last policy's `default` say what becomes of the rest".to_owned();
+            self.notes.say(name.span.clone(), Problem::Conflict { what, help });
+            return None;
+        }
+        if !self.policies.contains_key(&name.value) {
+            let known = BUILT_IN.iter().map(|n| (*n).to_owned()).chain(self.policies.keys().cloned()).collect();
+            self.notes.say(name.span.clone(), Problem::Unresolved { kind: "policy", name: name.value.clone(), known });
+        }
+        Some(name.value.clone())
+    }
+
+    /// Two sessions to one address, or of one name; a session with ourselves.
+    fn duplicates(&self, raw: &Raw, sessions: &[Session], node: &Node) {
+        let mut by_address: BTreeMap<(ZonedAddr, u16), Span> = BTreeMap::new();
+        let mut by_name: BTreeMap<String, Span> = BTreeMap::new();
+        let from_cluster = sessions.len().saturating_sub(raw.peers.iter().filter(|p| p.address.is_some()).count());
+        for session in sessions.iter().take(from_cluster) {
+            by_address.insert((session.remote.clone(), session.setup.port), raw.cluster.as_ref().map_or(0..0, |c| c.span.clone()));
+            by_name.insert(session.name.clone(), raw.cluster.as_ref().map_or(0..0, |c| c.span.clone()));
+        }
+        for peer in &raw.peers {
+            let Some(address) = &peer.address else { continue };
+            let mine = node.ipv4.map(IpAddr::V4) == Some(address.value.addr) || node.ipv6.map(IpAddr::V6) == Some(address.value.addr);
+            if mine && or(&peer.settings.port, 179) == or(&raw.listen.port, 179) {
+                let what = format!("{} is this node's own address", address.value);
+                self.notes.say(address.span.clone(), Problem::Conflict { what, help: "a router does not peer with itself".to_owned() });
+            }
+            let key = (address.value.clone(), or(&peer.settings.port, 179));
+            if let Some(first) = by_address.insert(key, address.span.clone()) {
+                let problem = Problem::Duplicate { kind: "peer", what: address.value.to_string() };
+                self.notes.say_also(address.span.clone(), problem, first, "first here");
+            }
+            let name = peer.name.clone().unwrap_or_else(|| At::new(address.value.to_string(), address.span.clone()));
+            if let Some(first) = by_name.insert(name.value.clone(), name.span.clone()).filter(|_| peer.name.is_some()) {
+                let problem = Problem::Duplicate { kind: "peer name", what: name.value };
+                self.notes.say_also(name.span, problem, first, "first here");
+            }
+        }
+    }
+}
+
+fn remote_asn(raw: AsnOrKind) -> RemoteAsn {
+    match raw {
+        AsnOrKind::Exactly(asn) => RemoteAsn::Exactly(asn),
+        AsnOrKind::External => RemoteAsn::External,
+        AsnOrKind::Internal => RemoteAsn::Internal,
+    }
+}
+
+fn kind(remote: RemoteAsn, setup: &Setup) -> SessionKind {
+    if remote.is_external(setup.local_asn) {
+        SessionKind::External
+    } else if setup.rr_client {
+        SessionKind::RrClient
+    } else {
+        SessionKind::Mesh
+    }
+}
+
+/// A link-local address takes its zone from `interface` if it does not say one.
+fn with_zone(remote: &ZonedAddr, setup: &Setup) -> ZonedAddr {
+    let link_local = matches!(remote.addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
+    match &remote.zone {
+        None if link_local => ZonedAddr { addr: remote.addr, zone: setup.interface.clone() },
+        _ => remote.clone(),
+    }
+}
+
+/// What a neighbour of an AS is, for the cluster's expansion.
+pub(super) fn exactly(asn: Asn) -> RemoteAsn {
+    RemoteAsn::Exactly(asn)
+}

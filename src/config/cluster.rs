@@ -1,0 +1,133 @@
+//! The sessions that follow from the cluster's list of nodes.
+//!
+//! In: `[cluster]` and which of its nodes we are. Out: one [`Session`] for each node that we peer with.
+//!
+//! Full mesh: every node without a cluster id peers with every other such node. Route reflection (RFC 4456): nodes with a cluster id
+//! reflect and peer with everybody, the others with the reflectors alone; reflectors with the same cluster id are not each other's clients.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::check::{Checker, by_family, exactly, or};
+use super::model::{ChainRef, Cluster, Mode, Node, Session, SessionKind};
+use super::raw::{Raw, RawCluster, RawMember};
+use super::report::Problem;
+use super::values::ZonedAddr;
+use crate::num::Asn;
+
+/// Which entry of the list is this node: by name, by address, or by host name, in this order.
+pub(super) fn find_self(raw: &Raw, checker: &Checker<'_>) -> Option<usize> {
+    let cluster = raw.cluster.as_ref()?;
+    duplicates(cluster, checker);
+    let named = |name: &str| cluster.nodes.iter().position(|m| m.name.as_ref().is_some_and(|n| n.value == name));
+    let by_name = raw.node.name.as_ref().and_then(|name| named(&name.value));
+    let by_address = || {
+        let own: Vec<IpAddr> = raw.node.addresses.iter().flat_map(|list| &list.value).map(|a| a.value).collect();
+        cluster.nodes.iter().position(|m| m.addresses.iter().flat_map(|list| &list.value).any(|a| own.contains(&a.value)))
+    };
+    let by_host = || checker.around.hostname.as_deref().filter(|_| raw.node.name.is_none()).and_then(named);
+    let found = by_name.or_else(by_address).or_else(by_host);
+    if found.is_none() {
+        let known = cluster.nodes.iter().filter_map(|m| m.name.as_ref()).map(|n| n.value.clone()).collect();
+        let typed = raw.node.name.as_ref().map(|n| n.value.clone());
+        let name = typed.or_else(|| checker.around.hostname.clone()).unwrap_or_default();
+        let span = raw.node.name.as_ref().map_or_else(|| cluster.span.clone(), |n| n.span.clone());
+        checker.notes.say(span, Problem::NotInCluster { name, known });
+    }
+    found
+}
+
+/// Two nodes of one name or address.
+fn duplicates(cluster: &RawCluster, checker: &Checker<'_>) {
+    let mut names = BTreeMap::new();
+    let mut addresses = BTreeMap::new();
+    for member in &cluster.nodes {
+        if let Some(name) = &member.name {
+            if let Some(first) = names.insert(name.value.clone(), name.span.clone()) {
+                let problem = Problem::Duplicate { kind: "node", what: name.value.clone() };
+                checker.notes.say_also(name.span.clone(), problem, first, "first here");
+            }
+        }
+        let port = or(&member.port, 179);
+        for address in member.addresses.iter().flat_map(|list| &list.value) {
+            if let Some(first) = addresses.insert((address.value, port), address.span.clone()) {
+                let problem = Problem::Duplicate { kind: "node address", what: address.value.to_string() };
+                checker.notes.say_also(address.span.clone(), problem, first, "first here");
+            }
+        }
+    }
+}
+
+fn mode(cluster: &RawCluster) -> Mode {
+    or(&cluster.mode, Mode::FullMesh)
+}
+
+/// The cluster's shape as this node sees it.
+pub(super) fn cluster(raw: &Raw, me: Option<usize>) -> Option<Cluster> {
+    let cluster = raw.cluster.as_ref()?;
+    let member = me.and_then(|index| cluster.nodes.get(index));
+    Some(Cluster {
+        mode: mode(cluster),
+        cluster_id: member.and_then(|m| m.cluster_id.as_ref()).map(|id| id.value),
+        size: cluster.nodes.len(),
+    })
+}
+
+/// One session for each node that we peer with.
+pub(super) fn sessions(raw: &Raw, me: Option<usize>, node: &Node, checker: &Checker<'_>) -> Vec<Session> {
+    let (Some(cluster), Some(index)) = (raw.cluster.as_ref(), me) else { return Vec::new() };
+    let Some(own) = cluster.nodes.get(index) else { return Vec::new() };
+    if mode(cluster) == Mode::RouteReflector && !cluster.nodes.iter().any(|m| m.cluster_id.is_some()) {
+        let why = "in mode \"route-reflector\" at least one node has a `cluster_id`, or nobody peers with anybody";
+        checker.notes.say(cluster.span.clone(), Problem::Missing { key: "cluster_id", section: "[[cluster.nodes]]".into(), why });
+    }
+    let others = cluster.nodes.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, member)| member);
+    others.filter_map(|member| session(cluster, own, member, node, checker)).collect()
+}
+
+fn session(cluster: &RawCluster, own: &RawMember, member: &RawMember, node: &Node, checker: &Checker<'_>) -> Option<Session> {
+    let (kind, client) = relation(mode(cluster), own, member)?;
+    let name = member.name.as_ref()?.value.clone();
+    let addr = shared_address(member, node).or_else(|| {
+        let what = format!("{name} and this node have no address family in common");
+        let help = "give both an IPv4 or both an IPv6 address; no session is made until then".to_owned();
+        checker.notes.say(member.span.clone(), Problem::Odd { what, help });
+        None
+    })?;
+    let remote_asn = exactly(member.asn.as_ref().or(cluster.asn.as_ref()).map_or(node.asn, |asn: &super::report::At<Asn>| asn.value));
+    let mut settings = cluster.settings.clone();
+    settings.port = member.port.clone().or(settings.port);
+    // a cluster's nodes are meant to hear each other, whatever their AS: its default policy is a policy (RFC 8212)
+    let everything = vec![super::report::At::new("all".to_owned(), 0..0)];
+    settings.import.get_or_insert_with(|| super::report::At::new(everything, 0..0));
+    let exported = if own.cluster_id.is_some() { "all" } else { "own-blocks" };
+    let exported = vec![super::report::At::new(exported.to_owned(), 0..0)];
+    settings.export.get_or_insert_with(|| super::report::At::new(exported, 0..0));
+    let mut setup = checker.setup(&settings, remote_asn, node, &member.span, &name);
+    setup.rr_client = client;
+    setup.source = setup.source.or(match addr {
+        IpAddr::V4(_) => node.ipv4.map(IpAddr::V4),
+        IpAddr::V6(_) => node.ipv6.map(IpAddr::V6),
+    });
+    debug_assert_ne!(setup.import, ChainRef::Missing);
+    Some(Session { name, kind, remote: ZonedAddr { addr, zone: None }, remote_asn, setup })
+}
+
+/// What `other` is to us, and whether we reflect to it as a client; `None`: no session.
+fn relation(mode: Mode, own: &RawMember, other: &RawMember) -> Option<(SessionKind, bool)> {
+    match (mode, &own.cluster_id, &other.cluster_id) {
+        (Mode::FullMesh, None, None) => Some((SessionKind::Mesh, false)),
+        (Mode::FullMesh, _, _) | (Mode::RouteReflector, None, None) => None,
+        (Mode::RouteReflector, Some(_), None) => Some((SessionKind::RrClient, true)),
+        (Mode::RouteReflector, None, Some(_)) => Some((SessionKind::Rr, false)),
+        (Mode::RouteReflector, Some(_), Some(_)) => Some((SessionKind::Rr, false)),
+    }
+}
+
+/// IPv4 if both have it, else IPv6 if both have it.
+fn shared_address(member: &RawMember, node: &Node) -> Option<IpAddr> {
+    let theirs: Vec<IpAddr> = member.addresses.iter().flat_map(|list| &list.value).map(|a| a.value).collect();
+    let (v4, v6) = by_family(&theirs);
+    let over_v4 = v4.filter(|_| node.ipv4.is_some()).map(IpAddr::V4);
+    over_v4.or_else(|| v6.filter(|_| node.ipv6.is_some()).map(IpAddr::V6))
+}

@@ -1,0 +1,69 @@
+//! What the operator typed, and what the router is to be.
+//!
+//! In: the text of a TOML file. Out: a [`Config`] in which nothing is left to guess, and a [`Report`] with every mistake, its line, a
+//! caret, and what would have been accepted. [`diff`] compares two of them and grades each change.
+//!
+//! Nothing is read from disk here: the files that secrets are in come through [`Surroundings`], so that the room stays free of the world.
+//! What a setting does is the business of the room that it is handed to.
+
+mod check;
+mod cluster;
+pub mod model;
+pub mod policy;
+mod raw;
+mod reader;
+pub mod report;
+pub mod values;
+
+use std::path::Path;
+
+use toml::de::DeTable;
+
+pub use model::Config;
+pub use report::{Finding, Grade, Report};
+
+use report::{Notes, Problem};
+
+/// Where `catbird` listens for its operator unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/catbird/catbird.sock";
+
+/// What a configuration may depend on besides its own text.
+pub struct Surroundings<'a> {
+    /// The node's name if the file does not say one.
+    pub hostname: Option<String>,
+    /// Reads a file that holds a secret.
+    pub read: &'a dyn Fn(&Path) -> Result<String, String>,
+    /// A secret that cannot be read is an error (to run) and not merely a warning (to check elsewhere).
+    pub secrets_needed: bool,
+}
+
+/// A configuration and everything that is to be said about it.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// `None` if there is an error.
+    pub config: Option<Config>,
+    pub report: Report,
+}
+
+impl Config {
+    /// Reads and checks a whole file. `name` is what the findings call it.
+    pub fn parse(name: &str, text: &str, around: &Surroundings<'_>) -> Checked {
+        let notes = Notes::default();
+        let (document, syntax) = DeTable::parse_recoverable(text);
+        for error in &syntax {
+            let problem = Problem::Syntax(error.message().to_owned());
+            match error.span() {
+                Some(span) => notes.say(span, problem),
+                None => notes.say_of_file(problem),
+            }
+        }
+        let has_cluster = document.get_ref().contains_key("cluster");
+        let raw = raw::Raw::read(reader::Section::root(&document, &notes), has_cluster);
+        let config = check::check(&raw, around, &notes);
+        let config = (!notes.has_errors()).then_some(config);
+        Checked { config, report: notes.into_report(name, text) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

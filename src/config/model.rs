@@ -1,0 +1,349 @@
+//! The configuration as it is meant: every default filled in, every reference resolved, every session of the cluster named.
+//!
+//! In: made by [`super::check`]. Out: read by the shell (where to listen, what to serve), compared by [`super::diff`], and turned into the
+//! core's own parameters by [`super::params`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::policy::Policy;
+use super::values::{ZonedAddr, words};
+use crate::num::{Asn, ClusterId, FamilySet, HoldTime, RouterId};
+
+words! {
+    /// How the nodes of the cluster peer.
+    Mode {
+        /// An iBGP session to every other node; reflectors are left out.
+        FullMesh = "full-mesh",
+        /// Sessions to the nodes with a cluster id only.
+        RouteReflector = "route-reflector",
+    }
+}
+words! {
+    /// What SIGTERM means.
+    OnTerm {
+        /// Leave the kernel's routes and close so that peers with graceful restart keep theirs.
+        Keep = "keep",
+        /// Withdraw, wait, remove, close.
+        Withdraw = "withdraw",
+    }
+}
+words! {
+    /// The next hop of what we announce.
+    NextHopMode {
+        /// RFC 4271 §5.1.3: ourselves to external peers, unchanged to internal ones.
+        Auto = "auto",
+        Own = "self",
+        Keep = "keep",
+    }
+}
+words! {
+    /// ADD-PATH (RFC 7911).
+    AddPath { Off = "off", Send = "send", Receive = "receive", Both = "both" }
+}
+words! {
+    /// When a peer says more prefixes than it may.
+    MaxPrefixAction {
+        /// Close the session (RFC 4486: Cease, maximum number of prefixes reached).
+        Close = "close",
+        Warn = "warn",
+    }
+}
+words! {
+    /// Which peers have series of their own.
+    PerPeer { All = "all", External = "external", None = "none" }
+}
+words! {
+    LogLevel { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
+}
+words! {
+    LogFormat { Text = "text", Json = "json" }
+}
+
+words! {
+    /// What a rule decides.
+    Then {
+        Accept = "accept",
+        Reject = "reject",
+        /// Keep the changes and go on with the next rule.
+        Next = "next",
+    }
+}
+words! {
+    /// ORIGIN (RFC 4271 §4.3).
+    RouteOrigin { Igp = "igp", Egp = "egp", Incomplete = "incomplete" }
+}
+words! {
+    /// From whom a route is.
+    RouteSource { Local = "local", Internal = "internal", External = "external" }
+}
+
+/// What the router is to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub node: Node,
+    pub listen: Listen,
+    pub cluster: Option<Cluster>,
+    /// Those of the cluster and the explicit ones, in the order of the file.
+    pub sessions: Vec<Session>,
+    pub ranges: Vec<Range>,
+    pub pods: Pods,
+    pub policies: BTreeMap<String, Policy>,
+    pub best_path: BestPath,
+    pub fib: Fib,
+    pub graceful: Graceful,
+    pub ready: Ready,
+    pub metrics: Metrics,
+    pub control: Control,
+    pub log: Log,
+}
+
+/// Who this router is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    pub name: String,
+    pub asn: Asn,
+    pub router_id: RouterId,
+    pub ipv4: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Addr>,
+    pub on_term: OnTerm,
+    /// How long a drain waits between withdrawing and closing.
+    pub drain_wait: Duration,
+}
+
+/// Where sessions are accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    pub addresses: Vec<IpAddr>,
+    pub port: u16,
+}
+
+/// The cluster's shape, as far as this node needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    pub mode: Mode,
+    /// This node's, if it reflects.
+    pub cluster_id: Option<ClusterId>,
+    /// All nodes of the list, this one among them.
+    pub size: usize,
+}
+
+/// This node's pod blocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pods {
+    pub blocks: Vec<IpNet>,
+    /// Back each block with a `blackhole` route in the kernel.
+    pub blackhole: bool,
+}
+
+/// Where a session comes from, and which metric label it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SessionKind {
+    Mesh,
+    RrClient,
+    Rr,
+    External,
+}
+
+/// The AS that the neighbour must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RemoteAsn {
+    Exactly(Asn),
+    External,
+    Internal,
+}
+
+impl RemoteAsn {
+    /// Whether the session is external, seen from `local`.
+    pub fn is_external(self, local: Asn) -> bool {
+        match self {
+            RemoteAsn::Exactly(asn) => asn != local,
+            RemoteAsn::External => true,
+            RemoteAsn::Internal => false,
+        }
+    }
+}
+
+/// A password that came from a file; never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password {
+    pub file: PathBuf,
+    /// `None`: the file could not be read where the configuration was checked.
+    pub secret: Option<String>,
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Password from {}", self.file.display())
+    }
+}
+
+/// How many prefixes a peer may say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MaxPrefix {
+    pub ipv4: Option<u32>,
+    pub ipv6: Option<u32>,
+    /// Only count and warn.
+    pub warn_only: bool,
+    /// Try again after this time; `None`: stay down until told.
+    pub restart: Option<Duration>,
+}
+
+/// One direction's policy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ChainRef {
+    /// RFC 8212: nothing passes.
+    Missing,
+    All,
+    None,
+    OwnBlocks,
+    /// The names of `[policy.NAME]`, in order.
+    Policies(Vec<String>),
+}
+
+impl fmt::Display for ChainRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChainRef::Missing => f.write_str("missing"),
+            ChainRef::All => f.write_str("all"),
+            ChainRef::None => f.write_str("none"),
+            ChainRef::OwnBlocks => f.write_str("own-blocks"),
+            ChainRef::Policies(names) => f.write_str(&names.join(", ")),
+        }
+    }
+}
+
+/// How a session is set up; everything but whom it is with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setup {
+    pub description: Option<String>,
+    pub port: u16,
+    pub local_asn: Asn,
+    pub password: Option<Password>,
+    pub ttl_security: Option<u8>,
+    pub multihop: Option<u8>,
+    pub source: Option<IpAddr>,
+    pub interface: Option<String>,
+    pub passive: bool,
+    pub enabled: bool,
+    pub hold_time: HoldTime,
+    pub keepalive_time: Option<u16>,
+    pub connect_retry: Duration,
+    pub delay_open: Option<Duration>,
+    pub open_timeout: Duration,
+    pub idle_hold: Duration,
+    pub idle_hold_max: Duration,
+    pub send_hold: Option<Duration>,
+    pub families: FamilySet,
+    pub graceful_restart: bool,
+    pub add_path: AddPath,
+    pub extended_messages: bool,
+    pub extended_next_hop: bool,
+    pub max_prefix: MaxPrefix,
+    pub import: ChainRef,
+    pub export: ChainRef,
+    pub rr_client: bool,
+    pub next_hop: NextHopMode,
+    pub allow_own_as: u8,
+    pub remove_private_as: bool,
+    pub as_override: bool,
+}
+
+/// One neighbour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    pub name: String,
+    pub kind: SessionKind,
+    pub remote: ZonedAddr,
+    pub remote_asn: RemoteAsn,
+    pub setup: Setup,
+}
+
+/// Neighbours that may come from anywhere in these prefixes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The peer group's name.
+    pub name: String,
+    pub kind: SessionKind,
+    pub nets: Vec<IpNet>,
+    pub limit: u32,
+    pub remote_asn: RemoteAsn,
+    pub setup: Setup,
+}
+
+/// How the best path is chosen where the RFC leaves a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BestPath {
+    pub multipath_external: bool,
+    pub multipath_internal: bool,
+    pub always_compare_med: bool,
+    pub as_path_relax: bool,
+}
+
+/// A kernel route's metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FibMetric {
+    /// 0 is the kernel's own default (IPv6 shows 1024).
+    Fixed(u32),
+    /// 2^31 - 1 - LOCAL_PREF, as Calico's BIRD.
+    FromLocalPref,
+}
+
+/// The kernel's table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fib {
+    pub enabled: bool,
+    pub table: u32,
+    pub protocol: u8,
+    pub metric: FibMetric,
+    pub ecmp_width: u8,
+    pub source_ipv4: Option<Ipv4Addr>,
+    pub source_ipv6: Option<Ipv6Addr>,
+    pub allow_default: bool,
+    /// Empty: all that is learned is written.
+    pub pools: Vec<IpNet>,
+}
+
+/// Graceful restart (RFC 4724), ours and our help with theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Graceful {
+    pub enabled: bool,
+    pub restart_time: u16,
+    pub stale_time: Duration,
+    /// After this, routes of our former life that nobody said again are removed.
+    pub startup_deadline: Duration,
+}
+
+/// When `/readyz` says yes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ready {
+    /// The share of the enabled peers that must be up, from 0 to 1.
+    pub share: f64,
+}
+
+/// `/metrics` and its neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// `None`: not served.
+    pub listen: Option<SocketAddr>,
+    pub per_peer: PerPeer,
+}
+
+/// The control socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    pub socket: PathBuf,
+    pub mode: u32,
+}
+
+/// What is written to standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    pub level: LogLevel,
+    pub format: LogFormat,
+}

@@ -1,0 +1,386 @@
+//! `[policy.NAME]` and `[prefix_set.NAME]`: what an operator may say about routes.
+//!
+//! In: the sections as typed. Out: a [`Policy`] of plain values, names of prefix sets resolved. [`super::params`] turns it into the
+//! chain that judges routes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use toml::de::DeValue;
+
+use super::model::{RouteOrigin, RouteSource, Then};
+use super::raw::{List, Opt};
+use super::reader::{Section, Value, text};
+use super::report::{At, Notes, Problem, Span};
+use crate::num::{Asn, Family};
+
+/// Prefixes inside `net` of a range of lengths: `"10.0.0.0/8"`, `"10.0.0.0/8 le 24"`, `"10.0.0.0/8 ge 24 le 26"`, `"10.0.0.0/8+"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefixes {
+    pub net: IpNet,
+    pub min: u8,
+    pub max: u8,
+}
+
+const PREFIXES: &str = "a prefix with an optional range of lengths, such as \"10.0.0.0/8\", \"10.0.0.0/8+\" or \"10.0.0.0/8 ge 24 le 26\"";
+
+impl Prefixes {
+    fn parse(text: &str) -> Option<Prefixes> {
+        if let Some(net) = text.strip_suffix('+') {
+            let net: IpNet = net.trim().parse().ok()?;
+            return Some(Prefixes { net, min: net.prefix_len(), max: net.max_prefix_len() });
+        }
+        let mut words = text.split_whitespace();
+        let net: IpNet = words.next()?.parse().ok()?;
+        let (mut ge, mut le) = (None, None);
+        while let Some(word) = words.next() {
+            let length: u8 = words.next()?.parse().ok()?;
+            match word {
+                "ge" if ge.is_none() => ge = Some(length),
+                "le" if le.is_none() => le = Some(length),
+                _ => return None,
+            }
+        }
+        let min = ge.unwrap_or(net.prefix_len());
+        let max = le.unwrap_or(if ge.is_some() { net.max_prefix_len() } else { net.prefix_len() });
+        (net.prefix_len() <= min && min <= max && max <= net.max_prefix_len()).then_some(Prefixes { net, min, max })
+    }
+}
+
+impl Value for Prefixes {
+    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Prefixes> {
+        let found = text(value, span, notes, PREFIXES)?;
+        let prefixes = Prefixes::parse(found).filter(|p| p.net.addr() == p.net.network());
+        if prefixes.is_none() {
+            notes.say(span.clone(), Problem::BadValue { found: found.to_owned(), expected: PREFIXES.to_owned() });
+        }
+        prefixes
+    }
+}
+
+/// A community of either length (RFC 1997, RFC 8092).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AnyCommunity {
+    Standard(u32),
+    Large(u32, u32, u32),
+}
+
+const WELL_KNOWN: [(&str, u32); 5] = [
+    ("graceful-shutdown", 0xFFFF_0000),
+    ("blackhole", 0xFFFF_029A),
+    ("no-export", 0xFFFF_FF01),
+    ("no-advertise", 0xFFFF_FF02),
+    ("no-export-subconfed", 0xFFFF_FF03),
+];
+
+impl AnyCommunity {
+    fn parse(text: &str) -> Option<AnyCommunity> {
+        if let Some((_, value)) = WELL_KNOWN.iter().find(|(name, _)| *name == text) {
+            return Some(AnyCommunity::Standard(*value));
+        }
+        let parts: Vec<&str> = text.split(':').collect();
+        match parts.as_slice() {
+            [high, low] => {
+                Some(AnyCommunity::Standard(u32::from(high.parse::<u16>().ok()?) << 16 | u32::from(low.parse::<u16>().ok()?)))
+            }
+            [global, one, two] => Some(AnyCommunity::Large(global.parse().ok()?, one.parse().ok()?, two.parse().ok()?)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for AnyCommunity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            AnyCommunity::Standard(value) => match WELL_KNOWN.iter().find(|(_, known)| *known == value) {
+                Some((name, _)) => f.write_str(name),
+                None => write!(f, "{}:{}", value >> 16, value & 0xFFFF),
+            },
+            AnyCommunity::Large(global, one, two) => write!(f, "{global}:{one}:{two}"),
+        }
+    }
+}
+
+impl Value for AnyCommunity {
+    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<AnyCommunity> {
+        const EXPECTED: &str = "a community: \"64512:100\", a large one: \"64512:1:2\", or a name such as \"no-export\"";
+        let found = text(value, span, notes, EXPECTED)?;
+        let community = AnyCommunity::parse(found);
+        if community.is_none() {
+            notes.say(span.clone(), Problem::BadValue { found: found.to_owned(), expected: EXPECTED.to_owned() });
+        }
+        community
+    }
+}
+
+/// A next hop to set: an address, or ourselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetNextHop {
+    Own,
+    Addr(IpAddr),
+}
+
+impl Value for SetNextHop {
+    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<SetNextHop> {
+        if value.as_str() == Some("self") {
+            return Some(SetNextHop::Own);
+        }
+        IpAddr::read(value, span, notes).map(SetNextHop::Addr)
+    }
+}
+
+/// `[[policy.NAME.rules]]` as typed.
+#[derive(Clone, Debug)]
+pub struct RawRule {
+    name: Opt<String>,
+    prefixes: List<Prefixes>,
+    prefix_sets: List<String>,
+    family: Opt<Family>,
+    own_blocks: Opt<bool>,
+    source: Opt<RouteSource>,
+    peers: List<String>,
+    communities: List<AnyCommunity>,
+    as_path_contains: List<Asn>,
+    as_path_first: Opt<Asn>,
+    as_path_origin: Opt<Asn>,
+    as_path_max_length: Opt<u32>,
+    origin: Opt<RouteOrigin>,
+    next_hop_in: List<IpNet>,
+    set_local_pref: Opt<u32>,
+    set_med: Opt<u32>,
+    set_origin: Opt<RouteOrigin>,
+    set_next_hop: Opt<SetNextHop>,
+    prepend: List<Asn>,
+    add_communities: List<AnyCommunity>,
+    remove_communities: List<AnyCommunity>,
+    clear_communities: Opt<bool>,
+    then: Opt<Then>,
+}
+
+/// `[policy.NAME]` as typed.
+#[derive(Clone, Debug)]
+pub struct RawPolicy {
+    pub name: At<String>,
+    default: Opt<Then>,
+    rules: Vec<RawRule>,
+}
+
+impl RawPolicy {
+    /// One named section.
+    pub fn read(name: At<String>, mut section: Section<'_>) -> RawPolicy {
+        let raw = RawPolicy {
+            name,
+            default: section.take("default"),
+            rules: section.tables("rules").into_iter().map(RawRule::read).collect(),
+        };
+        section.finish();
+        raw
+    }
+}
+
+impl RawRule {
+    fn read(mut section: Section<'_>) -> RawRule {
+        let raw = RawRule {
+            name: section.take("name"),
+            prefixes: section.take("prefixes"),
+            prefix_sets: section.take("prefix_sets"),
+            family: section.take("family"),
+            own_blocks: section.take("own_blocks"),
+            source: section.take("source"),
+            peers: section.take("peers"),
+            communities: section.take("communities"),
+            as_path_contains: section.take("as_path_contains"),
+            as_path_first: section.take("as_path_first"),
+            as_path_origin: section.take("as_path_origin"),
+            as_path_max_length: section.take("as_path_max_length"),
+            origin: section.take("origin"),
+            next_hop_in: section.take("next_hop_in"),
+            set_local_pref: section.take("set_local_pref"),
+            set_med: section.take("set_med"),
+            set_origin: section.take("set_origin"),
+            set_next_hop: section.take("set_next_hop"),
+            prepend: section.take("prepend"),
+            add_communities: section.take("add_communities"),
+            remove_communities: section.take("remove_communities"),
+            clear_communities: section.take("clear_communities"),
+            then: section.need("then", "\"accept\", \"reject\" or \"next\""),
+        };
+        section.finish();
+        raw
+    }
+}
+
+/// `[prefix_set.NAME]` as typed.
+#[derive(Clone, Debug)]
+pub struct RawPrefixSet {
+    pub name: At<String>,
+    prefixes: List<Prefixes>,
+}
+
+impl RawPrefixSet {
+    /// One named section.
+    pub fn read(name: At<String>, mut section: Section<'_>) -> RawPrefixSet {
+        let raw = RawPrefixSet { name, prefixes: section.need("prefixes", "the prefixes of the set") };
+        section.finish();
+        raw
+    }
+}
+
+/// An ordered list of rules; the first that matches and does not say "next" decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    pub name: String,
+    pub rules: Vec<Rule>,
+    /// What becomes of a route that no rule decided on.
+    pub default: Then,
+}
+
+/// Conditions that must all hold, changes, and what then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub name: Option<String>,
+    pub matches: Matches,
+    pub sets: Sets,
+    pub then: Then,
+}
+
+/// What a route must be like; what is absent does not matter, a list holds if one of its members does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Matches {
+    /// `prefixes` and `prefix_sets` together; `None`: any prefix.
+    pub prefixes: Option<Vec<Prefixes>>,
+    pub family: Option<Family>,
+    pub own_blocks: Option<bool>,
+    pub source: Option<RouteSource>,
+    pub peers: Vec<String>,
+    pub communities: Vec<AnyCommunity>,
+    pub as_path_contains: Vec<Asn>,
+    pub as_path_first: Option<Asn>,
+    pub as_path_origin: Option<Asn>,
+    pub as_path_max_length: Option<u32>,
+    pub origin: Option<RouteOrigin>,
+    pub next_hop_in: Vec<IpNet>,
+}
+
+/// What is changed in a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sets {
+    pub local_pref: Option<u32>,
+    pub med: Option<u32>,
+    pub origin: Option<RouteOrigin>,
+    pub next_hop: Option<SetNextHop>,
+    pub prepend: Vec<Asn>,
+    pub add_communities: Vec<AnyCommunity>,
+    pub remove_communities: Vec<AnyCommunity>,
+    pub clear_communities: bool,
+}
+
+fn values<T: Clone>(list: &List<T>) -> Vec<T> {
+    list.iter().flat_map(|list| &list.value).map(|item| item.value.clone()).collect()
+}
+
+fn value<T: Clone>(opt: &Opt<T>) -> Option<T> {
+    opt.as_ref().map(|at| at.value.clone())
+}
+
+/// Names that mean something without being defined.
+pub const BUILT_IN: [&str; 3] = ["all", "none", "own-blocks"];
+
+/// Resolves prefix sets and names every policy.
+pub fn policies(raw: &[RawPolicy], sets: &[RawPrefixSet], notes: &Notes) -> BTreeMap<String, Policy> {
+    let sets: BTreeMap<&str, Vec<Prefixes>> = sets.iter().map(|set| (set.name.value.as_str(), values(&set.prefixes))).collect();
+    let mut all = BTreeMap::new();
+    for policy in raw {
+        let name = policy.name.value.clone();
+        if BUILT_IN.contains(&name.as_str()) {
+            let help = "give it another name: all, none and own-blocks are built in".to_owned();
+            notes.say(policy.name.span.clone(), Problem::Conflict { what: format!("policy `{name}` is built in"), help });
+        }
+        let rules = policy.rules.iter().map(|rule| rule.check(&sets, notes)).collect();
+        let default = value(&policy.default).unwrap_or(Then::Reject);
+        all.insert(name.clone(), Policy { name, rules, default });
+    }
+    all
+}
+
+impl RawRule {
+    fn check(&self, sets: &BTreeMap<&str, Vec<Prefixes>>, notes: &Notes) -> Rule {
+        Rule {
+            name: value(&self.name),
+            matches: self.matches(sets, notes),
+            sets: self.sets(),
+            then: value(&self.then).unwrap_or(Then::Reject),
+        }
+    }
+
+    fn matches(&self, sets: &BTreeMap<&str, Vec<Prefixes>>, notes: &Notes) -> Matches {
+        let mut prefixes = values(&self.prefixes);
+        for name in self.prefix_sets.iter().flat_map(|list| &list.value) {
+            match sets.get(name.value.as_str()) {
+                Some(set) => prefixes.extend(set),
+                None => {
+                    let known = sets.keys().map(|k| (*k).to_owned()).collect();
+                    notes.say(name.span.clone(), Problem::Unresolved { kind: "[prefix_set.NAME]", name: name.value.clone(), known });
+                }
+            }
+        }
+        let limited = self.prefixes.is_some() || self.prefix_sets.is_some();
+        Matches {
+            prefixes: limited.then_some(prefixes),
+            family: value(&self.family),
+            own_blocks: value(&self.own_blocks),
+            source: value(&self.source),
+            peers: values(&self.peers),
+            communities: values(&self.communities),
+            as_path_contains: values(&self.as_path_contains),
+            as_path_first: value(&self.as_path_first),
+            as_path_origin: value(&self.as_path_origin),
+            as_path_max_length: value(&self.as_path_max_length),
+            origin: value(&self.origin),
+            next_hop_in: values(&self.next_hop_in),
+        }
+    }
+
+    fn sets(&self) -> Sets {
+        Sets {
+            local_pref: value(&self.set_local_pref),
+            med: value(&self.set_med),
+            origin: value(&self.set_origin),
+            next_hop: value(&self.set_next_hop),
+            prepend: values(&self.prepend),
+            add_communities: values(&self.add_communities),
+            remove_communities: values(&self.remove_communities),
+            clear_communities: value(&self.clear_communities).unwrap_or(false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefix_ranges_read_as_router_operators_write_them() {
+        let range = |text| Prefixes::parse(text).map(|p| (p.min, p.max));
+        assert_eq!(range("10.0.0.0/8"), Some((8, 8)));
+        assert_eq!(range("10.0.0.0/8+"), Some((8, 32)));
+        assert_eq!(range("10.0.0.0/8 le 24"), Some((8, 24)));
+        assert_eq!(range("10.0.0.0/8 ge 24"), Some((24, 32)));
+        assert_eq!(range("fd00::/8 ge 64 le 122"), Some((64, 122)));
+        for wrong in ["10.0.0.0/8 le 33", "10.0.0.0/8 ge 7", "10.0.0.0/8 ge 26 le 24", "10.0.0.0/8 eq 24", "10.0.0.0/8 ge", "x"] {
+            assert_eq!(range(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn communities_read_and_show_alike() {
+        for text in ["64512:100", "64512:1:4294967295", "no-export", "graceful-shutdown"] {
+            assert_eq!(AnyCommunity::parse(text).map(|c| c.to_string()).as_deref(), Some(text));
+        }
+        for wrong in ["64512", "65536:1", "1:2:3:4", "no_export", "1:-1"] {
+            assert_eq!(AnyCommunity::parse(wrong), None, "{wrong}");
+        }
+    }
+}

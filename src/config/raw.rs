@@ -1,0 +1,483 @@
+//! The configuration as it was typed: every setting optional, every value with its place in the file.
+//!
+//! In: the sections of the file. Out: plain structures for [`super::check`]. Defaults, references between sections and everything that
+//! needs a second look are left to it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::model::{AddPath, LogFormat, LogLevel, MaxPrefixAction, Mode, NextHopMode, OnTerm, PerPeer};
+use super::policy::{RawPolicy, RawPrefixSet};
+use super::reader::{Section, Value, integer, text};
+use super::report::{At, Notes, Problem, Span};
+use super::values::{Time, Word, ZonedAddr};
+use crate::num::{Asn, ClusterId, FamilySet, HoldTime};
+
+/// A setting that may be absent.
+pub type Opt<T> = Option<At<T>>;
+/// A list that may be absent.
+pub type List<T> = Option<At<Vec<At<T>>>>;
+
+/// Declares a structure of optional settings, how it is read, and how one stands in for another.
+macro_rules! settings {
+    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default)]
+        pub struct $name { $($(#[$fdoc])* pub $field: Opt<$ty>),* }
+        impl $name {
+            /// Asks the section for each setting.
+            pub fn read(section: &mut Section<'_>) -> $name {
+                $name { $($field: section.take(stringify!($field))),* }
+            }
+            /// What is not said here is as in `base`.
+            #[must_use]
+            pub fn or(self, base: &$name) -> $name {
+                $name { $($field: self.$field.or_else(|| base.$field.clone())),* }
+            }
+        }
+    };
+}
+
+settings! {
+    /// What may be said of a session, by `[[peer]]`, `[[peer_group]]` and `[cluster]` alike.
+    Settings {
+        description: String,
+        port: u16,
+        local_asn: Asn,
+        password_file: PathBuf,
+        ttl_security: u8,
+        multihop: u8,
+        source: IpAddr,
+        interface: String,
+        passive: bool,
+        enabled: bool,
+        hold_time: HoldTime,
+        keepalive_time: Time,
+        connect_retry: Time,
+        delay_open: Time,
+        open_timeout: Time,
+        idle_hold: Time,
+        idle_hold_max: Time,
+        send_hold: Time,
+        families: FamilySet,
+        graceful_restart: bool,
+        add_path: AddPath,
+        extended_messages: bool,
+        extended_next_hop: bool,
+        max_prefix_ipv4: u32,
+        max_prefix_ipv6: u32,
+        max_prefix_action: MaxPrefixAction,
+        max_prefix_restart: Time,
+        import: Vec<At<String>>,
+        export: Vec<At<String>>,
+        rr_client: bool,
+        next_hop: NextHopMode,
+        allow_own_as: u8,
+        remove_private_as: bool,
+        as_override: bool,
+    }
+}
+
+/// An AS number, or any of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AsnOrKind {
+    Exactly(Asn),
+    External,
+    Internal,
+}
+
+impl Word for AsnOrKind {
+    const WORDS: &'static [(&'static str, AsnOrKind)] = &[("external", AsnOrKind::External), ("internal", AsnOrKind::Internal)];
+}
+
+impl Value for AsnOrKind {
+    fn read(value: &toml::de::DeValue<'_>, span: &Span, notes: &Notes) -> Option<AsnOrKind> {
+        match value.as_str() {
+            Some(word) if word.chars().any(|c| c.is_ascii_alphabetic()) && !word.starts_with("AS") => {
+                super::values::read_word(value, span, notes)
+            }
+            _ => Asn::read(value, span, notes).map(AsnOrKind::Exactly),
+        }
+    }
+}
+
+/// A kernel table: a number, or `main`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table(pub u32);
+
+impl Value for Table {
+    fn read(value: &toml::de::DeValue<'_>, span: &Span, notes: &Notes) -> Option<Table> {
+        const EXPECTED: &str = "a table number from 1 to 4294967295, or \"main\"";
+        if value.as_str() == Some("main") {
+            return Some(Table(254));
+        }
+        match integer(value, span, notes, EXPECTED).map(u32::try_from) {
+            Some(Ok(number)) if number > 0 => Some(Table(number)),
+            Some(_) => {
+                notes.say(span.clone(), Problem::BadValue { found: "this number".into(), expected: EXPECTED.into() });
+                None
+            }
+            None => None,
+        }
+    }
+}
+
+/// A kernel route protocol: a number, or a name of `rt_protos`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocol(pub u8);
+
+impl Word for Protocol {
+    const WORDS: &'static [(&'static str, Protocol)] = &[("bgp", Protocol(186)), ("bird", Protocol(12)), ("zebra", Protocol(11))];
+}
+
+impl Value for Protocol {
+    fn read(value: &toml::de::DeValue<'_>, span: &Span, notes: &Notes) -> Option<Protocol> {
+        if value.is_str() { super::values::read_word(value, span, notes) } else { u8::read(value, span, notes).map(Protocol) }
+    }
+}
+
+/// A route metric: a number, or made from LOCAL_PREF as Calico's BIRD does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RawMetric {
+    Fixed(u32),
+    FromLocalPref,
+}
+
+impl Value for RawMetric {
+    fn read(value: &toml::de::DeValue<'_>, span: &Span, notes: &Notes) -> Option<RawMetric> {
+        match value.as_str() {
+            Some("from-local-pref") => Some(RawMetric::FromLocalPref),
+            Some(other) => {
+                let accepted = vec!["from-local-pref".to_owned(), "an integer".to_owned()];
+                notes.say(span.clone(), Problem::UnknownWord { found: other.to_owned(), accepted });
+                None
+            }
+            None => u32::read(value, span, notes).map(RawMetric::Fixed),
+        }
+    }
+}
+
+/// File permissions in octal: `"0660"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileMode(pub u32);
+
+impl Value for FileMode {
+    fn read(value: &toml::de::DeValue<'_>, span: &Span, notes: &Notes) -> Option<FileMode> {
+        const EXPECTED: &str = "file permissions in octal, such as \"0660\"";
+        let found = text(value, span, notes, EXPECTED)?;
+        let mode = u32::from_str_radix(found, 8).ok().filter(|mode| *mode <= 0o777);
+        if mode.is_none() {
+            notes.say(span.clone(), Problem::BadValue { found: found.to_owned(), expected: EXPECTED.to_owned() });
+        }
+        mode.map(FileMode)
+    }
+}
+
+/// An address to serve on, or `""` for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener(pub Option<SocketAddr>);
+
+impl Value for Listener {
+    fn read(value: &toml::de::DeValue<'_>, span: &Span, notes: &Notes) -> Option<Listener> {
+        if value.as_str() == Some("") {
+            return Some(Listener(None));
+        }
+        SocketAddr::read(value, span, notes).map(|addr| Listener(Some(addr)))
+    }
+}
+
+/// `[node]`: who this router is.
+#[derive(Clone, Debug, Default)]
+pub struct RawNode {
+    pub span: Span,
+    pub name: Opt<String>,
+    pub asn: Opt<Asn>,
+    /// Something stands there, legal or not.
+    pub asn_said: bool,
+    pub router_id: Opt<Ipv4Addr>,
+    pub addresses: List<IpAddr>,
+    pub on_term: Opt<OnTerm>,
+    pub drain_wait: Opt<Time>,
+}
+
+/// `[listen]`
+#[derive(Clone, Debug, Default)]
+pub struct RawListen {
+    pub addresses: List<IpAddr>,
+    pub port: Opt<u16>,
+}
+
+/// `[cluster]`
+#[derive(Clone, Debug, Default)]
+pub struct RawCluster {
+    pub span: Span,
+    pub mode: Opt<Mode>,
+    pub asn: Opt<Asn>,
+    pub nodes: Vec<RawMember>,
+    pub settings: Settings,
+}
+
+/// `[[cluster.nodes]]`
+#[derive(Clone, Debug)]
+pub struct RawMember {
+    pub span: Span,
+    pub name: Opt<String>,
+    pub addresses: List<IpAddr>,
+    pub asn: Opt<Asn>,
+    pub port: Opt<u16>,
+    pub cluster_id: Opt<ClusterId>,
+}
+
+/// `[pods]`
+#[derive(Clone, Debug, Default)]
+pub struct RawPods {
+    pub blocks: List<IpNet>,
+    pub blackhole: Opt<bool>,
+}
+
+/// `[[peer]]`
+#[derive(Clone, Debug)]
+pub struct RawPeer {
+    pub span: Span,
+    /// Something stands there, legal or not.
+    pub asn_said: bool,
+    pub name: Opt<String>,
+    pub address: Opt<ZonedAddr>,
+    pub asn: Opt<AsnOrKind>,
+    pub group: Opt<String>,
+    pub settings: Settings,
+}
+
+/// `[[peer_group]]`
+#[derive(Clone, Debug)]
+pub struct RawGroup {
+    pub span: Span,
+    /// Something stands there, legal or not.
+    pub asn_said: bool,
+    pub name: Opt<String>,
+    pub asn: Opt<AsnOrKind>,
+    pub listen: List<IpNet>,
+    pub listen_limit: Opt<u32>,
+    pub settings: Settings,
+}
+
+/// `[best_path]`
+#[derive(Clone, Debug, Default)]
+pub struct RawBestPath {
+    pub multipath_external: Opt<bool>,
+    pub multipath_internal: Opt<bool>,
+    pub always_compare_med: Opt<bool>,
+    pub as_path_relax: Opt<bool>,
+}
+
+/// `[fib]`
+#[derive(Clone, Debug, Default)]
+pub struct RawFib {
+    pub enabled: Opt<bool>,
+    pub table: Opt<Table>,
+    pub protocol: Opt<Protocol>,
+    pub metric: Opt<RawMetric>,
+    pub ecmp_width: Opt<u8>,
+    pub source_ipv4: Opt<Ipv4Addr>,
+    pub source_ipv6: Opt<std::net::Ipv6Addr>,
+    pub allow_default: Opt<bool>,
+    pub pools: List<IpNet>,
+}
+
+/// `[graceful_restart]`
+#[derive(Clone, Debug, Default)]
+pub struct RawGraceful {
+    pub enabled: Opt<bool>,
+    pub restart_time: Opt<Time>,
+    pub stale_time: Opt<Time>,
+    pub startup_deadline: Opt<Time>,
+}
+
+/// `[ready]`, `[metrics]`, `[control]`, `[log]`
+#[derive(Clone, Debug, Default)]
+pub struct RawOutside {
+    pub ready_share: Opt<f64>,
+    pub metrics_listen: Opt<Listener>,
+    pub per_peer: Opt<PerPeer>,
+    pub socket: Opt<PathBuf>,
+    pub socket_mode: Opt<FileMode>,
+    pub log_level: Opt<LogLevel>,
+    pub log_format: Opt<LogFormat>,
+}
+
+/// The whole file.
+#[derive(Clone, Debug, Default)]
+pub struct Raw {
+    pub node: RawNode,
+    pub listen: RawListen,
+    pub cluster: Option<RawCluster>,
+    pub pods: RawPods,
+    pub groups: Vec<RawGroup>,
+    pub peers: Vec<RawPeer>,
+    pub policies: Vec<RawPolicy>,
+    pub prefix_sets: Vec<RawPrefixSet>,
+    pub best_path: RawBestPath,
+    pub fib: RawFib,
+    pub graceful: RawGraceful,
+    pub outside: RawOutside,
+}
+
+impl Raw {
+    /// Walks the file from its root.
+    pub fn read(mut root: Section<'_>, has_cluster: bool) -> Raw {
+        let raw = Raw {
+            node: node(root.table("node")),
+            listen: listen(root.table("listen")),
+            cluster: cluster(root.table("cluster"), has_cluster),
+            pods: pods(root.table("pods")),
+            groups: root.tables("peer_group").into_iter().map(group).collect(),
+            peers: root.tables("peer").into_iter().map(peer).collect(),
+            policies: root.named_tables("policy").into_iter().map(|(name, s)| RawPolicy::read(name, s)).collect(),
+            prefix_sets: root.named_tables("prefix_set").into_iter().map(|(name, s)| RawPrefixSet::read(name, s)).collect(),
+            best_path: best_path(root.table("best_path")),
+            fib: fib(root.table("fib")),
+            graceful: graceful(root.table("graceful_restart")),
+            outside: outside(&mut root),
+        };
+        root.finish();
+        raw
+    }
+}
+
+fn node(mut section: Section<'_>) -> RawNode {
+    let raw = RawNode {
+        span: section.span(),
+        name: section.take("name"),
+        asn: section.take("asn"),
+        asn_said: section.has("asn"),
+        router_id: section.take("router_id"),
+        addresses: section.take("addresses"),
+        on_term: section.take("on_term"),
+        drain_wait: section.take("drain_wait"),
+    };
+    section.finish();
+    raw
+}
+
+fn listen(mut section: Section<'_>) -> RawListen {
+    let raw = RawListen { addresses: section.take("addresses"), port: section.take("port") };
+    section.finish();
+    raw
+}
+
+fn cluster(mut section: Section<'_>, there: bool) -> Option<RawCluster> {
+    let raw = RawCluster {
+        span: section.span(),
+        mode: section.take("mode"),
+        asn: section.take("asn"),
+        nodes: section.tables("nodes").into_iter().map(member).collect(),
+        settings: Settings::read(&mut section),
+    };
+    section.finish();
+    there.then_some(raw)
+}
+
+fn member(mut section: Section<'_>) -> RawMember {
+    let raw = RawMember {
+        span: section.span(),
+        name: section.need("name", "each node of the list has a name"),
+        addresses: section.need("addresses", "the addresses that the other nodes reach it by"),
+        asn: section.take("asn"),
+        port: section.take("port"),
+        cluster_id: section.take("cluster_id"),
+    };
+    section.finish();
+    raw
+}
+
+fn pods(mut section: Section<'_>) -> RawPods {
+    let raw = RawPods { blocks: section.take("blocks"), blackhole: section.take("blackhole") };
+    section.finish();
+    raw
+}
+
+fn peer(mut section: Section<'_>) -> RawPeer {
+    let raw = RawPeer {
+        span: section.span(),
+        asn_said: section.has("asn"),
+        name: section.take("name"),
+        address: section.need("address", "the neighbour's address"),
+        asn: section.take("asn"),
+        group: section.take("group"),
+        settings: Settings::read(&mut section),
+    };
+    section.finish();
+    raw
+}
+
+fn group(mut section: Section<'_>) -> RawGroup {
+    let raw = RawGroup {
+        span: section.span(),
+        asn_said: section.has("asn"),
+        name: section.need("name", "peers refer to their group by it"),
+        asn: section.take("asn"),
+        listen: section.take("listen"),
+        listen_limit: section.take("listen_limit"),
+        settings: Settings::read(&mut section),
+    };
+    section.finish();
+    raw
+}
+
+fn best_path(mut section: Section<'_>) -> RawBestPath {
+    let raw = RawBestPath {
+        multipath_external: section.take("multipath_external"),
+        multipath_internal: section.take("multipath_internal"),
+        always_compare_med: section.take("always_compare_med"),
+        as_path_relax: section.take("as_path_relax"),
+    };
+    section.finish();
+    raw
+}
+
+fn fib(mut section: Section<'_>) -> RawFib {
+    let raw = RawFib {
+        enabled: section.take("enabled"),
+        table: section.take("table"),
+        protocol: section.take("protocol"),
+        metric: section.take("metric"),
+        ecmp_width: section.take("ecmp_width"),
+        source_ipv4: section.take("source_ipv4"),
+        source_ipv6: section.take("source_ipv6"),
+        allow_default: section.take("allow_default"),
+        pools: section.take("pools"),
+    };
+    section.finish();
+    raw
+}
+
+fn graceful(mut section: Section<'_>) -> RawGraceful {
+    let raw = RawGraceful {
+        enabled: section.take("enabled"),
+        restart_time: section.take("restart_time"),
+        stale_time: section.take("stale_time"),
+        startup_deadline: section.take("startup_deadline"),
+    };
+    section.finish();
+    raw
+}
+
+fn outside(root: &mut Section<'_>) -> RawOutside {
+    let (mut ready, mut metrics) = (root.table("ready"), root.table("metrics"));
+    let (mut control, mut log) = (root.table("control"), root.table("log"));
+    let raw = RawOutside {
+        ready_share: ready.take("share"),
+        metrics_listen: metrics.take("listen"),
+        per_peer: metrics.take("per_peer"),
+        socket: control.take("socket"),
+        socket_mode: control.take("mode"),
+        log_level: log.take("level"),
+        log_format: log.take("format"),
+    };
+    for section in [ready, metrics, control, log] {
+        section.finish();
+    }
+    raw
+}

@@ -1,0 +1,385 @@
+//! What is wrong with a configuration, said so that it can be put right without a manual.
+//!
+//! In: problems with the place where they were found. Out: text for people (a line, a caret, what is accepted, what was perhaps meant).
+//! Whether a problem is there at all is for [`super::check`] and [`super::reader`] to find.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+
+/// Octets of the file, from the first to the one after the last.
+pub type Span = Range<usize>;
+
+/// A value and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At<T> {
+    pub value: T,
+    pub span: Span,
+}
+
+impl<T> At<T> {
+    pub fn new(value: T, span: Span) -> At<T> {
+        At { value, span }
+    }
+}
+
+/// Whether the configuration can be used all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    Warning,
+    Error,
+}
+
+/// What may be wrong; values ride in fields, [`fmt::Display`] makes the sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// Not TOML; the parser's own words.
+    Syntax(String),
+    UnknownKey {
+        key: String,
+        section: String,
+        accepted: Vec<&'static str>,
+    },
+    WrongType {
+        expected: &'static str,
+        found: &'static str,
+    },
+    BadValue {
+        found: String,
+        expected: String,
+    },
+    UnknownWord {
+        found: String,
+        accepted: Vec<String>,
+    },
+    Missing {
+        key: &'static str,
+        section: String,
+        why: &'static str,
+    },
+    /// A reference to something that is not defined.
+    Unresolved {
+        kind: &'static str,
+        name: String,
+        known: Vec<String>,
+    },
+    Duplicate {
+        kind: &'static str,
+        what: String,
+    },
+    Conflict {
+        what: String,
+        help: String,
+    },
+    Unreadable {
+        path: String,
+        error: String,
+    },
+    NotInCluster {
+        name: String,
+        known: Vec<String>,
+    },
+    /// RFC 8212: an external peer without policy neither learns nor announces.
+    NoPolicy {
+        peer: String,
+        missing: &'static str,
+    },
+    /// Legal, but hardly what was meant.
+    Odd {
+        what: String,
+        help: String,
+    },
+}
+
+impl Problem {
+    /// Problems that do not stop the daemon.
+    pub fn grade(&self) -> Grade {
+        match self {
+            Problem::NoPolicy { .. } | Problem::Odd { .. } => Grade::Warning,
+            _ => Grade::Error,
+        }
+    }
+
+    /// What to write under the caret.
+    fn label(&self) -> String {
+        match self {
+            Problem::Syntax(_) => "here".into(),
+            Problem::UnknownKey { section, .. } => format!("not a setting of {section}"),
+            Problem::WrongType { expected, .. } => format!("expected {expected}"),
+            Problem::BadValue { expected, .. } => format!("expected {expected}"),
+            Problem::UnknownWord { .. } => "not one of the accepted words".into(),
+            Problem::Missing { key, .. } => format!("`{key}` is missing here"),
+            Problem::Unresolved { kind, .. } => format!("no {kind} has this name"),
+            Problem::Duplicate { .. } => "said again here".into(),
+            Problem::Conflict { .. } => "in conflict".into(),
+            Problem::Unreadable { error, .. } => error.clone(),
+            Problem::NotInCluster { .. } => "none of these is this node".into(),
+            Problem::NoPolicy { missing, .. } => format!("no `{missing}`"),
+            Problem::Odd { .. } => String::new(),
+        }
+    }
+
+    /// What to do about it: accepted values, the likeliest meaning first.
+    fn help(&self) -> Vec<String> {
+        match self {
+            Problem::UnknownKey { key, accepted, .. } => {
+                let words: Vec<String> = accepted.iter().map(|w| (*w).to_owned()).collect();
+                meant(key, &words, "accepted")
+            }
+            Problem::UnknownWord { found, accepted } => meant(found, accepted, "accepted"),
+            Problem::Unresolved { name, known, .. } | Problem::NotInCluster { name, known } => meant(name, known, "known"),
+            Problem::Missing { why, .. } if !why.is_empty() => vec![(*why).to_owned()],
+            Problem::Conflict { help, .. } | Problem::Odd { help, .. } => vec![help.clone()],
+            Problem::NoPolicy { missing, .. } => {
+                vec![format!("say `{missing} = \"all\"`, `\"none\"`, `\"own-blocks\"` or the name of a [policy.NAME] (RFC 8212)")]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// "did you mean" and the list of what there is.
+fn meant(word: &str, known: &[String], title: &str) -> Vec<String> {
+    let mut help = Vec::new();
+    if let Some(near) = nearest(word, known.iter().map(String::as_str)) {
+        help.push(format!("did you mean `{near}`?"));
+    }
+    if known.is_empty() {
+        help.push(format!("{title}: nothing yet"));
+    } else {
+        help.push(format!("{title}: {}", listed(known)));
+    }
+    help
+}
+
+/// At most twenty names; a cluster has hundreds.
+fn listed(known: &[String]) -> String {
+    let shown: Vec<&str> = known.iter().take(20).map(String::as_str).collect();
+    match known.len().saturating_sub(shown.len()) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::Syntax(text) => write!(f, "not TOML: {text}"),
+            Problem::UnknownKey { key, section, .. } => write!(f, "unknown setting `{key}` in {section}"),
+            Problem::WrongType { expected, found } => write!(f, "expected {expected}, found {found}"),
+            Problem::BadValue { found, expected } => write!(f, "`{found}` is not {expected}"),
+            Problem::UnknownWord { found, .. } => write!(f, "unknown value `{found}`"),
+            Problem::Missing { key, section, .. } => write!(f, "{section} needs `{key}`"),
+            Problem::Unresolved { kind, name, .. } => write!(f, "no {kind} is called `{name}`"),
+            Problem::Duplicate { kind, what } => write!(f, "{kind} `{what}` is there twice"),
+            Problem::Conflict { what, .. } | Problem::Odd { what, .. } => f.write_str(what),
+            Problem::Unreadable { path, error } => write!(f, "cannot read {path}: {error}"),
+            Problem::NotInCluster { name, .. } => write!(f, "this node, `{name}`, is not in the cluster's list"),
+            Problem::NoPolicy { peer, missing: "import" } => write!(f, "external peer {peer} has no import policy: nothing it says is used"),
+            Problem::NoPolicy { peer, .. } => write!(f, "external peer {peer} has no export policy: it is told nothing"),
+        }
+    }
+}
+
+/// One problem and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub grade: Grade,
+    /// `None`: the file as a whole.
+    pub span: Option<Span>,
+    pub problem: Problem,
+    /// A second place that explains the first ("defined here").
+    pub also: Option<(Span, &'static str)>,
+}
+
+/// Collects findings while a file is walked, and which settings were looked for.
+#[derive(Debug, Default)]
+pub struct Notes {
+    findings: RefCell<Vec<Finding>>,
+    asked: RefCell<BTreeSet<(String, &'static str)>>,
+}
+
+impl Notes {
+    pub fn say(&self, span: Span, problem: Problem) {
+        self.push(Some(span), problem, None);
+    }
+
+    /// With a second place.
+    pub fn say_also(&self, span: Span, problem: Problem, also: Span, label: &'static str) {
+        self.push(Some(span), problem, Some((also, label)));
+    }
+
+    pub fn say_of_file(&self, problem: Problem) {
+        self.push(None, problem, None);
+    }
+
+    /// As a warning, whatever the problem's own grade.
+    pub fn warn(&self, span: Span, problem: Problem) {
+        self.findings.borrow_mut().push(Finding { grade: Grade::Warning, span: Some(span), problem, also: None });
+    }
+
+    fn push(&self, span: Option<Span>, problem: Problem, also: Option<(Span, &'static str)>) {
+        self.findings.borrow_mut().push(Finding { grade: problem.grade(), span, problem, also });
+    }
+
+    /// The reader looked for this setting in that section: it exists.
+    pub fn asked_for(&self, section: &str, key: &'static str) {
+        self.asked.borrow_mut().insert((section.to_owned(), key));
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.findings.borrow().iter().any(|f| f.grade == Grade::Error)
+    }
+
+    /// In the order of the file.
+    pub fn into_report(self, file: &str, text: &str) -> Report {
+        let mut findings = self.findings.into_inner();
+        findings.sort_by_key(|f| f.span.as_ref().map_or((0, 0), |s| (s.start, s.end)));
+        findings.dedup();
+        Report { file: file.to_owned(), text: text.to_owned(), findings, asked: self.asked.into_inner() }
+    }
+}
+
+/// Everything found in one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    file: String,
+    text: String,
+    findings: Vec<Finding>,
+    asked: BTreeSet<(String, &'static str)>,
+}
+
+impl Report {
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    pub fn errors(&self) -> usize {
+        self.findings.iter().filter(|f| f.grade == Grade::Error).count()
+    }
+
+    pub fn warnings(&self) -> usize {
+        self.findings.len().saturating_sub(self.errors())
+    }
+
+    /// Each (section, setting) that the code looked for in this file.
+    pub fn settings(&self) -> &BTreeSet<(String, &'static str)> {
+        &self.asked
+    }
+
+    /// Line and column of an octet, both from one; columns count characters.
+    pub fn position(&self, at: usize) -> (usize, usize) {
+        let before = self.text.get(..at.min(self.text.len())).unwrap_or(&self.text);
+        let line = before.matches('\n').count().saturating_add(1);
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count().saturating_add(1);
+        (line, column)
+    }
+
+    /// `file:line:column: the problem`, without the picture.
+    pub fn line(&self, finding: &Finding) -> String {
+        match &finding.span {
+            Some(span) => {
+                let (line, column) = self.position(span.start);
+                format!("{}:{line}:{column}: {}", self.file, finding.problem)
+            }
+            None => format!("{}: {}", self.file, finding.problem),
+        }
+    }
+
+    /// What accepted values or other advice belong to a finding.
+    pub fn advice(&self, finding: &Finding) -> Vec<String> {
+        finding.problem.help()
+    }
+
+    /// All findings with their lines and carets; empty if there are none.
+    pub fn render(&self, colour: bool) -> String {
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() }.decor_style(DecorStyle::Ascii);
+        let shown: Vec<String> = self.findings.iter().map(|f| self.render_one(&renderer, f)).collect();
+        shown.join("\n\n")
+    }
+
+    fn render_one(&self, renderer: &Renderer, finding: &Finding) -> String {
+        let level = match finding.grade {
+            Grade::Error => Level::ERROR,
+            Grade::Warning => Level::WARNING,
+        };
+        let title = match finding.span {
+            Some(_) => finding.problem.to_string(),
+            None => format!("{}: {}", self.file, finding.problem),
+        };
+        let mut group = level.primary_title(title).elements(std::iter::empty::<annotate_snippets::Message<'_>>());
+        if let Some(span) = &finding.span {
+            let mut snippet = Snippet::source(self.text.as_str())
+                .path(self.file.as_str())
+                .annotation(AnnotationKind::Primary.span(self.clamp(span)).label(finding.problem.label()));
+            if let Some((also, label)) = &finding.also {
+                snippet = snippet.annotation(AnnotationKind::Context.span(self.clamp(also)).label(*label));
+            }
+            group = group.element(snippet);
+        }
+        for help in finding.problem.help() {
+            group = group.element(Level::HELP.message(help));
+        }
+        renderer.render(&[group]).clone()
+    }
+
+    fn clamp(&self, span: &Span) -> Span {
+        let end = span.end.min(self.text.len());
+        span.start.min(end)..end
+    }
+}
+
+/// The known word that a misspelt one most likely meant; `None` if nothing is near.
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (word.chars().count() / 3).max(1);
+    known.map(|k| (distance(word, k), k)).filter(|(d, _)| *d <= limit).min_by_key(|(d, _)| *d).map(|(_, k)| k)
+}
+
+/// Edits between two words, a swap of neighbours counting once; `-` and `_` are the same.
+fn distance(a: &str, b: &str) -> usize {
+    let fold = |s: &str| s.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect::<Vec<char>>();
+    let (a, b) = (fold(a), fold(b));
+    let width = b.len().saturating_add(1);
+    let mut older: Vec<usize> = vec![0; width];
+    let mut old: Vec<usize> = (0..width).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i.saturating_add(1); width];
+        for (j, y) in b.iter().enumerate() {
+            let replaced = old[j].saturating_add(usize::from(x != y));
+            let mut best = replaced.min(old[j + 1].saturating_add(1)).min(row[j].saturating_add(1));
+            if i > 0 && j > 0 && a[i - 1] == *y && b[j - 1] == *x {
+                best = best.min(older[j - 1].saturating_add(1));
+            }
+            row[j + 1] = best;
+        }
+        older = std::mem::replace(&mut old, row);
+    }
+    old[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_word_finds_its_neighbour_and_a_strange_one_finds_nobody() {
+        let known = ["hold_time", "keepalive_time", "password_file"];
+        assert_eq!(nearest("hold-time", known.into_iter()), Some("hold_time"));
+        assert_eq!(nearest("hodl_time", known.into_iter()), Some("hold_time"));
+        assert_eq!(nearest("pasword_file", known.into_iter()), Some("password_file"));
+        assert_eq!(nearest("colour", known.into_iter()), None);
+    }
+
+    #[test]
+    fn positions_count_from_one_and_in_characters() {
+        let report = Notes::default().into_report("x", "é = 1\nab = 2\n");
+        assert_eq!(report.position(0), (1, 1));
+        assert_eq!(report.position("é = ".len()), (1, 5));
+        assert_eq!(report.position("é = 1\nab".len()), (2, 3));
+        assert_eq!(report.position(9999), (3, 1));
+    }
+}

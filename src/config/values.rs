@@ -1,0 +1,330 @@
+//! The kinds of value that settings have: numbers with a range, addresses, prefixes, durations, words from a list.
+//!
+//! In: one TOML value. Out: the value as meant, or a finding that says what would have been accepted.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use toml::de::DeValue;
+
+use super::reader::{Value, integer, text, wrong_type};
+use super::report::{At, Notes, Problem, Span};
+use crate::num::{Asn, ClusterId, Family, FamilySet, HoldTime};
+
+/// Reads a string with a parser, and says what was expected if that fails.
+fn parsed<T>(value: &DeValue<'_>, span: &Span, notes: &Notes, expected: &'static str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let found = text(value, span, notes, expected)?;
+    let result = parse(found);
+    if result.is_none() {
+        notes.say(span.clone(), Problem::BadValue { found: found.to_owned(), expected: expected.to_owned() });
+    }
+    result
+}
+
+/// Reads an integer of a range, and says the range if it is outside.
+fn ranged<T: TryFrom<i64>>(value: &DeValue<'_>, span: &Span, notes: &Notes, expected: &'static str) -> Option<T> {
+    let found = integer(value, span, notes, expected)?;
+    let result = T::try_from(found).ok();
+    if result.is_none() {
+        notes.say(span.clone(), Problem::BadValue { found: found.to_string(), expected: expected.to_owned() });
+    }
+    result
+}
+
+macro_rules! integers {
+    ($($ty:ty: $expected:literal;)*) => {$(
+        impl Value for $ty {
+            fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<$ty> {
+                ranged(value, span, notes, $expected)
+            }
+        }
+    )*};
+}
+integers! {
+    u8: "an integer from 0 to 255";
+    u16: "an integer from 0 to 65535";
+    u32: "an integer from 0 to 4294967295";
+}
+
+macro_rules! parsed_strings {
+    ($($ty:ty: $expected:literal, $parse:expr;)*) => {$(
+        impl Value for $ty {
+            fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<$ty> {
+                parsed(value, span, notes, $expected, $parse)
+            }
+        }
+    )*};
+}
+parsed_strings! {
+    String: "a string that is not empty", |s| (!s.trim().is_empty()).then(|| s.to_owned());
+    PathBuf: "a path", |s| (!s.is_empty()).then(|| PathBuf::from(s));
+    IpAddr: "an IPv4 or IPv6 address", |s| s.parse().ok();
+    Ipv4Addr: "an IPv4 address", |s| s.parse().ok();
+    Ipv6Addr: "an IPv6 address", |s| s.parse().ok();
+    SocketAddr: "an address and a port, such as \"127.0.0.1:9179\" or \"[::]:9179\"", |s| s.parse().ok();
+    ClusterId: "a cluster id, written as an IPv4 address", |s| s.parse().ok().map(ClusterId);
+}
+
+impl Value for bool {
+    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<bool> {
+        let found = value.as_bool();
+        if found.is_none() {
+            wrong_type(value, span, notes, "true or false");
+        }
+        found
+    }
+}
+
+impl Value for f64 {
+    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<f64> {
+        let found = match value {
+            DeValue::Float(float) => float.as_str().parse().ok(),
+            DeValue::Integer(int) => int.as_str().parse().ok(),
+            _ => None,
+        };
+        if found.is_none() {
+            wrong_type(value, span, notes, "a number");
+        }
+        found
+    }
+}
+
+impl<T: Value> Value for Vec<At<T>> {
+    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Vec<At<T>>> {
+        let Some(array) = value.as_array() else {
+            // one value where a list may stand is a list of one
+            if !matches!(value, DeValue::Table(_)) {
+                return T::read(value, span, notes).map(|v| vec![At::new(v, span.clone())]);
+            }
+            wrong_type(value, span, notes, "an array");
+            return None;
+        };
+        let read = |item: &toml::Spanned<DeValue<'_>>| {
+            let span = item.span();
+            T::read(item.get_ref(), &span, notes).map(|v| At::new(v, span))
+        };
+        Some(array.iter().filter_map(read).collect())
+    }
+}
+
+impl Value for IpNet {
+    /// Bits beyond the length are an error, with the prefix that was perhaps meant.
+    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<IpNet> {
+        let net = parsed(value, span, notes, "a prefix, such as \"10.244.1.0/26\"", |s| s.parse::<IpNet>().ok())?;
+        if net.addr() != net.network() {
+            let expected = format!("a prefix: its host bits are not zero (perhaps {}?)", net.trunc());
+            notes.say(span.clone(), Problem::BadValue { found: net.to_string(), expected });
+            return None;
+        }
+        Some(net)
+    }
+}
+
+impl Value for Asn {
+    /// An integer, or "high.low" as RFC 5396 writes large ones.
+    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Asn> {
+        const EXPECTED: &str = "an AS number from 1 to 4294967294";
+        let number = match value {
+            DeValue::String(_) => parsed(value, span, notes, EXPECTED, asn_text)?,
+            _ => ranged::<u32>(value, span, notes, EXPECTED)?,
+        };
+        // RFC 7607: zero; RFC 7300: the last of each width; RFC 6793: AS_TRANS
+        if matches!(number, 0 | 23456 | 65535 | u32::MAX) {
+            let expected = format!("{EXPECTED}; {number} is reserved");
+            notes.say(span.clone(), Problem::BadValue { found: number.to_string(), expected });
+            return None;
+        }
+        Some(Asn(number))
+    }
+}
+
+fn asn_text(text: &str) -> Option<u32> {
+    match text.split_once('.') {
+        Some((high, low)) => Some(u32::from(high.parse::<u16>().ok()?) << 16 | u32::from(low.parse::<u16>().ok()?)),
+        None => text.trim_start_matches("AS").parse().ok(),
+    }
+}
+
+/// A span of time: `"90s"`, `"500ms"`, `"2m"`, `"1h"`, or whole seconds as an integer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub Duration);
+
+impl Time {
+    /// From whole seconds.
+    pub const fn seconds(seconds: u64) -> Time {
+        Time(Duration::from_secs(seconds))
+    }
+}
+
+impl Value for Time {
+    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Time> {
+        const EXPECTED: &str = "a time, such as 90, \"90s\", \"500ms\", \"2m\" or \"1h\"";
+        match value {
+            DeValue::Integer(_) => ranged::<u32>(value, span, notes, EXPECTED).map(|s| Time::seconds(u64::from(s))),
+            _ => parsed(value, span, notes, EXPECTED, time_text),
+        }
+    }
+}
+
+fn time_text(text: &str) -> Option<Time> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = u64::from(number.parse::<u32>().ok()?);
+    let millis = match unit.trim() {
+        "ms" => number,
+        "s" => number.saturating_mul(1000),
+        "m" => number.saturating_mul(60_000),
+        "h" => number.saturating_mul(3_600_000),
+        _ => return None,
+    };
+    Some(Time(Duration::from_millis(millis)))
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        match millis {
+            0 => f.write_str("0s"),
+            ms if ms % 3_600_000 == 0 => write!(f, "{}h", ms / 3_600_000),
+            ms if ms % 60_000 == 0 => write!(f, "{}m", ms / 60_000),
+            ms if ms % 1000 == 0 => write!(f, "{}s", ms / 1000),
+            ms => write!(f, "{ms}ms"),
+        }
+    }
+}
+
+impl Value for HoldTime {
+    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<HoldTime> {
+        let time = Time::read(value, span, notes)?;
+        let whole = u16::try_from(time.0.as_secs()).ok().filter(|_| time.0.subsec_millis() == 0);
+        let hold = whole.and_then(|seconds| HoldTime::new(seconds).ok());
+        if hold.is_none() {
+            let expected = "a hold time: 0 (off) or 3 to 65535 whole seconds (RFC 4271 §4.2)".to_owned();
+            notes.say(span.clone(), Problem::BadValue { found: time.to_string(), expected });
+        }
+        hold
+    }
+}
+
+/// Words that stand for values: one table for reading, listing and showing.
+pub trait Word: Sized + Copy + PartialEq + 'static {
+    const WORDS: &'static [(&'static str, Self)];
+
+    /// As it is written in the file.
+    fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| word)
+    }
+}
+
+/// Reads one of a list of words.
+pub fn read_word<T: Word>(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<T> {
+    let found = text(value, span, notes, "a word")?;
+    let result = T::WORDS.iter().find(|(word, _)| *word == found).map(|(_, value)| *value);
+    if result.is_none() {
+        let accepted = T::WORDS.iter().map(|(word, _)| (*word).to_owned()).collect();
+        notes.say(span.clone(), Problem::UnknownWord { found: found.to_owned(), accepted });
+    }
+    result
+}
+
+/// Declares an enum whose values are words of the configuration.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant),* }
+        impl $crate::config::values::Word for $name {
+            const WORDS: &'static [(&'static str, Self)] = &[$(($word, $name::$variant)),*];
+        }
+        impl $crate::config::reader::Value for $name {
+            fn read(value: &toml::de::DeValue<'_>, span: &$crate::config::report::Span, notes: &$crate::config::report::Notes) -> Option<Self> {
+                $crate::config::values::read_word(value, span, notes)
+            }
+        }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str($crate::config::values::Word::word(*self))
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+impl Word for Family {
+    const WORDS: &'static [(&'static str, Family)] =
+        &[("ipv4-unicast", Family::Ipv4Unicast), ("ipv6-unicast", Family::Ipv6Unicast)];
+}
+
+impl Value for Family {
+    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Family> {
+        read_word(value, span, notes)
+    }
+}
+
+impl Value for FamilySet {
+    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<FamilySet> {
+        let families = Vec::<At<Family>>::read(value, span, notes)?;
+        if families.is_empty() {
+            notes.say(span.clone(), Problem::BadValue { found: "[]".into(), expected: "at least one family".into() });
+            return None;
+        }
+        Some(families.iter().map(|f| f.value).collect())
+    }
+}
+
+/// A neighbour's address, with the interface if it is link-local: `"fe80::1%eth0"`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ZonedAddr {
+    pub addr: IpAddr,
+    pub zone: Option<String>,
+}
+
+impl Value for ZonedAddr {
+    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<ZonedAddr> {
+        parsed(value, span, notes, "an IPv4 or IPv6 address (a link-local one with its interface: \"fe80::1%eth0\")", |s| {
+            let (addr, zone) = match s.split_once('%') {
+                Some((addr, zone)) if !zone.is_empty() => (addr, Some(zone.to_owned())),
+                Some(_) => return None,
+                None => (s, None),
+            };
+            addr.parse().ok().map(|addr| ZonedAddr { addr, zone })
+        })
+    }
+}
+
+impl fmt::Display for ZonedAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.zone {
+            Some(zone) => write!(f, "{}%{zone}", self.addr),
+            None => self.addr.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_and_shown_alike() {
+        for (text, millis) in [("90s", 90_000), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000), ("0s", 0)] {
+            let time = time_text(text).expect(text);
+            assert_eq!(time.0.as_millis(), millis, "{text}");
+            assert_eq!(time.to_string(), text);
+        }
+        for text in ["", "90", "s", "1d", "-1s", "1.5s", "99999999999s"] {
+            assert!(time_text(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn as_numbers_may_have_a_dot() {
+        assert_eq!(asn_text("1.10"), Some(65546));
+        assert_eq!(asn_text("64512"), Some(64512));
+        assert_eq!(asn_text("AS64512"), Some(64512));
+        assert_eq!(asn_text("1.70000"), None);
+    }
+}
