@@ -118,9 +118,8 @@ impl Checker<'_> {
         let (ipv4, ipv6) = by_family(&addresses);
         let name = value(&raw.name).or_else(|| member.and_then(|m| value(&m.name))).or_else(|| self.around.hostname.clone());
         let name = name.unwrap_or_else(|| "catbird".to_owned());
-        let asn = value(&raw.asn)
-            .or_else(|| member.and_then(|m| value(&m.asn)))
-            .or_else(|| whole.cluster.as_ref().and_then(|c| value(&c.asn)));
+        let asn =
+            value(&raw.asn).or_else(|| member.and_then(|m| value(&m.asn))).or_else(|| whole.cluster.as_ref().and_then(|c| value(&c.asn)));
         let router_id = self.router_id(&raw.router_id, ipv4, &name);
         if asn.is_none() && !raw.asn_said {
             let why = "this router's AS number, for instance 64512";

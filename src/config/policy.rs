@@ -82,9 +82,7 @@ impl AnyCommunity {
         }
         let parts: Vec<&str> = text.split(':').collect();
         match parts.as_slice() {
-            [high, low] => {
-                Some(AnyCommunity::Standard(u32::from(high.parse::<u16>().ok()?) << 16 | u32::from(low.parse::<u16>().ok()?)))
-            }
+            [high, low] => Some(AnyCommunity::Standard(u32::from(high.parse::<u16>().ok()?) << 16 | u32::from(low.parse::<u16>().ok()?))),
             [global, one, two] => Some(AnyCommunity::Large(global.parse().ok()?, one.parse().ok()?, two.parse().ok()?)),
             _ => None,
         }
@@ -170,11 +168,8 @@ pub struct RawPolicy {
 impl RawPolicy {
     /// One named section.
     pub fn read(name: At<String>, mut section: Section<'_>) -> RawPolicy {
-        let raw = RawPolicy {
-            name,
-            default: section.take("default"),
-            rules: section.tables("rules").into_iter().map(RawRule::read).collect(),
-        };
+        let raw =
+            RawPolicy { name, default: section.take("default"), rules: section.tables("rules").into_iter().map(RawRule::read).collect() };
         section.finish();
         raw
     }

@@ -179,7 +179,9 @@ impl fmt::Display for Problem {
             Problem::Conflict { what, .. } | Problem::Odd { what, .. } => f.write_str(what),
             Problem::Unreadable { path, error } => write!(f, "cannot read {path}: {error}"),
             Problem::NotInCluster { name, .. } => write!(f, "this node, `{name}`, is not in the cluster's list"),
-            Problem::NoPolicy { peer, missing: "import" } => write!(f, "external peer {peer} has no import policy: nothing it says is used"),
+            Problem::NoPolicy { peer, missing: "import" } => {
+                write!(f, "external peer {peer} has no import policy: nothing it says is used")
+            }
             Problem::NoPolicy { peer, .. } => write!(f, "external peer {peer} has no export policy: it is told nothing"),
         }
     }

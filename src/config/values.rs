@@ -254,8 +254,7 @@ macro_rules! words {
 pub(crate) use words;
 
 impl Word for Family {
-    const WORDS: &'static [(&'static str, Family)] =
-        &[("ipv4-unicast", Family::Ipv4Unicast), ("ipv6-unicast", Family::Ipv6Unicast)];
+    const WORDS: &'static [(&'static str, Family)] = &[("ipv4-unicast", Family::Ipv4Unicast), ("ipv6-unicast", Family::Ipv6Unicast)];
 }
 
 impl Value for Family {
