@@ -1,5 +1,7 @@
 //! catbird: a BGP-4 speaker for clusters.
 pub mod config;
+#[cfg(feature = "daemon")]
+pub mod daemon;
 pub mod fib;
 pub mod kernel;
 pub mod num;

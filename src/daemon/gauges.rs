@@ -1,0 +1,83 @@
+//! What the shell counts about itself: queues, connections, strangers.
+//!
+//! In: additions from the tasks of the shell, at any time and from any of them. Out: plain numbers for `daemon::metrics`.
+//! It leaves names and units of metrics to `metrics`, and everything about routes and peers to the core's own counters.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub fn set(&self, n: usize) {
+        self.0.store(n as u64, Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Time spent, in total.
+#[derive(Debug, Default)]
+pub struct Spent(AtomicU64);
+
+impl Spent {
+    pub fn add(&self, time: Duration) {
+        self.0.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    pub fn get(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Relaxed))
+    }
+}
+
+/// One for the whole daemon, shared by its tasks.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Words that wait in the core's queue (bound: `core::INBOX`).
+    pub inbox: Gauge,
+    /// Time that readers and others waited because that queue was full.
+    pub inbox_wait: Spent,
+    /// Questions and commands that wait for the core (bound: `core::REQUESTS`).
+    pub requests: Gauge,
+    /// Octets that wait in the shell because a peer's socket was full (bound: the speaker's credit, connection by connection).
+    pub unsent_octets: Gauge,
+    /// Connections that are open, either side having dialled.
+    pub connections: Gauge,
+    /// Accepted ones that have not sent their OPEN (bound: `listener::HALF_OPEN`).
+    pub half_open: Gauge,
+    /// Closed ones that still flush or drain (bound: `conn::LINGERING`).
+    pub lingering: Gauge,
+    pub accepted: Counter,
+    /// Turned away at the door: no such peer.
+    pub strangers: Counter,
+    /// Turned away at the door: too many without OPEN, in all or from one address.
+    pub crowded: Counter,
+    /// `accept` failed, for want of descriptors or memory.
+    pub accept_failures: Counter,
+    /// `accept` failed because the process or the system had no descriptor left.
+    pub descriptors_exhausted: Counter,
+    pub dials: Counter,
+    pub dial_failures: Counter,
+    /// Cycles of the core: wake-ups that did something.
+    pub cycles: Counter,
+    /// Notices that a slow `monitor` did not get.
+    pub notices_lost: Counter,
+}

@@ -1,0 +1,237 @@
+//! Socket options that the standard library does not know: TCP-MD5, GTSM, device binding, descriptor limits.
+//!
+//! In: a socket and a value that is legal by type. Out: the kernel's answer, as `io::Result`, never dropped here.
+//! It leaves to `dialer` and `listener` which options a peer needs and when they are set.
+//!
+//! This is the one file of the daemon where `unsafe` stands: each block is one system call on memory that outlives it.
+//!
+//! RFC 2385 (TCP-MD5), RFC 5082 (GTSM: TTL 255 out, a minimum in), RFC 9687 (TCP_USER_TIMEOUT stands below the send hold timer).
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::io;
+use std::mem::size_of;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use libc::{c_int, c_void, socklen_t};
+use socket2::SockRef;
+
+use crate::num::Instant;
+
+/// Longest key that the kernel takes (RFC 2385 §4.5 asks for at least 80 octets).
+pub const MD5_KEY_MAX: usize = 80;
+
+/// `struct tcp_md5sig` of linux/tcp.h.
+#[repr(C)]
+struct TcpMd5Sig {
+    /// A `sockaddr_storage`: family in host order, port, address.
+    addr: SockAddr,
+    flags: u8,
+    prefix_len: u8,
+    key_len: u16,
+    ifindex: i32,
+    key: [u8; MD5_KEY_MAX],
+}
+
+#[repr(C, align(8))]
+struct SockAddr([u8; 128]);
+
+const TCP_MD5SIG: c_int = 14;
+const TCP_MD5SIG_EXT: c_int = 32;
+const TCP_MD5SIG_FLAG_PREFIX: u8 = 1;
+const IPV6_MINHOPCOUNT: c_int = 73;
+
+/// Sets or, with an empty key, removes the TCP-MD5 key for segments exchanged with `remote` (RFC 2385).
+///
+/// With `prefix_len` the key holds for the whole prefix, which is how a listen range is protected.
+///
+/// # Errors
+/// `InvalidInput` for a key over 80 octets; else the kernel's error. The caller must then not use the socket for this peer.
+pub fn set_md5(socket: &impl AsFd, remote: IpAddr, prefix_len: Option<u8>, key: &[u8]) -> io::Result<()> {
+    let mut sig = TcpMd5Sig {
+        addr: sock_addr(remote),
+        flags: if prefix_len.is_some() { TCP_MD5SIG_FLAG_PREFIX } else { 0 },
+        prefix_len: prefix_len.unwrap_or(0),
+        key_len: 0,
+        ifindex: 0,
+        key: [0; MD5_KEY_MAX],
+    };
+    let room = sig.key.get_mut(..key.len()).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "MD5 key longer than 80 octets"))?;
+    room.copy_from_slice(key);
+    sig.key_len = u16::try_from(key.len()).map_err(io::Error::other)?;
+    let name = if prefix_len.is_some() { TCP_MD5SIG_EXT } else { TCP_MD5SIG };
+    set(socket, libc::IPPROTO_TCP, name, &sig)
+}
+
+/// `sockaddr_in` or `sockaddr_in6` with port zero, in the room of a `sockaddr_storage`.
+fn sock_addr(addr: IpAddr) -> SockAddr {
+    let mut octets = [0u8; 128];
+    let family = if addr.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 } as u16;
+    octets[..2].copy_from_slice(&family.to_ne_bytes());
+    match addr {
+        IpAddr::V4(v4) => octets[4..8].copy_from_slice(&v4.octets()),
+        IpAddr::V6(v6) => octets[8..24].copy_from_slice(&v6.octets()),
+    }
+    SockAddr(octets)
+}
+
+/// The TTL (IPv4) or hop limit (IPv6) of what we send.
+///
+/// # Errors
+/// The kernel's.
+pub fn set_ttl(socket: &impl AsFd, v4: bool, ttl: u8) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    if v4 { socket.set_ttl_v4(u32::from(ttl)) } else { socket.set_unicast_hops_v6(u32::from(ttl)) }
+}
+
+/// Segments that arrive with a smaller TTL are dropped by the kernel (RFC 5082 §3).
+///
+/// # Errors
+/// The kernel's.
+pub fn set_min_ttl(socket: &impl AsFd, v4: bool, ttl: u8) -> io::Result<()> {
+    let value = c_int::from(ttl);
+    if v4 {
+        set(socket, libc::IPPROTO_IP, libc::IP_MINTTL, &value)
+    } else {
+        set(socket, libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT, &value)
+    }
+}
+
+/// How long sent octets may stay unacknowledged before the kernel gives the connection up.
+///
+/// # Errors
+/// The kernel's.
+pub fn set_user_timeout(socket: &impl AsFd, timeout: Duration) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_user_timeout(Some(timeout))
+}
+
+/// `None` when no interface has this name (now).
+pub fn interface_index(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: `name` is a NUL-terminated string that lives across the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    (index != 0).then_some(index)
+}
+
+/// Raises the soft limit of open descriptors to the hard one and says what it is now.
+///
+/// # Errors
+/// The kernel's.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid, writable rlimit for the time of the call.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    if limit.rlim_cur < limit.rlim_max {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: `limit` is a valid rlimit for the time of the call.
+        check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
+    }
+    Ok(limit.rlim_cur)
+}
+
+/// Nanoseconds of CLOCK_MONOTONIC, the time line of `clock::Clock`.
+pub fn monotonic() -> Instant {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid, writable timespec; CLOCK_MONOTONIC always exists on Linux, so the call cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    Instant::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0)))
+}
+
+fn set<T>(socket: &impl AsFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    let len = socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open (borrowed), and `value` points to `len` initialised octets that live across the call.
+    check(unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, std::ptr::from_ref(value).cast::<c_void>(), len) })
+}
+
+fn check(answer: c_int) -> io::Result<()> {
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    fn dial(to: SocketAddr, key: &[u8], timeout: Duration) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        if !key.is_empty() {
+            set_md5(&socket, to.ip(), None, key)?;
+        }
+        socket.connect_timeout(&to.into(), timeout)?;
+        Ok(socket)
+    }
+
+    /// Loopback sockets with keys; a kernel without TCP-MD5 says so and the test has nothing to show.
+    fn listener(prefix_len: Option<u8>) -> Option<(TcpListener, SocketAddr)> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
+        let net = Ipv4Addr::new(127, 0, 0, if prefix_len.is_some() { 0 } else { 1 });
+        match set_md5(&listener, net.into(), prefix_len, b"right") {
+            Err(e) if e.raw_os_error() == Some(libc::ENOPROTOOPT) => None,
+            answer => {
+                answer.expect("the key is legal");
+                let addr = listener.local_addr().expect("bound");
+                Some((listener, addr))
+            }
+        }
+    }
+
+    #[test]
+    fn segments_with_the_right_md5_key_pass_and_others_do_not() {
+        for prefix_len in [None, Some(8)] {
+            let Some((listener, addr)) = listener(prefix_len) else { return };
+            let right = dial(addr, b"right", Duration::from_secs(5)).expect("same key on both ends");
+            let (mut accepted, _) = listener.accept().expect("a connection waits");
+            (&right).write_all(b"hello").expect("connected");
+            let mut heard = [0u8; 5];
+            accepted.read_exact(&mut heard).expect("the octets come");
+            assert_eq!(&heard, b"hello");
+            for key in [&b"wrong"[..], b""] {
+                let error = dial(addr, key, Duration::from_millis(300)).expect_err("the kernel drops the SYN");
+                assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            }
+        }
+    }
+
+    #[test]
+    fn a_removed_md5_key_opens_the_door_again() {
+        let Some((listener, addr)) = listener(None) else { return };
+        assert!(dial(addr, b"", Duration::from_millis(200)).is_err());
+        set_md5(&listener, addr.ip(), None, b"").expect("the key was there");
+        dial(addr, b"", Duration::from_secs(5)).expect("no key is asked for");
+    }
+
+    #[test]
+    fn an_md5_key_over_80_octets_is_refused_before_the_kernel_sees_it() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("socket");
+        let error = set_md5(&socket, Ipv4Addr::LOCALHOST.into(), None, &[7; 81]).expect_err("too long");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn segments_below_the_minimum_ttl_are_dropped() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
+        set_ttl(&listener, true, 255).expect("ttl");
+        set_min_ttl(&listener, true, 255).expect("min ttl");
+        let to = listener.local_addr().expect("bound").into();
+        let near = Socket::new(Domain::IPV4, Type::STREAM, None).expect("socket");
+        set_ttl(&near, true, 255).expect("ttl");
+        near.connect_timeout(&to, Duration::from_secs(5)).expect("TTL 255 passes");
+        let far = Socket::new(Domain::IPV4, Type::STREAM, None).expect("socket");
+        set_ttl(&far, true, 254).expect("ttl");
+        assert!(far.connect_timeout(&to, Duration::from_millis(300)).is_err(), "TTL 254 came over a router");
+    }
+
+    #[test]
+    fn interfaces_are_found_by_name() {
+        assert!(interface_index("lo").is_some());
+        assert_eq!(interface_index("no-such-link"), None);
+        assert_eq!(interface_index("a\0b"), None);
+    }
+}
