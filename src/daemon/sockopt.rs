@@ -92,11 +92,7 @@ pub fn set_ttl(socket: &impl AsFd, v4: bool, ttl: u8) -> io::Result<()> {
 /// The kernel's.
 pub fn set_min_ttl(socket: &impl AsFd, v4: bool, ttl: u8) -> io::Result<()> {
     let value = c_int::from(ttl);
-    if v4 {
-        set(socket, libc::IPPROTO_IP, libc::IP_MINTTL, &value)
-    } else {
-        set(socket, libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT, &value)
-    }
+    if v4 { set(socket, libc::IPPROTO_IP, libc::IP_MINTTL, &value) } else { set(socket, libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT, &value) }
 }
 
 /// How long sent octets may stay unacknowledged before the kernel gives the connection up.
