@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use super::Surroundings;
 use super::cluster;
 use super::model::{
-    AddPath, BestPath, ChainRef, Config, Control, Fib, FibMetric, Graceful, Listen, Log, LogFormat, LogLevel, MaxPrefix, MaxPrefixAction,
+    AddPath, BestPath, ChainRef, Config, Control, Graceful, Listen, Log, LogFormat, LogLevel, MaxPrefix, MaxPrefixAction,
     Metrics, NextHopMode, Node, OnTerm, Password, PerPeer, Pods, Range, Ready, RemoteAsn, Session, SessionKind, Setup,
 };
 use super::policy::{self, BUILT_IN, Policy};
-use super::raw::{AsnOrKind, Listener, Opt, Protocol, Raw, RawFib, RawGroup, RawMetric, RawNode, RawPeer, Settings, Table};
+use super::raw::{AsnOrKind, Listener, Opt, Protocol, Raw, RawFib, RawGroup, RawNode, RawPeer, Settings, Table};
 use super::report::{At, Notes, Problem, Span};
 use super::values::{Time, ZonedAddr};
+use crate::fib;
 use crate::num::{Asn, FamilySet, HoldTime, RouterId};
 
 /// The value, or what it is if nothing was said.
@@ -60,6 +61,7 @@ pub(super) fn check(raw: &Raw, around: &Surroundings<'_>, notes: &Notes) -> Conf
             multipath_internal: or(&raw.best_path.multipath_internal, true),
             always_compare_med: or(&raw.best_path.always_compare_med, false),
             as_path_relax: or(&raw.best_path.as_path_relax, false),
+            width: or(&raw.fib.ecmp_width, 16).max(1),
         },
         fib: fib(&raw.fib),
         graceful: checker.graceful(raw),
@@ -87,20 +89,20 @@ pub(super) fn by_family(addresses: &[IpAddr]) -> (Option<Ipv4Addr>, Option<Ipv6A
     (v4, v6)
 }
 
-fn fib(raw: &RawFib) -> Fib {
-    Fib {
-        enabled: or(&raw.enabled, true),
-        table: or(&raw.table, Table(254)).0,
-        protocol: or(&raw.protocol, Protocol(186)).0,
-        metric: match or(&raw.metric, RawMetric::Fixed(0)) {
-            RawMetric::Fixed(metric) => FibMetric::Fixed(metric),
-            RawMetric::FromLocalPref => FibMetric::FromLocalPref,
-        },
-        ecmp_width: or(&raw.ecmp_width, 16).max(1),
-        source_ipv4: value(&raw.source_ipv4),
-        source_ipv6: value(&raw.source_ipv6),
-        allow_default: or(&raw.allow_default, true),
+fn fib(raw: &RawFib) -> fib::Params {
+    let default = fib::Params::default();
+    fib::Params {
+        enabled: or(&raw.enabled, default.enabled),
+        table: or(&raw.table, Table(default.table)).0,
+        protocol: or(&raw.protocol, Protocol(default.protocol)).0,
+        metric: or(&raw.metric, default.metric),
+        block_metric: or(&raw.block_metric, default.block_metric),
+        source_v4: value(&raw.source_ipv4),
+        source_v6: value(&raw.source_ipv6),
+        allow_default: or(&raw.allow_default, default.allow_default),
         pools: list(&raw.pools),
+        conflict: or(&raw.conflict, default.conflict),
+        window: default.window,
     }
 }
 
@@ -168,7 +170,7 @@ impl Checker<'_> {
                 self.notes.say_also(block.span.clone(), problem, first, "first here");
             }
         }
-        Pods { blocks: list(&raw.pods.blocks), blackhole: or(&raw.pods.blackhole, true) }
+        Pods { blocks: list(&raw.pods.blocks), file: value(&raw.pods.file), blackhole: or(&raw.pods.blackhole, true) }
     }
 
     fn graceful(&self, raw: &Raw) -> Graceful {
@@ -220,10 +222,11 @@ impl Checker<'_> {
             let why = "the neighbour's AS number, or \"external\" or \"internal\"";
             self.notes.say(raw.span.clone(), Problem::Missing { key: "asn", section: "[[peer]]".into(), why });
         }
+        let remote_asn = remote_asn(asn.map_or(AsnOrKind::Internal, |asn| asn.value));
+        let label = raw.address.as_ref().map_or_else(|| "without address".to_owned(), |a| a.value.to_string());
+        let setup = self.setup(&settings, remote_asn, node, &raw.span, &label);
         let remote = raw.address.as_ref()?;
-        let remote_asn = remote_asn(asn?.value);
         self.link_local(remote, &settings);
-        let setup = self.setup(&settings, remote_asn, node, &raw.span, &remote.value.to_string());
         Some(Session {
             name: value(&raw.name).unwrap_or_else(|| remote.value.to_string()),
             kind: kind(remote_asn, &setup),

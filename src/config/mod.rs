@@ -3,11 +3,13 @@
 //! In: the text of a TOML file. Out: a [`Config`] in which nothing is left to guess, and a [`Report`] with every mistake, its line, a
 //! caret, and what would have been accepted. [`diff`] compares two of them and grades each change.
 //!
-//! Nothing is read from disk here: the files that secrets are in come through [`Surroundings`], so that the room stays free of the world.
-//! What a setting does is the business of the room that it is handed to.
+//! [`Config::parse`] reads nothing from disk: the files that secrets are in come through [`Surroundings`], so that a test or a fuzzer can
+//! have its own. `load` is the one function with the world in it. What a setting does is the business of the room that it is handed to.
 
 mod check;
 mod cluster;
+#[cfg(feature = "daemon")]
+mod load;
 pub mod model;
 pub mod policy;
 mod raw;
@@ -19,6 +21,8 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+#[cfg(feature = "daemon")]
+pub use load::load;
 pub use model::Config;
 pub use report::{Finding, Grade, Report};
 

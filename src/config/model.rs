@@ -10,9 +10,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use toml::de::DeValue;
 
 use super::policy::Policy;
-use super::values::{ZonedAddr, words};
+use super::reader::Value;
+use super::report::{Notes, Span};
+use super::values::{Word, ZonedAddr, read_word, words};
+use crate::fib;
 use crate::num::{Asn, ClusterId, FamilySet, HoldTime, RouterId};
 
 words! {
@@ -83,6 +87,17 @@ words! {
     RouteSource { Local = "local", Internal = "internal", External = "external" }
 }
 
+impl Word for fib::Conflict {
+    const WORDS: &'static [(&'static str, fib::Conflict)] =
+        &[("yield", fib::Conflict::Yield), ("heal", fib::Conflict::Heal), ("take", fib::Conflict::Take)];
+}
+
+impl Value for fib::Conflict {
+    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<fib::Conflict> {
+        read_word(value, span, notes)
+    }
+}
+
 /// What the router is to be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -95,7 +110,7 @@ pub struct Config {
     pub pods: Pods,
     pub policies: BTreeMap<String, Policy>,
     pub best_path: BestPath,
-    pub fib: Fib,
+    pub fib: fib::Params,
     pub graceful: Graceful,
     pub ready: Ready,
     pub metrics: Metrics,
@@ -137,6 +152,8 @@ pub struct Cluster {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pods {
     pub blocks: Vec<IpNet>,
+    /// More blocks, one a line, `#` begins a comment; watched, and replaced as a whole.
+    pub file: Option<PathBuf>,
     /// Back each block with a `blackhole` route in the kernel.
     pub blackhole: bool,
 }
@@ -283,30 +300,8 @@ pub struct BestPath {
     pub multipath_internal: bool,
     pub always_compare_med: bool,
     pub as_path_relax: bool,
-}
-
-/// A kernel route's metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FibMetric {
-    /// 0 is the kernel's own default (IPv6 shows 1024).
-    Fixed(u32),
-    /// 2^31 - 1 - LOCAL_PREF, as Calico's BIRD.
-    FromLocalPref,
-}
-
-/// The kernel's table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fib {
-    pub enabled: bool,
-    pub table: u32,
-    pub protocol: u8,
-    pub metric: FibMetric,
-    pub ecmp_width: u8,
-    pub source_ipv4: Option<Ipv4Addr>,
-    pub source_ipv6: Option<Ipv6Addr>,
-    pub allow_default: bool,
-    /// Empty: all that is learned is written.
-    pub pools: Vec<IpNet>,
+    /// At most so many next hops in one route.
+    pub width: u8,
 }
 
 /// Graceful restart (RFC 4724), ours and our help with theirs.

@@ -13,6 +13,7 @@ use super::policy::{RawPolicy, RawPrefixSet};
 use super::reader::{Section, Value, integer, text};
 use super::report::{At, Notes, Problem, Span};
 use super::values::{Time, Word, ZonedAddr};
+use crate::fib::{Conflict, Metric};
 use crate::num::{Asn, ClusterId, FamilySet, HoldTime};
 
 /// A setting that may be absent.
@@ -138,23 +139,17 @@ impl Value for Protocol {
     }
 }
 
-/// A route metric: a number, or made from LOCAL_PREF as Calico's BIRD does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RawMetric {
-    Fixed(u32),
-    FromLocalPref,
-}
-
-impl Value for RawMetric {
-    fn read(value: &toml::de::DeValue<'_>, span: &Span, notes: &Notes) -> Option<RawMetric> {
+impl Value for Metric {
+    /// A number, or made from LOCAL_PREF as Calico's BIRD does.
+    fn read(value: &toml::de::DeValue<'_>, span: &Span, notes: &Notes) -> Option<Metric> {
         match value.as_str() {
-            Some("from-local-pref") => Some(RawMetric::FromLocalPref),
+            Some("from-local-pref") => Some(Metric::FromLocalPref),
             Some(other) => {
                 let accepted = vec!["from-local-pref".to_owned(), "an integer".to_owned()];
                 notes.say(span.clone(), Problem::UnknownWord { found: other.to_owned(), accepted });
                 None
             }
-            None => u32::read(value, span, notes).map(RawMetric::Fixed),
+            None => u32::read(value, span, notes).map(Metric::Fixed),
         }
     }
 }
@@ -234,6 +229,7 @@ pub struct RawMember {
 #[derive(Clone, Debug, Default)]
 pub struct RawPods {
     pub blocks: List<IpNet>,
+    pub file: Opt<PathBuf>,
     pub blackhole: Opt<bool>,
 }
 
@@ -278,7 +274,9 @@ pub struct RawFib {
     pub enabled: Opt<bool>,
     pub table: Opt<Table>,
     pub protocol: Opt<Protocol>,
-    pub metric: Opt<RawMetric>,
+    pub metric: Opt<Metric>,
+    pub block_metric: Opt<u32>,
+    pub conflict: Opt<Conflict>,
     pub ecmp_width: Opt<u8>,
     pub source_ipv4: Opt<Ipv4Addr>,
     pub source_ipv6: Opt<std::net::Ipv6Addr>,
@@ -393,7 +391,7 @@ fn member(mut section: Section<'_>) -> RawMember {
 }
 
 fn pods(mut section: Section<'_>) -> RawPods {
-    let raw = RawPods { blocks: section.take("blocks"), blackhole: section.take("blackhole") };
+    let raw = RawPods { blocks: section.take("blocks"), file: section.take("file"), blackhole: section.take("blackhole") };
     section.finish();
     raw
 }
@@ -443,6 +441,8 @@ fn fib(mut section: Section<'_>) -> RawFib {
         table: section.take("table"),
         protocol: section.take("protocol"),
         metric: section.take("metric"),
+        block_metric: section.take("block_metric"),
+        conflict: section.take("conflict"),
         ecmp_width: section.take("ecmp_width"),
         source_ipv4: section.take("source_ipv4"),
         source_ipv6: section.take("source_ipv6"),

@@ -105,8 +105,10 @@ metric = "lowest"
             "2:7: `many` is not an AS number from 1 to 4294967294",
             "3:1: unknown setting `nmae` in [node]",
             "4:13: `0.0.0.0` is not a router id: any but 0.0.0.0 (RFC 6286 §2.1)",
+            "6:1: external peer without address has no export policy: it is told nothing",
             "7:11: `10.0.0.300` is not an IPv4 or IPv6 address (a link-local one with its interface: \"fe80::1%eth0\")",
             "9:13: `2s` is not a hold time: 0 (off) or 3 to 65535 whole seconds (RFC 4271 §4.2)",
+            "10:10: no policy is called `al`",
             "13:10: unknown value `lowest`",
         ]
     );
@@ -119,4 +121,161 @@ fn the_picture_has_a_caret_and_a_suggestion() {
     assert!(shown.contains("^^^^"), "{shown}");
     assert!(shown.contains("did you mean `name`?"), "{shown}");
     assert!(shown.contains("accepted: addresses, asn"), "{shown}");
+}
+
+/// The files that we ship.
+const SHIPPED: [(&str, &str); 5] = [
+    ("minimal.toml", include_str!("../../configs/minimal.toml")),
+    ("full-mesh.toml", include_str!("../../configs/full-mesh.toml")),
+    ("route-reflector.toml", include_str!("../../configs/route-reflector.toml")),
+    ("tor-peering.toml", include_str!("../../configs/tor-peering.toml")),
+    ("reference.toml", include_str!("../../configs/reference.toml")),
+];
+const REFERENCE: &str = SHIPPED[4].1;
+
+#[test]
+fn every_shipped_configuration_is_accepted_without_a_warning() {
+    let here = Surroundings { hostname: Some("node-a".into()), read: &nothing, secrets_needed: true };
+    for (name, text) in SHIPPED {
+        let checked = Config::parse(name, text, &here);
+        assert!(checked.config.is_some() && checked.report.findings().is_empty(), "{}", checked.report.render(false));
+    }
+}
+
+/// Lines `#key = value` become settings.
+fn with_examples() -> String {
+    let uncomment = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    REFERENCE.lines().map(uncomment).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_reference_names_every_setting_that_the_code_knows() {
+    let text = with_examples();
+    let read = |_: &Path| Ok("a secret".to_owned());
+    let checked = Config::parse("reference.toml", &text, &Surroundings { hostname: None, read: &read, secrets_needed: true });
+    // the examples exclude each other in one place, which is an error of its own, and the group `tor` is another file's
+    let unknown: Vec<String> = checked.report.findings().iter().map(|f| f.problem.to_string()).collect();
+    assert!(!unknown.iter().any(|p| p.contains("unknown") || p.contains("expected") || p.contains("is not")), "{unknown:#?}");
+    let document: toml::Table = toml::from_str(&text).expect("is TOML");
+    // the settings of a session are told once, at [[peer]]
+    let told_at_peer = |section: &str| section == "[cluster]" || section == "[[peer_group]]";
+    for (section, key) in checked.report.settings() {
+        let found = lookup(&document, section, key) || (told_at_peer(section) && lookup(&document, "[[peer]]", key));
+        assert!(found, "reference.toml does not tell of `{key}` in {section}");
+    }
+    assert!(checked.report.settings().len() > 100, "the walk saw the sections: {}", checked.report.settings().len());
+}
+
+/// Whether `key` stands in the section of that title.
+fn lookup(document: &toml::Table, title: &str, key: &str) -> bool {
+    let path = title.trim_matches(['[', ']']);
+    let mut at = vec![toml::Value::Table(document.clone())];
+    if path != "the file" {
+        for step in path.split('.') {
+            let down = |value: &toml::Value| match (step, value) {
+                ("NAME", toml::Value::Table(table)) => table.values().cloned().collect(),
+                (_, toml::Value::Table(table)) => match table.get(step) {
+                    Some(toml::Value::Array(items)) => items.clone(),
+                    Some(other) => vec![other.clone()],
+                    None => Vec::new(),
+                },
+                _ => Vec::new(),
+            };
+            at = at.iter().flat_map(down).collect();
+        }
+    }
+    at.iter().any(|value| value.get(key).is_some())
+}
+
+#[test]
+fn the_defaults_in_the_reference_are_those_of_the_code() {
+    let bare = r#"
+[node]
+asn = 64512
+[cluster]
+nodes = [{ name = "node-a", addresses = ["10.0.0.1", "fd00::1"] }]
+[[peer]]
+address = "192.0.2.1"
+asn = 65001
+import = "all"
+export = "own-blocks"
+[[peer_group]]
+name = "racks"
+[prefix_set.services]
+prefixes = ["10.96.0.0/12+", "10.0.0.0/8 ge 24 le 26"]
+[policy.example]
+rules = [{ then = "accept" }]
+"#;
+    let here = Surroundings { hostname: Some("node-a".into()), read: &nothing, secrets_needed: true };
+    let bare = Config::parse("bare", bare, &here).config.expect("bare is legal");
+    let told = Config::parse("reference.toml", REFERENCE, &here).config.expect("the reference is legal");
+    assert_eq!(bare, told);
+}
+
+#[test]
+fn secrets_come_from_files_and_are_never_shown() {
+    let text = "[node]\nasn = 64512\n[[peer]]\naddress = \"10.0.0.2\"\nasn = 64512\npassword_file = \"/etc/secret\"\n";
+    let read = |path: &Path| if path == Path::new("/etc/secret") { Ok("hunter2\n".to_owned()) } else { Err("no".to_owned()) };
+    let checked = Config::parse("x", text, &Surroundings { hostname: None, read: &read, secrets_needed: true });
+    let config = checked.config.expect("legal");
+    assert_eq!(config.sessions[0].setup.password.as_ref().and_then(|p| p.secret.as_deref()), Some("hunter2"));
+    assert!(!format!("{config:?}").contains("hunter2"));
+
+    let to_run = parse(text);
+    assert!(to_run.config.is_none());
+    let to_check = Config::parse("x", text, &Surroundings { hostname: None, read: &nothing, secrets_needed: false });
+    assert!(to_check.config.is_some());
+    assert_eq!((to_check.report.errors(), to_check.report.warnings()), (0, 1));
+}
+
+#[test]
+fn an_external_peer_without_policy_is_said_loudly() {
+    let text = "[node]\nasn = 64512\n[[peer]]\naddress = \"10.0.0.2\"\nasn = 65001\nimport = \"all\"\n";
+    let checked = parse(text);
+    assert_eq!(checked.config.map(|c| c.sessions[0].setup.export.clone()), Some(ChainRef::Missing));
+    assert_eq!(findings(text), ["3:1: external peer 10.0.0.2 has no export policy: it is told nothing"]);
+}
+
+#[test]
+fn references_and_duplicates_are_errors() {
+    let text = r#"[node]
+asn = 64512
+addresses = ["10.0.0.1"]
+[[peer]]
+address = "10.0.0.2"
+asn = 64512
+group = "tro"
+import = ["all", "nobody"]
+[[peer]]
+address = "10.0.0.2"
+asn = 64512
+[[peer]]
+address = "10.0.0.1"
+asn = 64512
+[[peer_group]]
+name = "tor"
+"#;
+    assert_eq!(
+        findings(text),
+        [
+            "7:9: no [[peer_group]] is called `tro`",
+            "8:11: `all` stands alone, not in a list with other policies",
+            "8:18: no policy is called `nobody`",
+            "10:11: peer `10.0.0.2` is there twice",
+            "13:11: 10.0.0.1 is this node's own address",
+        ]
+    );
+    let mesh_too = format!("{MESH}\n[[peer]]\naddress = \"10.0.0.2\"\nasn = 64512\n");
+    assert_eq!(findings(&mesh_too), ["15:11: peer `10.0.0.2` is there twice"]);
+}
+
+#[test]
+fn broken_toml_is_told_with_everything_else() {
+    let text = "[node]\nasn = 64512\nname = \n[fib]\ntabel = 1\n";
+    let told = findings(text);
+    assert!(told.iter().any(|f| f.contains("not TOML")), "{told:?}");
+    assert!(told.iter().any(|f| f == "5:1: unknown setting `tabel` in [fib]"), "{told:?}");
 }
