@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use super::Surroundings;
 use super::cluster;
 use super::model::{
-    AddPath, BestPath, ChainRef, Config, Control, Graceful, Listen, Log, LogFormat, LogLevel, MaxPrefix, MaxPrefixAction,
-    Metrics, NextHopMode, Node, OnTerm, Password, PerPeer, Pods, Range, Ready, RemoteAsn, Session, SessionKind, Setup,
+    AddPath, BestPath, ChainRef, Config, Control, Graceful, Listen, Log, LogFormat, LogLevel, MaxPrefix, MaxPrefixAction, Metrics,
+    NextHopMode, Node, OnTerm, Password, PerPeer, Pods, Range, Ready, RemoteAsn, Session, SessionKind, Setup,
 };
 use super::policy::{self, BUILT_IN, Policy};
 use super::raw::{AsnOrKind, Listener, Opt, Protocol, Raw, RawFib, RawGroup, RawNode, RawPeer, Settings, Table};
