@@ -1,1 +1,2 @@
 //! catbird's laboratory: what the tests stand on.
+pub mod netlab;

@@ -1,0 +1,49 @@
+//! The programs of the lab: where our daemon is built, which of the others are installed.
+//!
+//! In: names. Out: paths. Building is cargo's work; it is asked each time and is quick when there is nothing to do.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The workspace that this was built from.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("proto-tests lies in the workspace")
+}
+
+/// The path of a fresh `catbird`, built in the profile that we were built in; `CATBIRD_BIN` names another one.
+///
+/// # Errors
+/// What cargo said.
+pub fn catbird() -> Result<PathBuf, String> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BUILT.get_or_init(|| env::var_os("CATBIRD_BIN").map_or_else(build, |path| Ok(PathBuf::from(path)))).clone()
+}
+
+fn build() -> Result<PathBuf, String> {
+    // target/debug/demo, target/debug/deps/story_full_mesh-0123: the profile's folder is the one that holds `deps`.
+    let exe = env::current_exe().map_err(|e| e.to_string())?;
+    let profile_dir = exe.ancestors().skip(1).find(|dir| dir.join("deps").is_dir()).ok_or("not started from cargo's target folder")?;
+    let target_dir = profile_dir.parent().ok_or("no target folder")?;
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--bin", "catbird", "--target-dir"]).arg(target_dir).current_dir(workspace());
+    if profile_dir.file_name().is_some_and(|name| name == "release") {
+        cargo.arg("--release");
+    }
+    let done = cargo.status().map_err(|e| format!("cargo: {e}"))?;
+    let binary = profile_dir.join("catbird");
+    match (done.success(), binary.is_file()) {
+        (true, true) => Ok(binary),
+        (true, false) => Err(format!("cargo built no {}", binary.display())),
+        (false, _) => Err("cargo could not build the daemon".into()),
+    }
+}
+
+/// The first of these that is a file: programs lie in other folders than `PATH` for an ordinary user.
+pub fn program(name: &str) -> Option<PathBuf> {
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin", "/usr/lib/frr"]
+        .iter()
+        .map(|dir| Path::new(dir).join(name))
+        .find(|path| path.is_file())
+}
