@@ -135,7 +135,7 @@ impl Checker<'_> {
             ipv4,
             ipv6,
             on_term: or(&raw.on_term, OnTerm::Keep),
-            drain_wait: or(&raw.drain_wait, Time::seconds(1)).0,
+            drain_wait: or(&raw.drain_wait, Time(std::time::Duration::from_millis(300))).0,
         }
     }
 
@@ -184,8 +184,9 @@ impl Checker<'_> {
         Graceful {
             enabled: or(&raw.graceful.enabled, true),
             restart_time,
-            stale_time: or(&raw.graceful.stale_time, Time::seconds(360)).0,
+            stale_time: or(&raw.graceful.stale_time, Time::seconds(120)).0,
             startup_deadline: or(&raw.graceful.startup_deadline, Time::seconds(120)).0,
+            end_of_rib_wait: or(&raw.graceful.end_of_rib_wait, Time::seconds(10)).0,
         }
     }
 
@@ -304,7 +305,7 @@ impl Checker<'_> {
             max_prefix: MaxPrefix {
                 ipv4: value(&s.max_prefix_ipv4),
                 ipv6: value(&s.max_prefix_ipv6),
-                warn_only: or(&s.max_prefix_action, MaxPrefixAction::Close) == MaxPrefixAction::Warn,
+                action: or(&s.max_prefix_action, MaxPrefixAction::Close),
                 restart: value(&s.max_prefix_restart).map(|t: Time| t.0),
             },
             import: self.chain(&s.import, &default, "import", span, peer),
@@ -312,6 +313,7 @@ impl Checker<'_> {
             rr_client: or(&s.rr_client, false),
             next_hop: or(&s.next_hop, NextHopMode::Auto),
             allow_own_as: or(&s.allow_own_as, 0),
+            enforce_first_as: or(&s.enforce_first_as, true),
             remove_private_as: or(&s.remove_private_as, false),
             as_override: or(&s.as_override, false),
         }

@@ -8,6 +8,7 @@
 
 mod check;
 mod cluster;
+pub mod diff;
 #[cfg(feature = "daemon")]
 mod load;
 pub mod model;

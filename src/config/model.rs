@@ -55,6 +55,8 @@ words! {
     MaxPrefixAction {
         /// Close the session (RFC 4486: Cease, maximum number of prefixes reached).
         Close = "close",
+        /// Keep the session, refuse what is too much.
+        Refuse = "refuse",
         Warn = "warn",
     }
 }
@@ -201,12 +203,11 @@ impl fmt::Debug for Password {
 }
 
 /// How many prefixes a peer may say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxPrefix {
     pub ipv4: Option<u32>,
     pub ipv6: Option<u32>,
-    /// Only count and warn.
-    pub warn_only: bool,
+    pub action: MaxPrefixAction,
     /// Try again after this time; `None`: stay down until told.
     pub restart: Option<Duration>,
 }
@@ -267,6 +268,8 @@ pub struct Setup {
     pub rr_client: bool,
     pub next_hop: NextHopMode,
     pub allow_own_as: u8,
+    /// An external path must begin with the peer's AS (RFC 4271 §6.3).
+    pub enforce_first_as: bool,
     pub remove_private_as: bool,
     pub as_override: bool,
 }
@@ -312,6 +315,8 @@ pub struct Graceful {
     pub stale_time: Duration,
     /// After this, routes of our former life that nobody said again are removed.
     pub startup_deadline: Duration,
+    /// Our End-of-RIB waits no longer than this for peers that do not come up.
+    pub end_of_rib_wait: Duration,
 }
 
 /// When `/readyz` says yes.

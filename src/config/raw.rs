@@ -76,6 +76,7 @@ settings! {
         rr_client: bool,
         next_hop: NextHopMode,
         allow_own_as: u8,
+        enforce_first_as: bool,
         remove_private_as: bool,
         as_override: bool,
     }
@@ -291,6 +292,7 @@ pub struct RawGraceful {
     pub restart_time: Opt<Time>,
     pub stale_time: Opt<Time>,
     pub startup_deadline: Opt<Time>,
+    pub end_of_rib_wait: Opt<Time>,
 }
 
 /// `[ready]`, `[metrics]`, `[control]`, `[log]`
@@ -459,6 +461,7 @@ fn graceful(mut section: Section<'_>) -> RawGraceful {
         restart_time: section.take("restart_time"),
         stale_time: section.take("stale_time"),
         startup_deadline: section.take("startup_deadline"),
+        end_of_rib_wait: section.take("end_of_rib_wait"),
     };
     section.finish();
     raw

@@ -326,12 +326,18 @@ impl Report {
         for help in finding.problem.help() {
             group = group.element(Level::HELP.message(help));
         }
-        renderer.render(&[group]).clone()
+        renderer.render(&[group])
     }
 
     fn clamp(&self, span: &Span) -> Span {
         let end = span.end.min(self.text.len());
         span.start.min(end)..end
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
     }
 }
 

@@ -279,3 +279,47 @@ fn broken_toml_is_told_with_everything_else() {
     assert!(told.iter().any(|f| f.contains("not TOML")), "{told:?}");
     assert!(told.iter().any(|f| f == "5:1: unknown setting `tabel` in [fib]"), "{told:?}");
 }
+
+#[test]
+fn equal_meanings_make_no_change_however_they_are_typed() {
+    let other = MESH.replace("[cluster]", "# a comment\n[log]\nlevel = \"info\"\n[cluster]\nhold_time = 90");
+    assert_eq!(diff::diff(&good(MESH), &good(&other)), []);
+}
+
+#[test]
+fn a_reload_names_each_change_its_cost_and_whom_it_touches() {
+    use diff::Cost::{Live, Refresh, Restart};
+    let before = good(&format!(
+        "{MESH}\n[pods]\nblocks = [\"10.1.0.0/26\"]\n[[peer]]\nname = \"tor\"\naddress = \"10.9.9.9\"\nasn = 65001\nimport = \"all\"\nexport = \"p\"\n[policy.p]\ndefault = \"accept\"\n"
+    ));
+    let after = MESH.replace("  { name = \"c\", addresses = [\"fd00::3\"] },\n", "").replace("[cluster]", "[cluster]\nhold_time = 30");
+    let after = good(&format!(
+        "{after}\n[pods]\nblocks = [\"10.2.0.0/26\"]\n[[peer]]\nname = \"tor\"\naddress = \"10.9.9.9\"\nasn = 65001\nimport = \"none\"\nexport = \"p\"\n[policy.p]\ndefault = \"reject\"\n"
+    ));
+    let told: Vec<(diff::Cost, String, String)> =
+        diff::diff(&before, &after).into_iter().map(|c| (c.cost, c.what, c.sessions.join(" "))).collect();
+    let change = |cost, what: &str, who: &str| (cost, what.to_owned(), who.to_owned());
+    assert_eq!(
+        told,
+        [
+            change(Restart, "b: hold_time 90s -> 30s", "b"),
+            change(Restart, "c: session with fd00::3 ends", "c"),
+            change(Refresh, "tor: import all -> none", "tor"),
+            change(Refresh, "policy p changes", "tor"),
+            change(Live, "block 10.1.0.0/26 is withdrawn", ""),
+            change(Live, "block 10.2.0.0/26 is announced", ""),
+        ]
+    );
+}
+
+#[test]
+fn a_new_password_is_a_change_that_is_not_shown() {
+    let text = "[node]\nasn = 64512\n[[peer]]\naddress = \"10.0.0.2\"\nasn = 64512\npassword_file = \"/etc/secret\"\n";
+    let with = |secret: &str| {
+        let read = |_: &Path| Ok(secret.to_owned());
+        Config::parse("x", text, &Surroundings { hostname: None, read: &read, secrets_needed: true }).config.expect("legal")
+    };
+    let changes = diff::diff(&with("hunter2"), &with("hunter3"));
+    let shown: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["restart 10.0.0.2: the password changes"]);
+}
