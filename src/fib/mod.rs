@@ -7,6 +7,12 @@
 //! Who owns which route, and how that is known, is told at `Fib`.
 
 mod params;
+mod plan;
+mod show;
+mod store;
+#[cfg(test)]
+mod tests;
+mod watch;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,6 +23,8 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::{Hops, KernelRoute, RouteKind};
 
 pub use params::{Conflict, Metric, Params, Refused};
+pub use plan::Fib;
+pub use show::{Counts, News, Row, State, Totals};
 
 /// A route as we want it, or as it stands, in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]

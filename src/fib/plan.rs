@@ -1,0 +1,591 @@
+//! The planner: what is wanted, what stands, and the one change to make next for each prefix.
+//!
+//! In and out: see `Fib`. What the kernel says by itself is taken in by `watch`; rows and counts for the operator are made in `show`.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use foldhash::fast::{FixedState, RandomState};
+use ipnet::IpNet;
+use smallvec::SmallVec;
+
+use super::show::{Counts, News, Totals};
+use super::store::{Entries, Entry, Flags, Shape, ShapeId, Shapes, Slot};
+use super::{Conflict, Errno, FibChange, FibKind, FibRoute, Params};
+use crate::kernel::IfIndex;
+use crate::num::{Family, Instant};
+
+/// The kernel's routes, kept true.
+///
+/// **Who owns what.** The protocol number is no proof of ownership (FRR too writes 186). We own what we wrote, and what the first dump
+/// shows with our protocol, our table, a metric and a shape that we would write: an earlier run left it (`adopt`). It stays where it
+/// is until `want` asks for something else or `reap` says that nobody will ask any more. Nothing is written before the first dump ended.
+///
+/// **One change at a time** is on its way for a prefix; what is wanted anew meanwhile is written once, when the answer is there. So the
+/// order of answers does not matter between prefixes, and memory grows by prefixes, not by updates.
+///
+/// **Make before break.** Another next hop is one `Replace`. Another metric is another key: the new route is added, and only when it
+/// stands is the old one removed.
+///
+/// **Others.** A route of another protocol under our key (prefix, table, metric) that was there first is never overwritten (`Conflict`
+/// may change that). What others delete or replace is put right at once, and ever more rarely if they insist. A route of theirs with a
+/// better metric shadows ours: that is counted and shown, and both stand.
+///
+/// # Invariants
+/// Checked by `check_invariants`: an entry exists for what is wanted, stands, or waits; nothing that needs work is forgotten.
+#[derive(Debug)]
+pub struct Fib {
+    pub(super) params: Params,
+    pub(super) shapes: Shapes,
+    pub(super) entries: Entries,
+    queue: VecDeque<Slot>,
+    /// By sequence number from `first_seq` on; answered ones are `None` until those before them are.
+    flights: VecDeque<Option<Flight>>,
+    first_seq: u64,
+    in_flight: usize,
+    pub(super) waits: hashbrown::HashMap<Slot, Wait, RandomState>,
+    timers: BTreeSet<(Instant, Slot)>,
+    /// Routes of others in our table, by prefix.
+    pub(super) foreign: hashbrown::HashMap<IpNet, SmallVec<[Foreign; 1]>, RandomState>,
+    /// Routes of ours at metrics that are not wanted any more.
+    pub(super) leftovers: hashbrown::HashMap<Slot, SmallVec<[ShapeId; 1]>, RandomState>,
+    /// Up or down, of links that our routes use or used.
+    pub(super) links: hashbrown::HashMap<IfIndex, bool, FixedState>,
+    pub(super) addrs: hashbrown::HashMap<IfIndex, SmallVec<[std::net::Ipv4Addr; 1]>, FixedState>,
+    pub(super) synced: bool,
+    pub(super) dumping: bool,
+    /// The number of the current or last dump, 1 to 255 and round again.
+    pub(super) dump: u8,
+    pub(super) sweep: Option<u32>,
+    reap_at_sync: bool,
+    pub(super) counts: [Counts; 2],
+    pub(super) totals: Totals,
+    pub(super) news: Vec<News>,
+    pub(super) now: Instant,
+}
+
+/// A change on its way.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    slot: Slot,
+    op: Op,
+    shape: ShapeId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Op {
+    Add,
+    Replace,
+    Remove,
+}
+
+/// Why and how long an entry waits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wait {
+    /// `None`: others keep changing it, and we do not fight.
+    pub errno: Option<Errno>,
+    pub attempts: u32,
+    pub until: Instant,
+}
+
+/// A route of another's for a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Foreign {
+    pub metric: u32,
+    pub protocol: u8,
+    pub seen: u8,
+}
+
+/// A refused change is tried again after this, then after twice as long, and so on.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MOST: Duration = Duration::from_secs(30);
+/// So many times what others do is put right at once; then it waits, doubling. A minute of peace forgives all.
+const HEALS_AT_ONCE: u8 = 4;
+const HEAL_FIRST: Duration = Duration::from_millis(250);
+const HEAL_MOST: Duration = Duration::from_secs(60);
+const PEACE_SECONDS: u16 = 60;
+/// Entries looked at in one go after a dump.
+const SWEEP_STEP: usize = 16 * 1024;
+
+impl Fib {
+    pub fn new(params: Params) -> Fib {
+        Fib {
+            params,
+            shapes: Shapes::default(),
+            entries: Entries::new(),
+            queue: VecDeque::new(),
+            flights: VecDeque::new(),
+            first_seq: 1,
+            in_flight: 0,
+            waits: hashbrown::HashMap::default(),
+            timers: BTreeSet::new(),
+            foreign: hashbrown::HashMap::default(),
+            leftovers: hashbrown::HashMap::default(),
+            links: hashbrown::HashMap::default(),
+            addrs: hashbrown::HashMap::default(),
+            synced: false,
+            dumping: false,
+            dump: 0,
+            sweep: None,
+            reap_at_sync: false,
+            counts: Default::default(),
+            totals: Totals::default(),
+            news: Vec::new(),
+            now: Instant::ZERO,
+        }
+    }
+
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// What we want for this prefix from now on; `None` for nothing. What `Params::permits` refuses counts as nothing.
+    pub fn want(&mut self, net: IpNet, route: Option<FibRoute>) {
+        let net = net.trunc();
+        let route = route.filter(|r| self.params.permits(&net, &r.kind).is_ok());
+        let slot = match (self.entries.find(&net), &route) {
+            (Some(slot), _) => slot,
+            (None, Some(_)) => self.create(net),
+            (None, None) => return,
+        };
+        let wanted = route.map_or(ShapeId::NONE, |r| self.shapes.hold(Shape::from(FibRoute { net, ..r }.normal())));
+        let before = self.entries.get(slot).map_or(ShapeId::NONE, |e| e.wanted);
+        self.shapes.release(before);
+        let reshaped = before != wanted;
+        self.edit(slot, |e| {
+            e.wanted = wanted;
+            if wanted.is_some() {
+                e.flags.set(Flags::STALE, false);
+            }
+        });
+        if reshaped {
+            self.forget_wait(slot);
+            self.see_others(slot);
+        }
+        self.tidy(slot);
+    }
+
+    /// What we want there now.
+    pub fn wanted(&self, net: &IpNet) -> Option<FibRoute> {
+        let entry = self.entries.get(self.entries.find(net)?)?;
+        self.shapes.get(entry.wanted).map(|s| s.with(entry.net))
+    }
+
+    /// The next change to make, with the number under which its outcome is to be told to `on_done`.
+    ///
+    /// `None`: nothing to do, or `Params::window` changes are on their way. Call again after `on_done`, and at `next_deadline`.
+    pub fn poll(&mut self) -> Option<(u64, FibChange)> {
+        if !self.synced {
+            return None;
+        }
+        let mut sweeps = 0;
+        while self.in_flight < self.params.window {
+            match self.queue.pop_front() {
+                Some(slot) => {
+                    if let Some(change) = self.step(slot) {
+                        return Some(change);
+                    }
+                }
+                None if self.sweep.is_some() && sweeps < 4 => {
+                    self.sweep_on(SWEEP_STEP);
+                    sweeps += 1;
+                }
+                None => return None,
+            }
+        }
+        None
+    }
+
+    /// When `on_deadline` has something to do. May lie in the past: then at once.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let sweep = self.sweep.is_some().then_some(self.now);
+        let room = (self.synced && !self.queue.is_empty() && self.in_flight < self.params.window).then_some(self.now);
+        [timer, sweep, room].into_iter().flatten().min()
+    }
+
+    pub fn on_deadline(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        while let Some(&(at, slot)) = self.timers.first() {
+            if at > now {
+                break;
+            }
+            self.timers.pop_first();
+            self.edit(slot, |e| e.flags.set(Flags::WAITING, false));
+            self.tidy(slot);
+        }
+    }
+
+    /// How the kernel answered. A number that is not on its way is ignored.
+    pub fn on_done(&mut self, now: Instant, seq: u64, result: Result<(), Errno>) {
+        self.now = self.now.max(now);
+        let Some(flight) = self.land(seq) else { return };
+        let slot = flight.slot;
+        let doubt = self.entries.get(slot).is_some_and(|e| e.flags.has(Flags::DOUBT));
+        let (dump, dumping) = (self.dump, self.dumping);
+        self.edit(slot, |e| {
+            e.flags.set(Flags::FLYING, false);
+            e.flags.set(Flags::DOUBT, false);
+            e.touched = if dumping { dump } else { e.touched };
+        });
+        self.totals.count(flight.op == Op::Remove, result.is_ok());
+        match (flight.op, result) {
+            (Op::Remove, Ok(()) | Err(Errno::ESRCH | Errno::ENOENT | Errno::ENODEV)) => self.on_removed(slot, flight.shape, doubt),
+            // Replacing a route by itself while another's stands before it under the same key (IPv4, `ip route append`).
+            (Op::Add | Op::Replace, Ok(())) | (Op::Replace, Err(Errno::EEXIST)) => self.on_put(slot, flight.shape, doubt),
+            (op, Err(errno)) => self.on_refused(slot, op, flight.shape, errno),
+        }
+        self.shapes.release(flight.shape);
+        match self.entries.get(slot) {
+            Some(e) if doubt && e.wanted.is_some() => self.lost(slot),
+            _ => self.tidy(slot),
+        }
+    }
+
+    /// Everybody who could has told us their routes: remove what an earlier run left and nobody wants.
+    /// Returns how many; before the first dump has ended, 0, and it happens then.
+    pub fn reap(&mut self) -> usize {
+        if !self.synced {
+            self.reap_at_sync = true;
+            return 0;
+        }
+        let stale: Vec<Slot> = self.entries.iter_from(0).filter(|(_, e)| e.flags.has(Flags::STALE)).map(|(s, _)| s).collect();
+        for &slot in &stale {
+            self.edit(slot, |e| e.flags.set(Flags::STALE, false));
+            self.tidy(slot);
+        }
+        stale.len()
+    }
+
+    /// The first dump has ended: from here on we write.
+    pub(super) fn on_synced(&mut self) {
+        self.synced = true;
+        if std::mem::take(&mut self.reap_at_sync) {
+            self.reap();
+        }
+    }
+
+    /// Nothing to do, nothing on its way, nothing waiting for a timer.
+    pub fn is_settled(&self) -> bool {
+        self.queue.is_empty() && self.in_flight == 0 && self.timers.is_empty() && self.sweep.is_none()
+    }
+
+    /// How many changes are on their way, and how many wait to be made.
+    pub fn backlog(&self) -> (usize, usize) {
+        (self.in_flight, self.queue.len())
+    }
+
+    // ------------------------------------------------------------------------------------------------ one prefix, one step
+
+    /// The next change for this entry, if it needs one and may have one.
+    fn step(&mut self, slot: Slot) -> Option<(u64, FibChange)> {
+        let entry = self.entries.get_mut(slot)?;
+        entry.flags.set(Flags::QUEUED, false);
+        if entry.flags.has(Flags::FLYING) || entry.flags.has(Flags::WAITING) {
+            return None;
+        }
+        let (op, shape) = self.next_op(slot)?;
+        let net = self.entries.get(slot)?.net;
+        let route = self.shapes.get(shape)?.with(net);
+        self.shapes.hold_again(shape);
+        self.edit(slot, |e| e.flags.set(Flags::FLYING, true));
+        self.in_flight += 1;
+        self.flights.push_back(Some(Flight { slot, op, shape }));
+        let seq = self.first_seq + self.flights.len() as u64 - 1;
+        let change = match op {
+            Op::Add => FibChange::Add(route),
+            Op::Replace => FibChange::Replace(route),
+            Op::Remove => FibChange::Remove(route),
+        };
+        Some((seq, change))
+    }
+
+    fn next_op(&mut self, slot: Slot) -> Option<(Op, ShapeId)> {
+        let entry = self.entries.get(slot)?.clone();
+        if entry.wanted.is_none() {
+            if entry.flags.has(Flags::STALE) {
+                return None;
+            }
+            let last = if entry.installed.is_some() { Some(entry.installed) } else { self.leftover(slot) };
+            return last.map(|shape| (Op::Remove, shape));
+        }
+        if entry.installed == entry.wanted && entry.flags.has(Flags::SURE) {
+            return self.leftover(slot).map(|shape| (Op::Remove, shape));
+        }
+        let metric = self.metric(entry.wanted);
+        if entry.installed.is_some() && self.metric(entry.installed) != metric {
+            self.set_aside(slot, metric);
+        }
+        let taken = entry.flags.has(Flags::TAKEN);
+        let occupied = self.foreign.get(&entry.net).is_some_and(|l| l.iter().any(|f| Some(f.metric) == metric));
+        let may = match self.params.conflict {
+            Conflict::Take => true,
+            Conflict::Heal => !occupied || taken,
+            Conflict::Yield => !occupied,
+        };
+        let parked = may && self.all_links_down(entry.wanted);
+        self.edit(slot, |e| {
+            e.flags.set(Flags::BLOCKED, !may);
+            e.flags.set(Flags::PARKED, parked);
+        });
+        if !may || parked {
+            return None;
+        }
+        let entry = self.entries.get(slot)?;
+        let absent = entry.installed.is_none() && entry.flags.has(Flags::SURE) && !occupied && !entry.flags.has(Flags::OVERWRITE);
+        Some((if absent { Op::Add } else { Op::Replace }, entry.wanted))
+    }
+
+    fn metric(&self, id: ShapeId) -> Option<u32> {
+        self.shapes.get(id).map(|s| s.metric)
+    }
+
+    fn leftover(&self, slot: Slot) -> Option<ShapeId> {
+        self.leftovers.get(&slot)?.last().copied()
+    }
+
+    /// What stands has another metric than what is wanted: another key. Keep it until the new route stands; and if a leftover has the
+    /// wanted metric, it is what the new route replaces.
+    fn set_aside(&mut self, slot: Slot, metric: Option<u32>) {
+        let Some(old) = self.entries.get(slot).map(|e| e.installed) else { return };
+        let list = self.leftovers.entry(slot).or_default();
+        let same = list.iter().position(|&s| self.shapes.get(s).map(|s| s.metric) == metric);
+        let new = same.map_or(ShapeId::NONE, |i| list.remove(i));
+        list.push(old);
+        self.edit(slot, |e| {
+            e.installed = new;
+            e.flags.set(Flags::SURE, true);
+            e.flags.set(Flags::LEFTOVERS, true);
+        });
+    }
+
+    /// A route of ours at a metric that is not wanted; it goes when what is wanted stands.
+    pub(super) fn add_leftover(&mut self, slot: Slot, shape: ShapeId) {
+        self.leftovers.entry(slot).or_default().push(shape);
+        self.edit(slot, |e| e.flags.set(Flags::LEFTOVERS, true));
+    }
+
+    pub(super) fn drop_leftover(&mut self, slot: Slot, shape: ShapeId) {
+        let Some(list) = self.leftovers.get_mut(&slot) else { return };
+        let Some(i) = list.iter().position(|&s| s == shape) else { return };
+        list.remove(i);
+        let none = list.is_empty();
+        self.shapes.release(shape);
+        if none {
+            self.leftovers.remove(&slot);
+            self.edit(slot, |e| e.flags.set(Flags::LEFTOVERS, false));
+        }
+    }
+
+    fn all_links_down(&self, id: ShapeId) -> bool {
+        let Some(shape) = self.shapes.get(id) else { return false };
+        matches!(shape.kind, FibKind::Unicast(_)) && shape.links().all(|l| self.links.get(&l) == Some(&false))
+    }
+
+    // ------------------------------------------------------------------------------------------------ answers
+
+    fn land(&mut self, seq: u64) -> Option<Flight> {
+        let i = usize::try_from(seq.checked_sub(self.first_seq)?).ok()?;
+        let flight = self.flights.get_mut(i)?.take()?;
+        self.in_flight -= 1;
+        while let Some(None) = self.flights.front() {
+            self.flights.pop_front();
+            self.first_seq += 1;
+        }
+        Some(flight)
+    }
+
+    fn on_removed(&mut self, slot: Slot, shape: ShapeId, doubt: bool) {
+        self.forget_wait(slot);
+        if self.entries.get(slot).is_some_and(|e| e.installed == shape) {
+            self.set_installed(slot, ShapeId::NONE, !doubt);
+        } else {
+            self.drop_leftover(slot, shape);
+        }
+    }
+
+    fn on_put(&mut self, slot: Slot, shape: ShapeId, doubt: bool) {
+        self.forget_wait(slot);
+        self.shapes.hold_again(shape);
+        self.set_installed(slot, shape, !doubt);
+        let healed = self.entries.get(slot).is_some_and(|e| e.flags.has(Flags::HEALING));
+        self.totals.repaired += u64::from(healed);
+        self.edit(slot, |e| {
+            for flag in [Flags::TAKEN, Flags::OVERWRITE, Flags::HEALING] {
+                e.flags.set(flag, false);
+            }
+        });
+        let (Some(entry), Some(metric)) = (self.entries.get(slot), self.metric(shape)) else { return };
+        // Whoever stood under this key does no longer, and nobody but us was told.
+        if entry.flags.has(Flags::FOREIGN) {
+            let net = entry.net;
+            self.forget_foreign(net, metric);
+            self.see_others(slot);
+        }
+    }
+
+    fn on_refused(&mut self, slot: Slot, op: Op, shape: ShapeId, errno: Errno) {
+        let Some(entry) = self.entries.get(slot) else { return };
+        let (net, installed) = (entry.net, entry.installed);
+        if op != Op::Remove && errno == Errno::EEXIST && !entry.flags.has(Flags::FOREIGN) {
+            // Nobody told us who stands there: give the news some time, then it gives way.
+            self.edit(slot, |e| e.flags.set(Flags::OVERWRITE, true));
+        }
+        let several = self.shapes.get(shape).is_some_and(|s| s.links().nth(1).is_some());
+        if op != Op::Remove && several && matches!(net, IpNet::V6(_)) {
+            // The kernel writes IPv6 multipath one way after the other and may have stopped in the middle.
+            if installed.is_none() {
+                self.shapes.hold_again(shape);
+                self.set_installed(slot, shape, false);
+            } else {
+                self.edit(slot, |e| e.flags.set(Flags::SURE, false));
+            }
+        }
+        let attempts = self.waits.get(&slot).map_or(0, |w| w.attempts) + 1;
+        if attempts == 1 {
+            self.tell(News::Refused { net, errno });
+        }
+        self.wait(slot, Some(errno), attempts, backoff(RETRY_FIRST, attempts, RETRY_MOST));
+    }
+
+    // ------------------------------------------------------------------------------------------------ what stands
+
+    /// Replaces what is known to stand; takes over one hold of `shape`.
+    pub(super) fn set_installed(&mut self, slot: Slot, shape: ShapeId, sure: bool) {
+        let Some(old) = self.entries.get(slot).map(|e| e.installed) else { return };
+        self.edit(slot, |e| {
+            e.installed = shape;
+            e.flags.set(Flags::SURE, sure);
+            e.flags.set(Flags::BLOCKED, false);
+            e.flags.set(Flags::PARKED, false);
+        });
+        self.shapes.release(old);
+    }
+
+    /// Others changed what we wrote: put it right at once, or later if this goes on and on.
+    pub(super) fn lost(&mut self, slot: Slot) {
+        let second = (self.now.as_nanos() / 1_000_000_000) as u16;
+        let Some(entry) = self.entries.get_mut(slot) else { return };
+        let peace = second.wrapping_sub(entry.healed_at) > PEACE_SECONDS;
+        entry.heals = if peace { 1 } else { entry.heals.saturating_add(1) };
+        entry.healed_at = second;
+        let (heals, net) = (entry.heals, entry.net);
+        self.edit(slot, |e| e.flags.set(Flags::HEALING, true));
+        self.totals.disturbed += 1;
+        if heals > HEALS_AT_ONCE {
+            if heals == HEALS_AT_ONCE + 1 {
+                self.tell(News::Contested { net });
+            }
+            self.wait(slot, None, 0, backoff(HEAL_FIRST, u32::from(heals - HEALS_AT_ONCE), HEAL_MOST));
+        }
+        self.tidy(slot);
+    }
+
+    fn wait(&mut self, slot: Slot, errno: Option<Errno>, attempts: u32, how_long: Duration) {
+        let until = self.now + how_long;
+        if let Some(old) = self.waits.insert(slot, Wait { errno, attempts, until }) {
+            self.timers.remove(&(old.until, slot));
+        }
+        self.timers.insert((until, slot));
+        self.edit(slot, |e| {
+            e.flags.set(Flags::WAITING, true);
+            e.flags.set(Flags::FAILED, errno.is_some());
+        });
+    }
+
+    pub(super) fn forget_wait(&mut self, slot: Slot) {
+        if let Some(old) = self.waits.remove(&slot) {
+            self.timers.remove(&(old.until, slot));
+        }
+        self.edit(slot, |e| {
+            e.flags.set(Flags::WAITING, false);
+            e.flags.set(Flags::FAILED, false);
+        });
+    }
+
+    /// Try again now what waits, without forgetting how often it failed.
+    pub(super) fn hasten(&mut self, slot: Slot) {
+        if let Some(wait) = self.waits.get(&slot) {
+            self.timers.remove(&(wait.until, slot));
+        }
+        self.edit(slot, |e| e.flags.set(Flags::WAITING, false));
+        self.tidy(slot);
+    }
+
+    pub(super) fn create(&mut self, net: IpNet) -> Slot {
+        let slot = self.entries.find_or_insert(net);
+        if self.foreign.contains_key(&net) {
+            self.edit(slot, |e| e.flags.set(Flags::FOREIGN, true));
+        }
+        slot
+    }
+
+    /// Queue the entry if it needs work; forget it if there is nothing left to know.
+    pub(super) fn tidy(&mut self, slot: Slot) {
+        let Some(entry) = self.entries.get_mut(slot) else { return };
+        let flags = entry.flags;
+        if flags.has(Flags::FLYING) || flags.has(Flags::WAITING) || flags.has(Flags::QUEUED) {
+            return;
+        }
+        let leftovers = flags.has(Flags::LEFTOVERS);
+        if entry.wanted.is_none() && entry.installed.is_none() && !leftovers {
+            self.forget_wait(slot);
+            self.edit(slot, |e| e.flags = Flags::SURE);
+            self.entries.remove(slot);
+            return;
+        }
+        let idle = if entry.wanted.is_none() { flags.has(Flags::STALE) } else { entry.installed == entry.wanted && flags.has(Flags::SURE) };
+        if !idle || (leftovers && !flags.has(Flags::STALE)) {
+            entry.flags.set(Flags::QUEUED, true);
+            self.queue.push_back(slot);
+        }
+    }
+
+    /// Every change of an entry goes through here, so that the counts are always right.
+    pub(super) fn edit(&mut self, slot: Slot, change: impl FnOnce(&mut Entry)) {
+        let Some(entry) = self.entries.get_mut(slot) else { return };
+        let counts = &mut self.counts[Family::of(&entry.net).index()];
+        counts.take(entry);
+        change(entry);
+        counts.add(entry);
+    }
+
+    /// A new entry counts nothing, and neither does one that is forgotten.
+    pub(super) fn tell(&mut self, news: News) {
+        if self.news.len() < 1024 {
+            self.news.push(news);
+        }
+    }
+
+    /// # Panics
+    /// If counts, queue, timers or holders do not agree with the entries.
+    pub fn check_invariants(&self) {
+        let mut counts: [Counts; 2] = Default::default();
+        let (mut flying, mut held, mut queued) = (0, 0, 0);
+        for (slot, e) in self.entries.iter_from(0) {
+            counts[Family::of(&e.net).index()].add(e);
+            flying += usize::from(e.flags.has(Flags::FLYING));
+            queued += usize::from(e.flags.has(Flags::QUEUED));
+            held += usize::from(e.wanted.is_some()) + usize::from(e.installed.is_some());
+            let leftovers = self.leftovers.get(&slot).map_or(0, SmallVec::len);
+            held += leftovers;
+            assert_eq!(leftovers > 0, e.flags.has(Flags::LEFTOVERS), "{}: leftovers", e.net);
+            assert_eq!(self.entries.find(&e.net), Some(slot), "{} is not found", e.net);
+            let due = self.waits.get(&slot).map(|w| (w.until, slot));
+            assert_eq!(e.flags.has(Flags::WAITING), due.is_some_and(|d| self.timers.contains(&d)), "{}: timer", e.net);
+            assert!(e.wanted.is_some() || e.installed.is_some() || leftovers > 0 || e.flags.has(Flags::FLYING), "{} is empty", e.net);
+            let busy = [Flags::FLYING, Flags::QUEUED, Flags::WAITING, Flags::BLOCKED, Flags::PARKED, Flags::STALE];
+            let settled = e.installed == e.wanted && e.flags.has(Flags::SURE) && leftovers == 0;
+            assert!(settled || busy.iter().any(|f| e.flags.has(*f)), "{} is forgotten: {e:?}", e.net);
+        }
+        assert_eq!(counts, self.counts);
+        assert_eq!(flying, self.in_flight);
+        assert!(queued <= self.queue.len());
+        assert_eq!(held + flying, self.shapes.holders(), "holders of shapes");
+        assert!(self.timers.len() <= self.waits.len() && self.waits.len() <= self.entries.len());
+    }
+}
+
+fn backoff(first: Duration, attempt: u32, most: Duration) -> Duration {
+    first.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(most)
+}

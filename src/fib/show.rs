@@ -1,0 +1,240 @@
+//! What the operator sees of the planner: counts that are always at hand, rows by the page, news.
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::plan::Fib;
+use super::store::{Entry, Flags, Slot};
+use super::{Errno, FibKind, FibRoute, Params, Refused};
+use crate::kernel::IfIndex;
+use crate::num::Family;
+
+/// One family's prefixes by their state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    pub wanted: usize,
+    /// Wanted, and standing exactly so. Less than `wanted` for long means drift.
+    pub installed: usize,
+    /// Refused by the kernel, waiting to be tried again.
+    pub failed: usize,
+    /// Wanted, and others have routes for the same prefix.
+    pub foreign: usize,
+    /// Not written because another's route stands there.
+    pub blocked: usize,
+    /// Standing, but a route of another with a better metric carries the traffic.
+    pub shadowed: usize,
+    /// Adopted from an earlier run and not wanted yet.
+    pub stale: usize,
+    /// All its links are down.
+    pub parked: usize,
+}
+
+impl Counts {
+    fn each(&mut self, e: &Entry, step: impl Fn(&mut usize)) {
+        let wanted = e.wanted.is_some();
+        let count = |on: bool, n: &mut usize| {
+            if on {
+                step(n)
+            }
+        };
+        count(wanted, &mut self.wanted);
+        count(wanted && e.installed == e.wanted && e.flags.has(Flags::SURE), &mut self.installed);
+        count(e.flags.has(Flags::FAILED), &mut self.failed);
+        count(wanted && e.flags.has(Flags::FOREIGN), &mut self.foreign);
+        count(wanted && e.flags.has(Flags::BLOCKED), &mut self.blocked);
+        count(wanted && e.flags.has(Flags::SHADOWED), &mut self.shadowed);
+        count(e.flags.has(Flags::STALE), &mut self.stale);
+        count(wanted && e.flags.has(Flags::PARKED), &mut self.parked);
+    }
+
+    pub(super) fn add(&mut self, e: &Entry) {
+        self.each(e, |n| *n += 1);
+    }
+
+    pub(super) fn take(&mut self, e: &Entry) {
+        self.each(e, |n| *n -= 1);
+    }
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    pub replaced: u64,
+    pub replace_errors: u64,
+    pub removed: u64,
+    pub remove_errors: u64,
+    /// Routes that an earlier run had left.
+    pub adopted: u64,
+    /// Changes of our routes by others, or by the kernel.
+    pub disturbed: u64,
+    /// Routes put right after that.
+    pub repaired: u64,
+    /// Dumps compared with what we know, the first one included.
+    pub reconciles: u64,
+}
+
+impl Totals {
+    pub(super) fn count(&mut self, remove: bool, ok: bool) {
+        *match (remove, ok) {
+            (false, true) => &mut self.replaced,
+            (false, false) => &mut self.replace_errors,
+            (true, true) => &mut self.removed,
+            (true, false) => &mut self.remove_errors,
+        } += 1;
+    }
+}
+
+/// What deserves a line in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The kernel refused a route, for the first time.
+    Refused { net: IpNet, errno: Errno },
+    /// Another's route took the place of ours.
+    Foreign { net: IpNet, protocol: u8 },
+    /// Others keep changing this one: from here on we put it right more and more rarely.
+    Contested { net: IpNet },
+}
+
+/// Where a prefix stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Installed,
+    /// Installed, but another's better metric carries the traffic.
+    Shadowed,
+    /// To be written or removed, or on its way.
+    Pending,
+    Failed,
+    /// Another's route stands there and is left alone.
+    Foreign,
+    /// Others changed it too often; waits.
+    Contested,
+    LinkDown,
+    /// Left by an earlier run, not wanted yet.
+    Stale,
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Installed => "installed",
+            State::Shadowed => "shadowed",
+            State::Pending => "pending",
+            State::Failed => "failed",
+            State::Foreign => "foreign",
+            State::Contested => "contested",
+            State::LinkDown => "link_down",
+            State::Stale => "stale",
+        }
+    }
+}
+
+/// One line of `catbird fib`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Row {
+    pub net: IpNet,
+    pub state: State,
+    pub wanted: Option<FibRoute>,
+    pub installed: Option<FibRoute>,
+    pub errno: Option<Errno>,
+    pub attempts: u32,
+    /// Others' routes for the same prefix: (metric, protocol).
+    pub foreign: Vec<(u32, u8)>,
+}
+
+impl Fib {
+    pub fn counts(&self, family: Family) -> Counts {
+        self.counts[family.index()]
+    }
+
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// What happened since the last call. At most 1024 are kept; the counters know all.
+    pub fn take_news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Rows from a cursor on (0 at first), each with the cursor after it. In no order; a row that stays is told once.
+    pub fn rows(&self, cursor: u64) -> impl Iterator<Item = (u64, Row)> {
+        let from = u32::try_from(cursor).unwrap_or(u32::MAX);
+        self.entries.iter_from(from).map(|(slot, entry)| (u64::from(slot.0) + 1, self.row_of(slot, entry)))
+    }
+
+    /// The one of this prefix.
+    pub fn row(&self, net: &IpNet) -> Option<Row> {
+        let slot = self.entries.find(net)?;
+        Some(self.row_of(slot, self.entries.get(slot)?))
+    }
+
+    /// Others' routes for a prefix, whether or not we want one there: (metric, protocol).
+    pub fn foreign(&self, net: &IpNet) -> Vec<(u32, u8)> {
+        self.foreign.get(net).map(|l| l.iter().map(|f| (f.metric, f.protocol)).collect()).unwrap_or_default()
+    }
+
+    fn row_of(&self, slot: Slot, entry: &Entry) -> Row {
+        let wait = self.waits.get(&slot);
+        let told = |id| self.shapes.get(id).map(|s| s.with(entry.net));
+        Row {
+            net: entry.net,
+            state: state(entry),
+            wanted: told(entry.wanted),
+            installed: told(entry.installed),
+            errno: wait.and_then(|w| w.errno),
+            attempts: wait.map_or(0, |w| w.attempts),
+            foreign: self.foreign(&entry.net),
+        }
+    }
+
+    /// Why a route that the decision chose is not written, if a rule says so.
+    pub fn refused(&self, net: &IpNet, kind: &FibKind) -> Option<Refused> {
+        Params::permits(&self.params, net, kind).err()
+    }
+}
+
+fn state(e: &Entry) -> State {
+    let has = |flag| e.flags.has(flag);
+    if e.wanted.is_some() && e.installed == e.wanted && has(Flags::SURE) {
+        return if has(Flags::SHADOWED) { State::Shadowed } else { State::Installed };
+    }
+    match () {
+        () if has(Flags::FAILED) => State::Failed,
+        () if has(Flags::WAITING) => State::Contested,
+        () if has(Flags::BLOCKED) => State::Foreign,
+        () if has(Flags::PARKED) => State::LinkDown,
+        () if has(Flags::STALE) => State::Stale,
+        () => State::Pending,
+    }
+}
+
+impl FibRoute {
+    /// As `ip route` would say it, with the names of the links where they are known.
+    pub fn words<'a>(&self, names: impl Fn(IfIndex) -> Option<&'a str>) -> String {
+        use std::fmt::Write;
+        let mut text = match &self.kind {
+            FibKind::Blackhole => format!("blackhole {}", self.net),
+            FibKind::Unicast(_) => self.net.to_string(),
+        };
+        if let FibKind::Unicast(hops) = &self.kind {
+            for hop in hops {
+                let several = if hops.len() > 1 { " nexthop" } else { "" };
+                let via = match hop.gateway {
+                    Some(g) if g.is_ipv6() && matches!(self.net, IpNet::V4(_)) => format!(" via inet6 {g}"),
+                    Some(g) => format!(" via {g}"),
+                    None => String::new(),
+                };
+                let dev = names(hop.ifindex).map_or_else(|| format!("if{}", hop.ifindex.0), str::to_owned);
+                let onlink = if hop.onlink { " onlink" } else { "" };
+                let _ = write!(text, "{several}{via} dev {dev}{onlink}");
+            }
+        }
+        if self.metric != 0 {
+            let _ = write!(text, " metric {}", self.metric);
+        }
+        if let Some(source) = self.source {
+            let _ = write!(text, " src {source}");
+        }
+        text
+    }
+}

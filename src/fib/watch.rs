@@ -1,0 +1,311 @@
+//! What the kernel says by itself: dumps, others' changes, links and addresses.
+//!
+//! Our own changes are not among it (the shell's monitor leaves them out, and knows that by the socket, not by the protocol), so
+//! whatever is said about a route of ours was done by somebody else, or by the kernel when a link went.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::plan::{Fib, Foreign};
+use super::show::News;
+use super::store::{Flags, Shape, ShapeId, ShapeSet, Slot};
+use super::{Conflict, FibRoute};
+use crate::kernel::{IfIndex, KernelEvent, KernelRoute};
+use crate::num::Instant;
+
+impl Fib {
+    pub fn on_kernel(&mut self, now: Instant, event: &KernelEvent) {
+        self.now = self.now.max(now);
+        match event {
+            KernelEvent::Link { ifindex, up, .. } => self.on_link(*ifindex, *up),
+            KernelEvent::LinkGone { ifindex } => self.on_link(*ifindex, false),
+            KernelEvent::Address { ifindex, net } => self.on_address(*ifindex, net.addr()),
+            KernelEvent::AddressGone { ifindex, net } => self.on_address_gone(*ifindex, net.addr()),
+            KernelEvent::Route(route) if route.table != self.params.table => {}
+            KernelEvent::RouteGone(route) if route.table != self.params.table => {}
+            KernelEvent::Route(route) => match FibRoute::from_kernel(route) {
+                Some(shape) if self.params.is_ours(route) => self.on_own(route, shape),
+                _ => self.on_foreign(route),
+            },
+            KernelEvent::RouteGone(route) => match FibRoute::from_kernel(route) {
+                Some(shape) if self.params.is_ours(route) => self.on_own_gone(shape),
+                _ => self.on_foreign_gone(route),
+            },
+            KernelEvent::DumpStart => {
+                self.dumping = true;
+                self.sweep = None;
+                self.dump = self.dump.checked_add(1).unwrap_or(1);
+            }
+            KernelEvent::DumpEnd => self.on_dump_end(),
+        }
+    }
+
+    fn on_dump_end(&mut self) {
+        if !self.dumping {
+            return;
+        }
+        self.dumping = false;
+        self.totals.reconciles += 1;
+        let dump = self.dump;
+        let gone: Vec<(IpNet, u32)> =
+            self.foreign.iter().flat_map(|(n, l)| l.iter().filter(|f| f.seen != dump).map(|f| (*n, f.metric))).collect();
+        for (net, metric) in gone {
+            self.drop_foreign(net, metric);
+        }
+        if self.synced {
+            self.sweep = Some(0);
+        } else {
+            self.on_synced();
+        }
+    }
+
+    /// After a dump: what it did not mention, and we have not written since it began, is gone.
+    pub(super) fn sweep_on(&mut self, most: usize) {
+        let Some(from) = self.sweep else { return };
+        let to = from.saturating_add(u32::try_from(most).unwrap_or(u32::MAX)).min(self.entries.end());
+        let dump = self.dump;
+        let missing = |e: &super::store::Entry| e.installed.is_some() && e.seen != dump && e.touched != dump && !e.flags.has(Flags::FLYING);
+        let gone: Vec<Slot> =
+            self.entries.iter_from(from).take_while(|(s, _)| s.0 < to).filter(|(_, e)| missing(e)).map(|(s, _)| s).collect();
+        for slot in gone {
+            self.set_installed(slot, ShapeId::NONE, true);
+            self.disturbed(slot);
+        }
+        self.sweep = (to < self.entries.end()).then_some(to);
+    }
+
+    /// What stands has changed: put it right if we want it, forget or remove it if not.
+    fn disturbed(&mut self, slot: Slot) {
+        match self
+            .entries
+            .get(slot)
+            .map(|e| e.wanted.is_some() && e.installed != e.wanted || e.wanted.is_some() && !e.flags.has(Flags::SURE))
+        {
+            Some(true) => self.lost(slot),
+            Some(false) => self.tidy(slot),
+            None => {}
+        }
+    }
+
+    fn on_own(&mut self, route: &KernelRoute, shape: FibRoute) {
+        let Some(slot) = self.entries.find(&route.net) else {
+            return if self.synced { () } else { self.adopt(route, shape) };
+        };
+        let (dump, dumping) = (self.dump, self.dumping);
+        let Some(entry) = self.entries.get_mut(slot) else { return };
+        if dumping && entry.touched == dump {
+            return;
+        }
+        let (wanted, installed, flags) = (entry.wanted, entry.installed, entry.flags);
+        let metric = |id: ShapeId| self.shapes.get(id).map(|s| s.metric);
+        let same_key = metric(installed) == Some(shape.metric);
+        if same_key || metric(wanted) == Some(shape.metric) {
+            entry.seen = dump;
+        }
+        let said = self.shapes.hold(Shape::from(shape));
+        let metric = |id: ShapeId| self.shapes.get(id).map(|s| s.metric);
+        if installed == said && flags.has(Flags::SURE) || self.leftovers.get(&slot).is_some_and(|l| l.contains(&said)) {
+            return self.shapes.release(said);
+        }
+        if flags.has(Flags::FLYING) {
+            self.shapes.release(said);
+            return self.edit(slot, |e| e.flags.set(Flags::DOUBT, installed != said));
+        }
+        let ours = !self.synced && self.params.could_be_ours(route);
+        if installed.is_none() && (ours || metric(wanted) == metric(said)) || same_key {
+            self.set_installed(slot, said, true);
+            return self.disturbed(slot);
+        }
+        if ours || (wanted.is_some() && metric(wanted) == metric(said)) {
+            self.add_leftover(slot, said);
+            return self.tidy(slot);
+        }
+        self.shapes.release(said);
+    }
+
+    /// At the start: an earlier run left this.
+    fn adopt(&mut self, route: &KernelRoute, shape: FibRoute) {
+        if !self.params.could_be_ours(route) {
+            return;
+        }
+        let slot = self.create(route.net);
+        let shape = self.shapes.hold(Shape::from(shape));
+        self.set_installed(slot, shape, true);
+        let dump = self.dump;
+        self.edit(slot, |e| {
+            e.seen = dump;
+            e.flags.set(Flags::STALE, true);
+        });
+        self.totals.adopted += 1;
+    }
+
+    fn on_own_gone(&mut self, shape: FibRoute) {
+        let Some(slot) = self.entries.find(&shape.net) else { return };
+        let Some(entry) = self.entries.get(slot) else { return };
+        if entry.flags.has(Flags::FLYING) {
+            return self.edit(slot, |e| e.flags.set(Flags::DOUBT, true));
+        }
+        let metric = shape.metric;
+        let gone = Shape::from(shape);
+        let installed = entry.installed;
+        match self.shapes.get(installed) {
+            Some(s) if *s == gone => {
+                self.set_installed(slot, ShapeId::NONE, true);
+                self.disturbed(slot);
+            }
+            // One way of several (IPv6), or something older.
+            Some(s) if s.metric == metric => {
+                self.edit(slot, |e| e.flags.set(Flags::SURE, false));
+                self.disturbed(slot);
+            }
+            _ => {
+                let list = self.leftovers.get(&slot);
+                let left = list.and_then(|l| l.iter().copied().find(|&s| self.shapes.get(s).is_some_and(|s| s.metric == metric)));
+                if let Some(left) = left {
+                    self.drop_leftover(slot, left);
+                    self.tidy(slot);
+                }
+            }
+        }
+    }
+
+    fn on_foreign(&mut self, route: &KernelRoute) {
+        let entry = Foreign { metric: route.metric, protocol: route.protocol, seen: self.dump };
+        let list = self.foreign.entry(route.net).or_default();
+        match list.iter_mut().find(|f| f.metric == route.metric) {
+            Some(known) => *known = entry,
+            None => list.push(entry),
+        }
+        let Some(slot) = self.entries.find(&route.net) else { return };
+        self.edit(slot, |e| e.flags.set(Flags::FOREIGN, true));
+        self.see_others(slot);
+        let Some(entry) = self.entries.get(slot) else { return };
+        if self.dumping && entry.touched == self.dump {
+            return;
+        }
+        let ours_stood_there = self.shapes.get(entry.installed).is_some_and(|s| s.metric == route.metric);
+        if !ours_stood_there {
+            return self.tidy(slot);
+        }
+        if entry.flags.has(Flags::FLYING) {
+            return self.edit(slot, |e| e.flags.set(Flags::DOUBT, true));
+        }
+        let net = entry.net;
+        self.set_installed(slot, ShapeId::NONE, true);
+        self.edit(slot, |e| {
+            e.flags.set(Flags::TAKEN, true);
+            e.flags.set(Flags::STALE, false);
+        });
+        self.tell(News::Foreign { net, protocol: route.protocol });
+        if self.params.conflict == Conflict::Yield { self.tidy(slot) } else { self.disturbed(slot) }
+    }
+
+    fn on_foreign_gone(&mut self, route: &KernelRoute) {
+        self.drop_foreign(route.net, route.metric);
+    }
+
+    fn drop_foreign(&mut self, net: IpNet, metric: u32) {
+        self.forget_foreign(net, metric);
+        let Some(slot) = self.entries.find(&net) else { return };
+        self.see_others(slot);
+        let waits_for_it = self.entries.get(slot).is_some_and(|e| e.flags.has(Flags::BLOCKED));
+        if waits_for_it {
+            self.edit(slot, |e| e.flags.set(Flags::BLOCKED, false));
+            self.tidy(slot);
+        }
+    }
+
+    pub(super) fn forget_foreign(&mut self, net: IpNet, metric: u32) {
+        let Some(list) = self.foreign.get_mut(&net) else { return };
+        list.retain(|f| f.metric != metric);
+        if list.is_empty() {
+            self.foreign.remove(&net);
+        }
+    }
+
+    /// Are there routes of others for this prefix, and better ones?
+    pub(super) fn see_others(&mut self, slot: Slot) {
+        let Some(entry) = self.entries.get(slot) else { return };
+        let metric = self.shapes.get(entry.wanted).map(|s| s.metric);
+        let list = self.foreign.get(&entry.net);
+        let any = list.is_some();
+        let better = list.is_some_and(|l| l.iter().any(|f| metric.is_some_and(|m| f.metric < m)));
+        self.edit(slot, |e| {
+            e.flags.set(Flags::FOREIGN, any);
+            e.flags.set(Flags::SHADOWED, better);
+        });
+    }
+
+    /// A link that went down took our routes over it along, perhaps silently (IPv4), perhaps not at all (carrier): write them again
+    /// when it is up.
+    fn on_link(&mut self, ifindex: IfIndex, up: bool) {
+        let used = self.shapes.use_link(ifindex);
+        let was = if used { self.links.insert(ifindex, up) } else { self.links.remove(&ifindex) };
+        if !used || was == Some(up) || (was.is_none() && up && !self.has_parked()) {
+            return;
+        }
+        let over = self.shapes.table(|s| s.uses(ifindex));
+        if up { self.retry(&over) } else { self.mistrust(&over, |_| true) }
+    }
+
+    fn has_parked(&self) -> bool {
+        self.counts.iter().any(|c| c.parked > 0 || c.failed > 0)
+    }
+
+    fn on_address(&mut self, ifindex: IfIndex, addr: IpAddr) {
+        if let IpAddr::V4(a) = addr {
+            let list = self.addrs.entry(ifindex).or_default();
+            if list.contains(&a) {
+                return;
+            }
+            list.push(a);
+        }
+        if self.has_parked() && (self.shapes.use_link(ifindex) || self.params.source_for(&addr.into()) == Some(addr)) {
+            let over = self.shapes.table(|s| s.uses(ifindex) || s.source == Some(addr));
+            self.retry(&over);
+        }
+    }
+
+    /// With the last IPv4 address of a link go, unsaid, the IPv4 routes over it; with any address, those that prefer it as source.
+    fn on_address_gone(&mut self, ifindex: IfIndex, addr: IpAddr) {
+        let mut last = false;
+        if let IpAddr::V4(a) = addr
+            && let Some(list) = self.addrs.get_mut(&ifindex)
+        {
+            list.retain(|known| *known != a);
+            last = list.is_empty();
+            if last {
+                self.addrs.remove(&ifindex);
+            }
+        }
+        let over_link = last && self.shapes.use_link(ifindex);
+        if over_link || self.params.source_for(&addr.into()) == Some(addr) {
+            let over = self.shapes.table(|s| over_link && s.uses(ifindex) || s.source == Some(addr));
+            self.mistrust(&over, |net| matches!(net, IpNet::V4(_)) == addr.is_ipv4());
+        }
+    }
+
+    fn mistrust(&mut self, shapes: &ShapeSet, which: impl Fn(&IpNet) -> bool) {
+        let slots: Vec<Slot> =
+            self.entries.iter_from(0).filter(|(_, e)| shapes.contains(e.installed) && which(&e.net)).map(|(s, _)| s).collect();
+        for slot in slots {
+            self.edit(slot, |e| {
+                e.flags.set(Flags::SURE, false);
+                let flying = e.flags.has(Flags::FLYING);
+                e.flags.set(Flags::DOUBT, flying);
+            });
+            self.tidy(slot);
+        }
+    }
+
+    fn retry(&mut self, shapes: &ShapeSet) {
+        let waits = |f: Flags| f.has(Flags::PARKED) || f.has(Flags::FAILED);
+        let slots: Vec<Slot> =
+            self.entries.iter_from(0).filter(|(_, e)| shapes.contains(e.wanted) && waits(e.flags)).map(|(s, _)| s).collect();
+        for slot in slots {
+            self.edit(slot, |e| e.flags.set(Flags::PARKED, false));
+            self.hasten(slot);
+        }
+    }
+}
