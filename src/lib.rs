@@ -1,4 +1,6 @@
 //! catbird: a BGP-4 speaker for clusters.
+#[cfg(feature = "daemon")]
+pub mod cli;
 pub mod config;
 #[cfg(feature = "daemon")]
 pub mod daemon;

@@ -182,6 +182,7 @@ fn node(old: &Config, new: &Config, changes: &mut Changes) {
     let (a, b) = (&old.node, &new.node);
     let all = kept(old, new);
     changes.global("node name", Cost::Live, &a.name, &b.name, &all);
+    changes.global("asn", Cost::Restart, &a.asn, &b.asn, &all);
     changes.global("router_id", Cost::Restart, &a.router_id, &b.router_id, &all);
     changes.global("IPv4 address", Cost::Refresh, &a.ipv4, &b.ipv4, &all);
     changes.global("IPv6 address", Cost::Refresh, &a.ipv6, &b.ipv6, &all);

@@ -5,13 +5,29 @@ use std::path::Path;
 
 use super::{Checked, Config, Surroundings};
 
-/// Reads and checks a file. `to_run`: a secret that cannot be read is an error, not merely a warning.
+/// Names this node where the file is the same for all: in a pod, from the field `spec.nodeName`.
+pub const NODE_VARIABLE: &str = "CATBIRD_NODE";
+
+/// Reads and checks a file, as the node that [`NODE_VARIABLE`] or else the host name says. `to_run`: a secret that cannot be read is an
+/// error, not merely a warning.
 ///
 /// # Errors
 /// The file itself cannot be read, or is not text.
 pub fn load(path: &Path, to_run: bool) -> io::Result<Checked> {
+    load_as(path, to_run, None)
+}
+
+/// The same, as the node of this name.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_as(path: &Path, to_run: bool, node: Option<&str>) -> io::Result<Checked> {
     let text = std::fs::read_to_string(path)?;
-    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
+    let hostname = node.map(str::to_owned).or_else(|| std::env::var(NODE_VARIABLE).ok()).filter(|name| !name.is_empty()).or_else(host_name);
     let read = |secret: &Path| std::fs::read_to_string(secret).map_err(|error| error.to_string());
     Ok(Config::parse(&path.display().to_string(), &text, &Surroundings { hostname, read: &read, secrets_needed: to_run }))
+}
+
+fn host_name() -> Option<String> {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned())
 }

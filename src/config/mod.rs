@@ -23,7 +23,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 #[cfg(feature = "daemon")]
-pub use load::load;
+pub use load::{NODE_VARIABLE, load, load_as};
 pub use model::Config;
 pub use report::{Finding, Grade, Report};
 

@@ -169,6 +169,16 @@ impl Value for Time {
     }
 }
 
+impl std::str::FromStr for Time {
+    type Err = String;
+
+    /// As in the file; bare digits are seconds.
+    fn from_str(text: &str) -> Result<Time, String> {
+        let seconds = text.parse::<u32>().ok().map(|s| Time::seconds(u64::from(s)));
+        seconds.or_else(|| time_text(text)).ok_or_else(|| "a time, such as 90, 90s, 500ms, 2m or 1h".to_owned())
+    }
+}
+
 fn time_text(text: &str) -> Option<Time> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);

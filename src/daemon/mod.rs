@@ -7,4 +7,5 @@
 pub mod clock;
 pub mod gauges;
 pub mod notices;
+pub mod protocol;
 pub mod sockopt;

@@ -1,0 +1,202 @@
+//! What may be typed after `catbird`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+use crate::config::DEFAULT_SOCKET;
+
+/// A BGP speaker for clusters: announces a node's pod blocks, learns everybody else's, and keeps the kernel's routes true.
+#[derive(Debug, Parser)]
+#[command(name = "catbird", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub struct Args {
+    /// The daemon's control socket
+    #[arg(long, global = true, value_name = "PATH", env = "CATBIRD_SOCKET", default_value = DEFAULT_SOCKET, hide_env = true)]
+    pub socket: PathBuf,
+    /// Answer in JSON: stable snake_case keys, base units
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Told by `--help`; kept true by `cli::Exit`.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  it was done, or the answer was given
+  1  it was refused, or the configuration has errors
+  2  it was not understood, or a file cannot be read
+  3  the daemon is not running, or this user may not talk to it
+
+Colours are for terminals only, and off with NO_COLOR=1.";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tell every mistake of a configuration, with its place
+    Check {
+        file: PathBuf,
+        /// As on the node itself: password files must be readable
+        #[arg(long)]
+        strict: bool,
+        /// As the node of this name (default: CATBIRD_NODE, or the host name)
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
+    },
+    /// Tell what a reload would change, what each change costs, and which sessions it touches
+    Diff {
+        /// The new configuration
+        file: PathBuf,
+        /// The one in force
+        #[arg(long, value_name = "FILE", default_value = "/etc/catbird/catbird.toml")]
+        from: PathBuf,
+        /// As the node of this name (default: CATBIRD_NODE, or the host name)
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
+    },
+    /// Read the configuration again and apply it whole, or not at all
+    Reload {
+        /// Go back after this time (such as 60s) unless `catbird confirm` comes
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        confirm: Option<Duration>,
+    },
+    /// Keep the configuration that `reload --confirm` brought
+    Confirm,
+    /// One screen: who, how many, since when
+    Status,
+    /// All peers, one a line
+    Peers,
+    /// One peer: everything about it, or what to do with it
+    Peer {
+        /// Name or address
+        peer: String,
+        #[command(subcommand)]
+        what: Option<PeerCommand>,
+    },
+    /// The routes in use (Loc-RIB)
+    Routes {
+        /// A prefix, or an address for its longest match
+        #[arg(value_name = "PREFIX|ADDRESS")]
+        what: Option<Target>,
+        /// Also everything inside the prefix
+        #[arg(long)]
+        longer: bool,
+        /// Only paths of this peer (name or address)
+        #[arg(long, value_name = "PEER")]
+        peer: Option<String>,
+    },
+    /// The whole story of a prefix: who said it, what decided, what the kernel answered, who was told
+    Why { prefix: IpNet },
+    /// Kernel routes: wanted, installed, failed, foreign
+    Fib { prefix: Option<IpNet> },
+    /// Next hops and how they are resolved
+    Nexthops,
+    /// This node's pod blocks and where each comes from
+    Blocks,
+    /// Announce or withdraw a pod block, until the next start
+    Block {
+        #[command(subcommand)]
+        what: BlockCommand,
+    },
+    /// What happens, as it happens
+    Monitor {
+        /// Only these (default: all)
+        #[arg(value_enum, value_delimiter = ',')]
+        streams: Vec<Stream>,
+    },
+    /// Leave the cluster gently: GRACEFUL_SHUTDOWN (RFC 8326), withdraw, close
+    Drain,
+    /// Come back after a drain
+    Undrain,
+    /// The log
+    Log {
+        #[command(subcommand)]
+        what: LogCommand,
+    },
+    /// Completions for a shell, on standard output
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PeerCommand {
+    /// What it told us (Adj-RIB-In), with what became of it
+    Received {
+        /// Only what was refused, and why
+        #[arg(long)]
+        rejected: bool,
+    },
+    /// What we tell it (Adj-RIB-Out)
+    Advertised,
+    /// Close the session and keep it closed (RFC 9003)
+    Down {
+        /// Why, for the other side's log
+        #[arg(short, long, value_name = "TEXT")]
+        message: Option<String>,
+    },
+    /// Open it again
+    Up,
+    /// Close it and open it again
+    Clear,
+    /// Policy again, without a flap
+    Refresh { direction: Direction },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Direction {
+    /// Judge what it told us again
+    In,
+    /// Tell it everything again
+    Out,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BlockCommand {
+    Add { block: IpNet },
+    Remove { block: IpNet },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// Set the level of the running daemon
+    Set { level: LevelWord },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LevelWord {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Stream {
+    Routes,
+    Peers,
+    Fib,
+    Daemon,
+}
+
+/// A prefix, or an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    Net(IpNet),
+    Address(IpAddr),
+}
+
+impl std::str::FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Target, String> {
+        let address = text.parse().map(Target::Address).ok();
+        address.or_else(|| text.parse().map(Target::Net).ok()).ok_or_else(|| "neither a prefix (10.1.0.0/26) nor an address".to_owned())
+    }
+}
+
+/// As in the configuration: `90`, `90s`, `2m`.
+fn time(text: &str) -> Result<Duration, String> {
+    text.parse::<crate::config::values::Time>().map(|time| time.0)
+}

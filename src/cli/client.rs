@@ -1,0 +1,90 @@
+//! The client's end of the control socket.
+//!
+//! In: a request. Out: its replies one by one, or one sentence that says why there are none and what to do.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use crate::daemon::protocol::{Reply, Request};
+
+/// Why a request led nowhere.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("the daemon is not running (no socket at {0}); start it with `catbird run`, or name its socket with --socket")]
+    NotRunning(PathBuf),
+    #[error("the daemon is not running (nobody answers at {0})")]
+    Stale(PathBuf),
+    #[error("no permission to use {0}; you need to be root or in the socket's group")]
+    NoPermission(PathBuf),
+    #[error("cannot talk to the daemon at {path}: {error}")]
+    Other { path: PathBuf, error: io::Error },
+    #[error("the daemon said something that this catbird does not understand ({0}); are both of the same version?")]
+    Strange(String),
+    #[error("{0}")]
+    Failed(String),
+    /// Our own output went away (`| head`): nothing to say.
+    #[error("output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl ClientError {
+    fn from_connect(error: io::Error, path: &Path) -> ClientError {
+        let path = path.to_owned();
+        match error.kind() {
+            io::ErrorKind::NotFound => ClientError::NotRunning(path),
+            io::ErrorKind::ConnectionRefused => ClientError::Stale(path),
+            io::ErrorKind::PermissionDenied => ClientError::NoPermission(path),
+            _ => ClientError::Other { path, error },
+        }
+    }
+}
+
+/// A request's replies, in the order they come.
+pub struct Replies {
+    lines: BufReader<UnixStream>,
+    path: PathBuf,
+    ended: bool,
+}
+
+/// Asks the daemon at `path`.
+///
+/// # Errors
+/// It is not there, or does not let us.
+pub fn ask(path: &Path, request: &Request) -> Result<Replies, ClientError> {
+    let mut stream = UnixStream::connect(path).map_err(|error| ClientError::from_connect(error, path))?;
+    let mut line = serde_json::to_vec(request).map_err(|error| ClientError::Strange(error.to_string()))?;
+    line.push(b'\n');
+    stream.write_all(&line).map_err(|error| ClientError::Other { path: path.to_owned(), error })?;
+    Ok(Replies { lines: BufReader::new(stream), path: path.to_owned(), ended: false })
+}
+
+impl Replies {
+    fn read(&mut self) -> Result<Option<Reply>, ClientError> {
+        let mut line = String::new();
+        let read = self.lines.read_line(&mut line).map_err(|error| ClientError::Other { path: self.path.clone(), error })?;
+        if read == 0 {
+            let error = io::Error::new(io::ErrorKind::UnexpectedEof, "it went away in the middle of its answer");
+            return Err(ClientError::Other { path: self.path.clone(), error });
+        }
+        match serde_json::from_str(&line) {
+            Ok(Reply::End) => Ok(None),
+            Ok(Reply::Failed(why)) => Err(ClientError::Failed(why)),
+            Ok(reply) => Ok(Some(reply)),
+            Err(error) => Err(ClientError::Strange(error.to_string())),
+        }
+    }
+}
+
+impl Iterator for Replies {
+    type Item = Result<Reply, ClientError>;
+
+    fn next(&mut self) -> Option<Result<Reply, ClientError>> {
+        if self.ended {
+            return None;
+        }
+        let reply = self.read().transpose();
+        self.ended = !matches!(reply, Some(Ok(_)));
+        reply
+    }
+}

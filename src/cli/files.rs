@@ -1,0 +1,97 @@
+//! `check` and `diff`: what concerns configuration files alone, and works without a daemon.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::Exit;
+use super::client::ClientError;
+use super::output::{Out, Tone, colour_on, toned};
+use super::views;
+use crate::config::{self, Checked, Config, Grade, Report};
+use crate::daemon::protocol::{Reloaded, ReloadedChange};
+
+/// Every finding with its picture on standard error (JSON on standard output).
+pub fn check(out: &mut Out, file: &Path, strict: bool, node: Option<&str>) -> Result<Exit, ClientError> {
+    let Some(checked) = read(file, strict, node) else { return Ok(Exit::Unreadable) };
+    if out.json {
+        out.object(&findings(&checked))?;
+    } else {
+        show(&checked.report);
+        if let Some(config) = &checked.config {
+            let sum = summary(config);
+            out.line(out.paint(&toned(format!("{}: fine: {sum}", file.display()), Tone::Good)))?;
+        }
+    }
+    Ok(if checked.config.is_some() { Exit::Fine } else { Exit::Refused })
+}
+
+/// What a reload from one file to the other would change.
+pub fn diff(out: &mut Out, from: &Path, to: &Path, node: Option<&str>) -> Result<Exit, ClientError> {
+    let (Some(old), Some(new)) = (read(from, false, node), read(to, false, node)) else { return Ok(Exit::Unreadable) };
+    let (Some(old_config), Some(new_config)) = (&old.config, &new.config) else {
+        for checked in [&old, &new] {
+            show(&checked.report);
+        }
+        return Ok(Exit::Refused);
+    };
+    let changes = config::diff::diff(old_config, new_config);
+    if out.json {
+        out.object(&changes)?;
+    } else {
+        let row = |c: &config::diff::Change| ReloadedChange {
+            grade: c.cost.to_string().trim().to_owned(),
+            what: c.what.clone(),
+            sessions: c.sessions.clone(),
+        };
+        views::reloaded(out, &Reloaded { changes: changes.iter().map(row).collect(), ..Reloaded::default() })?;
+    }
+    Ok(Exit::Fine)
+}
+
+/// `None` after it was said that the file cannot be read.
+fn read(file: &Path, strict: bool, node: Option<&str>) -> Option<Checked> {
+    match config::load_as(file, strict, node) {
+        Ok(checked) => Some(checked),
+        Err(error) => {
+            eprintln!("catbird: cannot read {}: {error}", file.display());
+            None
+        }
+    }
+}
+
+fn show(report: &Report) {
+    if report.findings().is_empty() {
+        return;
+    }
+    eprintln!("{}", report.render(colour_on(&std::io::stderr())));
+    let count = |n: usize, word: &str| if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") };
+    eprintln!("{}, {}", count(report.errors(), "error"), count(report.warnings(), "warning"));
+}
+
+fn findings(checked: &Checked) -> serde_json::Value {
+    let report = &checked.report;
+    let one = |finding: &config::Finding| {
+        let position = finding.span.as_ref().map(|span| report.position(span.start));
+        json!({
+            "grade": if finding.grade == Grade::Error { "error" } else { "warning" },
+            "line": position.map(|p| p.0),
+            "column": position.map(|p| p.1),
+            "text": finding.problem.to_string(),
+            "help": report.advice(finding),
+        })
+    };
+    json!({
+        "ok": checked.config.is_some(),
+        "errors": report.errors(),
+        "warnings": report.warnings(),
+        "findings": report.findings().iter().map(one).collect::<Vec<_>>(),
+    })
+}
+
+fn summary(config: &Config) -> String {
+    let mode = config.cluster.as_ref().map_or_else(String::new, |c| format!("{} of {} nodes, ", c.mode, c.size));
+    let node = &config.node;
+    let (sessions, blocks) = (config.sessions.len(), config.pods.blocks.len());
+    format!("{} (AS {}, router id {}), {mode}{sessions} sessions, {blocks} blocks", node.name, node.asn, node.router_id)
+}

@@ -1,0 +1,225 @@
+//! How answers look: tables with colours on a terminal, tab-separated lines in a pipe, JSON on request.
+//!
+//! In: rows. Out: text on standard output, page by page. What the columns of an answer are is [`super::views`]' matter.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, StdoutLock, Write};
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// What a cell's content means to the eye.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tone {
+    #[default]
+    Plain,
+    Good,
+    Warn,
+    Bad,
+    Dim,
+    Bold,
+}
+
+impl Tone {
+    fn code(self) -> &'static str {
+        match self {
+            Tone::Plain => "",
+            Tone::Good => "\x1b[32m",
+            Tone::Warn => "\x1b[33m",
+            Tone::Bad => "\x1b[31m",
+            Tone::Dim => "\x1b[2m",
+            Tone::Bold => "\x1b[1m",
+        }
+    }
+}
+
+/// One cell of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
+    pub text: String,
+    pub tone: Tone,
+}
+
+/// Plain text.
+pub fn cell(value: impl Display) -> Cell {
+    toned(value, Tone::Plain)
+}
+
+/// Text with a meaning.
+pub fn toned(value: impl Display, tone: Tone) -> Cell {
+    Cell { text: value.to_string(), tone }
+}
+
+/// A value, or a dash.
+pub fn maybe(value: Option<impl Display>) -> Cell {
+    value.map_or_else(|| toned("-", Tone::Dim), cell)
+}
+
+/// Is colour wanted? A terminal, and nobody said NO_COLOR (no-color.org).
+pub fn colour_on(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Standard output, and how to write on it.
+pub struct Out {
+    to: StdoutLock<'static>,
+    pub json: bool,
+    terminal: bool,
+    colour: bool,
+}
+
+impl Out {
+    pub fn new(json: bool) -> Out {
+        let stdout = io::stdout();
+        Out { terminal: stdout.is_terminal(), colour: colour_on(&stdout), json, to: stdout.lock() }
+    }
+
+    pub fn line(&mut self, text: impl Display) -> io::Result<()> {
+        writeln!(self.to, "{text}")
+    }
+
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+
+    /// One object.
+    pub fn object(&mut self, value: &impl Serialize) -> io::Result<()> {
+        serde_json::to_writer_pretty(&mut self.to, value)?;
+        writeln!(self.to)
+    }
+
+    /// One line of JSON.
+    pub fn json_line(&mut self, value: &impl Serialize) -> io::Result<()> {
+        serde_json::to_writer(&mut self.to, value)?;
+        writeln!(self.to)
+    }
+
+    /// Text in a tone, if there is colour.
+    pub fn paint(&self, cell: &Cell) -> String {
+        self.painted(&cell.text, cell.tone)
+    }
+
+    fn painted(&self, text: &str, tone: Tone) -> String {
+        if self.colour && tone != Tone::Plain { format!("{}{text}\x1b[0m", tone.code()) } else { text.to_owned() }
+    }
+}
+
+/// A list that comes in pages: a table, or an array of JSON with one row a line.
+pub struct Listing {
+    titles: &'static [&'static str],
+    widths: Vec<usize>,
+    rows: usize,
+    begun: bool,
+}
+
+impl Listing {
+    pub fn new(titles: &'static [&'static str]) -> Listing {
+        Listing { titles, widths: Vec::new(), rows: 0, begun: false }
+    }
+
+    /// Writes a page. The first one decides the widths.
+    pub fn page<T: Serialize>(&mut self, out: &mut Out, rows: &[T], cells: impl Fn(&T) -> Vec<Cell>) -> io::Result<()> {
+        if out.json {
+            return self.json_page(out, rows);
+        }
+        let cells: Vec<Vec<Cell>> = rows.iter().map(cells).collect();
+        if !self.begun {
+            self.begin(out, &cells)?;
+        }
+        for row in &cells {
+            self.row(out, row)?;
+        }
+        self.rows = self.rows.saturating_add(rows.len());
+        Ok(())
+    }
+
+    fn json_page<T: Serialize>(&mut self, out: &mut Out, rows: &[T]) -> io::Result<()> {
+        for row in rows {
+            write!(out.to, "{}", if self.begun { ",\n " } else { "[" })?;
+            self.begun = true;
+            serde_json::to_writer(&mut out.to, row)?;
+        }
+        Ok(())
+    }
+
+    /// After the last page; `nothing` is said if there were no rows.
+    pub fn end(self, out: &mut Out, nothing: &str) -> io::Result<()> {
+        if out.json {
+            return if self.begun { out.line("]") } else { out.line("[]") };
+        }
+        if self.rows == 0 && out.terminal {
+            return out.line(nothing);
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, out: &mut Out, rows: &[Vec<Cell>]) -> io::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.begun = true;
+        let width = |column: usize, title: &str| {
+            let cells = rows.iter().filter_map(|row| row.get(column)).map(|c| c.text.chars().count());
+            cells.max().unwrap_or(0).max(title.len())
+        };
+        self.widths = self.titles.iter().enumerate().map(|(column, title)| width(column, title)).collect();
+        let titles: Vec<Cell> = self.titles.iter().map(|title| toned(title, Tone::Bold)).collect();
+        self.row(out, &titles)
+    }
+
+    fn row(&self, out: &mut Out, cells: &[Cell]) -> io::Result<()> {
+        let last = cells.len().saturating_sub(1);
+        let mut line = String::new();
+        for (column, cell) in cells.iter().enumerate() {
+            line.push_str(&out.paint(cell));
+            match (column == last, out.terminal) {
+                (true, _) => {}
+                (false, false) => line.push('\t'),
+                (false, true) => {
+                    let width = self.widths.get(column).copied().unwrap_or(0);
+                    let pad = width.saturating_sub(cell.text.chars().count()).saturating_add(2);
+                    line.extend(std::iter::repeat_n(' ', pad));
+                }
+            }
+        }
+        out.line(line.trim_end_matches(' '))
+    }
+}
+
+/// `3d4h`, `2h05m`, `4m10s`, `12s`, `40ms`: two units at most.
+pub fn duration(seconds: f64) -> String {
+    let time = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default();
+    let s = time.as_secs();
+    match s {
+        0 => format!("{}ms", time.as_millis()),
+        1..60 => format!("{s}s"),
+        60..3600 => format!("{}m{:02}s", s / 60, s % 60),
+        3600..86_400 => format!("{}h{:02}m", s / 3600, s % 3600 / 60),
+        _ => format!("{}d{:02}h", s / 86_400, s % 86_400 / 3600),
+    }
+}
+
+/// `12.3 MiB`.
+pub fn octets(n: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = n as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let name = units.get(unit).copied().unwrap_or("B");
+    if unit == 0 { format!("{n} B") } else { format!("{value:.1} {name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_two_units_at_most() {
+        let shown: Vec<String> = [0.04, 12.9, 250.0, 7500.0, 360_000.0, -1.0].into_iter().map(duration).collect();
+        assert_eq!(shown, ["40ms", "12s", "4m10s", "2h05m", "4d04h", "0ms"]);
+        assert_eq!([octets(512), octets(12_900_000)], ["512 B", "12.3 MiB"]);
+    }
+}

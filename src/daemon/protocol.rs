@@ -1,0 +1,99 @@
+//! The words of the control socket: a line of JSON for a request, lines of JSON for the reply.
+//!
+//! In: what an operator asked of `cli`. Out: what `daemon::control` answers. A list comes as several `answer` lines, one a page, so neither
+//! end ever holds it whole; `end` is the last line of every reply. Whoever reads this with `socat` can read it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::speaker::show::{Answer, Command, Question, Status};
+
+/// Octets of the longest request; longer ones are refused before they are read to their end.
+pub const REQUEST_OCTETS: usize = 64 * 1024;
+
+/// One line from the client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Reads only.
+    Ask(Question),
+    /// The router's status with that of the process around it.
+    Status,
+    /// Changes something.
+    Order(Command),
+    /// Read the configuration again and apply it whole; go back after so many seconds unless confirmed.
+    Reload {
+        confirm_seconds: Option<f64>,
+    },
+    /// Keep the configuration that waits for this word.
+    Confirm,
+    /// Events as they happen, of these streams (none: all), until the client goes.
+    Monitor {
+        streams: Vec<String>,
+    },
+    LogLevel {
+        level: String,
+    },
+}
+
+/// One line to the client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    Answer(Answer),
+    Status(Box<FullStatus>),
+    /// One event of `monitor`, in words and as data.
+    Event {
+        text: String,
+        stream: String,
+        level: String,
+        notice: serde_json::Value,
+    },
+    /// The monitor was too slow for so many events.
+    Missed(u64),
+    Reloaded(Reloaded),
+    Done(String),
+    /// In words; what was asked did not happen.
+    Failed(String),
+    End,
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Each in words, with its grade.
+    pub changes: Vec<ReloadedChange>,
+    pub warnings: Vec<String>,
+    /// Back to the former configuration after so many seconds.
+    pub confirm_seconds: Option<f64>,
+}
+
+/// One change of a reload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReloadedChange {
+    /// live, refresh or restart.
+    pub grade: String,
+    pub what: String,
+    pub sessions: Vec<String>,
+}
+
+/// The router's status and the process's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FullStatus {
+    #[serde(flatten)]
+    pub status: Status,
+    pub process: ProcessStatus,
+}
+
+/// Of the process around the router.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessStatus {
+    pub version: String,
+    pub pid: u32,
+    pub resident_bytes: u64,
+    pub connections: u64,
+    pub last_reload_successful: bool,
+    pub last_reload_seconds_ago: Option<f64>,
+    pub last_reload_error: Option<String>,
+    /// A reload waits for `catbird confirm`.
+    pub confirm_pending: bool,
+}
