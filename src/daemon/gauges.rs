@@ -29,6 +29,13 @@ impl Gauge {
         self.0.store(n as u64, Relaxed);
     }
 
+    /// Puts one share of a sum in the place of its former value.
+    pub fn shift(&self, from: usize, to: usize) {
+        if from != to {
+            self.0.fetch_add((to as u64).wrapping_sub(from as u64), Relaxed);
+        }
+    }
+
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -61,7 +68,7 @@ pub struct Gauges {
     pub unsent_octets: Gauge,
     /// Connections that are open, either side having dialled.
     pub connections: Gauge,
-    /// Accepted ones that have not sent their OPEN (bound: `listener::HALF_OPEN`).
+    /// Accepted ones that have not sent their OPEN (bound: `crowd::HALF_OPEN`).
     pub half_open: Gauge,
     /// Closed ones that still flush or drain (bound: `conn::LINGERING`).
     pub lingering: Gauge,
@@ -76,6 +83,8 @@ pub struct Gauges {
     pub descriptors_exhausted: Counter,
     pub dials: Counter,
     pub dial_failures: Counter,
+    /// Moments in which the process did not run (stopped, starved): input was read before any timer was believed.
+    pub leaps: Counter,
     /// Cycles of the core: wake-ups that did something.
     pub cycles: Counter,
     /// Notices that a slow `monitor` did not get.

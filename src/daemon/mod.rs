@@ -5,7 +5,9 @@
 #![deny(unsafe_code)]
 
 pub mod clock;
+pub mod crowd;
 pub mod gauges;
 pub mod notices;
 pub mod protocol;
 pub mod sockopt;
+pub mod tasks;

@@ -11,12 +11,13 @@
 use std::ffi::CString;
 use std::io;
 use std::mem::size_of;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use libc::{c_int, c_void, socklen_t};
 use socket2::SockRef;
+use tokio::io::unix::AsyncFd;
 
 use crate::num::Instant;
 
@@ -127,6 +128,15 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// A listening socket that the runtime watches, to be accepted from without making every stranger's connection known to it.
+///
+/// # Errors
+/// The kernel's.
+pub fn watch(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    // SAFETY: a `TcpListener` owns its descriptor, answers with the same one always, and keeps it open until it is dropped with the `AsyncFd`.
+    Ok(unsafe { AsyncFd::register(listener) }?)
+}
+
 /// Nanoseconds of CLOCK_MONOTONIC, the time line of `clock::Clock`.
 pub fn monotonic() -> Instant {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -149,7 +159,7 @@ fn check(answer: c_int) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+    use std::net::{Ipv4Addr, SocketAddr};
 
     use socket2::{Domain, Socket, Type};
 
