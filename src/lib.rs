@@ -10,3 +10,4 @@ pub mod num;
 pub mod rib;
 pub mod speaker;
 pub mod stats;
+pub mod wire;

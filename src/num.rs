@@ -200,6 +200,8 @@ pub struct FamilySet(u8);
 impl FamilySet {
     pub const NONE: FamilySet = FamilySet(0);
     pub const ALL: FamilySet = FamilySet(3);
+    pub const IPV4: FamilySet = FamilySet(1);
+    pub const IPV6: FamilySet = FamilySet(2);
 
     pub fn contains(self, family: Family) -> bool {
         self.0 & (1 << family.index()) != 0

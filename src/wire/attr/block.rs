@@ -1,0 +1,334 @@
+//! The one walk over the attributes of an UPDATE.
+//!
+//! In: the attribute block, cut to Total Path Attribute Length. Out: where each attribute stands, the facts, the runs of prefixes, and every error found.
+//! What the errors add up to is decided in `wire::update`; the canonical octets are assembled here when somebody wants them.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::mp_reach::{self, MpReach};
+use super::set::Facts;
+use super::{
+    AttrCode, EXTENDED, NextHop, OPTIONAL, OPTIONAL_TRANSITIVE, PARTIAL, PathAttributes, Row, TRANSITIVE, aggregator, as_path, as4_path,
+    mp_unreach, put_header, row,
+};
+use crate::num::{Asn, Family};
+use crate::wire::context::Context;
+use crate::wire::error::{AttributeError, DecodeError, Fault, Severity};
+use crate::wire::read::Reader;
+
+/// An attribute that is kept: its canonical flags and its value as received.
+#[derive(Clone, Copy)]
+struct Item<'a> {
+    code: u8,
+    flags: u8,
+    value: &'a [u8],
+}
+
+/// What one walk has found.
+pub(crate) struct Block<'a> {
+    octets: &'a [u8],
+    items: SmallVec<[Item<'a>; 12]>,
+    facts: Facts,
+    seen: [u64; 4],
+    /// Begin and end of the MP attributes, which are cut out of the canonical octets.
+    holes: SmallVec<[(usize, usize); 2]>,
+    /// Apart from the holes the octets are canonical already.
+    canonical: bool,
+    /// AS numbers have two octets.
+    narrow: bool,
+    as4_path: Option<&'a [u8]>,
+    as4_aggregator: Option<&'a [u8]>,
+    pub(crate) reach: Option<MpReach<'a>>,
+    pub(crate) unreach: Option<(Option<Family>, &'a [u8])>,
+    pub(crate) errors: Vec<DecodeError>,
+}
+
+/// Where the block stands, to name places and to cut out octets.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) message: &'a Bytes,
+    /// Offset of the block in the message.
+    pub(crate) at: usize,
+}
+
+impl<'a> Block<'a> {
+    pub(crate) fn walk(octets: &'a [u8], ctx: &Context, place: Place<'_>) -> Block<'a> {
+        let mut block = Block {
+            octets,
+            items: SmallVec::new(),
+            facts: Facts::default(),
+            seen: [0; 4],
+            holes: SmallVec::new(),
+            canonical: ctx.four_octet_as,
+            narrow: !ctx.four_octet_as,
+            as4_path: None,
+            as4_aggregator: None,
+            reach: None,
+            unreach: None,
+            errors: Vec::new(),
+        };
+        let mut r = Reader::new(octets);
+        while !r.is_empty() {
+            let start = octets.len().saturating_sub(r.len());
+            let Some((flags, code, value)) = next(&mut r) else {
+                // RFC 7606 §4: the NLRI are found by the total length, which still holds.
+                block.overrun(start, place);
+                break;
+            };
+            let end = octets.len().saturating_sub(r.len());
+            block.one(flags, code, value, (start, end), ctx, place);
+        }
+        block
+    }
+
+    #[inline]
+    fn one(&mut self, flags: u8, code: u8, value: &'a [u8], span: (usize, usize), ctx: &Context, place: Place<'_>) {
+        let row = row(AttrCode(code));
+        if let Err((fault, severity)) = self.judge(row, flags, code, value, span, ctx) {
+            self.fail(AttrCode(code), fault, severity, span, place);
+        }
+    }
+
+    #[inline]
+    fn judge(
+        &mut self,
+        row: Option<&'static Row>,
+        flags: u8,
+        code: u8,
+        value: &'a [u8],
+        span: (usize, usize),
+        ctx: &Context,
+    ) -> Result<(), (Fault, Severity)> {
+        let is_mp = matches!(AttrCode(code), AttrCode::MP_REACH_NLRI | AttrCode::MP_UNREACH_NLRI);
+        if self.mark(code) {
+            return Err((Fault::Duplicate, if is_mp { Severity::Reset } else { Severity::Discard }));
+        }
+        let Some(row) = row else { return self.unknown(flags, code, value) };
+        if row.internal_only && ctx.external {
+            return Err((Fault::External, Severity::Discard));
+        }
+        if is_mp {
+            return self.multiprotocol(row, flags, value, span, ctx);
+        }
+        if matches!(row.code, AttrCode::AS4_PATH | AttrCode::AS4_AGGREGATOR) {
+            return self.from_old_world(row, flags, value, ctx);
+        }
+        if flags & (OPTIONAL | TRANSITIVE) != row.flags {
+            return Err((Fault::Flags { flags, wanted: row.flags }, Severity::Withdraw));
+        }
+        (row.decode)(value, ctx, &mut self.facts).map_err(|fault| (fault, row.severity))?;
+        let partial = if row.flags == OPTIONAL_TRANSITIVE { flags & PARTIAL } else { 0 };
+        self.keep(flags, code, row.flags | partial, value);
+        Ok(())
+    }
+
+    /// Notes that the code occurred; `true` if it had before.
+    #[inline]
+    fn mark(&mut self, code: u8) -> bool {
+        let bit = 1u64 << (code & 63);
+        match self.seen.get_mut(usize::from(code >> 6)) {
+            Some(word) if *word & bit == 0 => {
+                *word |= bit;
+                false
+            }
+            _ => true,
+        }
+    }
+
+    pub(crate) fn has_seen(&self, code: AttrCode) -> bool {
+        self.seen.get(usize::from(code.0 >> 6)).is_some_and(|word| word & (1u64 << (code.0 & 63)) != 0)
+    }
+
+    /// Nothing but MP_UNREACH_NLRI, if that.
+    pub(crate) fn only_unreach(&self) -> bool {
+        self.seen == [1u64 << AttrCode::MP_UNREACH_NLRI.0, 0, 0, 0] || self.seen == [0; 4]
+    }
+
+    #[inline]
+    fn keep(&mut self, flags: u8, code: u8, wanted: u8, value: &'a [u8]) {
+        let long = if value.len() > 255 { EXTENDED } else { 0 };
+        let in_order = self.items.last().is_none_or(|last| last.code < code);
+        self.canonical &= in_order && flags == wanted | long;
+        self.facts.note_present(code);
+        self.items.push(Item { code, flags: wanted, value });
+    }
+
+    /// RFC 4271 §6.3 and §5: unknown and well-known is an error, unknown and transitive is kept, unknown and not transitive is forgotten.
+    fn unknown(&mut self, flags: u8, code: u8, value: &'a [u8]) -> Result<(), (Fault, Severity)> {
+        if flags & OPTIONAL == 0 {
+            return Err((Fault::UnknownWellKnown, Severity::Reset));
+        }
+        if flags & TRANSITIVE == 0 {
+            self.canonical = false;
+        } else {
+            self.keep(flags, code, OPTIONAL_TRANSITIVE | PARTIAL, value);
+        }
+        Ok(())
+    }
+
+    fn multiprotocol(
+        &mut self,
+        row: &Row,
+        flags: u8,
+        value: &'a [u8],
+        span: (usize, usize),
+        ctx: &Context,
+    ) -> Result<(), (Fault, Severity)> {
+        self.holes.push(span);
+        let mut bad_next_hop = false;
+        if row.code == AttrCode::MP_REACH_NLRI {
+            let reach = mp_reach::decode(value, ctx).map_err(|fault| (fault, row.severity))?;
+            bad_next_hop = reach.bad_next_hop;
+            self.reach = Some(reach);
+        } else {
+            self.unreach = Some(mp_unreach::decode(value, ctx).map_err(|fault| (fault, row.severity))?);
+        }
+        if flags & (OPTIONAL | TRANSITIVE) != row.flags {
+            return Err((Fault::Flags { flags, wanted: row.flags }, Severity::Withdraw));
+        }
+        if bad_next_hop { Err((Fault::Address, Severity::Withdraw)) } else { Ok(()) }
+    }
+
+    /// RFC 6793 §4.1, §6: a speaker of four octets must not send them; from others they are taken or left, never a reason to withdraw.
+    fn from_old_world(&mut self, row: &Row, flags: u8, value: &'a [u8], ctx: &Context) -> Result<(), (Fault, Severity)> {
+        self.canonical = false;
+        if ctx.four_octet_as {
+            return Err((Fault::FourOctetSpeaker, Severity::Discard));
+        }
+        if flags & (OPTIONAL | TRANSITIVE) != row.flags {
+            return Err((Fault::Flags { flags, wanted: row.flags }, Severity::Discard));
+        }
+        (row.decode)(value, ctx, &mut self.facts).map_err(|fault| (fault, row.severity))?;
+        match row.code {
+            AttrCode::AS4_PATH => self.as4_path = Some(value),
+            _ => self.as4_aggregator = Some(value),
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn fail(&mut self, code: AttrCode, fault: Fault, severity: Severity, (start, end): (usize, usize), place: Place<'_>) {
+        self.canonical = false;
+        let (start, end) = (start.saturating_add(place.at), end.saturating_add(place.at));
+        let octets = if start <= end && end <= place.message.len() { place.message.slice(start..end) } else { Bytes::new() };
+        let offset = u16::try_from(start).unwrap_or(u16::MAX);
+        self.errors.push(DecodeError::Attribute(AttributeError { code, fault, severity, offset, octets }));
+    }
+
+    #[cold]
+    fn overrun(&mut self, start: usize, place: Place<'_>) {
+        self.canonical = false;
+        let offset = u16::try_from(start.saturating_add(place.at)).unwrap_or(u16::MAX);
+        self.errors.push(DecodeError::AttributeOverrun { offset });
+    }
+
+    /// NEXT_HOP, which the prefixes in the body need.
+    pub(crate) fn body_next_hop(&self) -> Option<NextHop> {
+        self.facts.next_hop.map(NextHop::V4)
+    }
+
+    /// The set for prefixes with this next hop. (NEXT_HOP is not for prefixes in MP_REACH_NLRI: RFC 4760 §3.)
+    pub(crate) fn assemble(&self, next_hop: NextHop) -> PathAttributes {
+        let fits = matches!(next_hop, NextHop::V4(addr) if self.facts.next_hop == Some(addr))
+            || (matches!(next_hop, NextHop::V6 { .. }) && !self.has_seen(AttrCode::NEXT_HOP));
+        if self.canonical && fits {
+            return PathAttributes::new(self.without_holes(), next_hop, self.facts);
+        }
+        self.rebuild(next_hop)
+    }
+
+    #[inline]
+    fn without_holes(&self) -> Box<[u8]> {
+        if self.holes.is_empty() {
+            return self.octets.into();
+        }
+        let mut octets = Vec::with_capacity(self.octets.len());
+        let mut at = 0;
+        for (start, end) in &self.holes {
+            octets.extend_from_slice(self.octets.get(at..*start).unwrap_or_default());
+            at = *end;
+        }
+        octets.extend_from_slice(self.octets.get(at..).unwrap_or_default());
+        octets.into_boxed_slice()
+    }
+
+    /// Attribute by attribute, in order, with four octets of AS.
+    fn rebuild(&self, next_hop: NextHop) -> PathAttributes {
+        let mut facts = self.facts;
+        facts.next_hop = None;
+        facts.present &= !(1u64 << AttrCode::NEXT_HOP.0);
+        let (path, aggregator) = self.wide();
+        let (from_old, v4) = (path.is_some(), if let NextHop::V4(addr) = next_hop { Some(addr.octets()) } else { None });
+        let mut items: SmallVec<[Item<'_>; 12]> = self.items.iter().filter(|i| i.code != AttrCode::NEXT_HOP.0).copied().collect();
+        if let (NextHop::V4(addr), Some(value)) = (next_hop, &v4) {
+            facts.next_hop = Some(addr);
+            facts.note_present(AttrCode::NEXT_HOP.0);
+            items.push(Item { code: AttrCode::NEXT_HOP.0, flags: TRANSITIVE, value });
+        }
+        items.sort_unstable_by_key(|i| i.code);
+        let mut octets = Vec::with_capacity(self.octets.len().saturating_add(64));
+        for item in &items {
+            let value = match AttrCode(item.code) {
+                AttrCode::AS_PATH if from_old => path.as_deref().unwrap_or_default(),
+                AttrCode::AGGREGATOR if from_old => aggregator.as_ref().map_or(item.value, |a| &a[..]),
+                _ => item.value,
+            };
+            put_header(item.code, item.flags, value.len(), &mut octets);
+            octets.extend_from_slice(value);
+            if from_old && item.code == AttrCode::AS_PATH.0 {
+                facts.note_path(as_path::AsPath(value));
+            }
+        }
+        PathAttributes::new(octets.into_boxed_slice(), next_hop, facts)
+    }
+
+    /// RFC 6793 §4.2.3: AS_PATH and AGGREGATOR of an old speaker, with what AS4_PATH and AS4_AGGREGATOR know better. `None` in the new world.
+    fn wide(&self) -> (Option<SmallVec<[u8; 64]>>, Option<[u8; 8]>) {
+        let item = |code: AttrCode| self.items.iter().find(|i| i.code == code.0).map(|i| i.value);
+        let Some(path) = item(AttrCode::AS_PATH).filter(|_| self.narrow) else { return (None, None) };
+        let aggregator = item(AttrCode::AGGREGATOR).and_then(|v| aggregator::decode(v, false).ok());
+        let (mut as4_path, mut better) = (self.as4_path, None);
+        if let (Some(aggregator), Some(as4)) = (aggregator, self.as4_aggregator) {
+            if aggregator.asn == Asn::TRANS {
+                better = aggregator::decode(as4, true).ok();
+            } else {
+                as4_path = None;
+            }
+        }
+        let mut wide = SmallVec::new();
+        match as4_path {
+            Some(as4) => as4_path::merge(path, as4, &mut wide),
+            None => as_path::widen(path, &mut wide),
+        }
+        (Some(wide), better.or(aggregator).map(|a| a.octets()))
+    }
+}
+
+/// Flags, code and value; `None` when they do not fit.
+#[inline]
+fn next<'a>(r: &mut Reader<'a>) -> Option<(u8, u8, &'a [u8])> {
+    let (flags, code) = (r.u8()?, r.u8()?);
+    let len = if flags & EXTENDED != 0 { r.u16()? } else { u16::from(r.u8()?) };
+    Some((flags, code, r.take(usize::from(len))?))
+}
+
+/// Where MP_REACH_NLRI stands, found by headers alone: begin, begin of the value, end. `None` if it is not there, or if something is not as it should be.
+#[inline]
+pub(crate) fn find_reach(octets: &[u8]) -> Option<(usize, usize, usize)> {
+    let mut r = Reader::new(octets);
+    let mut found = None;
+    while !r.is_empty() {
+        let start = octets.len().saturating_sub(r.len());
+        let (flags, code, value) = next(&mut r)?;
+        let end = octets.len().saturating_sub(r.len());
+        match AttrCode(code) {
+            AttrCode::MP_REACH_NLRI if found.is_none() && flags & (OPTIONAL | TRANSITIVE) == OPTIONAL => {
+                found = Some((start, end.saturating_sub(value.len()), end));
+            }
+            AttrCode::MP_REACH_NLRI | AttrCode::MP_UNREACH_NLRI => return None,
+            _ => {}
+        }
+    }
+    found
+}

@@ -1,0 +1,344 @@
+//! `PathAttributes`: everything that an UPDATE says of its prefixes, immutable and canonical.
+//!
+//! In: octets that were checked by [`super::block`] or made by [`super::Editor`]. Out: facts, iterators, and the octets to send on.
+//! Interning is left to `rib::attrs`, which finds the hash ready.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::net::Ipv4Addr;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::as_path::AsPath;
+use super::{
+    Aggregator, AttrCode, Community, EXTENDED, Editor, ExtendedCommunity, LargeCommunity, NextHop, OPTIONAL, Origin, PARTIAL, TRANSITIVE,
+    aggregator, cluster_list, communities, extended_communities, large_communities, otc, row,
+};
+use crate::num::{Asn, ClusterId, RouterId};
+use crate::wire::read::Reader;
+
+/// What is asked of every path again and again, read once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) origin: Origin,
+    pub(crate) next_hop: Option<Ipv4Addr>,
+    pub(crate) med: Option<u32>,
+    pub(crate) local_pref: Option<u32>,
+    pub(crate) originator_id: Option<RouterId>,
+    pub(crate) neighbor_as: Option<Asn>,
+    pub(crate) path_len: u16,
+    pub(crate) cluster_list_len: u16,
+    /// Which codes below 64 are there.
+    pub(crate) present: u64,
+}
+
+impl Facts {
+    #[inline]
+    pub(crate) fn note_path(&mut self, path: AsPath<'_>) {
+        self.path_len = u16::try_from(path.len()).unwrap_or(u16::MAX);
+        self.neighbor_as = path.neighbor_as();
+    }
+
+    #[inline]
+    pub(crate) fn note_present(&mut self, code: u8) {
+        self.present |= 1u64.checked_shl(u32::from(code)).unwrap_or(0);
+    }
+}
+
+/// The attributes of a path.
+///
+/// # Invariants
+/// `octets` hold attributes in ascending order of type, each once, with AS numbers of four octets, canonical flags and the shortest length field;
+/// ORIGIN and AS_PATH are first; NEXT_HOP is there exactly if `next_hop` is IPv4; MP_REACH_NLRI, MP_UNREACH_NLRI, AS4_PATH and AS4_AGGREGATOR are not.
+#[derive(Clone)]
+pub struct PathAttributes {
+    octets: Box<[u8]>,
+    hash: u64,
+    next_hop: NextHop,
+    facts: Facts,
+}
+
+/// One attribute as it stands in the canonical octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawAttribute<'a> {
+    pub code: AttrCode,
+    pub flags: u8,
+    pub value: &'a [u8],
+    /// Header and value.
+    pub octets: &'a [u8],
+}
+
+/// An optional transitive attribute that has no row here, passed on as it came with the Partial bit (RFC 4271 §5).
+pub type UnknownAttribute<'a> = RawAttribute<'a>;
+
+/// One seed for the house, so that a simulation takes the same way each time.
+const SEED: u64 = 0x6361_7462_6972_6421;
+
+impl PathAttributes {
+    /// `octets` are canonical and `facts` were read from them.
+    #[inline]
+    pub(crate) fn new(octets: Box<[u8]>, next_hop: NextHop, facts: Facts) -> PathAttributes {
+        let mut hasher = foldhash::fast::FixedState::with_seed(SEED).build_hasher();
+        hasher.write(&octets);
+        if let NextHop::V6 { global, link_local } = next_hop {
+            hasher.write_u128(global.to_bits());
+            hasher.write_u128(link_local.map_or(0, |l| l.to_bits()));
+        }
+        PathAttributes { octets, hash: hasher.finish(), next_hop, facts }
+    }
+
+    /// A set to start from: an empty AS_PATH, nothing else.
+    pub fn builder(origin: Origin, next_hop: NextHop) -> Editor {
+        Editor::new(origin, next_hop)
+    }
+
+    /// Another set made from this one.
+    pub fn edit(&self) -> Editor {
+        Editor::from_set(self)
+    }
+
+    pub fn origin(&self) -> Origin {
+        self.facts.origin
+    }
+
+    pub fn next_hop(&self) -> NextHop {
+        self.next_hop
+    }
+
+    pub fn med(&self) -> Option<u32> {
+        self.facts.med
+    }
+
+    pub fn local_pref(&self) -> Option<u32> {
+        self.facts.local_pref
+    }
+
+    pub fn originator_id(&self) -> Option<RouterId> {
+        self.facts.originator_id
+    }
+
+    /// As RFC 4271 §9.1.2.2 a counts; kept, not counted anew.
+    pub fn as_path_len(&self) -> usize {
+        usize::from(self.facts.path_len)
+    }
+
+    /// The neighbouring AS that MEDs are compared within; kept.
+    pub fn neighbor_as(&self) -> Option<Asn> {
+        self.facts.neighbor_as
+    }
+
+    /// RFC 4456 §9 wants it compared; kept.
+    pub fn cluster_list_len(&self) -> usize {
+        usize::from(self.facts.cluster_list_len)
+    }
+
+    pub fn as_path(&self) -> AsPath<'_> {
+        AsPath(self.value(AttrCode::AS_PATH).unwrap_or_default())
+    }
+
+    pub fn atomic_aggregate(&self) -> bool {
+        self.has(AttrCode::ATOMIC_AGGREGATE)
+    }
+
+    pub fn aggregator(&self) -> Option<Aggregator> {
+        aggregator::decode(self.value(AttrCode::AGGREGATOR)?, true).ok()
+    }
+
+    pub fn communities(&self) -> impl Iterator<Item = Community> + Clone + '_ {
+        communities::iter(self.value(AttrCode::COMMUNITIES).unwrap_or_default())
+    }
+
+    pub fn has_community(&self, community: Community) -> bool {
+        self.has(AttrCode::COMMUNITIES) && self.communities().any(|c| c == community)
+    }
+
+    pub fn extended_communities(&self) -> impl Iterator<Item = ExtendedCommunity> + Clone + '_ {
+        extended_communities::iter(self.value(AttrCode::EXTENDED_COMMUNITIES).unwrap_or_default())
+    }
+
+    pub fn large_communities(&self) -> impl Iterator<Item = LargeCommunity> + Clone + '_ {
+        large_communities::iter(self.value(AttrCode::LARGE_COMMUNITIES).unwrap_or_default())
+    }
+
+    pub fn cluster_list(&self) -> impl Iterator<Item = ClusterId> + Clone + '_ {
+        cluster_list::iter(self.value(AttrCode::CLUSTER_LIST).unwrap_or_default())
+    }
+
+    /// RFC 9234 §5.
+    pub fn only_to_customer(&self) -> Option<Asn> {
+        otc::decode(self.value(AttrCode::OTC)?).ok()
+    }
+
+    /// Optional transitive attributes that we know nothing of.
+    pub fn unknown(&self) -> impl Iterator<Item = UnknownAttribute<'_>> + Clone {
+        self.attributes().filter(|a| row(a.code).is_none())
+    }
+
+    /// All attributes in the order of their codes; NEXT_HOP among them if it is IPv4.
+    pub fn attributes(&self) -> impl Iterator<Item = RawAttribute<'_>> + Clone {
+        raw(&self.octets)
+    }
+
+    /// Canonical octets, without the prefixes and without a next hop that is IPv6.
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+
+    /// Of octets and next hop; the same in every run of the program.
+    #[inline]
+    pub fn content_hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Whether the attribute is there.
+    pub fn has(&self, code: AttrCode) -> bool {
+        match 1u64.checked_shl(u32::from(code.0)) {
+            Some(bit) => self.facts.present & bit != 0,
+            None => self.attributes().any(|a| a.code == code),
+        }
+    }
+
+    fn value(&self, code: AttrCode) -> Option<&[u8]> {
+        if !self.has(code) {
+            return None;
+        }
+        self.attributes().find(|a| a.code == code).map(|a| a.value)
+    }
+}
+
+/// Walks checked octets; stops at what cannot be read.
+pub(crate) fn raw(octets: &[u8]) -> impl Iterator<Item = RawAttribute<'_>> + Clone {
+    let mut r = Reader::new(octets);
+    std::iter::from_fn(move || {
+        let whole = r.rest();
+        let (flags, code) = (r.u8()?, r.u8()?);
+        let len = if flags & EXTENDED != 0 { r.u16()? } else { u16::from(r.u8()?) };
+        let value = r.take(usize::from(len))?;
+        let octets = whole.get(..whole.len().checked_sub(r.len())?)?;
+        Some(RawAttribute { code: AttrCode(code), flags, value, octets })
+    })
+}
+
+impl PartialEq for PathAttributes {
+    fn eq(&self, other: &PathAttributes) -> bool {
+        self.hash == other.hash && self.next_hop == other.next_hop && self.octets == other.octets
+    }
+}
+
+impl Eq for PathAttributes {}
+
+impl Hash for PathAttributes {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl fmt::Display for PathAttributes {
+    /// `origin igp as-path 64512 64513 next-hop 192.0.2.1 ...`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut first = true;
+        if let NextHop::V6 { .. } = self.next_hop {
+            write!(f, "next-hop {}", self.next_hop)?;
+            first = false;
+        }
+        for attribute in self.attributes() {
+            if !first {
+                f.write_str(" ")?;
+            }
+            first = false;
+            attribute.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for PathAttributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PathAttributes({self})")
+    }
+}
+
+/// A value by its row.
+struct Shown<'a>(RawAttribute<'a>);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match row(self.0.code) {
+            Some(row) => (row.show)(self.0.value, f),
+            None => super::hex(self.0.value, f),
+        }
+    }
+}
+
+impl RawAttribute<'_> {
+    /// `as-path`, `local-pref`, `attribute-99`.
+    pub fn key(&self) -> String {
+        match self.code.name() {
+            Some("MULTI_EXIT_DISC") => "med".into(),
+            Some(name) => name.to_ascii_lowercase().replace('_', "-"),
+            None => format!("attribute-{}", self.code.0),
+        }
+    }
+
+    /// The value in words, or in hexadecimal digits.
+    pub fn show(&self) -> impl fmt::Display + '_ {
+        Shown(*self)
+    }
+}
+
+impl fmt::Display for RawAttribute<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.key(), self.show())?;
+        let unknown = row(self.code).is_none();
+        if unknown && self.flags & (OPTIONAL | TRANSITIVE | PARTIAL) != (OPTIONAL | TRANSITIVE | PARTIAL) {
+            write!(f, " flags {:#04x}", self.flags)?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for PathAttributes {
+    /// One object: what is absent has no key; attributes without a row are listed under `unknown`.
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut map = s.serialize_map(None)?;
+        map.serialize_entry("origin", &self.origin())?;
+        map.serialize_entry("as_path", &self.as_path())?;
+        map.serialize_entry("next_hop", &self.next_hop())?;
+        entry(&mut map, "med", self.med())?;
+        entry(&mut map, "local_pref", self.local_pref())?;
+        entry(&mut map, "atomic_aggregate", self.atomic_aggregate().then_some(true))?;
+        entry(&mut map, "aggregator", self.aggregator())?;
+        list(&mut map, "communities", self.communities())?;
+        list(&mut map, "extended_communities", self.extended_communities())?;
+        list(&mut map, "large_communities", self.large_communities())?;
+        entry(&mut map, "originator_id", self.originator_id())?;
+        list(&mut map, "cluster_list", self.cluster_list())?;
+        entry(&mut map, "only_to_customer", self.only_to_customer())?;
+        let aigp = self.attributes().find(|a| a.code == AttrCode::AIGP);
+        entry(&mut map, "aigp", aigp.map(|a| a.show().to_string()))?;
+        list(&mut map, "unknown", self.unknown().map(UnknownRow))?;
+        map.end()
+    }
+}
+
+fn entry<M: SerializeMap, T: Serialize>(map: &mut M, key: &str, value: Option<T>) -> Result<(), M::Error> {
+    value.map_or(Ok(()), |value| map.serialize_entry(key, &value))
+}
+
+fn list<M: SerializeMap, T: Serialize>(map: &mut M, key: &str, items: impl Iterator<Item = T>) -> Result<(), M::Error> {
+    let items: Vec<T> = items.collect();
+    if items.is_empty() { Ok(()) } else { map.serialize_entry(key, &items) }
+}
+
+struct UnknownRow<'a>(UnknownAttribute<'a>);
+
+impl Serialize for UnknownRow<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut map = s.serialize_map(Some(3))?;
+        map.serialize_entry("code", &self.0.code.0)?;
+        map.serialize_entry("flags", &self.0.flags)?;
+        map.serialize_entry("value", &Shown(self.0).to_string())?;
+        map.end()
+    }
+}

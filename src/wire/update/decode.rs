@@ -1,0 +1,286 @@
+//! From octets to an `Update`, with the memory of one attribute block.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+
+use super::{Announced, Update, strongest};
+use crate::num::Family;
+use crate::wire::Message;
+use crate::wire::attr::block::{Block, Place, find_reach};
+use crate::wire::attr::{AttrCode, PathAttributes};
+use crate::wire::context::Context;
+use crate::wire::error::{DecodeError, NlriField, Severity};
+use crate::wire::header::{self, HEADER_LEN};
+use crate::wire::nlri::NlriSet;
+use crate::wire::notification::Notification;
+use crate::wire::open::Open;
+use crate::wire::read::Reader;
+use crate::wire::refresh::RouteRefresh;
+
+/// Reads the messages of one connection. Remembers the last attribute block, because the next UPDATE often has the same one.
+#[derive(Debug)]
+pub struct Decoder {
+    ctx: Context,
+    last: Option<Last>,
+    /// The octets of `last`, in a buffer that is used again.
+    key: Vec<u8>,
+}
+
+/// What the remembered octets mean.
+#[derive(Debug)]
+struct Last {
+    attrs: Arc<PathAttributes>,
+    /// Where MP_REACH_NLRI was cut out of the key, how long its head is (which is at the end of the key), and its family. `None`: prefixes in the body.
+    reach: Option<(usize, usize, Family)>,
+}
+
+/// An UPDATE cut into its three fields.
+struct Fields<'a> {
+    withdrawn: &'a [u8],
+    attributes: &'a [u8],
+    attributes_at: usize,
+    nlri: &'a [u8],
+    nlri_at: usize,
+}
+
+impl Default for Decoder {
+    fn default() -> Decoder {
+        Decoder::new()
+    }
+}
+
+impl Decoder {
+    /// In [`Context::INITIAL`].
+    pub fn new() -> Decoder {
+        Decoder { ctx: Context::INITIAL, last: None, key: Vec::new() }
+    }
+
+    /// From here on messages are read in another way; what was remembered is forgotten.
+    pub fn set_context(&mut self, ctx: Context) {
+        self.ctx = ctx;
+        self.last = None;
+    }
+
+    pub fn context(&self) -> &Context {
+        &self.ctx
+    }
+
+    /// One whole message with its header.
+    ///
+    /// # Errors
+    /// Only what resets the session ([`Severity::Reset`]). Weaker errors are in [`Update::errors`].
+    pub fn decode(&mut self, frame: Bytes) -> Result<Message, DecodeError> {
+        let claimed = header::header(&frame, self.ctx.max_len)?;
+        let Some((_, kind)) = claimed.filter(|(len, _)| *len == frame.len()) else {
+            let kind = frame.get(18).copied().unwrap_or_default();
+            return Err(DecodeError::MessageLength { len: u16::try_from(frame.len()).unwrap_or(u16::MAX), kind });
+        };
+        Ok(match kind {
+            header::UPDATE => Message::Update(self.update(frame)?),
+            header::KEEPALIVE => Message::KeepAlive,
+            header::OPEN => Message::Open(Box::new(Open::decode(&frame)?)),
+            header::ROUTE_REFRESH => Message::RouteRefresh(RouteRefresh::decode(&frame)?),
+            header::NOTIFICATION => {
+                let len = u16::try_from(frame.len()).unwrap_or(u16::MAX);
+                let body = frame.slice(HEADER_LEN.min(frame.len())..);
+                Message::Notification(Notification::decode(body).ok_or(DecodeError::MessageLength { len, kind })?)
+            }
+            kind => return Err(DecodeError::MessageType { kind }),
+        })
+    }
+
+    fn update(&mut self, frame: Bytes) -> Result<Update, DecodeError> {
+        let fields = Fields::cut(&frame)?;
+        let v4 = self.ctx.families.contains(Family::Ipv4Unicast);
+        let mut update = Update::default();
+        if v4 {
+            let add_path = self.ctx.add_path.contains(Family::Ipv4Unicast);
+            check(fields.withdrawn, NlriField::Withdrawn, Family::Ipv4Unicast, add_path, &frame)?;
+            check(fields.nlri, NlriField::Announced, Family::Ipv4Unicast, add_path, &frame)?;
+            if !fields.withdrawn.is_empty() {
+                update.withdrawn.push(NlriSet::checked(frame.slice_ref(fields.withdrawn), Family::Ipv4Unicast, add_path));
+            }
+            if let Some(attrs) = self.remembered_body(&fields) {
+                let nlri_at = fields.nlri_at;
+                return Ok(finish_body(update, frame, nlri_at, add_path, attrs));
+            }
+        }
+        if let Some((attrs, nlri)) = self.remembered_reach(&fields, &frame)? {
+            update.announced.push(Announced { nlri, attrs: Some(attrs) });
+            return Ok(update);
+        }
+        self.afresh(&frame, &fields, update)
+    }
+
+    /// Prefixes in the body under the very attributes of last time.
+    #[inline]
+    fn remembered_body(&self, fields: &Fields<'_>) -> Option<Arc<PathAttributes>> {
+        let last = self.last.as_ref()?;
+        (last.reach.is_none() && !fields.nlri.is_empty() && self.key == fields.attributes).then(|| last.attrs.clone())
+    }
+
+    /// Prefixes in MP_REACH_NLRI under the attributes and the next hop of last time.
+    fn remembered_reach(&self, fields: &Fields<'_>, frame: &Bytes) -> Result<Option<(Arc<PathAttributes>, NlriSet)>, DecodeError> {
+        let Some(Last { attrs, reach: Some((cut, head, family)) }) = self.last.as_ref() else { return Ok(None) };
+        if !fields.nlri.is_empty() {
+            return Ok(None);
+        }
+        let same = || {
+            let (start, value, end) = find_reach(fields.attributes)?;
+            let (before, after) = (fields.attributes.get(..start)?, fields.attributes.get(end..)?);
+            let (head, nlri) = fields.attributes.get(value..end)?.split_at_checked(*head)?;
+            let key = self.key.split_at_checked(*cut)?;
+            let rest = key.1.strip_prefix(after)?;
+            (key.0 == before && rest == head && !nlri.is_empty()).then_some(nlri)
+        };
+        let Some(nlri) = same() else { return Ok(None) };
+        let add_path = self.ctx.add_path.contains(*family);
+        check(nlri, NlriField::MpReach, *family, add_path, frame)?;
+        Ok(Some((attrs.clone(), NlriSet::checked(frame.slice_ref(nlri), *family, add_path))))
+    }
+
+    /// Every attribute is looked at.
+    fn afresh(&mut self, frame: &Bytes, fields: &Fields<'_>, mut update: Update) -> Result<Update, DecodeError> {
+        let mut block = Block::walk(fields.attributes, &self.ctx, Place { message: frame, at: fields.attributes_at });
+        if let Some(at) = block.errors.iter().position(|e| e.severity() == Severity::Reset) {
+            return Err(block.errors.swap_remove(at));
+        }
+        self.unreach(&block, frame, &mut update)?;
+        let body = (self.ctx.families.contains(Family::Ipv4Unicast) && !fields.nlri.is_empty()).then_some(fields.nlri);
+        let reach = block.reach.and_then(|r| Some((r.family?, r.next_hop, r.nlri)));
+        if let Some((family, _, nlri)) = reach {
+            check(nlri, NlriField::MpReach, family, self.ctx.add_path.contains(family), frame)?;
+        }
+        if body.is_some() || reach.is_some_and(|(_, _, nlri)| !nlri.is_empty()) {
+            missing(&mut block, body.is_some());
+        }
+        let names_something = !fields.nlri.is_empty() || block.reach.is_some_and(|r| !r.nlri.is_empty());
+        let withdraw = self.weigh(&mut block, names_something)?;
+        if let Some((family, next_hop, nlri)) = reach.filter(|(_, _, nlri)| !nlri.is_empty()) {
+            let attrs = (!withdraw).then(|| Arc::new(block.assemble(next_hop)));
+            let nlri = NlriSet::checked(frame.slice_ref(nlri), family, self.ctx.add_path.contains(family));
+            update.announced.push(Announced { nlri, attrs });
+        }
+        if let Some(nlri) = body {
+            let next_hop = block.body_next_hop().filter(|_| !withdraw);
+            let attrs = next_hop.map(|next_hop| Arc::new(block.assemble(next_hop)));
+            let add_path = self.ctx.add_path.contains(Family::Ipv4Unicast);
+            update.announced.push(Announced { nlri: NlriSet::checked(frame.slice_ref(nlri), Family::Ipv4Unicast, add_path), attrs });
+        }
+        update.end_of_rib = self.end_of_rib(&block, fields);
+        if block.errors.is_empty() {
+            self.remember(fields, &block, &update);
+        } else {
+            update.errors = Some(Box::new(block.errors));
+        }
+        Ok(update)
+    }
+
+    fn unreach(&self, block: &Block<'_>, frame: &Bytes, update: &mut Update) -> Result<(), DecodeError> {
+        let Some((Some(family), nlri)) = block.unreach else { return Ok(()) };
+        let add_path = self.ctx.add_path.contains(family);
+        check(nlri, NlriField::MpUnreach, family, add_path, frame)?;
+        if !nlri.is_empty() {
+            update.withdrawn.push(NlriSet::checked(frame.slice_ref(nlri), family, add_path));
+        }
+        Ok(())
+    }
+
+    /// Whether the routes are to be withdrawn; RFC 7606 §5.2 makes that a reset where no route is named.
+    fn weigh(&self, block: &mut Block<'_>, names_something: bool) -> Result<bool, DecodeError> {
+        let Some(worst) = strongest(&block.errors) else { return Ok(false) };
+        if worst.severity() < Severity::Withdraw {
+            return Ok(false);
+        }
+        if !names_something && !block.only_unreach() {
+            return Err(DecodeError::NothingToWithdraw(Box::new(worst.clone())));
+        }
+        Ok(true)
+    }
+
+    /// RFC 4724 §2.
+    fn end_of_rib(&self, block: &Block<'_>, fields: &Fields<'_>) -> Option<Family> {
+        if !fields.withdrawn.is_empty() || !fields.nlri.is_empty() || !block.only_unreach() || !block.errors.is_empty() {
+            return None;
+        }
+        match block.unreach {
+            Some((family, nlri)) => family.filter(|_| nlri.is_empty()),
+            None => Some(Family::Ipv4Unicast).filter(|f| self.ctx.families.contains(*f)),
+        }
+    }
+
+    /// Keeps the octets of a faultless block that says one thing.
+    fn remember(&mut self, fields: &Fields<'_>, block: &Block<'_>, update: &Update) {
+        let [Announced { attrs: Some(attrs), nlri }] = &update.announced[..] else { return };
+        if block.unreach.is_some() || (block.reach.is_some() && !fields.nlri.is_empty()) {
+            return;
+        }
+        let reach = match block.reach {
+            None => {
+                self.key.clear();
+                self.key.extend_from_slice(fields.attributes);
+                None
+            }
+            Some(reach) => {
+                let Some((start, value, end)) = find_reach(fields.attributes) else { return };
+                let head = end.saturating_sub(value).saturating_sub(reach.nlri.len());
+                let (Some(before), Some(after)) = (fields.attributes.get(..start), fields.attributes.get(end..)) else { return };
+                let Some(head_octets) = fields.attributes.get(value..value.saturating_add(head)) else { return };
+                self.key.clear();
+                self.key.extend_from_slice(before);
+                self.key.extend_from_slice(after);
+                self.key.extend_from_slice(head_octets);
+                Some((start, head, nlri.family()))
+            }
+        };
+        self.last = Some(Last { attrs: attrs.clone(), reach });
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// RFC 7606 §3(b), §4: by the two lengths alone.
+    #[inline]
+    fn cut(frame: &'a [u8]) -> Result<Fields<'a>, DecodeError> {
+        let mut r = Reader::new(frame.get(HEADER_LEN..).unwrap_or_default());
+        let withdrawn_len = r.u16().unwrap_or(u16::MAX);
+        let withdrawn = r.take(usize::from(withdrawn_len));
+        let attributes_len = r.u16().unwrap_or_default();
+        let attributes_at = frame.len().saturating_sub(r.len());
+        let attributes = r.take(usize::from(attributes_len));
+        let nlri_at = frame.len().saturating_sub(r.len());
+        match (withdrawn, attributes) {
+            // The second length field itself must be there.
+            (Some(withdrawn), Some(attributes)) if nlri_at >= withdrawn.len().saturating_add(attributes.len()).saturating_add(23) => {
+                Ok(Fields { withdrawn, attributes, attributes_at, nlri: r.rest(), nlri_at })
+            }
+            _ => Err(DecodeError::UpdateLengths { withdrawn: withdrawn_len, attributes: attributes_len }),
+        }
+    }
+}
+
+/// The frame itself becomes the run of prefixes: nothing is counted up or down.
+#[inline]
+fn finish_body(mut update: Update, mut frame: Bytes, nlri_at: usize, add_path: bool, attrs: Arc<PathAttributes>) -> Update {
+    frame.advance(nlri_at.min(frame.len()));
+    let nlri = NlriSet::checked(frame, Family::Ipv4Unicast, add_path);
+    update.announced.push(Announced { nlri, attrs: Some(attrs) });
+    update
+}
+
+#[inline]
+fn check(octets: &[u8], field: NlriField, family: Family, add_path: bool, frame: &Bytes) -> Result<(), DecodeError> {
+    NlriSet::check(octets, family, add_path).map_err(|at| {
+        let start = (octets.as_ptr() as usize).saturating_sub(frame.as_ptr() as usize);
+        DecodeError::Nlri { field, family, offset: u16::try_from(start.saturating_add(at)).unwrap_or(u16::MAX) }
+    })
+}
+
+/// RFC 7606 §3(d). What was there but malformed is not missing.
+fn missing(block: &mut Block<'_>, body: bool) {
+    for code in [AttrCode::ORIGIN, AttrCode::AS_PATH, AttrCode::NEXT_HOP] {
+        if !block.has_seen(code) && (body || code != AttrCode::NEXT_HOP) {
+            block.errors.push(DecodeError::MissingAttribute(code));
+        }
+    }
+}
