@@ -104,6 +104,15 @@ pub fn set_user_timeout(socket: &impl AsFd, timeout: Duration) -> io::Result<()>
     SockRef::from(socket).set_tcp_user_timeout(Some(timeout))
 }
 
+/// A receive buffer beyond what the system allows everybody (wants CAP_NET_ADMIN), or else as large as it allows.
+///
+/// # Errors
+/// The kernel's.
+pub fn set_receive_buffer(socket: &impl AsFd, octets: usize) -> io::Result<()> {
+    let value = c_int::try_from(octets).unwrap_or(c_int::MAX);
+    set(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &value).or_else(|_| set(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, &value))
+}
+
 /// `None` when no interface has this name (now).
 pub fn interface_index(name: &str) -> Option<u32> {
     let name = CString::new(name).ok()?;

@@ -1,0 +1,311 @@
+//! The monitor: everything that the kernel tells about links, addresses and routes, dumps first.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{AsyncSocket, SocketAddr, TokioSocket};
+use socket2::{SockFilter, SockRef};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use super::message::{self, AF_INET, AF_INET6, Message, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, Said};
+use super::mirror::Mirror;
+use super::objects::Objects;
+use super::{Counters, Settings};
+use crate::kernel::{KernelEvent, KernelRoute};
+
+/// Link, IPv4 and IPv6 addresses, IPv4 and IPv6 routes, nexthop objects (rtnetlink(7), RTNLGRP_*).
+const GROUPS: [u32; 6] = [1, 5, 9, 7, 11, 32];
+/// A link's message can be long, and dumps fill what they are given up to 32 KiB.
+const BUFFER: usize = 128 << 10;
+/// A dump that was disturbed is taken again at most so often; the next audit finds the rest.
+const DISTURBED_MOST: u32 = 5;
+/// After an overrun that follows on one, we wait so long for the storm to pass; twice as long each time.
+const STORM_FIRST: Duration = Duration::from_millis(20);
+const STORM_MOST: Duration = Duration::from_secs(2);
+/// No dump takes so long.
+const STUCK: Duration = Duration::from_secs(120);
+
+pub struct Monitor {
+    socket: TokioSocket,
+    tables: Vec<u32>,
+    own: (u32, u8),
+    audit: Duration,
+    asked: Arc<Notify>,
+    counters: Arc<Counters>,
+    mirror: Mirror,
+    objects: Objects,
+    dump: Dump,
+    events: Vec<KernelEvent>,
+}
+
+/// How far the dump is.
+#[derive(Debug)]
+struct Dump {
+    /// Parts that are still to ask for; the first is on its way under `seq`.
+    parts: VecDeque<Part>,
+    seq: u32,
+    /// The kernel said that this part changed while it was read.
+    disturbed: bool,
+    disturbances: u32,
+    /// Begin again when this one is through: something was lost meanwhile.
+    again: bool,
+    started: Option<Instant>,
+    /// When to look without cause; while a dump runs, when to think that it is stuck.
+    next: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    kind: u16,
+    family: u8,
+    table: Option<u32>,
+}
+
+impl Monitor {
+    /// `writer` is the port whose doings the kernel need not tell us.
+    pub fn open(settings: &Settings, writer: u32, counters: Arc<Counters>, asked: Arc<Notify>) -> io::Result<Monitor> {
+        let mut asynchronous = TokioSocket::new(NETLINK_ROUTE)?;
+        let socket = asynchronous.socket_mut();
+        SockRef::from(&*socket).attach_filter(&leave_out(writer))?;
+        crate::daemon::sockopt::set_receive_buffer(socket, settings.receive_buffer)?;
+        socket.bind_auto()?;
+        // Without strictness (before Linux 4.20) a dump tells all tables, and we choose. Without nexthop objects (5.3) none name them.
+        let _ = socket.set_netlink_get_strict_chk(true);
+        for group in GROUPS {
+            if let Err(error) = socket.add_membership(group)
+                && group < 32
+            {
+                return Err(error);
+            }
+        }
+        Ok(Monitor {
+            socket: asynchronous,
+            tables: settings.tables(),
+            own: (settings.owner.table, settings.owner.protocol),
+            audit: settings.audit,
+            asked,
+            counters,
+            mirror: Mirror::default(),
+            objects: Objects::default(),
+            dump: Dump {
+                parts: VecDeque::new(),
+                seq: 0,
+                disturbed: false,
+                disturbances: 0,
+                again: false,
+                started: None,
+                next: Instant::now(),
+            },
+            events: Vec::new(),
+        })
+    }
+
+    /// Until nobody listens any more.
+    pub async fn run(mut self, out: mpsc::Sender<Vec<KernelEvent>>) {
+        let mut buffer = Vec::with_capacity(BUFFER);
+        let mut storm = Duration::ZERO;
+        self.begin();
+        loop {
+            tokio::select! {
+                read = self.receive(&mut buffer) => match read {
+                    Ok(()) => self.on_datagram(&buffer),
+                    Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                        Counters::add(&self.counters.overruns, 1);
+                        tokio::time::sleep(storm).await;
+                        storm = (storm * 2).clamp(STORM_FIRST, STORM_MOST);
+                        self.begin();
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "netlink monitor");
+                        tokio::time::sleep(STORM_MOST).await;
+                        self.begin();
+                    }
+                },
+                () = self.asked.notified() => self.begin(),
+                () = tokio::time::sleep_until(self.dump.next) => {
+                    storm = Duration::ZERO;
+                    self.on_audit();
+                }
+            }
+            if !self.events.is_empty() && out.send(std::mem::take(&mut self.events)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn receive(&self, buffer: &mut Vec<u8>) -> io::Result<()> {
+        loop {
+            buffer.clear();
+            match poll_fn(|cx| self.socket.poll_recv_from(cx, buffer)).await {
+                // From the kernel and nobody else.
+                Ok(from) if from.port_number() == 0 => return Ok(()),
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    fn on_datagram(&mut self, octets: &[u8]) {
+        let mut n = 0;
+        for message in message::messages(octets) {
+            n += 1;
+            let of_dump = self.dump.started.is_some() && message.seq == self.dump.seq;
+            if of_dump && message.flags & NLM_F_DUMP_INTR != 0 {
+                self.dump.disturbed = true;
+            }
+            match message.kind {
+                NLMSG_DONE | NLMSG_ERROR if of_dump => self.on_part_done(),
+                NLMSG_DONE | NLMSG_ERROR => {}
+                _ => self.on_message(&message),
+            }
+        }
+        Counters::add(&self.counters.messages, n);
+    }
+
+    // ------------------------------------------------------------------------------------------------ dumps
+
+    /// Tell everything, from the beginning; or, if a dump runs, once more after it (the kernel knows but one at a time).
+    fn begin(&mut self) {
+        if self.dump.started.is_some() {
+            self.dump.again = true;
+            return;
+        }
+        Counters::add(&self.counters.dumps, 1);
+        self.mirror.clear();
+        self.objects.clear();
+        let simple = |kind| Part { kind, family: 0, table: None };
+        let routes = self
+            .tables
+            .iter()
+            .flat_map(|t| [AF_INET, AF_INET6].map(|family| Part { kind: message::RTM_GETROUTE, family, table: Some(*t) }));
+        let first = [simple(message::RTM_GETLINK), simple(message::RTM_GETADDR), simple(message::RTM_GETNEXTHOP)];
+        self.dump.parts = first.into_iter().chain(routes).collect();
+        self.dump.disturbances = 0;
+        self.dump.started = Some(Instant::now());
+        self.dump.next = Instant::now() + STUCK;
+        self.events.push(KernelEvent::DumpStart);
+        self.ask();
+    }
+
+    fn on_audit(&mut self) {
+        if self.dump.started.take().is_some() {
+            tracing::warn!("a netlink dump did not end: once more");
+        }
+        self.begin();
+    }
+
+    fn ask(&mut self) {
+        let Some(part) = self.dump.parts.front() else { return };
+        self.dump.seq = self.dump.seq.wrapping_add(1).max(1);
+        self.dump.disturbed = false;
+        let request = message::dump_request(part.kind, part.family, part.table, self.dump.seq);
+        if let Err(error) = self.socket.socket_ref().send_to(&request, &SocketAddr::new(0, 0), 0) {
+            tracing::error!(%error, "netlink dump");
+        }
+    }
+
+    /// An error here means that there is no such table, or that the kernel knows no nexthop objects: an empty part.
+    fn on_part_done(&mut self) {
+        if self.dump.disturbed && self.dump.disturbances < DISTURBED_MOST {
+            self.dump.disturbances += 1;
+            return self.ask();
+        }
+        self.dump.parts.pop_front();
+        if !self.dump.parts.is_empty() {
+            return self.ask();
+        }
+        let took = self.dump.started.take().map_or(Duration::ZERO, |s| s.elapsed());
+        self.dump.next = Instant::now() + self.audit.max(took * 100);
+        if std::mem::take(&mut self.dump.again) {
+            // What was lost may have been said of what this dump had passed already: it proves nothing.
+            self.begin();
+        } else {
+            self.events.push(KernelEvent::DumpEnd);
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------ news
+
+    fn on_message(&mut self, message: &Message<'_>) {
+        let Some((said, object)) = message::read(message) else { return };
+        match said {
+            Said::Link { ifindex, name, admin, up } => {
+                self.events.push(KernelEvent::Link { ifindex, name, up });
+                self.mirror.on_link(ifindex, admin, &mut self.events);
+            }
+            Said::LinkGone(ifindex) => {
+                self.events.push(KernelEvent::LinkGone { ifindex });
+                self.mirror.on_link_gone(ifindex, &mut self.events);
+            }
+            Said::Address(ifindex, net) => {
+                self.events.push(KernelEvent::Address { ifindex, net });
+                self.mirror.on_address(ifindex, net);
+            }
+            Said::AddressGone(ifindex, net) => {
+                self.events.push(KernelEvent::AddressGone { ifindex, net });
+                self.mirror.on_address_gone(ifindex, net, &mut self.events);
+            }
+            Said::Route(route) => self.on_route(route, object, false),
+            Said::RouteGone(route) => self.on_route(route, object, true),
+            Said::RouteBy(route, id) => {
+                let kind = self.objects.kind(id);
+                self.on_route(KernelRoute { kind, ..route }, object, false);
+            }
+            Said::RouteByGone(route, id) => {
+                let kind = self.objects.kind(id);
+                self.on_route(KernelRoute { kind, ..route }, object, true);
+            }
+            Said::Nexthop(id, object) => {
+                if self.objects.set(id, object) {
+                    self.begin();
+                }
+            }
+            Said::NexthopGone(id) => {
+                if self.objects.remove(id) {
+                    self.begin();
+                }
+            }
+        }
+    }
+
+    fn on_route(&mut self, route: KernelRoute, object: Option<u32>, gone: bool) {
+        if !self.tables.contains(&route.table) {
+            return;
+        }
+        if let Some(id) = object {
+            self.objects.mark_used(id);
+        }
+        let foreign = (route.table, route.protocol) != self.own;
+        match (gone, foreign) {
+            (false, true) => self.mirror.on_route(&route),
+            (true, true) => self.mirror.on_route_gone(&route),
+            (_, false) => {}
+        }
+        self.events.push(if gone { KernelEvent::RouteGone(route) } else { KernelEvent::Route(route) });
+    }
+}
+
+/// Drops route messages that `port` caused; lets everything else pass. BPF reads in network order what stands in the machine's.
+fn leave_out(port: u32) -> [SockFilter; 7] {
+    const LOAD_U32: u16 = 0x20;
+    const LOAD_U16: u16 = 0x28;
+    const IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    let port = u32::from_be_bytes(port.to_ne_bytes());
+    let kind = |k: u16| u32::from(u16::from_be_bytes(k.to_ne_bytes()));
+    [
+        SockFilter::new(LOAD_U32, 0, 0, 12),
+        SockFilter::new(IF_EQUAL, 0, 4, port),
+        SockFilter::new(LOAD_U16, 0, 0, 4),
+        SockFilter::new(IF_EQUAL, 1, 0, kind(message::RTM_NEWROUTE)),
+        SockFilter::new(IF_EQUAL, 0, 1, kind(message::RTM_DELROUTE)),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ]
+}

@@ -1,0 +1,120 @@
+//! The writer: changes into the kernel, many a send, each answered.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::message::{self, NLMSG_ERROR, Owner};
+use super::{Counters, Done};
+use crate::fib::{Errno, FibChange};
+
+/// Changes in one send. More gain nothing (measured: 128 and 1024 are alike), and the answer should not be late.
+const BATCH: usize = 256;
+/// Octets in one send, well below the socket's send buffer.
+const BATCH_OCTETS: usize = 48 << 10;
+/// Room for the errors of a whole batch.
+const RECEIVE_BUFFER: usize = 2 << 20;
+
+pub struct Writer {
+    socket: Socket,
+    port: u32,
+    owner: Owner,
+    seq: u32,
+    counters: Arc<Counters>,
+    out: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl Writer {
+    pub fn open(owner: Owner, counters: Arc<Counters>) -> io::Result<Writer> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        let port = socket.bind_auto()?.port_number();
+        socket.connect(&SocketAddr::new(0, 0))?;
+        // Errors without our own message behind them: smaller, and we know what we asked.
+        socket.set_cap_ack(true)?;
+        crate::daemon::sockopt::set_receive_buffer(&socket, RECEIVE_BUFFER)?;
+        Ok(Writer { socket, port, owner, seq: 0, counters, out: Vec::new(), answer: Vec::with_capacity(64 << 10) })
+    }
+
+    /// By which the kernel knows what we did.
+    pub fn port(&self) -> u32 {
+        self.port
+    }
+
+    /// Until the other end of `orders` is gone.
+    pub fn run(mut self, orders: &Receiver<Vec<(u64, FibChange)>>, answers: &UnboundedSender<Done>) {
+        while let Ok(changes) = orders.recv() {
+            let mut rest = &changes[..];
+            while !rest.is_empty() {
+                let (done, taken) = self.batch(rest);
+                rest = &rest[taken..];
+                if answers.send(done).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Writes as many of the first changes as fit in one send; their answers, and how many they were.
+    fn batch(&mut self, changes: &[(u64, FibChange)]) -> (Done, usize) {
+        self.out.clear();
+        let first = self.seq.wrapping_add(1);
+        let mut taken = 0;
+        let mut last_at = 0;
+        for (_, change) in changes.iter().take(BATCH) {
+            last_at = self.out.len();
+            self.seq = self.seq.wrapping_add(1);
+            message::put_change(&mut self.out, change, self.owner, self.seq, false);
+            taken += 1;
+            if self.out.len() > BATCH_OCTETS {
+                break;
+            }
+        }
+        self.ask_ack(last_at);
+        let mut done: Done = changes[..taken].iter().map(|(n, _)| (*n, Ok(()))).collect();
+        Counters::add(&self.counters.sends, 1);
+        let failure = match self.socket.send(&self.out, 0) {
+            Ok(_) => self.collect(first, &mut done).err(),
+            Err(error) => Some(error),
+        };
+        if let Some(error) = failure {
+            // Some may have been carried out. Whoever tries again finds out: every change may be made twice.
+            let errno = Errno(error.raw_os_error().unwrap_or(Errno::ENOBUFS.0));
+            done.iter_mut().filter(|(_, r)| r.is_ok()).for_each(|(_, r)| *r = Err(errno));
+        }
+        (done, taken)
+    }
+
+    /// Marks the last message of the batch: its answer tells that all were seen.
+    fn ask_ack(&mut self, last_at: usize) {
+        if let Some(flags) = self.out.get_mut(last_at + 6..).and_then(|o| o.first_chunk_mut::<2>()) {
+            *flags = (u16::from_ne_bytes(*flags) | message::NLM_F_ACK).to_ne_bytes();
+        }
+    }
+
+    fn collect(&mut self, first: u32, done: &mut Done) -> io::Result<()> {
+        loop {
+            self.answer.clear();
+            match self.socket.recv(&mut self.answer, 0) {
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e),
+            }
+            for answer in message::messages(&self.answer).filter(|m| m.kind == NLMSG_ERROR) {
+                let i = answer.seq.wrapping_sub(first) as usize;
+                if let Some((_, result)) = done.get_mut(i) {
+                    *result = match message::errno(&answer) {
+                        0 => Ok(()),
+                        errno => Err(Errno(errno)),
+                    };
+                }
+                if answer.seq == self.seq {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
