@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod fib;
 pub mod kernel;
 pub mod num;
+pub mod peer;
 pub mod rib;
 pub mod speaker;
 pub mod stats;

@@ -84,6 +84,8 @@ pub struct HoldTime(u16);
 impl HoldTime {
     /// Hold timer off.
     pub const ZERO: HoldTime = HoldTime(0);
+    /// As RFC 4271 §10 suggests.
+    pub const DEFAULT: HoldTime = HoldTime(90);
 
     /// # Errors
     /// The value itself when it is one or two seconds, which RFC 4271 §6.2 has us reject.

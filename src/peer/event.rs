@@ -1,0 +1,419 @@
+//! The doors of a peer: what it is told ([`Event`]), what it asks for ([`Action`]), and what it remembers for its operator ([`Ring`]).
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::fsm::{State, Trigger};
+use super::params::{Params, Transport};
+use super::session::{Direction, Session};
+use super::timer::Timer;
+use crate::num::{Asn, ConnId, Family, FamilySet, Instant, RouterId};
+use crate::wire::{Context, DecodeError, Message, Notification, RefreshSubtype};
+
+/// What happened to a peer. Words about a connection that is not (or no longer) ours are dropped.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// ManualStart: ends an administrative shutdown, or a wait in Idle.
+    Start,
+    /// ManualStop and AutomaticStop.
+    Stop {
+        kind: StopKind,
+        /// The operator's words to the other operator (RFC 9003).
+        text: Option<String>,
+    },
+    /// This daemon has just restarted: until then our OPENs carry the R bit, with the forwarding bit for these families (RFC 4724 §4.1).
+    Restarting {
+        until: Instant,
+        forwarding: FamilySet,
+    },
+    /// A connection stands: one that we dialled, or one that the listener took in for this peer.
+    Connected {
+        conn: ConnId,
+        local: SocketAddr,
+        remote: SocketAddr,
+        direction: Direction,
+    },
+    DialFailed {
+        conn: ConnId,
+        error: DialError,
+    },
+    Closed {
+        conn: ConnId,
+        error: Option<String>,
+    },
+    /// Any message but UPDATE.
+    Message {
+        conn: ConnId,
+        message: Message,
+    },
+    /// What could not be read, and ends the session (`Severity::Reset`).
+    Malformed {
+        conn: ConnId,
+        error: DecodeError,
+    },
+    /// So many UPDATEs were read.
+    UpdatesSeen {
+        conn: ConnId,
+        n: u64,
+    },
+    /// The speaker took in the peer's End-of-RIB.
+    EndOfRib {
+        family: Family,
+    },
+    /// Octets wait, and the kernel takes none (RFC 9687).
+    SendBlocked {
+        conn: ConnId,
+    },
+    /// The kernel took octets again.
+    SendProgress {
+        conn: ConnId,
+    },
+    /// More prefixes than the peer may announce (RFC 4486: Cease, 1). It stays away for `restart`, or until it is started.
+    MaxPrefixExceeded {
+        family: Family,
+        limit: u32,
+        restart: Option<Duration>,
+    },
+    Reconfigured(Arc<Params>),
+}
+
+/// Why we end a session, and whether it comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopKind {
+    /// Cease/2; stays down until it is started.
+    Shutdown,
+    /// Cease/3; the peer is removed after this.
+    Deconfigured,
+    /// Cease/4; comes back at once. With RFC 8538 the routes stay meanwhile.
+    Reset,
+    /// Cease/4 too, but the routes go, and the peer is told to drop ours (Cease/9 where RFC 8538 was negotiated).
+    HardReset,
+    /// Cease/6; comes back with what was reconfigured.
+    ConfigChange,
+    /// Cease/8; comes back after the idle hold time.
+    OutOfResources,
+    /// No word at all: the daemon goes away and wants the peer to keep its routes (RFC 4724 §4.1).
+    Quiet,
+}
+
+/// How an attempt to connect ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DialError {
+    Refused,
+    TimedOut,
+    Unreachable,
+    Other(String),
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DialError::Refused => f.write_str("connection refused: nobody listens there, or a firewall rejects"),
+            DialError::TimedOut => f.write_str("no answer"),
+            DialError::Unreachable => f.write_str("no route to the peer, or its link is down"),
+            DialError::Other(error) => f.write_str(error),
+        }
+    }
+}
+
+/// What a peer wants done. In order: a NOTIFICATION is sent before its connection is closed.
+#[derive(Clone, Debug)]
+pub enum Action {
+    Dial {
+        conn: ConnId,
+        transport: Transport,
+    },
+    /// The OPEN is judged: read on, in this way.
+    Context {
+        conn: ConnId,
+        context: Context,
+    },
+    Send {
+        conn: ConnId,
+        octets: Bytes,
+    },
+    /// After what was sent before. What is said of this connection later is dropped.
+    Close {
+        conn: ConnId,
+    },
+    Established(Arc<Session>),
+    /// Only after `Established`: the session is over.
+    Down(Down),
+    /// Routes that were kept over a restart have had their time: remove those of these families that are still stale.
+    SweepStale(FamilySet),
+    /// The peer asks (`Normal`), or marks the begin or the end of its refresh (RFC 7313).
+    Refresh {
+        family: Family,
+        subtype: RefreshSubtype,
+    },
+    Notice(PeerNotice),
+}
+
+/// The end of a session.
+#[derive(Clone, Debug)]
+pub struct Down {
+    pub session: Arc<Session>,
+    pub reason: DownReason,
+    /// Keep the routes of these families as stale; drop those of all others now (RFC 4724 §4.2). Empty: an ordinary end.
+    pub keep: FamilySet,
+    /// How long the session was up.
+    pub lasted: Duration,
+}
+
+impl Down {
+    /// Are any routes kept?
+    pub fn is_graceful(&self) -> bool {
+        !self.keep.is_empty()
+    }
+}
+
+/// Why there is no session.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DownReason {
+    /// The peer is configured, and nothing was tried yet.
+    New,
+    /// By the operator, or by the daemon's own end.
+    Stopped {
+        kind: StopKind,
+        text: Option<String>,
+    },
+    MaxPrefix {
+        family: Family,
+        limit: u32,
+    },
+    Dial(DialError),
+    /// The connection stood, and the other side closed it before it said anything.
+    ClosedBeforeOpen {
+        error: Option<String>,
+    },
+    /// The connection was lost.
+    Closed {
+        error: Option<String>,
+    },
+    /// The other side connected and never sent its OPEN.
+    OpenTimeout,
+    HoldTimer,
+    /// RFC 9687.
+    SendHoldTimer,
+    Received(Notification),
+    Rejected(OpenRejected),
+    /// The peer sent what cannot be read; in words.
+    Malformed {
+        error: String,
+        told: Notification,
+    },
+    /// RFC 4271 §6.6: an event that its state does not know.
+    Unexpected {
+        state: State,
+        event: Trigger,
+    },
+    Collision,
+    /// The peer came back on a new connection while the old one was thought alive (RFC 4724 §4.2).
+    PeerRestarted,
+    /// The connection came to an address that is not the configured local one.
+    WrongLocalAddress,
+    /// It has a connection already, or connects more often than once a second.
+    TooManyConnections,
+}
+
+/// An OPEN that says something we do not accept (RFC 4271 §6.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpenRejected {
+    /// Another AS number than configured.
+    BadPeerAs { got: Asn, want: super::params::RemoteAs },
+    /// Zero, AS_TRANS in the wrong place, or two numbers that contradict each other (RFC 6793, RFC 7607).
+    BadAsNumber { field: u16, capability: Asn },
+    /// Our own identifier within our AS (RFC 6286 §2.2).
+    BadId { id: RouterId },
+    /// Nothing in common.
+    NoCommonFamily { offered: FamilySet },
+}
+
+impl fmt::Display for OpenRejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenRejected::BadPeerAs { got, want } => write!(f, "AS mismatch: the peer says AS {got}, configured is {want}"),
+            OpenRejected::BadAsNumber { field, capability } => {
+                write!(f, "impossible AS number: {field} in the OPEN, {capability} in its capability")
+            }
+            OpenRejected::BadId { id } => write!(f, "the peer has our own router id {id}"),
+            OpenRejected::NoCommonFamily { offered } => write!(f, "no family in common: the peer offers {offered:?}"),
+        }
+    }
+}
+
+impl fmt::Display for DownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DownReason::New => f.write_str("not tried yet"),
+            DownReason::Stopped { kind, text } => {
+                f.write_str(match kind {
+                    StopKind::Shutdown => "shut down by the operator",
+                    StopKind::Deconfigured => "removed from the configuration",
+                    StopKind::Reset => "reset by the operator",
+                    StopKind::HardReset => "hard reset by the operator",
+                    StopKind::ConfigChange => "restarted for a changed configuration",
+                    StopKind::OutOfResources => "closed for want of resources",
+                    StopKind::Quiet => "the daemon goes away and leaves its routes",
+                })?;
+                text.as_ref().map_or(Ok(()), |text| write!(f, ": {text:?}"))
+            }
+            DownReason::MaxPrefix { family, limit } => write!(f, "more than {limit} prefixes of {family}"),
+            DownReason::Dial(error) => error.fmt(f),
+            DownReason::ClosedBeforeOpen { error } => {
+                f.write_str("the other end closed the connection before any OPEN: it may not know this address as a peer")?;
+                error.as_ref().map_or(Ok(()), |error| write!(f, " ({error})"))
+            }
+            DownReason::Closed { error } => {
+                f.write_str("connection closed by the peer")?;
+                error.as_ref().map_or(Ok(()), |error| write!(f, " ({error})"))
+            }
+            DownReason::OpenTimeout => f.write_str("connected, but the other end sent no OPEN"),
+            DownReason::HoldTimer => f.write_str("hold timer expired: nothing was heard from the peer"),
+            DownReason::SendHoldTimer => f.write_str("send hold timer expired: the peer takes nothing from us"),
+            DownReason::Received(notification) => write!(f, "the peer closed: {notification}"),
+            DownReason::Rejected(why) => why.fmt(f),
+            DownReason::Malformed { error, .. } => write!(f, "malformed message: {error}"),
+            DownReason::Unexpected { state, event } => write!(f, "unexpected {event} in {state}"),
+            DownReason::Collision => f.write_str("collision: the other connection was kept"),
+            DownReason::PeerRestarted => f.write_str("the peer restarted and connected anew"),
+            DownReason::TooManyConnections => f.write_str("the peer connects too often"),
+            DownReason::WrongLocalAddress => f.write_str("the peer connected to an address that is not the configured local one"),
+        }
+    }
+}
+
+/// Something worth remembering about one peer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PeerNotice {
+    State {
+        from: State,
+        to: State,
+        event: Trigger,
+    },
+    Dialled {
+        conn: ConnId,
+    },
+    DialFailed {
+        error: DialError,
+    },
+    Connected {
+        conn: ConnId,
+        direction: Direction,
+        remote: SocketAddr,
+    },
+    /// A connection that was closed without a session.
+    Refused {
+        reason: DownReason,
+    },
+    /// The loser of a collision (RFC 4271 §6.8).
+    Collision {
+        kept: ConnId,
+        closed: ConnId,
+    },
+    Sent(Notification),
+    Received(Notification),
+    TimerExpired(Timer),
+    Failed(DownReason),
+    /// A capability that the peer rejects is left out of the next OPEN (RFC 5492 §5).
+    Without {
+        capabilities: String,
+    },
+    RestartWindow {
+        families: FamilySet,
+        time: Duration,
+    },
+    Swept {
+        families: FamilySet,
+    },
+    Reconfigured,
+}
+
+impl fmt::Display for PeerNotice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerNotice::State { from, to, event } => write!(f, "{from} -> {to} ({event})"),
+            PeerNotice::Dialled { .. } => f.write_str("connecting"),
+            PeerNotice::DialFailed { error } => write!(f, "connecting failed: {error}"),
+            PeerNotice::Connected { direction, remote, .. } => write!(f, "connection {} with {remote}", direction.as_str()),
+            PeerNotice::Refused { reason } => write!(f, "connection refused: {reason}"),
+            PeerNotice::Collision { .. } => f.write_str("collision: one connection closed, one kept"),
+            PeerNotice::Sent(n) => write!(f, "sent NOTIFICATION {n}"),
+            PeerNotice::Received(n) => write!(f, "received NOTIFICATION {n}"),
+            PeerNotice::TimerExpired(timer) => write!(f, "{} expired", timer.name()),
+            PeerNotice::Failed(reason) => reason.fmt(f),
+            PeerNotice::Without { capabilities } => write!(f, "next OPEN without {capabilities}"),
+            PeerNotice::RestartWindow { families, time } => write!(f, "keeping routes of {families:?} for {} s", time.as_secs()),
+            PeerNotice::Swept { families } => write!(f, "stale routes of {families:?} removed"),
+            PeerNotice::Reconfigured => f.write_str("reconfigured"),
+        }
+    }
+}
+
+/// One line of the ring.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// The last time.
+    pub at: Instant,
+    /// How often, when nothing else came between: attempts that fail alike do not push the rest out.
+    pub times: u32,
+    pub what: PeerNotice,
+}
+
+/// The last 64 things that happened to a peer.
+#[derive(Clone, Debug, Default)]
+pub struct Ring(VecDeque<Recorded>);
+
+impl Ring {
+    pub const BOUND: usize = 64;
+
+    pub fn push(&mut self, at: Instant, what: PeerNotice) {
+        // Connect and Active take turns, hence the last two.
+        if let Some(same) = self.0.iter_mut().rev().take(2).find(|r| r.what == what) {
+            same.at = at;
+            same.times = same.times.saturating_add(1);
+            return;
+        }
+        if self.0.len() == Ring::BOUND {
+            self.0.pop_front();
+        }
+        self.0.push_back(Recorded { at, times: 1, what });
+    }
+
+    /// Oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Recorded> + ExactSizeIterator {
+        self.0.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_keeps_the_last_sixty_four() {
+        let mut ring = Ring::default();
+        (0..100).for_each(|n| ring.push(Instant::from_nanos(n), PeerNotice::Dialled { conn: ConnId(n) }));
+        assert_eq!(ring.iter().len(), Ring::BOUND);
+        assert_eq!(ring.iter().next().map(|r| r.at.as_nanos()), Some(36));
+    }
+
+    #[test]
+    fn what_repeats_takes_one_line() {
+        let mut ring = Ring::default();
+        let failed = |error| PeerNotice::DialFailed { error };
+        (0..100).for_each(|n| {
+            ring.push(Instant::from_nanos(n), failed(DialError::Refused));
+            ring.push(Instant::from_nanos(n), failed(DialError::TimedOut));
+        });
+        assert_eq!(ring.iter().map(|r| (r.at.as_nanos(), r.times)).collect::<Vec<_>>(), [(99, 100), (99, 100)]);
+    }
+}

@@ -1,0 +1,602 @@
+//! The finite state machine of RFC 4271 §8: one connection's state, with what is only known in it, and one total function per state.
+//!
+//! In: a state and an event. Out: a [`Step`], the deed that the RFC asks for; `peer::machine` does it. No time, no octets, no chance here.
+//!
+//! The table is the machine. A word stands for what RFC 4271 §8.2.2 spells out; `a|b` means that data decide (DelayOpen, DelayOpenTimer
+//! running). `every_state_and_event_is_in_the_table` reads these lines and walks all pairs.
+//!
+//! | word | deed | next state |
+//! |---|---|---|
+//! | - | nothing | the same |
+//! | dial | connect and listen, ConnectRetryTimer on | Connect |
+//! | listen | wait to be connected to | Active |
+//! | wake | the idle time is over: an AutomaticStart follows (events 3, 5, 6, 7) | the same |
+//! | refuse | close that connection, Cease/5 (RFC 4486) | the same |
+//! | greet | send OPEN, HoldTimer large | OpenSent |
+//! | delay | DelayOpenTimer on | the same |
+//! | answer | send OPEN and KEEPALIVE, timers as negotiated | OpenConfirm |
+//! | confirm | send KEEPALIVE, timers as negotiated | OpenConfirm |
+//! | fallback | ConnectRetryTimer on, go on listening | Active |
+//! | track | a second connection gets a machine of its own (§6.8) | the same |
+//! | beat | send KEEPALIVE | the same |
+//! | hear | HoldTimer again | the same |
+//! | establish | HoldTimer again, the session is up | Established |
+//! | stop | Cease if anybody listens, ConnectRetryCounter to zero | Idle |
+//! | leave | drop the connection, count nothing | Idle |
+//! | fail | drop the connection, ConnectRetryCounter up, idle hold grows | Idle |
+//! | fail:cease, fail:hold, fail:fsm, fail:error, fail:send-hold | the same with a NOTIFICATION first | Idle |
+//!
+//! | event | Idle | Connect | Active | OpenSent | OpenConfirm | Established |
+//! |---|---|---|---|---|---|---|
+//! | 1 ManualStart | dial | - | - | - | - | - |
+//! | 2 ManualStop | - | stop | stop | stop | stop | stop |
+//! | 3 AutomaticStart | dial | - | - | - | - | - |
+//! | 4 ManualStart_with_PassiveTcpEstablishment | listen | - | - | - | - | - |
+//! | 5 AutomaticStart_with_PassiveTcpEstablishment | listen | - | - | - | - | - |
+//! | 6 AutomaticStart_with_DampPeerOscillations | dial | - | - | - | - | - |
+//! | 7 AutomaticStart_with_DampPeerOscillations_and_PassiveTcpEstablishment | listen | - | - | - | - | - |
+//! | 8 AutomaticStop | - | fail:cease | fail:cease | fail:cease | fail:cease | fail:cease |
+//! | 9 ConnectRetryTimer_Expires | - | dial | dial | fail:fsm | fail:fsm | fail:fsm |
+//! | 10 HoldTimer_Expires | - | fail | fail | fail:hold | fail:hold | fail:hold |
+//! | 11 KeepaliveTimer_Expires | - | fail | fail | fail:fsm | beat | beat |
+//! | 12 DelayOpenTimer_Expires | - | greet | greet | fail:fsm | fail:fsm | fail:fsm |
+//! | 13 IdleHoldTimer_Expires | wake | fail | fail | fail:fsm | fail:fsm | fail:fsm |
+//! | 14 TcpConnection_Valid | - | - | - | - | - | - |
+//! | 15 Tcp_CR_Invalid | refuse | refuse | refuse | refuse | refuse | refuse |
+//! | 16 Tcp_CR_Acked | refuse | greet\|delay | greet\|delay | track | track | track |
+//! | 17 TcpConnectionConfirmed | refuse | greet\|delay | greet\|delay | track | track | track |
+//! | 18 TcpConnectionFails | - | fallback | fail | fallback | fail | fail |
+//! | 19 BGPOpen | - | fail | fail | confirm | fail:fsm | fail:fsm |
+//! | 20 BGPOpen with DelayOpenTimer running | - | answer | answer | fail:fsm | fail:fsm | fail:fsm |
+//! | 21 BGPHeaderErr | - | fail:error | fail:error | fail:error | fail:error | fail:error |
+//! | 22 BGPOpenMsgErr | - | fail:error | fail:error | fail:error | fail:error | fail:fsm |
+//! | 23 OpenCollisionDump | - | fail:cease | fail:cease | fail:cease | fail:cease | fail:cease |
+//! | 24 NotifMsgVerErr | - | leave\|fail | leave\|fail | leave | leave | fail |
+//! | 25 NotifMsg | - | fail | fail | fail | fail | fail |
+//! | 26 KeepAliveMsg | - | fail | fail | fail:fsm | establish | hear |
+//! | 27 UpdateMsg | - | fail | fail | fail:fsm | fail:fsm | hear |
+//! | 28 UpdateMsgErr | - | fail | fail | fail:fsm | fail:fsm | fail:error |
+//! | 29 SendHoldTimer_Expires | - | fail | fail | fail:fsm | fail:fsm | fail:send-hold |
+//! | 30 RouteRefreshMsg | - | fail | fail | fail:fsm | fail:fsm | hear |
+//!
+//! Where we choose, or differ from the letter:
+//! - Connect and TcpConnectionFails: the RFC goes to Idle unless the DelayOpenTimer runs. We go to Active in both cases, so that a peer
+//!   which we cannot reach can still reach us; the ConnectRetryTimer spaces our attempts.
+//! - ConnectRetryTimer does not run for a passive peer in Active, which would make it dial after all.
+//! - NotifMsg in OpenSent: the letter answers a NOTIFICATION with a NOTIFICATION. Nobody would read it (§6.4); we close.
+//! - BGPHeaderErr in Established is told as a header error, as §6.1 demands, not as an FSM error.
+//! - Event 14 stands for a SYN, which no program sees; TrackTcpState begins for us at events 16 and 17. A rival's machine starts in Active.
+//! - Event 29 is of RFC 9687; event 30 has no number in the RFCs: RFC 2918 allows the message in Established only.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::session::{Direction, Session};
+use crate::num::{ConnId, Instant};
+
+/// The name of a state. In the order of progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Idle,
+    Connect,
+    Active,
+    OpenSent,
+    OpenConfirm,
+    Established,
+}
+
+impl State {
+    pub const ALL: [State; 6] = [State::Idle, State::Connect, State::Active, State::OpenSent, State::OpenConfirm, State::Established];
+
+    /// As in RFC 4271.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Idle => "Idle",
+            State::Connect => "Connect",
+            State::Active => "Active",
+            State::OpenSent => "OpenSent",
+            State::OpenConfirm => "OpenConfirm",
+            State::Established => "Established",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A state with what is only known in it.
+#[derive(Clone, Debug)]
+pub(super) enum Fsm {
+    Idle(Resting),
+    Connect(Dialing),
+    Active(Waiting),
+    /// Our OPEN is out; nothing is negotiated yet.
+    OpenSent(Greeting),
+    /// Both OPENs agree.
+    OpenConfirm(Negotiated),
+    Established(Live),
+}
+
+/// Nothing goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Resting {
+    /// Until somebody starts the peer.
+    Off,
+    /// Until the IdleHoldTimer expires, or the peer comes by itself.
+    Held,
+    /// Until the IdleHoldTimer expires, come who may (too many prefixes).
+    Barred,
+}
+
+/// Our attempt to connect, or, with DelayOpen, the connection that it led to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dialing {
+    pub conn: ConnId,
+    pub link: Option<Link>,
+}
+
+/// Nothing dialled; with DelayOpen perhaps a connection that was accepted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub link: Option<Link>,
+}
+
+/// A connection over which we have sent our OPEN.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Greeting {
+    pub link: Link,
+}
+
+/// A connection with both OPENs.
+#[derive(Clone, Debug)]
+pub(super) struct Negotiated {
+    pub link: Link,
+    pub session: Arc<Session>,
+}
+
+/// A session.
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    pub link: Link,
+    pub session: Arc<Session>,
+    pub since: Instant,
+    /// When anything was last read. The HoldTimer looks here when it expires, so that a message costs one store.
+    pub heard: Instant,
+    /// When a KEEPALIVE or UPDATE was last sent; the KeepaliveTimer looks here.
+    pub said: Instant,
+}
+
+/// A connection that stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    pub conn: ConnId,
+    pub local: std::net::SocketAddr,
+    pub remote: std::net::SocketAddr,
+    pub direction: Direction,
+    /// When it was told to us.
+    pub since: Instant,
+}
+
+impl Fsm {
+    pub fn state(&self) -> State {
+        match self {
+            Fsm::Idle(_) => State::Idle,
+            Fsm::Connect(_) => State::Connect,
+            Fsm::Active(_) => State::Active,
+            Fsm::OpenSent(_) => State::OpenSent,
+            Fsm::OpenConfirm(_) => State::OpenConfirm,
+            Fsm::Established(_) => State::Established,
+        }
+    }
+
+    /// The connection, where one stands.
+    pub fn link(&self) -> Option<Link> {
+        match self {
+            Fsm::Idle(_) => None,
+            Fsm::Connect(c) => c.link,
+            Fsm::Active(a) => a.link,
+            Fsm::OpenSent(s) => Some(s.link),
+            Fsm::OpenConfirm(n) => Some(n.link),
+            Fsm::Established(l) => Some(l.link),
+        }
+    }
+
+    /// The connection or the attempt at one.
+    pub fn conn(&self) -> Option<ConnId> {
+        match self {
+            Fsm::Connect(c) => Some(c.conn),
+            Fsm::Idle(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) | Fsm::Established(_) => self.link().map(|l| l.conn),
+        }
+    }
+
+    pub fn session(&self) -> Option<&Arc<Session>> {
+        match self {
+            Fsm::OpenConfirm(n) => Some(&n.session),
+            Fsm::Established(l) => Some(&l.session),
+            Fsm::Idle(_) | Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) => None,
+        }
+    }
+}
+
+/// The events of RFC 4271 §8.1, by their numbers, and two more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Trigger {
+    ManualStart = 1,
+    ManualStop,
+    AutomaticStart,
+    ManualStartPassive,
+    AutomaticStartPassive,
+    AutomaticStartDamped,
+    AutomaticStartDampedPassive,
+    AutomaticStop,
+    ConnectRetryTimerExpires,
+    HoldTimerExpires,
+    KeepaliveTimerExpires,
+    DelayOpenTimerExpires,
+    IdleHoldTimerExpires,
+    TcpConnectionValid,
+    TcpCrInvalid,
+    TcpCrAcked,
+    TcpConnectionConfirmed,
+    TcpConnectionFails,
+    BgpOpen,
+    BgpOpenDelayed,
+    BgpHeaderErr,
+    BgpOpenMsgErr,
+    OpenCollisionDump,
+    NotifMsgVerErr,
+    NotifMsg,
+    KeepAliveMsg,
+    UpdateMsg,
+    UpdateMsgErr,
+    SendHoldTimerExpires,
+    RouteRefreshMsg,
+}
+
+impl Trigger {
+    pub const ALL: [Trigger; 30] = [
+        Trigger::ManualStart,
+        Trigger::ManualStop,
+        Trigger::AutomaticStart,
+        Trigger::ManualStartPassive,
+        Trigger::AutomaticStartPassive,
+        Trigger::AutomaticStartDamped,
+        Trigger::AutomaticStartDampedPassive,
+        Trigger::AutomaticStop,
+        Trigger::ConnectRetryTimerExpires,
+        Trigger::HoldTimerExpires,
+        Trigger::KeepaliveTimerExpires,
+        Trigger::DelayOpenTimerExpires,
+        Trigger::IdleHoldTimerExpires,
+        Trigger::TcpConnectionValid,
+        Trigger::TcpCrInvalid,
+        Trigger::TcpCrAcked,
+        Trigger::TcpConnectionConfirmed,
+        Trigger::TcpConnectionFails,
+        Trigger::BgpOpen,
+        Trigger::BgpOpenDelayed,
+        Trigger::BgpHeaderErr,
+        Trigger::BgpOpenMsgErr,
+        Trigger::OpenCollisionDump,
+        Trigger::NotifMsgVerErr,
+        Trigger::NotifMsg,
+        Trigger::KeepAliveMsg,
+        Trigger::UpdateMsg,
+        Trigger::UpdateMsgErr,
+        Trigger::SendHoldTimerExpires,
+        Trigger::RouteRefreshMsg,
+    ];
+
+    /// As in RFC 4271 §8.1.
+    pub fn name(self) -> &'static str {
+        match self {
+            Trigger::ManualStart => "ManualStart",
+            Trigger::ManualStop => "ManualStop",
+            Trigger::AutomaticStart => "AutomaticStart",
+            Trigger::ManualStartPassive => "ManualStart_with_PassiveTcpEstablishment",
+            Trigger::AutomaticStartPassive => "AutomaticStart_with_PassiveTcpEstablishment",
+            Trigger::AutomaticStartDamped => "AutomaticStart_with_DampPeerOscillations",
+            Trigger::AutomaticStartDampedPassive => "AutomaticStart_with_DampPeerOscillations_and_PassiveTcpEstablishment",
+            Trigger::AutomaticStop => "AutomaticStop",
+            Trigger::ConnectRetryTimerExpires => "ConnectRetryTimer_Expires",
+            Trigger::HoldTimerExpires => "HoldTimer_Expires",
+            Trigger::KeepaliveTimerExpires => "KeepaliveTimer_Expires",
+            Trigger::DelayOpenTimerExpires => "DelayOpenTimer_Expires",
+            Trigger::IdleHoldTimerExpires => "IdleHoldTimer_Expires",
+            Trigger::TcpConnectionValid => "TcpConnection_Valid",
+            Trigger::TcpCrInvalid => "Tcp_CR_Invalid",
+            Trigger::TcpCrAcked => "Tcp_CR_Acked",
+            Trigger::TcpConnectionConfirmed => "TcpConnectionConfirmed",
+            Trigger::TcpConnectionFails => "TcpConnectionFails",
+            Trigger::BgpOpen => "BGPOpen",
+            Trigger::BgpOpenDelayed => "BGPOpen with DelayOpenTimer running",
+            Trigger::BgpHeaderErr => "BGPHeaderErr",
+            Trigger::BgpOpenMsgErr => "BGPOpenMsgErr",
+            Trigger::OpenCollisionDump => "OpenCollisionDump",
+            Trigger::NotifMsgVerErr => "NotifMsgVerErr",
+            Trigger::NotifMsg => "NotifMsg",
+            Trigger::KeepAliveMsg => "KeepAliveMsg",
+            Trigger::UpdateMsg => "UpdateMsg",
+            Trigger::UpdateMsgErr => "UpdateMsgErr",
+            Trigger::SendHoldTimerExpires => "SendHoldTimer_Expires",
+            Trigger::RouteRefreshMsg => "RouteRefreshMsg",
+        }
+    }
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The deed for a state and an event; the words of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Ignore,
+    Dial,
+    Listen,
+    Wake,
+    Refuse,
+    Greet,
+    Delay,
+    Answer,
+    Confirm,
+    Fallback,
+    Track,
+    Beat,
+    Hear,
+    Establish,
+    Stop,
+    Leave,
+    Fail(Tell),
+}
+
+/// What the peer is told before its connection is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tell {
+    Nothing,
+    Cease,
+    HoldTimer,
+    /// Finite State Machine Error, with the subcode of RFC 6608 for the state.
+    Fsm,
+    /// The NOTIFICATION that belongs to what could not be read or accepted.
+    Error,
+    SendHold,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Step::Ignore => "-",
+            Step::Dial => "dial",
+            Step::Listen => "listen",
+            Step::Wake => "wake",
+            Step::Refuse => "refuse",
+            Step::Greet => "greet",
+            Step::Delay => "delay",
+            Step::Answer => "answer",
+            Step::Confirm => "confirm",
+            Step::Fallback => "fallback",
+            Step::Track => "track",
+            Step::Beat => "beat",
+            Step::Hear => "hear",
+            Step::Establish => "establish",
+            Step::Stop => "stop",
+            Step::Leave => "leave",
+            Step::Fail(Tell::Nothing) => "fail",
+            Step::Fail(Tell::Cease) => "fail:cease",
+            Step::Fail(Tell::HoldTimer) => "fail:hold",
+            Step::Fail(Tell::Fsm) => "fail:fsm",
+            Step::Fail(Tell::Error) => "fail:error",
+            Step::Fail(Tell::SendHold) => "fail:send-hold",
+        })
+    }
+}
+
+/// The deed for `event` in `fsm`; `delay_open` is the DelayOpen attribute.
+pub(super) fn step(fsm: &Fsm, event: Trigger, delay_open: bool) -> Step {
+    match fsm {
+        Fsm::Idle(_) => idle(event),
+        Fsm::Connect(c) => connect(event, delay_open, c.link.is_some()),
+        Fsm::Active(a) => active(event, delay_open, a.link.is_some()),
+        Fsm::OpenSent(_) => open_sent(event),
+        Fsm::OpenConfirm(_) => open_confirm(event),
+        Fsm::Established(_) => established(event),
+    }
+}
+
+use Tell::{Cease, Error, HoldTimer, Nothing, SendHold};
+use Trigger as T;
+
+fn idle(event: Trigger) -> Step {
+    match event {
+        T::ManualStart | T::AutomaticStart | T::AutomaticStartDamped => Step::Dial,
+        T::ManualStartPassive | T::AutomaticStartPassive | T::AutomaticStartDampedPassive => Step::Listen,
+        T::IdleHoldTimerExpires => Step::Wake,
+        T::TcpCrInvalid | T::TcpCrAcked | T::TcpConnectionConfirmed => Step::Refuse,
+        T::ManualStop | T::AutomaticStop => Step::Ignore,
+        T::ConnectRetryTimerExpires | T::HoldTimerExpires | T::KeepaliveTimerExpires | T::DelayOpenTimerExpires => Step::Ignore,
+        T::TcpConnectionValid | T::TcpConnectionFails => Step::Ignore,
+        T::BgpOpen | T::BgpOpenDelayed | T::BgpHeaderErr | T::BgpOpenMsgErr | T::OpenCollisionDump => Step::Ignore,
+        T::NotifMsgVerErr | T::NotifMsg | T::KeepAliveMsg | T::UpdateMsg | T::UpdateMsgErr => Step::Ignore,
+        T::SendHoldTimerExpires | T::RouteRefreshMsg => Step::Ignore,
+    }
+}
+
+fn connect(event: Trigger, delay_open: bool, delaying: bool) -> Step {
+    match event {
+        T::ManualStart | T::AutomaticStart | T::ManualStartPassive | T::AutomaticStartPassive => Step::Ignore,
+        T::AutomaticStartDamped | T::AutomaticStartDampedPassive | T::TcpConnectionValid => Step::Ignore,
+        T::ManualStop => Step::Stop,
+        T::ConnectRetryTimerExpires => Step::Dial,
+        T::DelayOpenTimerExpires => Step::Greet,
+        T::TcpCrInvalid => Step::Refuse,
+        T::TcpCrAcked | T::TcpConnectionConfirmed => connected(delay_open),
+        T::TcpConnectionFails => Step::Fallback,
+        T::BgpOpenDelayed => Step::Answer,
+        T::BgpHeaderErr | T::BgpOpenMsgErr => Step::Fail(Error),
+        T::NotifMsgVerErr => version_error(delaying),
+        T::AutomaticStop | T::OpenCollisionDump => Step::Fail(Cease),
+        T::HoldTimerExpires | T::KeepaliveTimerExpires | T::IdleHoldTimerExpires | T::SendHoldTimerExpires => Step::Fail(Nothing),
+        T::BgpOpen | T::NotifMsg | T::KeepAliveMsg | T::UpdateMsg | T::UpdateMsgErr | T::RouteRefreshMsg => Step::Fail(Nothing),
+    }
+}
+
+fn active(event: Trigger, delay_open: bool, delaying: bool) -> Step {
+    match event {
+        T::ManualStart | T::AutomaticStart | T::ManualStartPassive | T::AutomaticStartPassive => Step::Ignore,
+        T::AutomaticStartDamped | T::AutomaticStartDampedPassive | T::TcpConnectionValid => Step::Ignore,
+        T::ManualStop => Step::Stop,
+        T::ConnectRetryTimerExpires => Step::Dial,
+        T::DelayOpenTimerExpires => Step::Greet,
+        T::TcpCrInvalid => Step::Refuse,
+        T::TcpCrAcked | T::TcpConnectionConfirmed => connected(delay_open),
+        T::BgpOpenDelayed => Step::Answer,
+        T::BgpHeaderErr | T::BgpOpenMsgErr => Step::Fail(Error),
+        T::NotifMsgVerErr => version_error(delaying),
+        T::AutomaticStop | T::OpenCollisionDump => Step::Fail(Cease),
+        T::HoldTimerExpires | T::KeepaliveTimerExpires | T::IdleHoldTimerExpires | T::SendHoldTimerExpires => Step::Fail(Nothing),
+        T::TcpConnectionFails | T::BgpOpen | T::NotifMsg | T::KeepAliveMsg => Step::Fail(Nothing),
+        T::UpdateMsg | T::UpdateMsgErr | T::RouteRefreshMsg => Step::Fail(Nothing),
+    }
+}
+
+fn open_sent(event: Trigger) -> Step {
+    match event {
+        T::ManualStart | T::AutomaticStart | T::ManualStartPassive | T::AutomaticStartPassive => Step::Ignore,
+        T::AutomaticStartDamped | T::AutomaticStartDampedPassive | T::TcpConnectionValid => Step::Ignore,
+        T::ManualStop => Step::Stop,
+        T::AutomaticStop | T::OpenCollisionDump => Step::Fail(Cease),
+        T::HoldTimerExpires => Step::Fail(HoldTimer),
+        T::TcpCrInvalid => Step::Refuse,
+        T::TcpCrAcked | T::TcpConnectionConfirmed => Step::Track,
+        T::TcpConnectionFails => Step::Fallback,
+        T::BgpOpen => Step::Confirm,
+        T::BgpHeaderErr | T::BgpOpenMsgErr => Step::Fail(Error),
+        T::NotifMsgVerErr => Step::Leave,
+        T::NotifMsg => Step::Fail(Nothing),
+        T::ConnectRetryTimerExpires | T::KeepaliveTimerExpires | T::DelayOpenTimerExpires | T::IdleHoldTimerExpires => {
+            Step::Fail(Tell::Fsm)
+        }
+        T::BgpOpenDelayed | T::KeepAliveMsg | T::UpdateMsg | T::UpdateMsgErr => Step::Fail(Tell::Fsm),
+        T::SendHoldTimerExpires | T::RouteRefreshMsg => Step::Fail(Tell::Fsm),
+    }
+}
+
+fn open_confirm(event: Trigger) -> Step {
+    match event {
+        T::ManualStart | T::AutomaticStart | T::ManualStartPassive | T::AutomaticStartPassive => Step::Ignore,
+        T::AutomaticStartDamped | T::AutomaticStartDampedPassive | T::TcpConnectionValid => Step::Ignore,
+        T::ManualStop => Step::Stop,
+        T::AutomaticStop | T::OpenCollisionDump => Step::Fail(Cease),
+        T::HoldTimerExpires => Step::Fail(HoldTimer),
+        T::KeepaliveTimerExpires => Step::Beat,
+        T::TcpCrInvalid => Step::Refuse,
+        T::TcpCrAcked | T::TcpConnectionConfirmed => Step::Track,
+        T::BgpHeaderErr | T::BgpOpenMsgErr => Step::Fail(Error),
+        T::NotifMsgVerErr => Step::Leave,
+        T::TcpConnectionFails | T::NotifMsg => Step::Fail(Nothing),
+        T::KeepAliveMsg => Step::Establish,
+        T::ConnectRetryTimerExpires | T::DelayOpenTimerExpires | T::IdleHoldTimerExpires => Step::Fail(Tell::Fsm),
+        T::BgpOpen | T::BgpOpenDelayed | T::UpdateMsg | T::UpdateMsgErr => Step::Fail(Tell::Fsm),
+        T::SendHoldTimerExpires | T::RouteRefreshMsg => Step::Fail(Tell::Fsm),
+    }
+}
+
+fn established(event: Trigger) -> Step {
+    match event {
+        T::KeepAliveMsg | T::UpdateMsg | T::RouteRefreshMsg => Step::Hear,
+        T::ManualStart | T::AutomaticStart | T::ManualStartPassive | T::AutomaticStartPassive => Step::Ignore,
+        T::AutomaticStartDamped | T::AutomaticStartDampedPassive | T::TcpConnectionValid => Step::Ignore,
+        T::ManualStop => Step::Stop,
+        T::AutomaticStop | T::OpenCollisionDump => Step::Fail(Cease),
+        T::HoldTimerExpires => Step::Fail(HoldTimer),
+        T::KeepaliveTimerExpires => Step::Beat,
+        T::SendHoldTimerExpires => Step::Fail(SendHold),
+        T::TcpCrInvalid => Step::Refuse,
+        T::TcpCrAcked | T::TcpConnectionConfirmed => Step::Track,
+        T::BgpHeaderErr | T::UpdateMsgErr => Step::Fail(Error),
+        T::TcpConnectionFails | T::NotifMsgVerErr | T::NotifMsg => Step::Fail(Nothing),
+        T::ConnectRetryTimerExpires | T::DelayOpenTimerExpires | T::IdleHoldTimerExpires => Step::Fail(Tell::Fsm),
+        T::BgpOpen | T::BgpOpenDelayed | T::BgpOpenMsgErr => Step::Fail(Tell::Fsm),
+    }
+}
+
+/// TCP is up: with DelayOpen we let the other side speak first.
+fn connected(delay_open: bool) -> Step {
+    if delay_open { Step::Delay } else { Step::Greet }
+}
+
+/// A version error while we had said nothing yet is not held against the peer (RFC 4271 §8.2.2, Connect and Active).
+fn version_error(delaying: bool) -> Step {
+    if delaying { Step::Leave } else { Step::Fail(Nothing) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::peer::tests as kit;
+
+    /// Rows of the table above: the cells of each event, as sets of words.
+    fn table() -> Vec<(String, Vec<BTreeSet<String>>)> {
+        let doc = include_str!("fsm.rs").lines().take_while(|l| l.starts_with("//!"));
+        let rows = doc.skip_while(|l| !l.starts_with("//! | event |")).skip(2).take_while(|l| l.starts_with("//! |"));
+        let words = |cell: &str| cell.trim().split('|').map(str::to_owned).collect();
+        rows.map(|row| {
+            let row = row.trim_start_matches("//! |").trim_end_matches('|').replace("\\|", "\u{1}");
+            let mut cells = row.split('|').map(|cell| cell.replace('\u{1}', "|"));
+            let event = cells.next().unwrap_or_default().trim().to_owned();
+            (event, cells.map(|cell| words(&cell)).collect())
+        })
+        .collect()
+    }
+
+    /// All the ways to be in a state that data make different.
+    fn ways(state: State) -> Vec<Fsm> {
+        let link = kit::link(1);
+        match state {
+            State::Idle => vec![Fsm::Idle(Resting::Off), Fsm::Idle(Resting::Held), Fsm::Idle(Resting::Barred)],
+            State::Connect => [None, Some(link)].map(|link| Fsm::Connect(Dialing { conn: ConnId(1), link })).into(),
+            State::Active => [None, Some(link)].map(|link| Fsm::Active(Waiting { link })).into(),
+            State::OpenSent => vec![Fsm::OpenSent(Greeting { link })],
+            State::OpenConfirm => vec![Fsm::OpenConfirm(Negotiated { link, session: kit::session() })],
+            State::Established => {
+                let at = Instant::ZERO;
+                vec![Fsm::Established(Live { link, session: kit::session(), since: at, heard: at, said: at })]
+            }
+        }
+    }
+
+    #[test]
+    fn every_state_and_event_is_in_the_table() {
+        let table = table();
+        assert_eq!(table.len(), Trigger::ALL.len(), "one row for each event");
+        for (event, (name, cells)) in Trigger::ALL.into_iter().zip(table) {
+            assert_eq!(format!("{} {event}", event as u8), name);
+            assert_eq!(cells.len(), State::ALL.len(), "one cell for each state: {name}");
+            for (state, cell) in State::ALL.into_iter().zip(cells) {
+                let done: BTreeSet<String> =
+                    ways(state).iter().flat_map(|fsm| [false, true].map(|delay_open| step(fsm, event, delay_open).to_string())).collect();
+                assert_eq!(done, cell, "{name} in {state}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_event_but_a_start_leads_out_of_idle() {
+        let starts = [Step::Dial, Step::Listen];
+        let out: Vec<u8> = Trigger::ALL.into_iter().filter(|e| starts.contains(&idle(*e))).map(|e| e as u8).collect();
+        assert_eq!(out, [1, 3, 4, 5, 6, 7]);
+    }
+}

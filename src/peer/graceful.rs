@@ -1,0 +1,96 @@
+//! Whose routes outlive a session (RFC 4724 §4, RFC 8538 §3): the helper's side, and what our own restart says in OPENs.
+//!
+//! In: how a session ended, and what the next one says. Out: families whose routes are kept, and the moment when what is still stale goes.
+//! Marking and removing routes is the speaker's.
+//!
+//! The routes of a peer are kept when both sides offered graceful restart and TCP was lost without a NOTIFICATION; with the N bit on both
+//! sides also after one, unless it is a hard reset. They go, family by family: at the peer's End-of-RIB; at once if the peer comes back
+//! without having kept its forwarding state; when the peer's Restart Time ends without a session; `stale_time` after it is back; and when
+//! it goes down a second time before.
+
+use super::Peer;
+use super::event::{Action, DownReason, PeerNotice};
+use super::negotiate::Restart;
+use super::session::Session;
+use super::timer::Timer;
+use crate::num::{Family, FamilySet, Instant};
+use crate::wire::Notification;
+
+/// What is between two sessions.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Returning {
+    /// Families of which the speaker holds stale routes of this peer.
+    pub stale: FamilySet,
+    /// Our own restart: until when OPENs carry the R bit, and which families kept their forwarding state.
+    pub restarting: Option<(Instant, FamilySet)>,
+    /// There was a session in this life of ours, so that our forwarding state stands whenever one comes again.
+    pub settled: bool,
+}
+
+/// The families whose routes are kept at the end of `session`. `notification`: the one that was sent or received.
+pub(super) fn keeps(session: &Session, reason: &DownReason, notification: Option<&Notification>) -> FamilySet {
+    let Some(graceful) = session.graceful else { return FamilySet::NONE };
+    match (reason, notification) {
+        (DownReason::Stopped { .. }, None) => FamilySet::NONE,
+        (_, None) => graceful.families,
+        (_, Some(n)) if graceful.notification && !n.is_hard_reset() => graceful.families,
+        (_, Some(_)) => FamilySet::NONE,
+    }
+}
+
+impl Peer {
+    /// What our OPEN says now.
+    pub(super) fn restart_facts(&self, now: Instant) -> Restart {
+        match self.returning.restarting {
+            Some((until, forwarding)) if now < until => Restart { restarting: true, forwarding },
+            Some(_) | None if self.returning.settled => Restart { restarting: false, forwarding: self.params.families },
+            Some(_) | None => Restart::default(),
+        }
+    }
+
+    /// After the end of a session: `keep` are kept, and what was stale already goes (RFC 4724 §4.2, consecutive restarts).
+    pub(super) fn start_restart_window(&mut self, now: Instant, session: &Session, keep: FamilySet) {
+        self.sweep(now, self.returning.stale);
+        self.returning.stale = keep;
+        if let Some(graceful) = session.graceful.filter(|_| !keep.is_empty()) {
+            self.timers.set(Timer::Restart, now + graceful.restart_time);
+            self.note(now, PeerNotice::RestartWindow { families: keep, time: graceful.restart_time });
+        }
+    }
+
+    /// The peer is back (RFC 4724 §4.2): families without the capability or without forwarding state lose their stale routes now.
+    pub(super) fn on_peer_back(&mut self, now: Instant, session: &Session) {
+        self.timers.stop(Timer::Restart);
+        self.returning.restarting = None;
+        self.returning.settled = true;
+        let kept = session.graceful.map_or(FamilySet::NONE, |g| g.forwarding.and(g.families));
+        self.sweep(now, self.returning.stale.minus(kept));
+        if let Some(offer) = self.params.offer.graceful_restart.filter(|_| !self.returning.stale.is_empty()) {
+            self.timers.set(Timer::Stale, now + offer.stale_time);
+        }
+    }
+
+    pub(super) fn on_end_of_rib(&mut self, now: Instant, family: Family) {
+        if self.returning.stale.contains(family) {
+            self.sweep(now, family.into());
+        }
+    }
+
+    /// The Restart Time or the time for stale routes is over, or the operator stopped the peer.
+    pub(super) fn give_up_stale(&mut self, now: Instant) {
+        self.sweep(now, self.returning.stale);
+    }
+
+    fn sweep(&mut self, now: Instant, families: FamilySet) {
+        if families.is_empty() {
+            return;
+        }
+        self.returning.stale = self.returning.stale.minus(families);
+        if self.returning.stale.is_empty() {
+            self.timers.stop(Timer::Restart);
+            self.timers.stop(Timer::Stale);
+        }
+        self.note(now, PeerNotice::Swept { families });
+        self.actions.push_back(Action::SweepStale(families));
+    }
+}

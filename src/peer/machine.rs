@@ -1,0 +1,609 @@
+//! From what happened to the table of [`super::fsm`]: finds the machine that an event concerns, asks for the step, and has it done.
+//!
+//! In: events and due timers. Out: the deeds of `deeds`, in the order in which they are to be done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::collision::{self, End, Old, Verdict};
+use super::event::{Action, DialError, DownReason, Event, PeerNotice, StopKind};
+use super::fsm::{self, Dialing, Fsm, Link, Resting, State, Step, Tell, Trigger, Waiting};
+use super::params::{Change, Params};
+use super::session::{Direction, Session};
+use super::timer::{TICK, Timer, TimerTable};
+use super::why::Failure;
+use super::{ConnIds, Peer, negotiate};
+use crate::num::{ConnId, Family, Instant};
+use crate::wire::{CeaseSubcode, DecodeError, Message, Notification, Open, RefreshSubtype, RouteRefresh};
+
+/// A session older than this whose peer connects anew is a session that the peer has lost (RFC 4724 §4.2); a younger one collides.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// One connection, or the attempt at one, with its timers.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub fsm: Fsm,
+    pub timers: TimerTable,
+    /// The OPEN that was sent over this connection.
+    pub ours: Option<Arc<Open>>,
+}
+
+impl Machine {
+    pub fn new(fsm: Fsm) -> Machine {
+        Machine { fsm, timers: TimerTable::default(), ours: None }
+    }
+
+    pub fn enter(&mut self, fsm: Fsm) {
+        self.fsm = fsm;
+    }
+}
+
+/// Which machine of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    Main,
+    Rival,
+}
+
+/// What comes with an event.
+#[derive(Default)]
+pub(super) struct Fact {
+    pub link: Option<Link>,
+    pub session: Option<Session>,
+    pub ours: Option<Arc<Open>>,
+    /// Why, if it ends something.
+    pub reason: Option<DownReason>,
+    /// The NOTIFICATION for `fail:error` and `fail:cease`.
+    pub told: Option<Notification>,
+    /// The message that was not expected (RFC 6608 §3).
+    pub message: Option<u8>,
+    /// The NOTIFICATION that was received.
+    pub received: Option<Notification>,
+}
+
+impl Fact {
+    pub fn because(reason: DownReason) -> Fact {
+        Fact { reason: Some(reason), ..Fact::default() }
+    }
+}
+
+impl Peer {
+    /// The frequent events: two stores. True if that was all.
+    pub(super) fn heard(&mut self, now: Instant, event: &Event) -> bool {
+        let (conn, updates, keepalives) = match event {
+            Event::UpdatesSeen { conn, n } => (*conn, *n, 0),
+            Event::Message { conn, message: Message::KeepAlive } => (*conn, 0, 1),
+            Event::SendProgress { conn } => return self.main.fsm.conn() == Some(*conn) && !self.timers.runs(Timer::SendHold),
+            Event::SendBlocked { .. } => return self.timers.runs(Timer::SendHold),
+            _ => return false,
+        };
+        let Fsm::Established(live) = &mut self.main.fsm else { return false };
+        if live.link.conn != conn {
+            return false;
+        }
+        live.heard = now;
+        self.counters.updates_received = self.counters.updates_received.saturating_add(updates);
+        self.counters.keepalives_received = self.counters.keepalives_received.saturating_add(keepalives);
+        true
+    }
+
+    pub(super) fn on_event(&mut self, now: Instant, event: Event, conns: &mut ConnIds) {
+        match event {
+            Event::Start => self.on_start(now, conns),
+            Event::Stop { kind, text } => self.on_stop(now, kind, text),
+            Event::Restarting { until, forwarding } => self.returning.restarting = Some((until, forwarding)),
+            Event::Connected { conn, local, remote, direction } => {
+                let link = Link { conn, local, remote, direction, since: now };
+                match direction {
+                    Direction::Dialled => self.on_dialled(now, link, conns),
+                    Direction::Accepted => self.on_accepted(now, link, conns),
+                }
+            }
+            Event::DialFailed { conn, error } => self.on_dial_failed(now, conn, error, conns),
+            Event::Closed { conn, error } => self.on_closed(now, conn, error, conns),
+            Event::Message { conn, message } => self.on_message(now, conn, message, conns),
+            Event::Malformed { conn, error } => self.on_malformed(now, conn, &error, conns),
+            Event::UpdatesSeen { conn, n } => {
+                self.counters.updates_received = self.counters.updates_received.saturating_add(n);
+                self.on_unexpected(now, conn, Trigger::UpdateMsg, 2, conns);
+            }
+            Event::EndOfRib { family } => self.on_end_of_rib(now, family),
+            Event::SendBlocked { conn } => self.on_send_blocked(now, conn),
+            Event::SendProgress { conn } => {
+                if self.main.fsm.conn() == Some(conn) {
+                    self.timers.stop(Timer::SendHold);
+                }
+            }
+            Event::MaxPrefixExceeded { family, limit, restart } => self.on_max_prefix(now, family, limit, restart),
+            Event::Reconfigured(params) => self.on_reconfigured(now, params, conns),
+        }
+    }
+
+    pub(super) fn which(&self, conn: ConnId) -> Option<Which> {
+        if self.main.fsm.conn() == Some(conn) {
+            return Some(Which::Main);
+        }
+        (self.rival.as_ref()?.fsm.conn() == Some(conn)).then_some(Which::Rival)
+    }
+
+    pub(super) fn machine(&self, which: Which) -> Option<&Machine> {
+        match which {
+            Which::Main => Some(&self.main),
+            Which::Rival => self.rival.as_deref(),
+        }
+    }
+
+    pub(super) fn machine_mut(&mut self, which: Which) -> Option<&mut Machine> {
+        match which {
+            Which::Main => Some(&mut self.main),
+            Which::Rival => self.rival.as_deref_mut(),
+        }
+    }
+
+    // ---- events -------------------------------------------------------------------------------------------------------------------
+
+    fn on_start(&mut self, now: Instant, conns: &mut ConnIds) {
+        self.wanted = true;
+        self.damping = Default::default();
+        self.without = Default::default();
+        self.failure = None;
+        self.dial_failure = None;
+        self.counters.connect_retry = 0;
+        let event = if self.params.passive { Trigger::ManualStartPassive } else { Trigger::ManualStart };
+        self.fire(now, Which::Main, event, Fact::default(), conns);
+    }
+
+    fn on_stop(&mut self, now: Instant, kind: StopKind, text: Option<String>) {
+        let subcode = match kind {
+            StopKind::Shutdown => CeaseSubcode::AdministrativeShutdown,
+            StopKind::Deconfigured => CeaseSubcode::PeerDeconfigured,
+            StopKind::Reset | StopKind::HardReset => CeaseSubcode::AdministrativeReset,
+            StopKind::ConfigChange => CeaseSubcode::OtherConfigurationChange,
+            StopKind::OutOfResources => CeaseSubcode::OutOfResources,
+            StopKind::Quiet => return self.leave_quietly(now),
+        };
+        let comes_back = matches!(kind, StopKind::Reset | StopKind::HardReset | StopKind::ConfigChange | StopKind::OutOfResources);
+        if !comes_back {
+            self.wanted = false;
+        }
+        let told = Notification::cease(subcode, text.as_deref());
+        let hard = matches!(kind, StopKind::Shutdown | StopKind::Deconfigured | StopKind::HardReset);
+        let told = if hard && self.speaks_hard_reset() { told.into_hard_reset() } else { told };
+        let event = match kind {
+            StopKind::ConfigChange | StopKind::OutOfResources => Trigger::AutomaticStop,
+            StopKind::Shutdown | StopKind::Deconfigured | StopKind::Reset | StopKind::HardReset | StopKind::Quiet => Trigger::ManualStop,
+        };
+        let reason = DownReason::Stopped { kind, text };
+        for which in [Which::Rival, Which::Main] {
+            let fact = Fact { reason: Some(reason.clone()), told: Some(told.clone()), ..Fact::default() };
+            self.fire(now, which, event, fact, &mut ConnIds::default());
+        }
+        self.failure = Some(Failure { at: now, reason });
+        if hard {
+            self.give_up_stale(now);
+        }
+        self.after_stop(now, kind, comes_back);
+    }
+
+    /// Where a stopped peer rests: off, or until its next start, which for a reset is soon.
+    fn after_stop(&mut self, now: Instant, kind: StopKind, comes_back: bool) {
+        if !matches!(self.main.fsm, Fsm::Idle(_)) {
+            return;
+        }
+        if !comes_back {
+            self.main.enter(Fsm::Idle(Resting::Off));
+            self.timers.stop(Timer::IdleHold);
+        } else if self.wanted {
+            if kind != StopKind::OutOfResources {
+                self.damping = Default::default();
+            }
+            let hold = self.damping.hold(self.params.idle_hold, self.params.idle_hold_max);
+            self.rest(now, Resting::Held, hold);
+        }
+    }
+
+    /// RFC 4724 §4.1: the peer shall think that TCP was lost, and keep our routes.
+    fn leave_quietly(&mut self, now: Instant) {
+        self.wanted = false;
+        let reason = DownReason::Stopped { kind: StopKind::Quiet, text: None };
+        for which in [Which::Rival, Which::Main] {
+            let fact = Fact::because(reason.clone());
+            self.end(now, which, Trigger::ManualStop, Tell::Nothing, fact);
+        }
+        self.main.enter(Fsm::Idle(Resting::Off));
+        self.timers.stop(Timer::IdleHold);
+        self.failure = Some(Failure { at: now, reason });
+    }
+
+    fn speaks_hard_reset(&self) -> bool {
+        self.session().and_then(|s| s.graceful).is_some_and(|g| g.notification)
+    }
+
+    fn on_dialled(&mut self, now: Instant, link: Link, conns: &mut ConnIds) {
+        match &self.main.fsm {
+            Fsm::Connect(Dialing { conn, link: None }) if *conn == link.conn => {}
+            // A word from an attempt that was given up.
+            Fsm::Idle(_) | Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) | Fsm::Established(_) => return,
+        }
+        self.note(now, PeerNotice::Connected { conn: link.conn, direction: link.direction, remote: link.remote });
+        self.dial_failure = None;
+        self.fire(now, Which::Main, Trigger::TcpCrAcked, Fact { link: Some(link), ..Fact::default() }, conns);
+    }
+
+    fn on_accepted(&mut self, now: Instant, link: Link, conns: &mut ConnIds) {
+        if self.owns(link.conn) {
+            return;
+        }
+        self.counters.accepted = self.counters.accepted.saturating_add(1);
+        let fact = || Fact { link: Some(link), ..Fact::default() };
+        if self.params.local_addr.is_some_and(|want| want != link.local.ip()) {
+            let fact = Fact { reason: Some(DownReason::WrongLocalAddress), ..fact() };
+            return self.fire(now, Which::Main, Trigger::TcpCrInvalid, fact, conns);
+        }
+        if !self.admission.admit(now) {
+            return self.refuse(now, Fact { reason: Some(DownReason::TooManyConnections), ..fact() });
+        }
+        self.note(now, PeerNotice::Connected { conn: link.conn, direction: link.direction, remote: link.remote });
+        if let Fsm::Idle(Resting::Held) = self.main.fsm {
+            // Resting ends for a peer that comes by itself; admission keeps this from spinning.
+            self.fire(now, Which::Main, Trigger::AutomaticStartDampedPassive, Fact::default(), conns);
+        }
+        match &self.main.fsm {
+            Fsm::Idle(_) | Fsm::Active(Waiting { link: None }) => {
+                self.fire(now, Which::Main, Trigger::TcpConnectionConfirmed, fact(), conns);
+            }
+            Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) | Fsm::Established(_) => self.track(now, link, conns),
+        }
+    }
+
+    /// A second connection gets a machine of its own. The other end dials once at a time, so a newer one replaces one that has said nothing.
+    fn track(&mut self, now: Instant, link: Link, conns: &mut ConnIds) {
+        let silent = |m: &Machine| m.fsm.state() < State::OpenConfirm && m.fsm.link().is_some_and(|l| l.direction == Direction::Accepted);
+        match &self.rival {
+            Some(rival) if !silent(rival) => {
+                let reason = Some(DownReason::TooManyConnections);
+                return self.refuse(now, Fact { link: Some(link), reason, ..Fact::default() });
+            }
+            Some(_) => self.dump(now, Which::Rival, link.conn),
+            None => {}
+        }
+        self.rival = Some(Box::new(Machine::new(Fsm::Active(Waiting { link: None }))));
+        self.fire(now, Which::Rival, Trigger::TcpConnectionConfirmed, Fact { link: Some(link), ..Fact::default() }, conns);
+    }
+
+    fn on_dial_failed(&mut self, now: Instant, conn: ConnId, error: DialError, conns: &mut ConnIds) {
+        if !matches!(&self.main.fsm, Fsm::Connect(Dialing { conn: ours, link: None }) if *ours == conn) {
+            return;
+        }
+        self.counters.dial_failures = self.counters.dial_failures.saturating_add(1);
+        self.counters.connect_retry = self.counters.connect_retry.saturating_add(1);
+        let reason = DownReason::Dial(error.clone());
+        if self.dial_failure.as_ref().is_none_or(|f| f.reason != reason) {
+            self.note(now, PeerNotice::DialFailed { error });
+        }
+        self.dial_failure = Some(Failure { at: now, reason });
+        self.fire(now, Which::Main, Trigger::TcpConnectionFails, Fact::default(), conns);
+    }
+
+    fn on_closed(&mut self, now: Instant, conn: ConnId, error: Option<String>, conns: &mut ConnIds) {
+        let Some(which) = self.which(conn) else { return };
+        let early = self.machine(which).is_some_and(|m| m.fsm.state() < State::OpenConfirm);
+        let reason = if early { DownReason::ClosedBeforeOpen { error } } else { DownReason::Closed { error } };
+        self.fire(now, which, Trigger::TcpConnectionFails, Fact::because(reason), conns);
+    }
+
+    fn on_message(&mut self, now: Instant, conn: ConnId, message: Message, conns: &mut ConnIds) {
+        match message {
+            Message::Open(open) => self.on_open(now, conn, *open, conns),
+            Message::Notification(notification) => self.on_notification(now, conn, notification, conns),
+            Message::KeepAlive => {
+                self.counters.keepalives_received = self.counters.keepalives_received.saturating_add(1);
+                self.on_unexpected(now, conn, Trigger::KeepAliveMsg, 4, conns);
+            }
+            Message::RouteRefresh(refresh) => self.on_refresh(now, conn, refresh, conns),
+            Message::Update(_) => self.on_unexpected(now, conn, Trigger::UpdateMsg, 2, conns),
+        }
+    }
+
+    /// A message that is welcome in some states; where it is not, its type is told (RFC 6608 §3).
+    fn on_unexpected(&mut self, now: Instant, conn: ConnId, event: Trigger, message: u8, conns: &mut ConnIds) {
+        if let Some(which) = self.which(conn) {
+            self.fire(now, which, event, Fact { message: Some(message), ..Fact::default() }, conns);
+        }
+    }
+
+    fn on_open(&mut self, now: Instant, conn: ConnId, open: Open, conns: &mut ConnIds) {
+        let Some(which) = self.which(conn) else { return };
+        self.counters.opens_received = self.counters.opens_received.saturating_add(1);
+        let Some(machine) = self.machine(which) else { return };
+        let Some(link) = machine.fsm.link() else { return };
+        let (event, ours) = match (machine.fsm.state(), &machine.ours) {
+            (State::OpenSent, Some(ours)) => (Trigger::BgpOpen, ours.clone()),
+            (State::Connect | State::Active, _) => (Trigger::BgpOpenDelayed, Arc::new(self.open_now(now))),
+            (State::Idle | State::OpenSent | State::OpenConfirm | State::Established, _) => {
+                return self.on_unexpected(now, conn, Trigger::BgpOpen, 1, conns);
+            }
+        };
+        match negotiate::agree(&self.params, &ours, Arc::new(open), &link) {
+            Err(why) => {
+                let told = Some(negotiate::rejection(&why, &self.params));
+                let fact = Fact { reason: Some(DownReason::Rejected(why)), told, ..Fact::default() };
+                self.fire(now, which, Trigger::BgpOpenMsgErr, fact, conns);
+            }
+            Ok(session) => {
+                if let Some(which) = self.survives(now, which, &session) {
+                    self.fire(now, which, event, Fact { session: Some(session), ours: Some(ours), ..Fact::default() }, conns);
+                }
+            }
+        }
+    }
+
+    /// Collision detection (RFC 4271 §6.8): `None` if the connection of this OPEN lost, else where its machine is now.
+    fn survives(&mut self, now: Instant, which: Which, session: &Session) -> Option<Which> {
+        let other = match which {
+            Which::Main => Which::Rival,
+            Which::Rival => Which::Main,
+        };
+        let Some(machine) = self.machine(other) else { return Some(which) };
+        let link = machine.fsm.link();
+        let old =
+            Old { state: machine.fsm.state(), connected: link.is_some(), direction: link.map_or(Direction::Dialled, |l| l.direction) };
+        if self.has_lost_its_session(now, other, session) {
+            self.end(now, Which::Main, Trigger::TcpConnectionFails, Tell::Nothing, Fact::because(DownReason::PeerRestarted));
+            self.promote();
+            return Some(Which::Main);
+        }
+        let local = End { id: session.local_id, asn: session.local_as };
+        let remote = End { id: session.remote_id, asn: session.remote_as };
+        match collision::judge(session.direction, old, local, remote, self.params.collide_established) {
+            Verdict::Both => return Some(which),
+            Verdict::CloseNew => {
+                if let Some(kept) = link {
+                    self.dump(now, which, kept.conn);
+                }
+                if which == Which::Main {
+                    self.promote();
+                }
+                return None;
+            }
+            Verdict::CloseOld | Verdict::DropAttempt => self.dump(now, other, session.conn),
+        }
+        if which == Which::Rival {
+            self.promote();
+        }
+        Some(Which::Main)
+    }
+
+    /// RFC 4724 §4.2: a peer that offered graceful restart and opens a new connection has restarted, whatever TCP thinks of the old one.
+    /// Shortly after a session came up it is a late collision instead, and must not cost the session.
+    fn has_lost_its_session(&self, now: Instant, other: Which, new: &Session) -> bool {
+        let Some(Fsm::Established(live)) = self.machine(other).map(|m| &m.fsm) else { return false };
+        let offered = live.session.graceful.is_some_and(|g| !g.families.is_empty());
+        offered && new.direction == Direction::Accepted && now.since(live.since) >= SETTLED
+    }
+
+    /// A main machine without a connection gives way to a rival that has negotiated one.
+    pub(super) fn settle_rival(&mut self) {
+        let ahead = self.rival.as_ref().is_some_and(|r| r.fsm.state() >= State::OpenConfirm);
+        if ahead && self.main.fsm.link().is_none() {
+            self.close_attempt(Which::Main);
+            self.promote();
+        }
+    }
+
+    /// The rival becomes the main machine, which has nothing left to do.
+    pub(super) fn promote(&mut self) {
+        if let Some(rival) = self.rival.take() {
+            self.main = *rival;
+            self.timers.stop(Timer::IdleHold);
+        }
+    }
+
+    /// OpenCollisionDump (event 23) for one machine; `kept` stays.
+    fn dump(&mut self, now: Instant, which: Which, kept: ConnId) {
+        let Some(machine) = self.machine(which) else { return };
+        if let Some(closed) = machine.fsm.link().map(|l| l.conn) {
+            self.counters.collisions = self.counters.collisions.saturating_add(1);
+            self.note(now, PeerNotice::Collision { kept, closed });
+        }
+        let told = Notification::cease(CeaseSubcode::ConnectionCollision, None);
+        let fact = Fact { reason: Some(DownReason::Collision), told: Some(told), ..Fact::default() };
+        self.end(now, which, Trigger::OpenCollisionDump, Tell::Cease, fact);
+    }
+
+    fn on_notification(&mut self, now: Instant, conn: ConnId, notification: Notification, conns: &mut ConnIds) {
+        let Some(which) = self.which(conn) else { return };
+        self.counters.notifications_received = self.counters.notifications_received.saturating_add(1);
+        self.note(now, PeerNotice::Received(notification.clone()));
+        let Some(machine) = self.machine(which) else { return };
+        if let Some(without) = machine.ours.as_ref().and_then(|ours| self.without.after(&notification, ours)) {
+            self.note(now, PeerNotice::Without { capabilities: without.to_string() });
+            self.without = without;
+        }
+        let event = if (notification.code, notification.subcode) == (2, 1) { Trigger::NotifMsgVerErr } else { Trigger::NotifMsg };
+        let reason = Some(DownReason::Received(notification.clone()));
+        self.fire(now, which, event, Fact { reason, received: Some(notification), ..Fact::default() }, conns);
+    }
+
+    fn on_refresh(&mut self, now: Instant, conn: ConnId, refresh: RouteRefresh, conns: &mut ConnIds) {
+        self.counters.refreshes_received = self.counters.refreshes_received.saturating_add(1);
+        self.on_unexpected(now, conn, Trigger::RouteRefreshMsg, 5, conns);
+        let Some(session) = self.session().filter(|s| s.conn == conn) else { return };
+        let Some(family) = refresh.family().filter(|f| session.families.contains(*f)) else { return };
+        let subtype = refresh.subtype;
+        let known = match subtype {
+            RefreshSubtype::Normal => true,
+            RefreshSubtype::BoRR | RefreshSubtype::EoRR => session.enhanced_refresh,
+            RefreshSubtype::Other(_) => false,
+        };
+        if known {
+            self.actions.push_back(Action::Refresh { family, subtype });
+        }
+    }
+
+    fn on_malformed(&mut self, now: Instant, conn: ConnId, error: &DecodeError, conns: &mut ConnIds) {
+        let Some(which) = self.which(conn) else { return };
+        let told = Notification::from(error);
+        let (event, message) = match told.code {
+            1 => (Trigger::BgpHeaderErr, None),
+            2 => (Trigger::BgpOpenMsgErr, Some(1)),
+            7 => (Trigger::UpdateMsgErr, Some(5)),
+            _ => (Trigger::UpdateMsgErr, Some(2)),
+        };
+        let reason = Some(DownReason::Malformed { error: error.to_string(), told: told.clone() });
+        self.fire(now, which, event, Fact { reason, told: Some(told), message, ..Fact::default() }, conns);
+    }
+
+    fn on_send_blocked(&mut self, now: Instant, conn: ConnId) {
+        let Fsm::Established(live) = &self.main.fsm else { return };
+        let hold = live.session.hold_time.duration().unwrap_or_default();
+        if live.link.conn == conn
+            && let Some(time) = self.params.send_hold
+        {
+            self.timers.set(Timer::SendHold, now + time.max(hold));
+        }
+    }
+
+    fn on_max_prefix(&mut self, now: Instant, family: Family, limit: u32, restart: Option<Duration>) {
+        let told = Notification::maximum_prefixes(family.afi(), family.safi(), limit);
+        let told = if self.speaks_hard_reset() { told.into_hard_reset() } else { told };
+        let reason = DownReason::MaxPrefix { family, limit };
+        for which in [Which::Rival, Which::Main] {
+            let fact = Fact { reason: Some(reason.clone()), told: Some(told.clone()), ..Fact::default() };
+            self.fire(now, which, Trigger::AutomaticStop, fact, &mut ConnIds::default());
+        }
+        match restart {
+            Some(time) => self.rest(now, Resting::Barred, time),
+            None => {
+                self.main.enter(Fsm::Idle(Resting::Off));
+                self.timers.stop(Timer::IdleHold);
+            }
+        }
+    }
+
+    fn on_reconfigured(&mut self, now: Instant, params: Arc<Params>, conns: &mut ConnIds) {
+        let (change, enabled) = (self.params.change(&params), params.enabled);
+        let was = std::mem::replace(&mut self.params, params).enabled;
+        if change == Change::None {
+            return;
+        }
+        self.note(now, PeerNotice::Reconfigured);
+        if was && !enabled {
+            return self.on_stop(now, StopKind::Shutdown, None);
+        }
+        if !was && enabled {
+            return self.on_start(now, conns);
+        }
+        if change == Change::Restart && self.wanted {
+            self.on_stop(now, StopKind::ConfigChange, None);
+            self.without = Default::default();
+        }
+    }
+
+    // ---- timers -------------------------------------------------------------------------------------------------------------------
+
+    pub(super) fn serve_timers(&mut self, now: Instant, conns: &mut ConnIds) {
+        while let Some((which, timer)) = self.take_due(now) {
+            match timer {
+                Timer::Restart | Timer::Stale => {
+                    self.note(now, PeerNotice::TimerExpired(timer));
+                    self.give_up_stale(now);
+                }
+                Timer::Hold => self.on_hold_timer(now, which, conns),
+                Timer::Keepalive => self.on_keepalive_timer(now, which, conns),
+                Timer::ConnectRetry => self.on_connect_retry(now, which, conns),
+                Timer::DelayOpen => self.fire(now, which, Trigger::DelayOpenTimerExpires, Fact::default(), conns),
+                Timer::IdleHold => self.fire(now, which, Trigger::IdleHoldTimerExpires, Fact::default(), conns),
+                Timer::SendHold => {
+                    self.note(now, PeerNotice::TimerExpired(timer));
+                    let fact = Fact::because(DownReason::SendHoldTimer);
+                    self.fire(now, which, Trigger::SendHoldTimerExpires, fact, conns);
+                }
+            }
+        }
+    }
+
+    fn take_due(&mut self, now: Instant) -> Option<(Which, Timer)> {
+        if let Some(timer) = self.main.timers.take_due(now) {
+            return Some((Which::Main, timer));
+        }
+        if let Some(timer) = self.rival.as_mut().and_then(|r| r.timers.take_due(now)) {
+            return Some((Which::Rival, timer));
+        }
+        Some((Which::Main, self.timers.take_due(now)?))
+    }
+
+    fn on_hold_timer(&mut self, now: Instant, which: Which, conns: &mut ConnIds) {
+        let Some(machine) = self.machine_mut(which) else { return };
+        if let Fsm::Established(live) = &machine.fsm
+            && let Some(hold) = live.session.hold_time.duration()
+            && live.heard + hold > now
+        {
+            let at = live.heard + hold;
+            return machine.timers.set(Timer::Hold, at);
+        }
+        let silent = machine.fsm.state() == State::OpenSent;
+        self.note(now, PeerNotice::TimerExpired(Timer::Hold));
+        let reason = if silent { DownReason::OpenTimeout } else { DownReason::HoldTimer };
+        self.fire(now, which, Trigger::HoldTimerExpires, Fact::because(reason), conns);
+    }
+
+    fn on_keepalive_timer(&mut self, now: Instant, which: Which, conns: &mut ConnIds) {
+        let said = match self.machine(which).map(|m| &m.fsm) {
+            Some(Fsm::Established(live)) => Some((live.said, live.session.keepalive)),
+            _ => None,
+        };
+        if let Some((said, Some(every))) = said
+            && said + every / 2 > now
+        {
+            return self.arm_keepalive(which, said, every);
+        }
+        self.fire(now, which, Trigger::KeepaliveTimerExpires, Fact::default(), conns);
+    }
+
+    /// In Connect the attempt had its time: it counts as failed without an answer, and the next one begins.
+    fn on_connect_retry(&mut self, now: Instant, which: Which, conns: &mut ConnIds) {
+        if let Fsm::Connect(Dialing { link: None, .. }) = self.main.fsm {
+            let reason = DownReason::Dial(DialError::TimedOut);
+            self.counters.dial_failures = self.counters.dial_failures.saturating_add(1);
+            self.counters.connect_retry = self.counters.connect_retry.saturating_add(1);
+            if self.dial_failure.as_ref().is_none_or(|f| f.reason != reason) {
+                self.note(now, PeerNotice::DialFailed { error: DialError::TimedOut });
+            }
+            self.dial_failure = Some(Failure { at: now, reason });
+        }
+        self.fire(now, which, Trigger::ConnectRetryTimerExpires, Fact::default(), conns);
+    }
+
+    pub(super) fn arm_keepalive(&mut self, which: Which, from: Instant, every: Duration) {
+        // The grid rounds up; a third of the hold time shall stay a third.
+        let wait = self.rng.jitter(every).saturating_sub(TICK).max(Duration::from_secs(1));
+        if let Some(machine) = self.machine_mut(which) {
+            machine.timers.set(Timer::Keepalive, from + wait);
+        }
+    }
+
+    /// Asks the table, and does it.
+    pub(super) fn fire(&mut self, now: Instant, which: Which, event: Trigger, fact: Fact, conns: &mut ConnIds) {
+        let Some(machine) = self.machine(which) else { return };
+        let from = machine.fsm.state();
+        match fsm::step(&machine.fsm, event, self.params.delay_open.is_some()) {
+            Step::Ignore | Step::Track | Step::Hear => {}
+            Step::Dial => self.dial(now, conns),
+            Step::Listen => self.listen(now),
+            Step::Wake => self.wake_up(now, conns),
+            Step::Refuse => self.refuse(now, fact),
+            Step::Greet => self.greet(now, which, fact.link),
+            Step::Delay => self.delay(now, which, fact.link),
+            Step::Answer => self.answer(now, which, fact),
+            Step::Confirm => self.confirm(now, which, fact),
+            Step::Fallback => self.fall_back(now, which, event, fact),
+            Step::Beat => self.beat(now, which),
+            Step::Establish => return self.establish(now, which),
+            Step::Stop => return self.stop(now, which, event, fact),
+            Step::Leave => return self.leave(now, which, event, fact),
+            Step::Fail(tell) => return self.fail(now, which, event, tell, fact),
+        }
+        self.note_state(now, which, from, event);
+    }
+}

@@ -1,0 +1,245 @@
+//! One neighbour: its finite state machine, its timers, what it negotiated, and what it remembers for its operator.
+//!
+//! In: [`Event`]s with the time: connections made and lost, messages read, commands. Out: [`Action`]s in order: connect, send, close, a
+//! session is up or down, stale routes have had their time. One deadline, which the shell sleeps until.
+//! Routes, policies and sockets are left to others; a peer knows UPDATEs only by their number.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`fsm`] | RFC 4271 §8: states, events, the table |
+//! | `machine`, `deeds` | find the machine that an event concerns; do what the table says |
+//! | `collision` | RFC 4271 §6.8, RFC 6286 §2.3 |
+//! | `negotiate` | OPEN against OPEN |
+//! | `graceful` | RFC 4724, RFC 8538: whose routes outlive a session, and how long |
+//! | `damping` | idle hold, admission |
+//! | [`timer`] | deadlines as data |
+//!
+//! A peer has one machine, and a second one (its rival) for a connection that was accepted while the first is busy: dialling, resting, or
+//! with a connection of its own. Whichever gets its OPEN through stays; the rest is §6.8.
+//!
+//! # Cost
+//! In Established a KEEPALIVE or a batch of UPDATEs is two stores and a count. [`Peer::next_deadline`] does not change for it: the HoldTimer
+//! looks at when the peer was last heard only when it expires.
+//!
+//! # Invariants
+//! At most two connections. A `Close` for each connection that was told to us, unless it closed itself. `Down` after each
+//! `Established`, before the next. A deadline in the past is served by one call of [`Peer::on_deadline`].
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod collision;
+mod damping;
+mod deeds;
+mod event;
+pub mod fsm;
+mod graceful;
+mod machine;
+mod negotiate;
+mod params;
+mod session;
+pub mod timer;
+mod why;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+pub use event::{Action, DialError, Down, DownReason, Event, OpenRejected, PeerNotice, Recorded, Ring, StopKind};
+pub use fsm::{State, Trigger};
+pub use params::{Change, GracefulParams, Offer, Params, PeerKind, Remote, RemoteAs, Secret, Transport, Ttl};
+pub use session::{Direction, Graceful, Session};
+pub use timer::{Timer, TimerTable};
+pub use why::{Counters, Failure};
+
+use crate::num::{ConnId, Instant, PeerId};
+use damping::{Admission, Damping};
+use fsm::{Fsm, Resting};
+use graceful::Returning;
+use machine::Machine;
+use negotiate::Without;
+use timer::Rng;
+
+/// Numbers for the connections that the core dials. One for the whole speaker, so that no number is used twice.
+#[derive(Clone, Debug, Default)]
+pub struct ConnIds(u64);
+
+impl ConnIds {
+    /// A number that was never used.
+    pub fn next_id(&mut self) -> ConnId {
+        self.0 = self.0.saturating_add(1);
+        ConnId(self.0)
+    }
+}
+
+/// One neighbour.
+#[derive(Debug)]
+pub struct Peer {
+    id: PeerId,
+    params: Arc<Params>,
+    rng: Rng,
+    main: Machine,
+    rival: Option<Box<Machine>>,
+    /// The operator wants it up.
+    wanted: bool,
+    damping: Damping,
+    admission: Admission,
+    without: Without,
+    returning: Returning,
+    /// Timers of the peer rather than of one of its connections: IdleHold, SendHold, Restart, Stale.
+    timers: TimerTable,
+    wake: Option<Instant>,
+    actions: VecDeque<Action>,
+    ring: Ring,
+    counters: Counters,
+    /// The last failure that spoke of more than an attempt to connect, and the last attempt.
+    failure: Option<Failure>,
+    dial_failure: Option<Failure>,
+    last_down: Option<(Instant, Down)>,
+}
+
+impl Peer {
+    /// In Idle; [`Event::Start`] gets it going.
+    pub fn new(id: PeerId, params: Arc<Params>, seed: u64) -> Peer {
+        Peer {
+            id,
+            rng: Rng::new(seed ^ (u64::from(id.0) << 32)),
+            main: Machine::new(Fsm::Idle(Resting::Off)),
+            rival: None,
+            wanted: false,
+            damping: Damping::default(),
+            admission: Admission::new(),
+            without: Without::default(),
+            returning: Returning::default(),
+            timers: TimerTable::default(),
+            wake: None,
+            actions: VecDeque::new(),
+            ring: Ring::default(),
+            counters: Counters::default(),
+            failure: None,
+            dial_failure: None,
+            last_down: None,
+            params,
+        }
+    }
+
+    /// Takes in what happened. What it leads to is [polled](Peer::poll).
+    pub fn handle(&mut self, now: Instant, event: Event, conns: &mut ConnIds) {
+        if !self.heard(now, &event) {
+            self.on_event(now, event, conns);
+            self.settle_rival();
+            self.rewake();
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Peer::on_deadline`] wants to be called.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.wake
+    }
+
+    /// Serves the timers that are due.
+    pub fn on_deadline(&mut self, now: Instant, conns: &mut ConnIds) {
+        if self.wake.is_none_or(|wake| wake > now) {
+            return;
+        }
+        self.serve_timers(now, conns);
+        self.settle_rival();
+        self.rewake();
+    }
+
+    /// Something (an UPDATE) was sent over the session: the KeepaliveTimer may start again (RFC 4271 §8.2.2, Established).
+    pub fn on_sent(&mut self, conn: ConnId, now: Instant) {
+        if let Fsm::Established(live) = &mut self.main.fsm
+            && live.link.conn == conn
+        {
+            live.said = now;
+        }
+    }
+
+    pub fn id(&self) -> PeerId {
+        self.id
+    }
+
+    pub fn params(&self) -> &Arc<Params> {
+        &self.params
+    }
+
+    /// Of the connection that is furthest.
+    pub fn state(&self) -> State {
+        self.rival.as_ref().map_or(State::Idle, |r| r.fsm.state()).max(self.main.fsm.state())
+    }
+
+    /// The session, when Established.
+    pub fn session(&self) -> Option<&Arc<Session>> {
+        match &self.main.fsm {
+            Fsm::Established(live) => Some(&live.session),
+            Fsm::Idle(_) | Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) => None,
+        }
+    }
+
+    /// Since when the session is up.
+    pub fn established_at(&self) -> Option<Instant> {
+        match &self.main.fsm {
+            Fsm::Established(live) => Some(live.since),
+            Fsm::Idle(_) | Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) => None,
+        }
+    }
+
+    /// When the peer was last heard, while Established.
+    pub fn last_heard(&self) -> Option<Instant> {
+        match &self.main.fsm {
+            Fsm::Established(live) => Some(live.heard),
+            Fsm::Idle(_) | Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) => None,
+        }
+    }
+
+    /// Does this connection, or attempt at one, belong to this peer?
+    pub fn owns(&self, conn: ConnId) -> bool {
+        self.which(conn).is_some()
+    }
+
+    /// All timers that run, with their deadlines. The HoldTimer is shown as it would be after the last message.
+    pub fn timers(&self) -> impl Iterator<Item = (Timer, Instant)> + '_ {
+        let hold = match &self.main.fsm {
+            Fsm::Established(live) => live.session.hold_time.duration().map(|hold| live.heard + hold),
+            Fsm::Idle(_) | Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) => None,
+        };
+        let exact = move |(timer, at)| (timer, if timer == Timer::Hold { hold.unwrap_or(at) } else { at });
+        self.main.timers.iter().map(exact).chain(self.timers.iter())
+    }
+
+    /// The last 64 things that happened, oldest first.
+    pub fn events(&self) -> &Ring {
+        &self.ring
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The end of the last session, and when.
+    pub fn last_down(&self) -> Option<&(Instant, Down)> {
+        self.last_down.as_ref()
+    }
+
+    /// The last failure with its time; for [words](Peer::why_down).
+    pub fn last_failure(&self) -> Option<&Failure> {
+        self.failure.as_ref().or(self.dial_failure.as_ref())
+    }
+
+    /// Is the operator's will that this peer is up?
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    fn rewake(&mut self) {
+        let rival = self.rival.as_ref().and_then(|r| r.timers.next_deadline());
+        let all = [self.timers.next_deadline(), self.main.timers.next_deadline(), rival];
+        self.wake = all.into_iter().flatten().min();
+    }
+}
+
+#[cfg(test)]
+mod tests;

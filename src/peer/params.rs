@@ -1,0 +1,337 @@
+//! One neighbour as it is meant: what the operator configured, defaulted and checked; and how a new meaning differs from an old one.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::num::{Asn, FamilySet, HoldTime, RouterId};
+
+/// One neighbour. A listen range makes one of these for each client that it accepts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Params {
+    pub name: String,
+    pub description: Option<String>,
+    pub remote: Remote,
+    pub port: u16,
+    pub local_addr: Option<IpAddr>,
+    /// Bind to this interface (`SO_BINDTODEVICE`); also the zone of a link-local peer if `remote` names none.
+    pub interface: Option<String>,
+    pub local_as: Asn,
+    pub remote_as: RemoteAs,
+    pub router_id: RouterId,
+    /// PassiveTcpEstablishment (RFC 4271 §8.1.1): wait for the other side to connect.
+    pub passive: bool,
+    /// Started when it is made; false is an administrative shutdown.
+    pub enabled: bool,
+    pub hold_time: HoldTime,
+    /// Seconds between KEEPALIVEs; `None` is a third of the negotiated hold time.
+    pub keepalive: Option<u16>,
+    /// ConnectRetryTime: how long one attempt to connect may take, and the pause between attempts.
+    pub connect_retry: Duration,
+    /// IdleHoldTime after the first failure; doubled by each further one.
+    pub idle_hold: Duration,
+    pub idle_hold_max: Duration,
+    /// DelayOpenTime: wait so long for the other side's OPEN before ours is sent.
+    pub delay_open: Option<Duration>,
+    /// The "large" HoldTimer of a connection that has not sent its OPEN (RFC 4271 §8.2.2 suggests four minutes).
+    pub open_timeout: Duration,
+    /// SendHoldTime (RFC 9687); `None` switches it off. Never shorter than the hold time in use.
+    pub send_hold: Option<Duration>,
+    pub families: FamilySet,
+    /// The capabilities that we put into our OPEN.
+    pub offer: Offer,
+    pub ttl: Ttl,
+    pub md5: Option<Secret>,
+    pub user_timeout: Option<Duration>,
+    /// CollisionDetectEstablishedState (RFC 4271 §8.1.1): a colliding connection may displace an established one.
+    pub collide_established: bool,
+    pub kind: PeerKind,
+}
+
+impl Params {
+    /// A neighbour with the defaults of this house. For a node in a cluster retries are quicker than RFC 4271 §10 suggests: the first
+    /// failure costs a second, and a peer that stays away costs one attempt a minute.
+    pub fn new(name: &str, remote: IpAddr, local_as: Asn, remote_as: RemoteAs, router_id: RouterId) -> Params {
+        let external = !remote_as.is_internal(local_as);
+        Params {
+            name: name.to_owned(),
+            description: None,
+            remote: Remote { addr: remote, zone: None },
+            port: 179,
+            local_addr: None,
+            interface: None,
+            local_as,
+            remote_as,
+            router_id,
+            passive: false,
+            enabled: true,
+            hold_time: HoldTime::DEFAULT,
+            keepalive: None,
+            connect_retry: Duration::from_secs(10),
+            idle_hold: Duration::from_secs(1),
+            idle_hold_max: Duration::from_secs(60),
+            delay_open: None,
+            open_timeout: Duration::from_secs(240),
+            send_hold: Some(Duration::from_secs(480)),
+            families: FamilySet::ALL,
+            offer: Offer::default(),
+            ttl: Ttl::Default,
+            md5: None,
+            user_timeout: None,
+            collide_established: false,
+            kind: if external { PeerKind::External } else { PeerKind::Mesh },
+        }
+    }
+
+    /// How the shell is to connect. `Ttl::Default` is made plain here: 1 to an external peer, 64 to an internal one.
+    pub fn transport(&self) -> Transport {
+        let default = if self.remote_as.is_internal(self.local_as) { Ttl::Multihop(64) } else { Ttl::Multihop(1) };
+        Transport {
+            remote: SocketAddr::new(self.remote.addr, self.port),
+            local: self.local_addr,
+            interface: self.interface.clone().or_else(|| self.remote.zone.clone()),
+            ttl: if self.ttl == Ttl::Default { default } else { self.ttl },
+            md5: self.md5.clone(),
+            user_timeout: self.user_timeout,
+        }
+    }
+
+    /// What it takes to go from `self` to `new`.
+    pub fn change(&self, new: &Params) -> Change {
+        if self == new {
+            return Change::None;
+        }
+        // What a session keeps while it lives: made equal here, and then the rest is compared.
+        let mut alike = new.clone();
+        alike.description.clone_from(&self.description);
+        alike.name.clone_from(&self.name);
+        alike.connect_retry = self.connect_retry;
+        alike.idle_hold = self.idle_hold;
+        alike.idle_hold_max = self.idle_hold_max;
+        alike.delay_open = self.delay_open;
+        alike.open_timeout = self.open_timeout;
+        alike.send_hold = self.send_hold;
+        alike.passive = self.passive;
+        alike.collide_established = self.collide_established;
+        alike.kind = self.kind;
+        if *self == alike { Change::Live } else { Change::Restart }
+    }
+}
+
+/// What a reload costs a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    None,
+    /// Taken over while the session lives.
+    Live,
+    /// Spoken of in the OPEN, or a property of the socket: the session restarts.
+    Restart,
+}
+
+/// The address of a neighbour; a link-local one needs its zone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Remote {
+    pub addr: IpAddr,
+    pub zone: Option<String>,
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.zone {
+            Some(zone) => write!(f, "{}%{zone}", self.addr),
+            None => self.addr.fmt(f),
+        }
+    }
+}
+
+/// Which AS numbers the neighbour may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RemoteAs {
+    Exactly(Asn),
+    /// Any but ours.
+    External,
+    /// Ours.
+    Internal,
+    Any,
+}
+
+impl RemoteAs {
+    /// RFC 4271 §6.2: is this AS number acceptable?
+    pub fn accepts(self, asn: Asn, local: Asn) -> bool {
+        match self {
+            RemoteAs::Exactly(want) => asn == want,
+            RemoteAs::External => asn != local,
+            RemoteAs::Internal => asn == local,
+            RemoteAs::Any => true,
+        }
+    }
+
+    /// Known to be internal before any OPEN is seen.
+    pub fn is_internal(self, local: Asn) -> bool {
+        match self {
+            RemoteAs::Exactly(want) => want == local,
+            RemoteAs::Internal => true,
+            RemoteAs::External | RemoteAs::Any => false,
+        }
+    }
+}
+
+impl fmt::Display for RemoteAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RemoteAs::Exactly(asn) => asn.fmt(f),
+            RemoteAs::External => f.write_str("external"),
+            RemoteAs::Internal => f.write_str("internal"),
+            RemoteAs::Any => f.write_str("any"),
+        }
+    }
+}
+
+/// The capabilities that we offer besides the families and the four-octet AS number, which we always do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Offer {
+    pub route_refresh: bool,
+    pub enhanced_refresh: bool,
+    pub extended_messages: bool,
+    /// Families whose routes may have an IPv6 next hop though they are IPv4 (RFC 8950).
+    pub extended_next_hop: FamilySet,
+    pub add_path_send: FamilySet,
+    pub add_path_receive: FamilySet,
+    pub hostname: Option<String>,
+    pub graceful_restart: Option<GracefulParams>,
+}
+
+impl Default for Offer {
+    fn default() -> Offer {
+        Offer {
+            route_refresh: true,
+            enhanced_refresh: true,
+            extended_messages: true,
+            extended_next_hop: FamilySet::NONE,
+            add_path_send: FamilySet::NONE,
+            add_path_receive: FamilySet::NONE,
+            hostname: None,
+            graceful_restart: Some(GracefulParams::default()),
+        }
+    }
+}
+
+/// Graceful restart as we offer it (RFC 4724, RFC 8538).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GracefulParams {
+    /// Restart Time: how long the peer shall keep our routes, in seconds (at most 4095).
+    pub restart_time: u16,
+    /// How long we keep the peer's stale routes when it is back but sends no End-of-RIB.
+    pub stale_time: Duration,
+    /// The N bit: a NOTIFICATION does not end the peer's routes, a hard reset does (RFC 8538).
+    pub notification: bool,
+}
+
+impl Default for GracefulParams {
+    fn default() -> GracefulParams {
+        GracefulParams { restart_time: 120, stale_time: Duration::from_secs(120), notification: true }
+    }
+}
+
+/// Distance in hops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ttl {
+    Default,
+    /// Send with this TTL.
+    Multihop(u8),
+    /// RFC 5082: send with 255, accept what came over at most so many hops.
+    Security(u8),
+}
+
+/// A key that no log shows.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Secret(Arc<[u8]>);
+
+impl Secret {
+    pub fn new(key: &[u8]) -> Secret {
+        Secret(key.into())
+    }
+
+    /// For the socket option, and for nothing else.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// What the neighbour is to us, in the metrics' label `kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerKind {
+    Mesh,
+    RrClient,
+    Rr,
+    External,
+}
+
+impl PeerKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PeerKind::Mesh => "mesh",
+            PeerKind::RrClient => "rr_client",
+            PeerKind::Rr => "rr",
+            PeerKind::External => "external",
+        }
+    }
+}
+
+/// What the shell needs to know to connect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transport {
+    pub remote: SocketAddr,
+    pub local: Option<IpAddr>,
+    pub interface: Option<String>,
+    pub ttl: Ttl,
+    pub md5: Option<Secret>,
+    pub user_timeout: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params() -> Params {
+        let id = RouterId::new([192, 0, 2, 1].into()).unwrap();
+        Params::new("b", [192, 0, 2, 2].into(), Asn(64512), RemoteAs::Exactly(Asn(64512)), id)
+    }
+
+    #[test]
+    fn an_equal_meaning_is_no_change_and_a_new_key_is_a_restart() {
+        let old = params();
+        assert_eq!(old.change(&old.clone()), Change::None);
+        assert_eq!(old.change(&Params { idle_hold: Duration::from_secs(9), ..old.clone() }), Change::Live);
+        assert_eq!(old.change(&Params { md5: Some(Secret::new(b"k")), ..old.clone() }), Change::Restart);
+    }
+
+    #[test]
+    fn the_secret_is_in_no_debug_output() {
+        let shown = format!("{:?}", Params { md5: Some(Secret::new(b"hunter2")), ..params() });
+        assert!(shown.contains("Secret(..)") && !shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn external_peers_are_one_hop_away_unless_told_otherwise() {
+        let mut p = params();
+        assert_eq!(p.transport().ttl, Ttl::Multihop(64));
+        p.remote_as = RemoteAs::External;
+        assert_eq!(p.transport().ttl, Ttl::Multihop(1));
+        p.ttl = Ttl::Security(1);
+        assert_eq!(p.transport().ttl, Ttl::Security(1));
+    }
+}

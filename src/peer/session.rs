@@ -1,0 +1,85 @@
+//! What two OPENs agreed on: everything that import, export and the shell need to know of a session, in one shared value.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::num::{Asn, ConnId, FamilySet, HoldTime, RouterId};
+use crate::wire::{Context, Open};
+
+/// A session as negotiated. It does not change while it lives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    pub conn: ConnId,
+    pub direction: Direction,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    pub local_as: Asn,
+    pub remote_as: Asn,
+    pub local_id: RouterId,
+    pub remote_id: RouterId,
+    /// The smaller of both offers (RFC 4271 §4.2).
+    pub hold_time: HoldTime,
+    /// Before jitter; `None` where the hold time is zero.
+    pub keepalive: Option<Duration>,
+    /// How we read what the peer sends.
+    pub receive: Context,
+    /// How we write to the peer.
+    pub send: Context,
+    /// Offered by both sides (RFC 4760 §8).
+    pub families: FamilySet,
+    /// The peer answers ROUTE-REFRESH (RFC 2918).
+    pub refresh: bool,
+    /// Both sides mark begin and end of a refresh (RFC 7313).
+    pub enhanced_refresh: bool,
+    /// Both sides offered graceful restart.
+    pub graceful: Option<Graceful>,
+    pub peer_hostname: Option<String>,
+    pub peer_open: Arc<Open>,
+}
+
+impl Session {
+    /// An internal session: both ends in one AS (RFC 4271 §1.1).
+    pub fn is_internal(&self) -> bool {
+        self.local_as == self.remote_as
+    }
+
+    /// The peer said that it has just restarted (the R bit): nobody may wait for its End-of-RIB before sending (RFC 4724 §3).
+    pub fn peer_restarted(&self) -> bool {
+        self.graceful.is_some_and(|g| g.restarting)
+    }
+}
+
+/// The peer's graceful restart capability, as far as it meets ours (RFC 4724 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Graceful {
+    /// R: the peer has restarted.
+    pub restarting: bool,
+    /// N on both sides: a NOTIFICATION does not end the routes (RFC 8538 §2).
+    pub notification: bool,
+    /// How long the peer may take to come back.
+    pub restart_time: Duration,
+    /// Families whose routes are kept over a restart: in the peer's list, and negotiated.
+    pub families: FamilySet,
+    /// Of these, where the peer has kept its forwarding state.
+    pub forwarding: FamilySet,
+}
+
+/// Who connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// We did ("outgoing" in RFC 4271 §8.2.1).
+    Dialled,
+    /// The peer did ("incoming").
+    Accepted,
+}
+
+impl Direction {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Direction::Dialled => "dialled",
+            Direction::Accepted => "accepted",
+        }
+    }
+}

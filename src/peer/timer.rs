@@ -1,0 +1,172 @@
+//! Timers as data, and the one source of chance: which deadlines a peer has, and how they are spread.
+//!
+//! In: "this timer in so long". Out: the earliest deadline. Nothing here fires anything; the peer asks what is due.
+//!
+//! RFC 4271 §10: ConnectRetryTimer, KeepaliveTimer (and our IdleHoldTimer) are multiplied by 0.75 to 1.0. Deadlines lie on a grid of
+//! [`TICK`], so that many peers share one wake-up of the shell.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::num::Instant;
+
+/// Deadlines fall on multiples of this.
+pub const TICK: Duration = Duration::from_millis(250);
+
+/// The timers of RFC 4271 §8 and §10, of RFC 9687 and of RFC 4724.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Timer {
+    ConnectRetry,
+    Hold,
+    Keepalive,
+    DelayOpen,
+    IdleHold,
+    /// RFC 9687: nothing could be sent for so long.
+    SendHold,
+    /// RFC 4724 §4.2: how long the peer may take to come back.
+    Restart,
+    /// How long routes of before a restart may stay without an End-of-RIB once the peer is back.
+    Stale,
+}
+
+impl Timer {
+    pub const ALL: [Timer; 8] = [
+        Timer::ConnectRetry,
+        Timer::Hold,
+        Timer::Keepalive,
+        Timer::DelayOpen,
+        Timer::IdleHold,
+        Timer::SendHold,
+        Timer::Restart,
+        Timer::Stale,
+    ];
+
+    /// As in the RFCs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Timer::ConnectRetry => "ConnectRetryTimer",
+            Timer::Hold => "HoldTimer",
+            Timer::Keepalive => "KeepaliveTimer",
+            Timer::DelayOpen => "DelayOpenTimer",
+            Timer::IdleHold => "IdleHoldTimer",
+            Timer::SendHold => "SendHoldTimer",
+            Timer::Restart => "RestartTimer",
+            Timer::Stale => "StaleTimer",
+        }
+    }
+}
+
+/// One optional deadline for each [`Timer`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TimerTable([Option<Instant>; Timer::ALL.len()]);
+
+impl TimerTable {
+    /// Sets or moves a deadline, rounded up to the grid.
+    pub fn set(&mut self, timer: Timer, at: Instant) {
+        self.put(timer, Some(round_up(at)));
+    }
+
+    pub fn stop(&mut self, timer: Timer) {
+        self.put(timer, None);
+    }
+
+    pub fn stop_all(&mut self) {
+        self.0 = Default::default();
+    }
+
+    pub fn get(&self, timer: Timer) -> Option<Instant> {
+        self.0.get(timer as usize).copied().flatten()
+    }
+
+    pub fn runs(&self, timer: Timer) -> bool {
+        self.get(timer).is_some()
+    }
+
+    /// The earliest deadline.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.0.iter().flatten().min().copied()
+    }
+
+    /// One timer whose time has come; it is stopped by this.
+    pub fn take_due(&mut self, now: Instant) -> Option<Timer> {
+        let due = Timer::ALL.into_iter().filter_map(|t| Some((self.get(t)?, t))).filter(|(at, _)| *at <= now).min()?;
+        self.stop(due.1);
+        Some(due.1)
+    }
+
+    /// All that run, for `catbird peer`.
+    pub fn iter(&self) -> impl Iterator<Item = (Timer, Instant)> + '_ {
+        Timer::ALL.into_iter().filter_map(|t| Some((t, self.get(t)?)))
+    }
+
+    fn put(&mut self, timer: Timer, at: Option<Instant>) {
+        if let Some(slot) = self.0.get_mut(timer as usize) {
+            *slot = at;
+        }
+    }
+}
+
+fn round_up(at: Instant) -> Instant {
+    let tick = TICK.as_nanos() as u64;
+    Instant::from_nanos(at.as_nanos().div_ceil(tick).saturating_mul(tick))
+}
+
+/// A seeded generator (splitmix64): the same seed gives the same jitter.
+#[derive(Clone, Debug)]
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Rng {
+        Rng(seed)
+    }
+
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// The time multiplied by a random factor of 0.75 to 1.0 (RFC 4271 §10).
+    pub fn jitter(&mut self, time: Duration) -> Duration {
+        let quarter = u64::try_from(time.as_nanos() / 4).unwrap_or(u64::MAX);
+        time.saturating_sub(Duration::from_nanos(self.next_u64() % quarter.saturating_add(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_stays_between_three_quarters_and_one_and_uses_the_room() {
+        let mut rng = Rng::new(7);
+        let all: Vec<u64> = (0..1000).map(|_| rng.jitter(Duration::from_secs(100)).as_millis() as u64).collect();
+        assert!(all.iter().all(|ms| (75_000..=100_000).contains(ms)));
+        assert!(all.iter().any(|ms| *ms < 76_000) && all.iter().any(|ms| *ms > 99_000));
+    }
+
+    #[test]
+    fn due_timers_come_in_the_order_of_their_deadlines_and_once() {
+        let at = |s| Instant::ZERO + Duration::from_secs(s);
+        let mut table = TimerTable::default();
+        table.set(Timer::Hold, at(9));
+        table.set(Timer::Stale, at(3));
+        table.set(Timer::Keepalive, at(30));
+        assert_eq!(table.next_deadline(), Some(at(3)));
+        assert_eq!(table.take_due(at(10)), Some(Timer::Stale));
+        assert_eq!(table.take_due(at(10)), Some(Timer::Hold));
+        assert_eq!(table.take_due(at(10)), None);
+        assert_eq!(table.next_deadline(), Some(at(30)));
+    }
+
+    #[test]
+    fn deadlines_lie_on_the_grid_and_never_early() {
+        let mut table = TimerTable::default();
+        table.set(Timer::Hold, Instant::from_nanos(1_000_000_001));
+        assert_eq!(table.get(Timer::Hold), Some(Instant::from_nanos(1_250_000_000)));
+    }
+}

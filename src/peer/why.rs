@@ -1,0 +1,111 @@
+//! Why a session is not up, in words; and the counts of what a peer did.
+
+use serde::Serialize;
+
+use super::Peer;
+use super::event::{DialError, DownReason};
+use super::fsm::State;
+use super::params::Ttl;
+use crate::num::Instant;
+
+/// A failure and its time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    pub at: Instant,
+    pub reason: DownReason,
+}
+
+/// Counts since the peer was made; they only grow, but for `connect_retry`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// ConnectRetryCounter (RFC 4271 §8): failures since the last start or stop.
+    pub connect_retry: u32,
+    /// Sessions that came up.
+    pub established: u64,
+    /// Sessions that ended.
+    pub dropped: u64,
+    pub dialled: u64,
+    pub dial_failures: u64,
+    pub accepted: u64,
+    /// Accepted connections that were closed at once.
+    pub refused: u64,
+    pub collisions: u64,
+    pub opens_received: u64,
+    pub opens_sent: u64,
+    pub updates_received: u64,
+    pub keepalives_received: u64,
+    pub keepalives_sent: u64,
+    pub notifications_received: u64,
+    pub notifications_sent: u64,
+    pub refreshes_received: u64,
+}
+
+impl Peer {
+    /// Why there is no session, as one would say it to a colleague; `None` when there is one.
+    pub fn why_down(&self) -> Option<String> {
+        if self.state() == State::Established {
+            return None;
+        }
+        let dial = self.dial_failure.as_ref().map(|f| self.in_words(&f.reason));
+        let words = match (&self.failure, dial) {
+            (Some(failure), Some(dial)) if self.is_wanted() && !same_kind(&failure.reason) => {
+                format!("{}; connecting: {dial}", self.in_words(&failure.reason))
+            }
+            (Some(failure), _) => self.in_words(&failure.reason),
+            (None, Some(dial)) => dial,
+            (None, None) if !self.is_wanted() => "not started".to_owned(),
+            (None, None) => match self.state() {
+                State::Idle | State::Connect => "connecting".to_owned(),
+                State::Active if self.params.passive => "passive: waiting for the peer to connect".to_owned(),
+                State::Active => "waiting for the next attempt to connect".to_owned(),
+                State::OpenSent | State::OpenConfirm | State::Established => "exchanging OPENs".to_owned(),
+            },
+        };
+        Some(words)
+    }
+
+    fn in_words(&self, reason: &DownReason) -> String {
+        match reason {
+            DownReason::Dial(DialError::TimedOut) if self.params.md5.is_some() => {
+                format!("{reason}: nothing comes back, as when the MD5 keys of both ends differ")
+            }
+            DownReason::Dial(DialError::TimedOut) if self.one_hop() => {
+                format!("{reason} (sent with TTL 1: is the peer directly connected?)")
+            }
+            DownReason::Dial(DialError::TimedOut) if matches!(self.params.ttl, Ttl::Security(_)) => {
+                format!("{reason}: further away than `ttl security` allows, or a firewall")
+            }
+            DownReason::Received(n) if (n.code, n.subcode) == (2, 2) => {
+                format!("{reason}: the peer does not expect AS {} from us", self.params.local_as)
+            }
+            DownReason::Received(n) if (n.code, n.subcode) == (6, 5) => format!("{reason}: the peer does not know us, or rests"),
+            DownReason::ClosedBeforeOpen { .. } if self.params.md5.is_some() => format!("{reason}; or its MD5 key differs"),
+            DownReason::New
+            | DownReason::Stopped { .. }
+            | DownReason::MaxPrefix { .. }
+            | DownReason::Dial(_)
+            | DownReason::ClosedBeforeOpen { .. }
+            | DownReason::Closed { .. }
+            | DownReason::OpenTimeout
+            | DownReason::HoldTimer
+            | DownReason::SendHoldTimer
+            | DownReason::Received(_)
+            | DownReason::Rejected(_)
+            | DownReason::Malformed { .. }
+            | DownReason::Unexpected { .. }
+            | DownReason::Collision
+            | DownReason::PeerRestarted
+            | DownReason::TooManyConnections
+            | DownReason::WrongLocalAddress => reason.to_string(),
+        }
+    }
+
+    fn one_hop(&self) -> bool {
+        self.params.transport().ttl == Ttl::Multihop(1)
+    }
+}
+
+/// A failure after which nobody dials: what connecting said before is of no interest.
+fn same_kind(reason: &DownReason) -> bool {
+    matches!(reason, DownReason::Stopped { .. } | DownReason::MaxPrefix { .. } | DownReason::Dial(_))
+}
