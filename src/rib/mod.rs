@@ -1,1 +1,388 @@
+//! The tables of routes: what every peer said, what we use, and what is said onwards.
+//!
+//! In: a [`RouteChange`] for each prefix of each UPDATE, already judged by import, and word of sessions and next hops.
+//! Out: [`BestChange`]s when [`Rib::settle`] is called, each destination once however often it changed. `adj_out`, `group` and `pack`
+//! make UPDATEs of them. Decoding is `wire`'s, policy `policy`'s; when to settle is the speaker's choice, and the kernel is `fib`'s.
+//!
+//! Adj-RIB-In is always kept, refused routes too, with the [`Cause`] of the refusal: a change of policy needs no word from the peer.
+//!
+//! # Invariants
+//! `check_invariants` recounts everything: counts of each peer and family, the lists of each peer, the holders of attribute sets.
+
+pub mod adj_in;
+mod apply;
+pub mod attrs;
+pub mod decide;
+mod index;
+pub mod loc;
 pub mod nexthop;
+mod table;
+mod view;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde::Serialize;
+use smallvec::SmallVec;
+
+use crate::kernel::IfIndex;
+use crate::num::{Family, Instant, Nlri, PathId, PeerId};
+use crate::wire::PathAttributes;
+
+pub use adj_in::{Cause, Route, RouteCounts};
+pub use attrs::{AttrTable, Attrs, as_loop, cluster_loop, originator_loop};
+pub use decide::{Candidate, Multipath, Preference, Rules, Selection, SourceFacts, SourceKind, Step, select};
+pub use loc::{Best, BestChange, Touched};
+pub use nexthop::{NexthopTable, NhId};
+
+use adj_in::{NhSet, PathFlags, Slot};
+use apply::Core;
+use nexthop::Resolution;
+use table::{Key, Key4, Key6, Table};
+
+/// What the decision asks of the table of next hops.
+pub trait NextHops {
+    /// One more attribute set asks for this next hop.
+    fn track(&mut self, addr: IpAddr, interface: Option<IfIndex>) -> NhId;
+    /// One fewer does.
+    fn untrack(&mut self, id: NhId);
+    /// The interior cost; `None` if it cannot be reached.
+    fn metric(&self, id: NhId) -> Option<u32>;
+}
+
+impl NextHops for NexthopTable {
+    fn track(&mut self, addr: IpAddr, interface: Option<IfIndex>) -> NhId {
+        NexthopTable::track(self, addr, interface)
+    }
+
+    fn untrack(&mut self, id: NhId) {
+        NexthopTable::untrack(self, id);
+    }
+
+    fn metric(&self, id: NhId) -> Option<u32> {
+        match self.resolution(id) {
+            Resolution::Via { metric, .. } => Some(*metric),
+            Resolution::Unresolved(_) => None,
+        }
+    }
+}
+
+/// One destination's number in its family: dense, and its own as long as it has a path or a pin, and until the settlement after the one
+/// that reported it gone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DestId(u32);
+
+impl DestId {
+    const V6: u32 = 1 << 31;
+
+    /// The number as `index` of `family`.
+    pub fn new(family: Family, index: u32) -> DestId {
+        DestId(if family == Family::Ipv6Unicast { index | DestId::V6 } else { index & !DestId::V6 })
+    }
+
+    pub fn family(self) -> Family {
+        if self.0 & DestId::V6 == 0 { Family::Ipv4Unicast } else { Family::Ipv6Unicast }
+    }
+
+    /// To index a vector of this family by.
+    pub fn index(self) -> usize {
+        self.raw() as usize
+    }
+
+    fn raw(self) -> u32 {
+        self.0 & !DestId::V6
+    }
+}
+
+impl std::fmt::Debug for DestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}#{}", self.family(), self.index())
+    }
+}
+
+/// What a peer said about one prefix, judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteChange {
+    pub peer: PeerId,
+    pub nlri: Nlri,
+    /// `None` removes what this peer said before about `nlri` (RFC 4271 §9: a new route replaces the old one). A route whose `attrs` are
+    /// `None` takes its place too, but cannot be used.
+    pub route: Option<Route>,
+    /// Why, for `catbird why` and the counters.
+    pub cause: Cause,
+}
+
+/// Paths and prefixes of one family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TableCounts {
+    /// Prefixes with a path, usable or not.
+    pub prefixes: u64,
+    pub paths: u64,
+    /// Prefixes with a best path, as of the last settlement.
+    pub best: u64,
+}
+
+/// One path, to be shown or exported.
+#[derive(Clone, Copy, Debug)]
+pub struct PathView<'a> {
+    pub dest: DestId,
+    pub net: IpNet,
+    pub path_id: PathId,
+    pub source: &'a SourceFacts,
+    pub received: &'a Attrs,
+    /// After import; `None` if refused.
+    pub attrs: Option<&'a Attrs>,
+    pub cause: &'a Cause,
+    pub best: bool,
+    /// Carries load together with the best path.
+    pub shares: bool,
+    pub stale: bool,
+    /// In whole seconds of the speaker's time line.
+    pub since: u32,
+}
+
+/// How a path stands in the decision, for `catbird why`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Chosen, at this step.
+    Best(Step),
+    Lost(Step),
+    /// Its next hop cannot be reached (RFC 4271 §9.1.2.1).
+    Unreachable,
+    /// Import did not let it in.
+    Refused,
+}
+
+/// Prefixes whose look-ups are under way at once.
+const BATCH: usize = 16;
+
+/// All tables of routes.
+pub struct Rib {
+    v4: Table<Key4>,
+    v6: Table<Key6>,
+    core: Core,
+}
+
+/// Run `$body` with `$table` as the table of `$family`, of either key.
+macro_rules! on_table {
+    ($rib:expr, $family:expr, |$table:ident, $core:ident| $body:expr) => {{
+        let Rib { v4, v6, core: $core } = $rib;
+        match $family {
+            Family::Ipv4Unicast => {
+                let $table = v4;
+                $body
+            }
+            Family::Ipv6Unicast => {
+                let $table = v6;
+                $body
+            }
+        }
+    }};
+}
+
+impl Rib {
+    /// `seed` keeps the hash tables from being foreseen by a peer; results do not depend on it.
+    pub fn new(rules: Rules, seed: u64) -> Rib {
+        let core = Core::new(rules, seed);
+        Rib { v4: Table::new(seed), v6: Table::new(seed ^ 0x5bd1_e995), core }
+    }
+
+    /// The moment that paths learned from now on bear.
+    pub fn set_now(&mut self, now: Instant) {
+        self.core.now = u32::try_from(now.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX);
+    }
+
+    /// Whether to report destinations of which only a path that is not in use changed (some peer is sent all paths).
+    pub fn tell_all_paths(&mut self, yes: bool) {
+        self.core.all_paths = yes;
+    }
+
+    /// The interned handle of an attribute set.
+    pub fn intern(&mut self, set: &Arc<PathAttributes>) -> Attrs {
+        self.core.attrs.intern(set)
+    }
+
+    /// The interned handle of a set that was just made.
+    pub fn intern_new(&mut self, set: PathAttributes) -> Attrs {
+        self.core.attrs.intern_new(set)
+    }
+
+    /// How many distinct attribute sets are in use.
+    pub fn attribute_sets(&self) -> usize {
+        self.core.attrs.len()
+    }
+
+    /// A source of routes begins, or begins anew with other facts.
+    pub fn peer_up(&mut self, facts: SourceFacts) {
+        let id = facts.id;
+        if self.core.peers.up(facts) {
+            for family in Family::ALL {
+                on_table!(self, family, |table, core| core.touch_peer(table, family, id));
+            }
+        }
+    }
+
+    /// A source is gone, and all that it said. Costs its routes, not the table.
+    pub fn peer_down(&mut self, peer: PeerId) {
+        for family in Family::ALL {
+            self.drop_family(peer, family);
+        }
+        self.core.forget_peer(peer);
+    }
+
+    /// All routes of one peer and family go; the peer stays. Tells how many went.
+    pub fn drop_family(&mut self, peer: PeerId, family: Family) -> usize {
+        on_table!(self, family, |table, core| core.sweep(table, family, peer, |_| true))
+    }
+
+    /// The session is gone but the routes stay, stale, until said again or swept (RFC 4724 §4.2).
+    /// What was stale already is removed: a peer that fails again before it was whole does not keep its routes twice.
+    pub fn retain_stale(&mut self, peer: PeerId, family: Family) {
+        on_table!(self, family, |table, core| {
+            core.sweep(table, family, peer, |p| p.flags.has(PathFlags::STALE));
+            let marked = core.mark(table, family, peer, PathFlags::STALE);
+            if let Some(slot) = core.peers.slot(peer).and_then(|s| core.peers.get_mut(s)) {
+                slot.family(family).counts.stale = marked;
+            }
+        });
+    }
+
+    /// Removes what is stale still: End-of-RIB came, or the time is over. Tells how many went.
+    pub fn sweep_stale(&mut self, peer: PeerId, family: Family) -> usize {
+        on_table!(self, family, |table, core| core.sweep(table, family, peer, |p| p.flags.has(PathFlags::STALE)))
+    }
+
+    /// The peer begins to say everything again: BoRR (RFC 7313 §4).
+    pub fn refresh_begins(&mut self, peer: PeerId, family: Family) {
+        on_table!(self, family, |table, core| core.mark(table, family, peer, PathFlags::UNREFRESHED));
+    }
+
+    /// EoRR: what was not said again since BoRR goes (RFC 7313 §4). Tells how many went.
+    pub fn refresh_ends(&mut self, peer: PeerId, family: Family) -> usize {
+        on_table!(self, family, |table, core| core.sweep(table, family, peer, |p| p.flags.has(PathFlags::UNREFRESHED)))
+    }
+
+    /// Takes in one change. A change of an unknown peer is ignored.
+    pub fn apply(&mut self, change: RouteChange) {
+        let Some(slot) = self.core.peers.slot(change.peer) else { return };
+        match change.route {
+            Some(route) => self.announce_one(slot, change.nlri, &route, &change.cause),
+            None => self.withdraw_one(slot, change.nlri),
+        }
+    }
+
+    /// One route for many prefixes, as an UPDATE has it.
+    pub fn announce(&mut self, peer: PeerId, nlri: impl IntoIterator<Item = Nlri>, route: &Route, cause: &Cause) {
+        let Some(slot) = self.core.peers.slot(peer) else { return };
+        self.in_batches(nlri, |rib, n| rib.announce_one(slot, n, route, cause));
+    }
+
+    /// Removes what the peer said about these prefixes.
+    pub fn withdraw(&mut self, peer: PeerId, nlri: impl IntoIterator<Item = Nlri>) {
+        let Some(slot) = self.core.peers.slot(peer) else { return };
+        self.in_batches(nlri, |rib, n| rib.withdraw_one(slot, n));
+    }
+
+    /// Runs `then` over all of them, a cache-warming look ahead each few.
+    fn in_batches(&mut self, nlri: impl IntoIterator<Item = Nlri>, mut then: impl FnMut(&mut Rib, Nlri)) {
+        let mut rest = nlri.into_iter();
+        let mut batch: SmallVec<[Nlri; BATCH]> = SmallVec::new();
+        loop {
+            batch.extend(rest.by_ref().take(BATCH));
+            if batch.is_empty() {
+                return;
+            }
+            if batch.len() > 1 {
+                self.v4.warm(batch.iter().filter_map(|n| Key4::of(&n.net)));
+                self.v6.warm(batch.iter().filter_map(|n| Key6::of(&n.net)));
+            }
+            batch.drain(..).for_each(|n| then(self, n));
+        }
+    }
+
+    fn announce_one(&mut self, slot: Slot, nlri: Nlri, route: &Route, cause: &Cause) {
+        let Rib { v4, v6, core } = self;
+        if let Some(key) = Key4::of(&nlri.net) {
+            core.put(v4, Family::Ipv4Unicast, key, slot, nlri.path_id, route, cause);
+        } else if let Some(key) = Key6::of(&nlri.net) {
+            core.put(v6, Family::Ipv6Unicast, key, slot, nlri.path_id, route, cause);
+        }
+    }
+
+    fn withdraw_one(&mut self, slot: Slot, nlri: Nlri) {
+        let Rib { v4, v6, core } = self;
+        if let Some(key) = Key4::of(&nlri.net) {
+            core.take(v4, Family::Ipv4Unicast, key, slot, nlri.path_id);
+        } else if let Some(key) = Key6::of(&nlri.net) {
+            core.take(v6, Family::Ipv6Unicast, key, slot, nlri.path_id);
+        }
+    }
+
+    /// These next hops are reached otherwise than before; what uses them is looked at again.
+    pub fn nexthop_changed(&mut self, changed: &[NhId]) {
+        let changed: NhSet = changed.iter().copied().collect();
+        let concerned: Vec<PeerId> =
+            self.core.peers.iter().filter(|(_, p)| !changed.is_disjoint(&p.next_hops)).map(|(_, p)| p.facts.id).collect();
+        for peer in concerned {
+            for family in Family::ALL {
+                on_table!(self, family, |table, core| core.touch_next_hops(table, family, peer, &changed));
+            }
+        }
+    }
+
+    /// Other rules hold from now on: everything with a choice is chosen again.
+    pub fn set_rules(&mut self, rules: Rules) {
+        if self.core.rules == rules {
+            return;
+        }
+        self.core.rules = rules;
+        for family in Family::ALL {
+            on_table!(self, family, |table, core| {
+                for index in 0..table.end() {
+                    if let Some(dest) = table.get_mut(index).filter(|d| d.paths.as_slice().len() > 1) {
+                        core.touch(dest, DestId::new(family, index));
+                    }
+                }
+            });
+        }
+    }
+
+    pub fn rules(&self) -> &Rules {
+        &self.core.rules
+    }
+
+    /// Whether anything waits for [`Rib::settle`].
+    pub fn is_dirty(&self) -> bool {
+        !self.core.dirty.is_empty()
+    }
+
+    /// Chooses anew for up to `budget` destinations and reports those whose use changed. True if more wait.
+    pub fn settle(&mut self, budget: usize, next_hops: &mut impl NextHops, out: &mut Vec<BestChange>) -> bool {
+        self.free_emptied();
+        for _ in 0..budget {
+            let Some(dirty) = self.core.dirty.pop_front() else { break };
+            on_table!(self, dirty.dest.family(), |table, core| core.settle_one(table, dirty, next_hops, out));
+        }
+        self.core.untracked.drain(..).for_each(|id| next_hops.untrack(id));
+        self.core.attrs.reap(|id| next_hops.untrack(id));
+        self.is_dirty()
+    }
+
+    fn free_emptied(&mut self) {
+        let mut waiting = std::mem::take(&mut self.core.emptied);
+        waiting.append(&mut self.core.pins.get_mut().released);
+        for id in waiting {
+            on_table!(self, id.family(), |table, core| core.free(table, id));
+        }
+    }
+
+    /// Keeps the number of this destination from being given to another prefix, until as many `unpin`s.
+    pub fn pin(&self, dest: DestId) {
+        self.core.pins.borrow_mut().hold(dest);
+    }
+
+    pub fn unpin(&self, dest: DestId) {
+        self.core.pins.borrow_mut().release(dest);
+    }
+}

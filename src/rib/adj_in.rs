@@ -1,0 +1,421 @@
+//! Adj-RIB-In: what each peer said, with the verdict on it, refused routes included.
+//!
+//! In: routes with the verdict of import. Out: paths that stand in their destination, a list of them for each peer and family, and
+//! counts that always equal a recount. Which path is used is decided in `decide`, when in `loc`.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use serde::{Deserialize, Serialize};
+
+use super::attrs::Attrs;
+use super::decide::SourceFacts;
+use super::{NextHops, NhId};
+use crate::num::{Family, PathId, PeerId};
+
+/// Why a route stands as it stands, for `catbird why` and the counters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "cause", content = "detail", rename_all = "snake_case")]
+pub enum Cause {
+    /// The peer said so, and import let it in.
+    Announced,
+    Withdrawn,
+    SessionDown,
+    /// The attribute of this type was malformed: treated as withdrawn (RFC 7606 §2).
+    Malformed(u8),
+    /// Our AS stands in AS_PATH more often than allowed (RFC 4271 §9.1.2).
+    AsLoop,
+    /// We are the ORIGINATOR_ID (RFC 4456 §8).
+    OriginatorLoop,
+    /// Our cluster stands in CLUSTER_LIST (RFC 4456 §8).
+    ClusterLoop,
+    /// The next hop is an address of ours, or none that may be one (RFC 4271 §5.1.3).
+    NextHopRefused,
+    /// The external peer's AS is not the first of AS_PATH (RFC 4271 §6.3).
+    FirstAsDiffers,
+    /// Policy, named by its rule.
+    RefusedByPolicy(Arc<str>),
+    /// An external peer without import policy: nothing is taken (RFC 8212 §2).
+    NoPolicy,
+    /// Beyond the limit of prefixes.
+    MaxPrefix,
+    /// Stale, and not said again in time (RFC 4724 §4.2).
+    StaleExpired,
+    /// Not said again between BoRR and EoRR (RFC 7313 §4).
+    NotRefreshed,
+    /// The family was switched off.
+    FamilyOff,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Announced => f.write_str("announced"),
+            Cause::Withdrawn => f.write_str("withdrawn"),
+            Cause::SessionDown => f.write_str("session down"),
+            Cause::Malformed(code) => write!(f, "malformed attribute {code}"),
+            Cause::AsLoop => f.write_str("own AS in AS_PATH"),
+            Cause::OriginatorLoop => f.write_str("own router identifier in ORIGINATOR_ID"),
+            Cause::ClusterLoop => f.write_str("own cluster in CLUSTER_LIST"),
+            Cause::NextHopRefused => f.write_str("next hop refused"),
+            Cause::FirstAsDiffers => f.write_str("first AS is not the peer's"),
+            Cause::RefusedByPolicy(rule) => write!(f, "refused by policy {rule}"),
+            Cause::NoPolicy => f.write_str("no import policy (RFC 8212)"),
+            Cause::MaxPrefix => f.write_str("beyond the prefix limit"),
+            Cause::StaleExpired => f.write_str("stale and not announced again"),
+            Cause::NotRefreshed => f.write_str("not announced again in a refresh"),
+            Cause::FamilyOff => f.write_str("family switched off"),
+        }
+    }
+}
+
+/// A route as one peer told it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub received: Attrs,
+    /// After import policy. `None`: refused, kept for show and for a later change of mind.
+    pub attrs: Option<Attrs>,
+}
+
+impl Route {
+    /// Taken as it came.
+    pub fn as_received(received: Attrs) -> Route {
+        Route { attrs: Some(received.clone()), received }
+    }
+}
+
+/// Counts of one peer and family. `accepted + rejected == received`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RouteCounts {
+    /// Paths in Adj-RIB-In.
+    pub received: u64,
+    pub accepted: u64,
+    pub rejected: u64,
+    /// Kept over a restart of the peer and not yet said again (RFC 4724).
+    pub stale: u64,
+}
+
+impl RouteCounts {
+    pub(super) fn add(&mut self, path: &Path) {
+        self.received += 1;
+        *if path.accepted() { &mut self.accepted } else { &mut self.rejected } += 1;
+        self.stale += u64::from(path.flags.has(PathFlags::STALE));
+    }
+
+    pub(super) fn take(&mut self, path: &Path) {
+        self.received -= 1;
+        *if path.accepted() { &mut self.accepted } else { &mut self.rejected } -= 1;
+        self.stale -= u64::from(path.flags.has(PathFlags::STALE));
+    }
+}
+
+/// What import said. An enumeration of its own so that [`Paths`] packs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    AsReceived,
+    Changed,
+    Refused,
+}
+
+/// One path in its destination.
+#[derive(Debug)]
+pub(super) struct Path {
+    pub received: Attrs,
+    /// With [`Verdict::Changed`] only: what policy made of it.
+    pub changed: Option<Attrs>,
+    pub path_id: PathId,
+    /// Which peer.
+    pub slot: Slot,
+    /// Where in the peer's list.
+    pub at: u32,
+    /// When it was learned, in seconds of the speaker's time line.
+    pub since: u32,
+    pub cause: CauseId,
+    pub flags: PathFlags,
+    pub verdict: Verdict,
+}
+
+impl Path {
+    pub fn accepted(&self) -> bool {
+        self.verdict != Verdict::Refused
+    }
+
+    /// What the decision sees, if import let it in.
+    pub fn attrs(&self) -> Option<&Attrs> {
+        match self.verdict {
+            Verdict::AsReceived => Some(&self.received),
+            Verdict::Changed => self.changed.as_ref(),
+            Verdict::Refused => None,
+        }
+    }
+}
+
+/// Bits of a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PathFlags(u8);
+
+impl PathFlags {
+    /// Kept over a restart (RFC 4724).
+    pub const STALE: PathFlags = PathFlags(1);
+    /// Not said again since BoRR (RFC 7313).
+    pub const UNREFRESHED: PathFlags = PathFlags(2);
+    /// Shares load with the best path.
+    pub const SHARES: PathFlags = PathFlags(4);
+
+    pub fn has(self, bit: PathFlags) -> bool {
+        self.0 & bit.0 != 0
+    }
+
+    pub fn set(&mut self, bit: PathFlags, on: bool) {
+        if on { self.0 |= bit.0 } else { self.0 &= !bit.0 }
+    }
+}
+
+/// The paths of a destination; one stands inline.
+#[derive(Debug)]
+pub(super) enum Paths {
+    None,
+    One(Path),
+    #[expect(clippy::box_collection, reason = "one word, so that a destination stays at 48 octets")]
+    Many(Box<Vec<Path>>),
+}
+
+impl Paths {
+    pub fn as_slice(&self) -> &[Path] {
+        match self {
+            Paths::None => &[],
+            Paths::One(path) => std::slice::from_ref(path),
+            Paths::Many(paths) => paths,
+        }
+    }
+
+    pub fn as_mut_slice(&mut self) -> &mut [Path] {
+        match self {
+            Paths::None => &mut [],
+            Paths::One(path) => std::slice::from_mut(path),
+            Paths::Many(paths) => paths,
+        }
+    }
+
+    pub fn push(&mut self, path: Path) {
+        *self = match std::mem::replace(self, Paths::None) {
+            Paths::None => Paths::One(path),
+            Paths::One(first) => Paths::Many(Box::new(vec![first, path])),
+            Paths::Many(mut paths) => {
+                paths.push(path);
+                Paths::Many(paths)
+            }
+        };
+    }
+
+    /// Takes one out; the last takes its place.
+    pub fn swap_remove(&mut self, at: usize) -> Option<Path> {
+        match std::mem::replace(self, Paths::None) {
+            Paths::One(path) if at == 0 => Some(path),
+            Paths::Many(mut paths) if at < paths.len() => {
+                let gone = paths.swap_remove(at);
+                *self = if paths.len() > 1 { Paths::Many(paths) } else { paths.pop().map_or(Paths::None, Paths::One) };
+                Some(gone)
+            }
+            same => {
+                *self = same;
+                None
+            }
+        }
+    }
+}
+
+/// A peer's place in [`Peers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Slot(pub u32);
+
+/// The paths of one peer and family: destinations in the order they came, with holes.
+#[derive(Debug, Default)]
+pub(super) struct AdjRibIn {
+    pub list: Vec<u32>,
+    pub holes: usize,
+    pub counts: RouteCounts,
+}
+
+impl AdjRibIn {
+    /// Marks a place of the list whose path went.
+    pub const HOLE: u32 = u32::MAX;
+
+    pub fn push(&mut self, dest: u32) -> u32 {
+        self.list.push(dest);
+        (self.list.len() - 1) as u32
+    }
+
+    pub fn punch(&mut self, at: u32) {
+        if let Some(place) = self.list.get_mut(at as usize) {
+            *place = AdjRibIn::HOLE;
+            self.holes += 1;
+        }
+        if self.holes == self.list.len() {
+            self.list = Vec::new();
+            self.holes = 0;
+        }
+    }
+
+    /// More holes than paths: worth closing up.
+    pub fn worn(&self) -> bool {
+        self.holes > 1024 && self.holes > self.list.len() / 2
+    }
+}
+
+/// Some next hops.
+pub(super) type NhSet = HashSet<NhId, FixedState>;
+
+/// One source of routes.
+#[derive(Debug)]
+pub(super) struct PeerSlot {
+    pub facts: SourceFacts,
+    pub families: [AdjRibIn; 2],
+    /// Next hops that its accepted paths were seen to have; perhaps more than they still have.
+    pub next_hops: NhSet,
+    last_next_hop: Option<NhId>,
+    /// Link-local next hops, which are tracked on this peer's link as long as the peer is there.
+    pub scoped: HashMap<IpAddr, NhId, FixedState>,
+}
+
+impl PeerSlot {
+    pub fn family(&mut self, family: Family) -> &mut AdjRibIn {
+        &mut self.families[family.index()]
+    }
+
+    pub fn scoped_next_hop(&mut self, addr: IpAddr, next_hops: &mut impl NextHops) -> NhId {
+        let interface = self.facts.interface;
+        *self.scoped.entry(addr).or_insert_with(|| next_hops.track(addr, interface))
+    }
+
+    pub fn note_next_hop(&mut self, id: NhId) {
+        if self.last_next_hop.replace(id) != Some(id) {
+            self.next_hops.insert(id);
+        }
+    }
+}
+
+/// All sources of routes that have, or may have, paths.
+#[derive(Default)]
+pub(super) struct Peers {
+    slots: Vec<Option<Box<PeerSlot>>>,
+    by_id: HashMap<PeerId, Slot, FixedState>,
+    free: Vec<Slot>,
+}
+
+impl Peers {
+    pub fn slot(&self, id: PeerId) -> Option<Slot> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub fn get(&self, slot: Slot) -> Option<&PeerSlot> {
+        self.slots.get(slot.0 as usize)?.as_deref()
+    }
+
+    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut PeerSlot> {
+        self.slots.get_mut(slot.0 as usize)?.as_deref_mut()
+    }
+
+    /// Adds a source, or puts new facts in the place of the old. True if paths that stay must be judged anew.
+    pub fn up(&mut self, facts: SourceFacts) -> bool {
+        if let Some(known) = self.slot(facts.id).and_then(|s| self.get_mut(s)) {
+            let differs = known.facts != facts;
+            known.facts = facts;
+            return differs;
+        }
+        let id = facts.id;
+        let made = Some(Box::new(PeerSlot { facts, families: Default::default(), next_hops: HashSet::default(), last_next_hop: None, scoped: HashMap::default() }));
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            Slot((self.slots.len() - 1) as u32)
+        });
+        if let Some(place) = self.slots.get_mut(slot.0 as usize) {
+            *place = made;
+        }
+        self.by_id.insert(id, slot);
+        false
+    }
+
+    pub fn remove(&mut self, id: PeerId) {
+        if let Some(slot) = self.by_id.remove(&id) {
+            if let Some(place) = self.slots.get_mut(slot.0 as usize) {
+                *place = None;
+            }
+            self.free.push(slot);
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &PeerSlot)> {
+        self.slots.iter().enumerate().filter_map(|(i, s)| s.as_deref().map(|s| (Slot(i as u32), s)))
+    }
+}
+
+/// A refused path's cause, in two octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CauseId(pub u16);
+
+impl CauseId {
+    /// [`Cause::Announced`], which every accepted path has and nobody counts.
+    pub const ANNOUNCED: CauseId = CauseId(0);
+}
+
+/// The few distinct causes in use, counted, so that reloads do not pile up names of rules.
+pub(super) struct Causes {
+    all: Vec<(Cause, u32)>,
+    by_cause: HashMap<Cause, u16, FixedState>,
+    free: Vec<u16>,
+}
+
+impl Causes {
+    pub fn new() -> Causes {
+        Causes { all: vec![(Cause::Announced, 0)], by_cause: HashMap::default(), free: Vec::new() }
+    }
+
+    /// One more path has it.
+    pub fn hold(&mut self, cause: &Cause) -> CauseId {
+        if *cause == Cause::Announced {
+            return CauseId::ANNOUNCED;
+        }
+        let id = self.by_cause.get(cause).copied().or_else(|| self.add(cause)).unwrap_or(0);
+        if let Some((_, n)) = self.all.get_mut(usize::from(id)).filter(|_| id != 0) {
+            *n += 1;
+        }
+        CauseId(id)
+    }
+
+    /// `None` if more than 65,535 causes are in use at once; the path is then shown without one.
+    fn add(&mut self, cause: &Cause) -> Option<u16> {
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None => {
+                let id = u16::try_from(self.all.len()).ok()?;
+                self.all.push((Cause::Announced, 0));
+                id
+            }
+        };
+        *self.all.get_mut(usize::from(id))? = (cause.clone(), 0);
+        self.by_cause.insert(cause.clone(), id);
+        Some(id)
+    }
+
+    pub fn release(&mut self, id: CauseId) {
+        let Some((cause, n)) = self.all.get_mut(usize::from(id.0)).filter(|_| id != CauseId::ANNOUNCED) else { return };
+        *n = n.saturating_sub(1);
+        if *n == 0 {
+            self.by_cause.remove(cause);
+            self.free.push(id.0);
+        }
+    }
+
+    pub fn get(&self, id: CauseId) -> &Cause {
+        self.all.get(usize::from(id.0)).map_or(&Cause::Announced, |(c, _)| c)
+    }
+
+    /// Causes in use, by how many paths.
+    pub fn held(&self) -> u32 {
+        self.all.iter().map(|(_, n)| n).sum()
+    }
+}

@@ -1,0 +1,319 @@
+//! How a change enters the tables: paths come, are replaced and go, and what that makes dirty is remembered once.
+//!
+//! In: judged routes of one peer, by [`Rib`](super::Rib). Out: destinations in the dirty list, each with what was last told of it.
+//! Everything here is generic over the family; [`Core`] is what both families share.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+
+use super::adj_in::{AdjRibIn, Cause, Causes, NhSet, Path, PathFlags, Peers, Route, Slot, Verdict};
+use super::attrs::AttrTable;
+use super::decide::Rules;
+use super::loc::{BestChange, Dirty, best_of, choose, listed, nh_of, position};
+use super::table::{Dest, DestFlags, Key, Table};
+use super::{DestId, NextHops, NhId, TableCounts};
+use crate::num::{Family, PathId, PeerId};
+
+/// What both families share.
+pub(super) struct Core {
+    pub rules: Rules,
+    pub attrs: AttrTable,
+    pub causes: Causes,
+    pub peers: Peers,
+    pub dirty: VecDeque<Dirty>,
+    /// Destinations whose last path went; freed at the next settlement unless pinned.
+    pub emptied: Vec<DestId>,
+    pub pins: RefCell<Pins>,
+    pub counts: [TableCounts; 2],
+    /// Next hops that peers who left had tracked on their links.
+    pub untracked: Vec<NhId>,
+    /// Tell of every path that comes, goes or changes, not only of the best.
+    pub all_paths: bool,
+    /// Seconds of the speaker's time line.
+    pub now: u32,
+}
+
+/// Destinations that others refer to beyond the life of their paths.
+#[derive(Default)]
+pub(super) struct Pins {
+    pub counts: HashMap<DestId, u32>,
+    pub released: Vec<DestId>,
+}
+
+impl Pins {
+    pub fn hold(&mut self, dest: DestId) {
+        *self.counts.entry(dest).or_insert(0) += 1;
+    }
+
+    pub fn release(&mut self, dest: DestId) {
+        let Some(n) = self.counts.get_mut(&dest) else { return };
+        *n -= 1;
+        if *n == 0 {
+            self.counts.remove(&dest);
+            self.released.push(dest);
+        }
+    }
+}
+
+impl Core {
+    pub fn new(rules: Rules, seed: u64) -> Core {
+        Core {
+            rules,
+            attrs: AttrTable::new(seed),
+            causes: Causes::new(),
+            peers: Peers::default(),
+            dirty: VecDeque::new(),
+            emptied: Vec::new(),
+            pins: RefCell::default(),
+            counts: Default::default(),
+            untracked: Vec::new(),
+            all_paths: false,
+            now: 0,
+        }
+    }
+
+    /// Puts a destination into the dirty list, with what was last told of it, unless it is there.
+    pub fn touch<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId) {
+        if !dest.flags.has(DestFlags::DIRTY) {
+            dest.flags.set(DestFlags::DIRTY, true);
+            self.dirty.push_back(Dirty { dest: id, old: best_of(dest, &self.peers) });
+        }
+    }
+
+    /// A route takes the place of what the peer said before about this path.
+    #[expect(clippy::too_many_arguments, reason = "one prefix of one UPDATE, in the order of the house: from the particular to the general")]
+    pub fn put<K: Key>(&mut self, table: &mut Table<K>, family: Family, key: K, slot: Slot, path_id: PathId, route: &Route, cause: &Cause) {
+        let index = table.find_or_insert(key);
+        let Some(dest) = table.get_mut(index) else { return };
+        match position(dest.paths.as_slice(), slot, path_id) {
+            Some(at) => self.replace(dest, DestId::new(family, index), at, route, cause),
+            None => self.add(dest, DestId::new(family, index), slot, path_id, route, cause),
+        }
+    }
+
+    fn add<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId, slot: Slot, path_id: PathId, route: &Route, cause: &Cause) {
+        if route.attrs.is_some() || self.all_paths {
+            self.touch(dest, id);
+        }
+        let cause = self.causes.hold(if route.attrs.is_some() { &Cause::Announced } else { cause });
+        let (verdict, changed) = verdict(route);
+        AttrTable::hold(&route.received);
+        changed.iter().for_each(AttrTable::hold);
+        let Some(adj) = self.peers.get_mut(slot).map(|p| p.family(id.family())) else { return };
+        let at = adj.push(id.raw());
+        let received = route.received.clone();
+        let path = Path { received, changed, path_id, slot, at, since: self.now, cause, flags: PathFlags::default(), verdict };
+        adj.counts.add(&path);
+        let counts = &mut self.counts[id.family().index()];
+        counts.paths += 1;
+        counts.prefixes += u64::from(dest.paths.as_slice().is_empty());
+        dest.paths.push(path);
+    }
+
+    fn replace<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId, at: usize, route: &Route, cause: &Cause) {
+        let (verdict, changed) = verdict(route);
+        let told = self.causes.hold(if route.attrs.is_some() { &Cause::Announced } else { cause });
+        let Some(path) = dest.paths.as_slice().get(at) else { return };
+        let same = path.received == route.received && path.changed == changed && path.verdict == verdict && path.cause == told;
+        if !same && (path.accepted() || route.attrs.is_some() || self.all_paths) {
+            self.touch(dest, id);
+        }
+        let Some(path) = dest.paths.as_mut_slice().get_mut(at) else { return };
+        let shared = path.flags.has(PathFlags::SHARES);
+        let Some(adj) = self.peers.get_mut(path.slot).map(|p| p.family(id.family())) else { return };
+        adj.counts.take(path);
+        path.flags.set(PathFlags::STALE, false);
+        path.flags.set(PathFlags::UNREFRESHED, false);
+        path.verdict = verdict;
+        self.causes.release(std::mem::replace(&mut path.cause, told));
+        if !same {
+            AttrTable::hold(&route.received);
+            changed.iter().for_each(AttrTable::hold);
+            path.since = self.now;
+            let old = std::mem::replace(&mut path.received, route.received.clone());
+            self.attrs.release(old);
+            if let Some(old) = std::mem::replace(&mut path.changed, changed) {
+                self.attrs.release(old);
+            }
+        }
+        adj.counts.add(path);
+        if shared && !same {
+            dest.flags.set(DestFlags::SHARE_TOUCHED, true);
+        }
+    }
+
+    /// What the peer said about this path is no more.
+    pub fn take<K: Key>(&mut self, table: &mut Table<K>, family: Family, key: K, slot: Slot, path_id: PathId) {
+        let Some(index) = table.find(key) else { return };
+        let Some(dest) = table.get_mut(index) else { return };
+        let Some(at) = position(dest.paths.as_slice(), slot, path_id) else { return };
+        let id = DestId::new(family, index);
+        if let Some(hole) = self.remove(dest, id, at)
+            && let Some(adj) = self.peers.get_mut(slot).map(|p| p.family(family))
+        {
+            adj.punch(hole);
+            if adj.worn() {
+                self.close_up(table, family, slot);
+            }
+        }
+        self.bury(table, id);
+    }
+
+    /// Takes a path out of its destination; answers its place in the peer's list.
+    fn remove<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId, at: usize) -> Option<u32> {
+        if self.all_paths || dest.paths.as_slice().get(at).is_some_and(Path::accepted) {
+            self.touch(dest, id);
+        }
+        let path = dest.paths.swap_remove(at)?;
+        if at == 0 {
+            dest.flags.set(DestFlags::HAS_BEST, false);
+        }
+        if path.flags.has(PathFlags::SHARES) {
+            dest.flags.set(DestFlags::SHARE_TOUCHED, true);
+        }
+        if let Some(peer) = self.peers.get_mut(path.slot) {
+            peer.family(id.family()).counts.take(&path);
+        }
+        let counts = &mut self.counts[id.family().index()];
+        counts.paths -= 1;
+        counts.prefixes -= u64::from(dest.paths.as_slice().is_empty());
+        self.causes.release(path.cause);
+        self.attrs.release(path.received);
+        if let Some(changed) = path.changed {
+            self.attrs.release(changed);
+        }
+        Some(path.at)
+    }
+
+    /// A destination without paths that nobody was told of is freed now; one that is dirty is freed after it was settled.
+    fn bury<K: Key>(&mut self, table: &mut Table<K>, id: DestId) {
+        if table.get(id.raw()).is_some_and(|d| d.paths.as_slice().is_empty() && !d.flags.has(DestFlags::DIRTY)) {
+            self.emptied.push(id);
+        }
+    }
+
+    /// Gives the number of an empty destination free, unless it is in use again or pinned.
+    pub fn free<K: Key>(&mut self, table: &mut Table<K>, id: DestId) {
+        let empty = table
+            .get(id.raw())
+            .is_some_and(|d| d.paths.as_slice().is_empty() && !d.flags.has(DestFlags::DIRTY) && !d.flags.has(DestFlags::FREE));
+        if empty && !self.pins.get_mut().counts.contains_key(&id) {
+            table.remove(id.raw());
+        }
+    }
+
+    pub fn settle_one<K: Key>(&mut self, table: &mut Table<K>, dirty: Dirty, next_hops: &mut impl NextHops, out: &mut Vec<BestChange>) {
+        let Dirty { dest: id, old } = dirty;
+        let Some(dest) = table.get_mut(id.raw()) else { return };
+        let (new, why, mut touched) = choose(dest, &mut self.peers, &self.rules, next_hops);
+        touched.paths = self.all_paths;
+        let counts = &mut self.counts[id.family().index()];
+        counts.best = counts.best + u64::from(new.is_some()) - u64::from(old.is_some());
+        if dest.paths.as_slice().is_empty() {
+            self.emptied.push(id);
+        }
+        if old != new || touched.share || touched.way || touched.paths {
+            out.push(BestChange { dest: id, net: dest.key.net(), old, new, why, touched });
+        }
+    }
+
+    /// Removes the peer's paths that `goes` names. Tells how many went.
+    pub fn sweep<K: Key>(&mut self, table: &mut Table<K>, family: Family, peer: PeerId, goes: impl Fn(&Path) -> bool) -> usize {
+        let Some(slot) = self.peers.slot(peer) else { return 0 };
+        let list = std::mem::take(&mut self.adj(slot, family).list);
+        let before = self.adj(slot, family).counts.received;
+        let mut kept = Vec::new();
+        for (place, index) in list.into_iter().enumerate().filter(|(_, d)| *d != AdjRibIn::HOLE) {
+            let Some(dest) = table.get_mut(index) else { continue };
+            let here = |p: &Path| p.slot == slot && p.at as usize == place;
+            let Some(at) = dest.paths.as_slice().iter().position(here) else { continue };
+            let Some(path) = dest.paths.as_mut_slice().get_mut(at) else { continue };
+            if goes(path) {
+                self.remove(dest, DestId::new(family, index), at);
+                self.bury(table, DestId::new(family, index));
+            } else {
+                // Places below `place` only are given out anew, so no other path is mistaken for this one.
+                path.at = kept.len() as u32;
+                kept.push(index);
+            }
+        }
+        let adj = self.adj(slot, family);
+        adj.list = kept;
+        adj.holes = 0;
+        (before - adj.counts.received) as usize
+    }
+
+    fn adj(&mut self, slot: Slot, family: Family) -> &mut AdjRibIn {
+        self.peers.get_mut(slot).expect("the slot was just found by the peer's identifier").family(family)
+    }
+
+    fn close_up<K: Key>(&mut self, table: &mut Table<K>, family: Family, slot: Slot) {
+        if let Some(peer) = self.peers.get(slot).map(|p| p.facts.id) {
+            self.sweep(table, family, peer, |_| false);
+        }
+    }
+
+    /// Sets a bit on all paths of the peer. Tells how many there are.
+    pub fn mark<K: Key>(&mut self, table: &mut Table<K>, family: Family, peer: PeerId, bit: PathFlags) -> u64 {
+        let mut marked = 0;
+        self.each_path(table, family, peer, |_, path| {
+            path.flags.set(bit, true);
+            marked += 1;
+        });
+        marked
+    }
+
+    fn each_path<K: Key>(&self, table: &mut Table<K>, family: Family, peer: PeerId, mut then: impl FnMut(u32, &mut Path)) {
+        let Some((slot, adj)) = self.peers.slot(peer).and_then(|s| Some((s, &self.peers.get(s)?.families[family.index()]))) else { return };
+        for (place, index) in adj.list.iter().enumerate().filter(|(_, d)| **d != AdjRibIn::HOLE) {
+            let here = |p: &&mut Path| p.slot == slot && p.at as usize == place;
+            if let Some(path) = table.get_mut(*index).and_then(|d| d.paths.as_mut_slice().iter_mut().find(here)) {
+                then(*index, path);
+            }
+        }
+    }
+
+    /// Everything that the peer said is chosen anew and told again.
+    pub fn touch_peer<K: Key>(&mut self, table: &mut Table<K>, family: Family, peer: PeerId) {
+        let Some(slot) = self.peers.slot(peer) else { return };
+        let mine: Vec<u32> = listed(self.adj(slot, family)).collect();
+        self.touch_way(table, family, mine);
+    }
+
+    /// Everything of the peer with one of these next hops.
+    pub fn touch_next_hops<K: Key>(&mut self, table: &mut Table<K>, family: Family, peer: PeerId, changed: &NhSet) {
+        let mut mine = Vec::new();
+        self.each_path(table, family, peer, |index, path| {
+            if nh_of(path, &self.peers).is_some_and(|id| changed.contains(&id)) {
+                mine.push(index);
+            }
+        });
+        self.touch_way(table, family, mine);
+    }
+
+    fn touch_way<K: Key>(&mut self, table: &mut Table<K>, family: Family, all: Vec<u32>) {
+        for index in all {
+            if let Some(dest) = table.get_mut(index) {
+                self.touch(dest, DestId::new(family, index));
+                dest.flags.set(DestFlags::WAY_TOUCHED, true);
+            }
+        }
+    }
+
+    /// The peer is gone; its paths went before.
+    pub fn forget_peer(&mut self, peer: PeerId) {
+        if let Some(slot) = self.peers.slot(peer).and_then(|s| self.peers.get_mut(s)) {
+            self.untracked.extend(slot.scoped.drain().map(|(_, id)| id));
+        }
+        self.peers.remove(peer);
+    }
+}
+
+/// What import said of a route, and the set that it made if that is another.
+fn verdict(route: &Route) -> (Verdict, Option<super::Attrs>) {
+    match &route.attrs {
+        None => (Verdict::Refused, None),
+        Some(attrs) if *attrs == route.received => (Verdict::AsReceived, None),
+        Some(attrs) => (Verdict::Changed, Some(attrs.clone())),
+    }
+}

@@ -1,0 +1,225 @@
+//! Interned attribute sets: one [`Attrs`] for each distinct content, over all peers and both directions of policy.
+//!
+//! In: decoded or edited [`PathAttributes`]. Out: a handle that is cheap to clone and is compared by pointer, with what the decision
+//! process asks for already extracted. The table holds each set as long as a path or another holder does, and then forgets it.
+//!
+//! # Invariants
+//! Two live handles are the same allocation exactly if their contents are equal. With no paths and no other holders, the table is empty
+//! after [`AttrTable::reap`].
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use super::decide::Preference;
+use super::NhId;
+use crate::num::{Asn, ClusterId, RouterId};
+use crate::wire::PathAttributes;
+
+/// An interned attribute set; equal sets are one allocation, so equality is that of pointers.
+#[derive(Clone)]
+pub struct Attrs(Arc<Interned>);
+
+struct Interned {
+    set: Arc<PathAttributes>,
+    preference: Preference,
+    /// One more than the identifier of the next hop; zero while it is not tracked.
+    next_hop: AtomicU32,
+    /// How many paths hold it. Written by the thread that owns the table only; atomic so that handles can be sent.
+    holders: AtomicU32,
+    /// Stands in the list of idle sets.
+    listed: AtomicBool,
+}
+
+impl Attrs {
+    /// The number that stands for this set as long as a handle lives: its address.
+    pub fn key(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    /// What the decision process asks for.
+    pub fn preference(&self) -> &Preference {
+        &self.0.preference
+    }
+
+    /// The set itself, shared.
+    pub fn set(&self) -> &Arc<PathAttributes> {
+        &self.0.set
+    }
+
+    /// The tracked next hop, once `settle` has seen a path with this set.
+    pub fn nh(&self) -> Option<NhId> {
+        self.0.next_hop.load(Relaxed).checked_sub(1).map(NhId)
+    }
+
+    pub(super) fn set_nh(&self, id: Option<NhId>) {
+        self.0.next_hop.store(id.map_or(0, |NhId(n)| n.saturating_add(1)), Relaxed);
+    }
+
+    fn holders(&self) -> u32 {
+        self.0.holders.load(Relaxed)
+    }
+}
+
+impl Deref for Attrs {
+    type Target = PathAttributes;
+    fn deref(&self) -> &PathAttributes {
+        &self.0.set
+    }
+}
+
+impl PartialEq for Attrs {
+    fn eq(&self, other: &Attrs) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Attrs {}
+
+impl Hash for Attrs {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+impl fmt::Debug for Attrs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.set.fmt(f)
+    }
+}
+
+/// Idle sets looked at by one [`AttrTable::reap`].
+pub const REAP: usize = 4096;
+
+/// All distinct sets that are in use.
+pub struct AttrTable {
+    sets: HashTable<Attrs>,
+    /// What was interned last: messages of one source often repeat it.
+    last: Option<Attrs>,
+    /// Sets that no path holds, or that were made since the last reaping.
+    idle: VecDeque<Attrs>,
+    tags: FixedState,
+}
+
+impl AttrTable {
+    pub fn new(seed: u64) -> AttrTable {
+        AttrTable { sets: HashTable::new(), last: None, idle: VecDeque::new(), tags: FixedState::with_seed(seed) }
+    }
+
+    /// Distinct sets known.
+    pub fn len(&self) -> usize {
+        self.sets.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
+
+    /// The one handle for this content. Costs a comparison of pointers when it is the set of the last call.
+    pub fn intern(&mut self, set: &Arc<PathAttributes>) -> Attrs {
+        if let Some(last) = self.last.as_ref().filter(|l| Arc::ptr_eq(&l.0.set, set)) {
+            return last.clone();
+        }
+        let hash = set.content_hash();
+        let found = match self.sets.entry(hash, |a| *a.0.set == **set, |a| a.0.set.content_hash()) {
+            Entry::Occupied(found) => found.get().clone(),
+            Entry::Vacant(vacant) => {
+                let preference = preference(set, &self.tags);
+                let (next_hop, holders) = (AtomicU32::new(0), AtomicU32::new(0));
+                let made = Attrs(Arc::new(Interned { set: set.clone(), preference, next_hop, holders, listed: AtomicBool::new(true) }));
+                vacant.insert(made.clone());
+                self.idle.push_back(made.clone());
+                made
+            }
+        };
+        self.last = Some(found.clone());
+        found
+    }
+
+    /// Interns a set that was just made, as policy does.
+    pub fn intern_new(&mut self, set: PathAttributes) -> Attrs {
+        self.intern(&Arc::new(set))
+    }
+
+    /// One more path holds `attrs`.
+    pub(super) fn hold(attrs: &Attrs) {
+        attrs.0.holders.store(attrs.holders().saturating_add(1), Relaxed);
+    }
+
+    /// A path lets go of `attrs`.
+    pub(super) fn release(&mut self, attrs: Attrs) {
+        let left = attrs.holders().saturating_sub(1);
+        attrs.0.holders.store(left, Relaxed);
+        if left == 0 && !attrs.0.listed.swap(true, Relaxed) {
+            self.idle.push_back(attrs);
+        }
+    }
+
+    /// Forgets sets that neither a path nor anybody else holds; tells the next hops that they no longer ask for.
+    /// Sets that others still hold (changes on their way, adverts not yet written) are looked at again in turn. One call looks at
+    /// [`REAP`] of them at most.
+    pub fn reap(&mut self, mut untrack: impl FnMut(NhId)) {
+        if self.idle.is_empty() {
+            return;
+        }
+        self.last = None;
+        for _ in 0..self.idle.len().min(REAP) {
+            let Some(attrs) = self.idle.pop_front() else { break };
+            if attrs.holders() > 0 {
+                attrs.0.listed.store(false, Relaxed);
+            } else if Arc::strong_count(&attrs.0) > 2 {
+                self.idle.push_back(attrs);
+            } else if let Ok(found) = self.sets.find_entry(attrs.0.set.content_hash(), |a| *a == attrs) {
+                found.remove();
+                attrs.nh().into_iter().for_each(&mut untrack);
+            }
+        }
+        if self.sets.is_empty() {
+            self.sets = HashTable::new();
+        } else if self.sets.capacity() > 8 * self.sets.len().max(128) {
+            self.sets.shrink_to(2 * self.sets.len(), |a| a.0.set.content_hash());
+        }
+    }
+
+    /// Sets of which a path holds a handle, by count of holders; for invariants.
+    pub(super) fn held(&self) -> impl Iterator<Item = (&Attrs, u32)> {
+        self.sets.iter().map(|a| (a, a.holders())).filter(|(_, n)| *n > 0)
+    }
+}
+
+/// Extracts what RFC 4271 §9.1.2.2 and RFC 4456 §9 compare.
+fn preference(set: &PathAttributes, tags: &FixedState) -> Preference {
+    let path = set.as_path();
+    Preference {
+        local_pref: set.local_pref().unwrap_or(Preference::DEFAULT_LOCAL_PREF),
+        as_path_len: u32::try_from(path.len()).unwrap_or(u32::MAX),
+        origin: set.origin() as u8,
+        med: set.med().unwrap_or(0),
+        neighbor_as: path.neighbor_as(),
+        originator: set.originator_id(),
+        cluster_len: u32::try_from(set.cluster_list().count()).unwrap_or(u32::MAX),
+        path_tag: tags.hash_one(path.octets()),
+    }
+}
+
+/// Our AS stands in AS_PATH more often than `allowed`: the route went through us (RFC 4271 §9.1.2).
+pub fn as_loop(set: &PathAttributes, own: Asn, allowed: usize) -> bool {
+    set.as_path().count(own) > allowed
+}
+
+/// We sent this route into the AS ourselves: ORIGINATOR_ID is ours (RFC 4456 §8).
+pub fn originator_loop(set: &PathAttributes, own: RouterId) -> bool {
+    set.originator_id() == Some(own)
+}
+
+/// A reflector of our cluster has seen this route: our CLUSTER_ID stands in CLUSTER_LIST (RFC 4456 §8).
+pub fn cluster_loop(set: &PathAttributes, own: ClusterId) -> bool {
+    set.cluster_list().any(|id| id == own)
+}

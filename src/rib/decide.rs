@@ -1,0 +1,304 @@
+//! Loc-RIB selection: which of several paths to a prefix is used, which may share the load with it, and at which step each of the
+//! others lost.
+//!
+//! In: the eligible candidates of one prefix, already imported, and the [`Rules`]. Out: a [`Selection`].
+//! Reachability comes from `rib::nexthop` (an unreachable path is no candidate), degree of preference from policy (it is LOCAL_PREF).
+//! Nothing is remembered between calls: the path that was best before is marked in its candidate.
+//!
+//! The steps are those of RFC 4271 §9.1.2.2 in its order. MED is compared within each neighbouring AS over the whole set before anything
+//! later is looked at, so the result never depends on the order in which paths arrived. RFC 4456 §9 adds the originator's identifier and
+//! the length of CLUSTER_LIST, RFC 5004 keeps the older of external paths, RFC 5065 §5.3 has confederation peers count as internal.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::kernel::IfIndex;
+use crate::num::{Asn, PathId, PeerId, RouterId};
+
+/// Where a peer's routes stand towards us; what the tie-breaks ask of their source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceKind {
+    /// We originate it ourselves.
+    Local,
+    Internal,
+    /// A neighbour in another member AS of our confederation (RFC 5065).
+    Confederation,
+    External,
+}
+
+/// What the decision process and the export ask about the peer that a path came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFacts {
+    pub id: PeerId,
+    pub kind: SourceKind,
+    pub asn: Asn,
+    pub router_id: RouterId,
+    pub addr: IpAddr,
+    /// A client of ours, who are then a route reflector (RFC 4456).
+    pub rr_client: bool,
+    /// Our address on the session.
+    pub local_addr: IpAddr,
+    /// The link that the peer's link-local addresses belong to.
+    pub interface: Option<IfIndex>,
+}
+
+impl SourceFacts {
+    /// The source of the routes that we originate.
+    pub fn local(asn: Asn, router_id: RouterId) -> SourceFacts {
+        let addr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        SourceFacts { id: PeerId::LOCAL, kind: SourceKind::Local, asn, router_id, addr, rr_client: false, local_addr: addr, interface: None }
+    }
+}
+
+/// What of an attribute set the decision asks for, extracted once per set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preference {
+    pub local_pref: u32,
+    /// RFC 4271 §9.1.2.2(a): an AS_SET counts as one, confederation segments as none.
+    pub as_path_len: u32,
+    /// IGP 0, EGP 1, INCOMPLETE 2.
+    pub origin: u8,
+    /// Absent is the lowest, zero (§9.1.2.2(c)).
+    pub med: u32,
+    /// `None` for a route that began in our own AS: those form a MED group of their own.
+    pub neighbor_as: Option<Asn>,
+    pub originator: Option<RouterId>,
+    pub cluster_len: u32,
+    /// Equal for equal AS_PATHs.
+    pub path_tag: u64,
+}
+
+impl Preference {
+    /// LOCAL_PREF where none was given.
+    pub const DEFAULT_LOCAL_PREF: u32 = 100;
+}
+
+/// How many paths may share the load, and which knobs are turned. The default is RFC 4271 as written, with RFC 5004.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rules {
+    /// Compare MED between neighbouring ASes too.
+    pub always_compare_med: bool,
+    /// Load may be shared between paths whose AS_PATHs differ, if they are of one length.
+    pub as_path_relax: bool,
+    /// Keep the path in use when only the router identifier speaks against it (RFC 5004). Off: compare identifiers always.
+    pub keep_older_external: bool,
+    /// Share load over external paths, over internal ones, and over at most so many.
+    pub multipath: Multipath,
+}
+
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules { always_compare_med: false, as_path_relax: false, keep_older_external: true, multipath: Multipath::default() }
+    }
+}
+
+/// Width 1 is no multipath.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Multipath {
+    pub ebgp: bool,
+    pub ibgp: bool,
+    pub width: u16,
+}
+
+impl Default for Multipath {
+    fn default() -> Multipath {
+        Multipath { ebgp: false, ibgp: false, width: 1 }
+    }
+}
+
+/// One path in the running.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    pub pref: Preference,
+    pub source: &'a SourceFacts,
+    pub path_id: PathId,
+    /// Interior cost of the next hop.
+    pub metric: u32,
+    /// It was the best at the last selection (RFC 5004).
+    pub current: bool,
+    /// Long-lived stale: the least preferred of all (RFC 9494 §4.3).
+    pub least: bool,
+}
+
+impl Candidate<'_> {
+    /// RFC 4456 §9: ORIGINATOR_ID stands for the router identifier of the peer.
+    fn router_id(&self) -> RouterId {
+        self.pref.originator.unwrap_or(self.source.router_id)
+    }
+
+    fn external(&self) -> bool {
+        self.source.kind == SourceKind::External
+    }
+
+    fn med_group(&self, rules: &Rules) -> Option<Asn> {
+        if rules.always_compare_med { None } else { self.pref.neighbor_as }
+    }
+}
+
+/// The step that decided, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// There was no choice: one path, or none.
+    Only,
+    /// Our own routes come before all others.
+    Local,
+    /// Long-lived stale paths come last (RFC 9494 §4.3).
+    Stale,
+    LocalPref,
+    AsPathLength,
+    Origin,
+    Med,
+    ExternalOverInternal,
+    NextHopMetric,
+    /// RFC 5004.
+    OlderExternal,
+    RouterId,
+    ClusterListLength,
+    PeerAddress,
+    /// Two paths of one peer (RFC 7911): the lower identifier.
+    PathId,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Step::Only => "only path",
+            Step::Local => "locally originated",
+            Step::Stale => "not long-lived stale",
+            Step::LocalPref => "higher LOCAL_PREF",
+            Step::AsPathLength => "shorter AS_PATH",
+            Step::Origin => "lower ORIGIN",
+            Step::Med => "lower MED",
+            Step::ExternalOverInternal => "external over internal",
+            Step::NextHopMetric => "nearer next hop",
+            Step::OlderExternal => "older external path",
+            Step::RouterId => "lower router identifier",
+            Step::ClusterListLength => "shorter CLUSTER_LIST",
+            Step::PeerAddress => "lower peer address",
+            Step::PathId => "lower path identifier",
+        })
+    }
+}
+
+/// The outcome for one prefix. Indices are into the candidates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// `None` if there was no candidate.
+    pub best: Option<usize>,
+    /// The latest step that was needed.
+    pub why: Step,
+    /// For each candidate the step at which it lost; `None` for the best.
+    pub lost: SmallVec<[Option<Step>; 4]>,
+    /// The best and those that share the load with it, best first.
+    pub multipath: SmallVec<[usize; 4]>,
+}
+
+/// Selects over the whole set (RFC 4271 §9.1.2.2).
+///
+/// The result does not depend on the order of `candidates`, as long as (peer, path identifier) is unique among them.
+pub fn select(candidates: &[Candidate<'_>], rules: &Rules) -> Selection {
+    let mut field = Field { all: candidates, alive: (0..candidates.len()).collect(), lost: SmallVec::from_elem(None, candidates.len()), why: Step::Only };
+    field.highest(Step::Local, |c| c.source.kind == SourceKind::Local);
+    field.lowest(Step::Stale, |c| c.least);
+    field.highest(Step::LocalPref, |c| c.pref.local_pref);
+    field.lowest(Step::AsPathLength, |c| c.pref.as_path_len);
+    field.lowest(Step::Origin, |c| c.pref.origin);
+    field.lowest_med(rules);
+    field.highest(Step::ExternalOverInternal, Candidate::external);
+    field.lowest(Step::NextHopMetric, |c| c.metric);
+    let equal = if rules.multipath.width > 1 { field.alive.clone() } else { SmallVec::new() };
+    field.older_external(rules);
+    field.lowest(Step::RouterId, |c| c.router_id());
+    field.lowest(Step::ClusterListLength, |c| c.pref.cluster_len);
+    field.lowest(Step::PeerAddress, |c| c.source.addr);
+    field.lowest(Step::PathId, |c| (c.path_id, c.source.id));
+    let best = field.alive.first().copied();
+    Selection { best, why: field.why, multipath: share(candidates, best, equal, rules), lost: field.lost }
+}
+
+/// Those that tied with the best up to the interior cost and may carry load with it, in order of identifier and address.
+fn share(all: &[Candidate<'_>], best: Option<usize>, mut equal: SmallVec<[usize; 8]>, rules: &Rules) -> SmallVec<[usize; 4]> {
+    let Some((index, top)) = best.and_then(|i| all.get(i).map(|c| (i, c))) else { return SmallVec::new() };
+    let mut set = SmallVec::from_slice(&[index]);
+    let wanted = match top.source.kind {
+        SourceKind::External => rules.multipath.ebgp,
+        SourceKind::Internal | SourceKind::Confederation => rules.multipath.ibgp,
+        SourceKind::Local => false,
+    };
+    if !wanted || rules.multipath.width <= 1 {
+        return set;
+    }
+    // Candidates of different MED groups survive side by side, so relaxed sharing may cross groups; strict sharing wants one AS_PATH.
+    equal.retain(|i| *i != index && all.get(*i).is_some_and(|c| rules.as_path_relax || c.pref.path_tag == top.pref.path_tag));
+    equal.sort_by_key(|i| all.get(*i).map(|c| (c.router_id(), c.pref.cluster_len, c.source.addr, c.path_id, c.source.id)));
+    set.extend(equal.into_iter().take(usize::from(rules.multipath.width) - 1));
+    set
+}
+
+/// The candidates still in the running.
+struct Field<'a, 'b> {
+    all: &'b [Candidate<'a>],
+    alive: SmallVec<[usize; 8]>,
+    lost: SmallVec<[Option<Step>; 4]>,
+    why: Step,
+}
+
+impl<'a, 'b> Field<'a, 'b> {
+    fn lowest<K: Ord>(&mut self, step: Step, key: impl Fn(&Candidate<'a>) -> K) {
+        if self.alive.len() > 1 {
+            let all = self.all;
+            let best = self.alive.iter().filter_map(|i| all.get(*i)).map(&key).min();
+            self.keep(step, |c| best.as_ref() == Some(&key(c)));
+        }
+    }
+
+    fn highest<K: Ord>(&mut self, step: Step, key: impl Fn(&Candidate<'a>) -> K) {
+        self.lowest(step, |c| std::cmp::Reverse(key(c)));
+    }
+
+    /// §9.1.2.2(c): a route leaves when another of the same neighbouring AS has a lower MED. The least MED of each group stays.
+    fn lowest_med(&mut self, rules: &Rules) {
+        if self.alive.len() < 2 {
+            return;
+        }
+        let mut least: SmallVec<[(Option<Asn>, u32); 8]> = SmallVec::new();
+        for c in self.alive.iter().filter_map(|i| self.all.get(*i)) {
+            let group = c.med_group(rules);
+            match least.iter_mut().find(|(g, _)| *g == group) {
+                Some((_, med)) => *med = (*med).min(c.pref.med),
+                None => least.push((group, c.pref.med)),
+            }
+        }
+        self.keep(Step::Med, |c| least.contains(&(c.med_group(rules), c.pref.med)));
+    }
+
+    /// RFC 5004 §3: among external paths the one in use stays, but not against another session with the same router.
+    fn older_external(&mut self, rules: &Rules) {
+        if self.alive.len() < 2 || !rules.keep_older_external {
+            return;
+        }
+        let current = self.alive.iter().filter_map(|i| self.all.get(*i)).find(|c| c.current && c.external());
+        if let Some(id) = current.map(Candidate::router_id) {
+            self.keep(Step::OlderExternal, |c| c.router_id() == id);
+        }
+    }
+
+    fn keep(&mut self, step: Step, stays: impl Fn(&Candidate<'a>) -> bool) {
+        let (all, lost, why) = (self.all, &mut self.lost, &mut self.why);
+        self.alive.retain(|i| {
+            let stay = all.get(*i).is_some_and(&stays);
+            if !stay {
+                *why = step;
+                if let Some(slot) = lost.get_mut(*i) {
+                    *slot = Some(step);
+                }
+            }
+            stay
+        });
+    }
+}

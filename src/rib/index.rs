@@ -1,0 +1,152 @@
+//! An open-addressing index from 32 bits of hash to a slab number, eight octets an entry, in one array.
+//!
+//! In: tags (hashes) and numbers, with a question whether a number is the one that is looked for. Out: that number.
+//! A look-up touches one cache line as a rule: entries stand in the order of their tags, probed in a line (hashbrown would touch two, one
+//! for its control octets and one for the entry; at a million prefixes each costs as much as all the rest). Removal shifts back, so
+//! there are no tombstones. Growing walks both arrays in order.
+
+/// One entry; `index == NONE` is an empty place.
+#[derive(Clone, Copy)]
+struct Entry {
+    tag: u32,
+    index: u32,
+}
+
+const NONE: u32 = u32::MAX;
+const EMPTY: Entry = Entry { tag: 0, index: NONE };
+const MIN_BITS: u32 = 6;
+
+/// See the module.
+///
+/// # Invariants
+/// At most three quarters of the places are taken, so every probe ends at an empty one.
+pub(super) struct Index {
+    places: Vec<Entry>,
+    bits: u32,
+    len: usize,
+}
+
+impl Index {
+    pub fn new() -> Index {
+        Index { places: Vec::new(), bits: 0, len: 0 }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    fn home(&self, tag: u32) -> usize {
+        (u64::from(tag) >> (32 - self.bits)) as usize
+    }
+
+    fn next(&self, place: usize) -> usize {
+        (place + 1) & (self.places.len() - 1)
+    }
+
+    /// The number with this tag of which `same` is true.
+    #[inline]
+    pub fn find(&self, tag: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
+        let mut place = self.home(tag);
+        loop {
+            let entry = self.places.get(place).filter(|e| e.index != NONE)?;
+            if entry.tag == tag && same(entry.index) {
+                return Some(entry.index);
+            }
+            place = self.next(place);
+        }
+    }
+
+    /// Some number with about this tag: what a look-up would read first.
+    #[inline]
+    pub fn peek(&self, tag: u32) -> Option<u32> {
+        self.places.get(self.home(tag)).filter(|e| e.tag == tag && e.index != NONE).map(|e| e.index)
+    }
+
+    /// Adds a number that is not in it.
+    pub fn insert(&mut self, tag: u32, index: u32) {
+        if (self.len + 1) * 4 > self.places.len() * 3 {
+            self.resize((self.bits + 1).max(MIN_BITS));
+        }
+        self.put(Entry { tag, index });
+        self.len += 1;
+    }
+
+    fn put(&mut self, entry: Entry) {
+        let mut place = self.home(entry.tag);
+        while self.places[place].index != NONE {
+            place = self.next(place);
+        }
+        self.places[place] = entry;
+    }
+
+    /// Takes a number out; false if it is not in it.
+    pub fn remove(&mut self, tag: u32, index: u32) -> bool {
+        let mut hole = self.home(tag);
+        loop {
+            match self.places.get(hole) {
+                Some(e) if e.index == index => break,
+                Some(e) if e.index != NONE => hole = self.next(hole),
+                _ => return false,
+            }
+        }
+        self.shift_back(hole);
+        self.len -= 1;
+        if self.bits > MIN_BITS && self.len * 8 < self.places.len() {
+            self.resize(self.bits - 1);
+        }
+        true
+    }
+
+    /// Fills a hole with what would be looked for there, and so on until an empty place.
+    fn shift_back(&mut self, mut hole: usize) {
+        let mask = self.places.len() - 1;
+        let mut place = self.next(hole);
+        while self.places[place].index != NONE {
+            let home = self.home(self.places[place].tag);
+            // It may move if its home is not after the hole (around the end of the array).
+            if (place.wrapping_sub(home) & mask) >= (place.wrapping_sub(hole) & mask) {
+                self.places[hole] = self.places[place];
+                hole = place;
+            }
+            place = self.next(place);
+        }
+        self.places[hole] = EMPTY;
+    }
+
+    fn resize(&mut self, bits: u32) {
+        let old = std::mem::replace(&mut self.places, vec![EMPTY; 1 << bits]);
+        self.bits = bits;
+        old.into_iter().filter(|e| e.index != NONE).for_each(|e| self.put(e));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// Tags from a small space collide all the time; whatever is in the index is found, nothing else is.
+    #[test]
+    fn the_index_equals_a_map_under_churn_with_colliding_tags() {
+        let (mut index, mut model, mut seed) = (Index::new(), BTreeMap::new(), 1u64);
+        for round in 0..60_000u32 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let n = (seed >> 40) as u32 % 3000;
+            // The last tags wrap around the end of the array.
+            let tag = if n % 3 == 0 { u32::MAX - n % 7 } else { (n % 500).wrapping_mul(2_654_435_761) };
+            let grow = (round / 10_000) % 2 == 0;
+            if model.contains_key(&n) && (!grow || seed >> 63 == 1) {
+                assert!(index.remove(tag, n));
+                model.remove(&n);
+            } else if !model.contains_key(&n) && grow {
+                assert!(!index.remove(tag, n));
+                index.insert(tag, n);
+                model.insert(n, tag);
+            }
+            assert_eq!(index.len(), model.len());
+            assert_eq!(index.find(tag, |i| i == n).is_some(), model.contains_key(&n));
+        }
+        assert!(model.iter().all(|(n, tag)| index.find(*tag, |i| i == *n) == Some(*n)));
+        assert!(index.places.len() >= 64 && index.len * 4 <= index.places.len() * 3);
+    }
+}

@@ -1,0 +1,176 @@
+//! Loc-RIB: which path of a destination is in use, and word of it when that changes.
+//!
+//! In: destinations marked dirty by `rib`. Out: a [`BestChange`] for each whose use differs from what was last told, however often it
+//! changed in between. The choice itself is [`select`]'s; next hops are asked of [`NextHops`].
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::Serialize;
+use smallvec::SmallVec;
+
+use super::adj_in::{AdjRibIn, Path, PathFlags, Peers, Slot};
+use super::attrs::Attrs;
+use super::decide::{Candidate, Rules, Selection, SourceKind, Step, select};
+use super::table::{Dest, DestFlags, Key};
+use super::{DestId, NextHops, NhId};
+use crate::num::{PathId, PeerId};
+
+/// A path in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Best {
+    pub peer: PeerId,
+    pub path_id: PathId,
+    /// After import policy.
+    pub attrs: Attrs,
+}
+
+/// What else is new about a destination beside `old` and `new`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Touched {
+    /// The set of paths that share the load.
+    pub share: bool,
+    /// The way to the next hop of a path in use.
+    pub way: bool,
+    /// Some path came, went or changed (ADD-PATH asks; told with `Rib::tell_all_paths` only).
+    pub paths: bool,
+}
+
+/// A destination is used otherwise than was last told. `old` is what was told then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BestChange {
+    pub dest: DestId,
+    pub net: IpNet,
+    pub old: Option<Best>,
+    pub new: Option<Best>,
+    /// The step that chose `new`.
+    pub why: Step,
+    pub touched: Touched,
+}
+
+/// A destination that waits for settlement, with what was last told of it.
+pub(super) struct Dirty {
+    pub dest: DestId,
+    pub old: Option<Best>,
+}
+
+/// What is in use as of the last settlement.
+pub(super) fn best_of<K>(dest: &Dest<K>, peers: &Peers) -> Option<Best> {
+    let path = dest.paths.as_slice().first().filter(|_| dest.flags.has(DestFlags::HAS_BEST))?;
+    in_use(path, peers)
+}
+
+pub(super) fn in_use(path: &Path, peers: &Peers) -> Option<Best> {
+    let peer = peers.get(path.slot)?.facts.id;
+    Some(Best { peer, path_id: path.path_id, attrs: path.attrs()?.clone() })
+}
+
+/// Whether the path can be used, and at what interior cost (RFC 4271 §9.1.2.1). Tracks its next hop from now on.
+fn metric(path: &Path, peers: &mut Peers, next_hops: &mut impl NextHops) -> Option<u32> {
+    let attrs = path.attrs()?;
+    let peer = peers.get_mut(path.slot)?;
+    if peer.facts.kind == SourceKind::Local {
+        return Some(0);
+    }
+    let id = match attrs.nh() {
+        Some(id) => id,
+        None => match scoped(attrs) {
+            Some(addr) => peer.scoped_next_hop(addr, next_hops),
+            None => {
+                let id = next_hops.track(attrs.next_hop().addr(), None);
+                attrs.set_nh(Some(id));
+                id
+            }
+        },
+    };
+    peer.note_next_hop(id);
+    next_hops.metric(id)
+}
+
+/// The tracked next hop of a path, if it has been seen by a settlement.
+pub(super) fn nh_of(path: &Path, peers: &Peers) -> Option<NhId> {
+    let attrs = path.attrs()?;
+    attrs.nh().or_else(|| peers.get(path.slot)?.scoped.get(&scoped(attrs)?).copied())
+}
+
+/// A link-local next hop has a meaning on the peer's own link only, so it is tracked for each peer apart.
+fn scoped(attrs: &Attrs) -> Option<IpAddr> {
+    Some(attrs.next_hop().addr()).filter(|a| matches!(a, IpAddr::V6(a) if a.is_unicast_link_local()))
+}
+
+/// The interior cost without tracking anything anew, for show.
+pub(super) fn known_metric(path: &Path, peers: &Peers, next_hops: &impl NextHops) -> Option<u32> {
+    path.attrs()?;
+    if peers.get(path.slot)?.facts.kind == SourceKind::Local {
+        return Some(0);
+    }
+    next_hops.metric(nh_of(path, peers)?)
+}
+
+/// Candidates of a destination, with their places among its paths.
+pub(super) fn candidates<'a>(
+    paths: &[Path],
+    has_best: bool,
+    peers: &'a Peers,
+    metrics: &[Option<u32>],
+) -> (SmallVec<[Candidate<'a>; 4]>, SmallVec<[usize; 4]>) {
+    let (mut all, mut places) = (SmallVec::new(), SmallVec::new());
+    for (at, (path, metric)) in paths.iter().zip(metrics).enumerate() {
+        let (Some(metric), Some(attrs), Some(peer)) = (*metric, path.attrs(), peers.get(path.slot)) else { continue };
+        let current = has_best && at == 0;
+        let least = false;
+        all.push(Candidate { pref: *attrs.preference(), source: &peer.facts, path_id: path.path_id, metric, current, least });
+        places.push(at);
+    }
+    (all, places)
+}
+
+/// Chooses anew for one destination. Leaves the best path first and the bits of all paths true.
+pub(super) fn choose<K: Key>(dest: &mut Dest<K>, peers: &mut Peers, rules: &Rules, next_hops: &mut impl NextHops) -> (Option<Best>, Step, Touched) {
+    let mut touched = Touched { share: dest.flags.has(DestFlags::SHARE_TOUCHED), way: dest.flags.has(DestFlags::WAY_TOUCHED), paths: true };
+    for bit in [DestFlags::DIRTY, DestFlags::SHARE_TOUCHED, DestFlags::WAY_TOUCHED] {
+        dest.flags.set(bit, false);
+    }
+    let step = match dest.paths.as_mut_slice() {
+        [] => None,
+        [path] => metric(path, peers, next_hops).map(|_| {
+            touched.share |= path.flags.has(PathFlags::SHARES);
+            path.flags.set(PathFlags::SHARES, false);
+            Step::Only
+        }),
+        paths => {
+            let metrics: SmallVec<[Option<u32>; 8]> = paths.iter().map(|p| metric(p, peers, next_hops)).collect();
+            let has_best = dest.flags.has(DestFlags::HAS_BEST);
+            let (all, places) = candidates(paths, has_best, peers, &metrics);
+            let selection = select(&all, rules);
+            drop(all);
+            arrange(paths, &selection, &places, &mut touched);
+            selection.best.map(|_| selection.why)
+        }
+    };
+    dest.flags.set(DestFlags::HAS_BEST, step.is_some());
+    touched.way &= step.is_some();
+    (best_of(dest, peers), step.unwrap_or(Step::Only), touched)
+}
+
+/// Puts the best path first and marks those that share the load.
+fn arrange(paths: &mut [Path], selection: &Selection, places: &[usize], touched: &mut Touched) {
+    for (at, path) in paths.iter_mut().enumerate() {
+        let shares = selection.multipath.len() > 1 && selection.multipath.iter().any(|i| places.get(*i) == Some(&at));
+        touched.share |= shares != path.flags.has(PathFlags::SHARES);
+        path.flags.set(PathFlags::SHARES, shares);
+    }
+    if let Some(at) = selection.best.and_then(|i| places.get(i)).copied().filter(|at| *at != 0 && *at < paths.len()) {
+        paths.swap(0, at);
+    }
+}
+
+/// Every place of a peer's list that still holds a destination.
+pub(super) fn listed(adj: &AdjRibIn) -> impl Iterator<Item = u32> {
+    adj.list.iter().copied().filter(|d| *d != AdjRibIn::HOLE)
+}
+
+/// The place of a path among those of a destination.
+pub(super) fn position(paths: &[Path], slot: Slot, path_id: PathId) -> Option<usize> {
+    paths.iter().position(|p| p.slot == slot && p.path_id == path_id)
+}

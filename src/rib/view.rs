@@ -1,0 +1,238 @@
+//! Looking into the tables: by prefix, by address, in pages, and with reasons. Nothing here changes anything.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use smallvec::SmallVec;
+
+use super::adj_in::{AdjRibIn, CauseId, Path, PathFlags, RouteCounts, Slot};
+use super::decide::{SourceFacts, select};
+use super::loc::{Best, best_of, candidates, in_use, known_metric, nh_of, position};
+use super::table::{Dest, DestFlags, Key, Key4, Key6, Table};
+use super::{DestId, NextHops, NhId, PathView, Rib, Standing, Step, TableCounts};
+use crate::num::{Family, PeerId};
+
+/// Run `$body` with `$table` as the table of `$family`, of either key.
+macro_rules! in_table {
+    ($rib:expr, $family:expr, |$table:ident| $body:expr) => {
+        match $family {
+            Family::Ipv4Unicast => {
+                let $table = &$rib.v4;
+                $body
+            }
+            Family::Ipv6Unicast => {
+                let $table = &$rib.v6;
+                $body
+            }
+        }
+    };
+}
+
+impl Rib {
+    /// The number of a prefix that has one.
+    pub fn find(&self, net: &IpNet) -> Option<DestId> {
+        let index = match Key4::of(net) {
+            Some(key) => self.v4.find(key)?,
+            None => self.v6.find(Key6::of(net)?)?,
+        };
+        Some(DestId::new(Family::of(net), index))
+    }
+
+    /// The prefix of a destination, as long as its number is its own.
+    pub fn net(&self, dest: DestId) -> Option<IpNet> {
+        in_table!(self, dest.family(), |table| table.get(dest.raw()).filter(|d| !d.flags.has(DestFlags::FREE)).map(|d| d.key.net()))
+    }
+
+    /// What is used for a destination. (Between a change and its settlement: what was, if it is still there.)
+    pub fn best(&self, dest: DestId) -> Option<Best> {
+        in_table!(self, dest.family(), |table| table.get(dest.raw()).and_then(|d| best_of(d, &self.core.peers)))
+    }
+
+    /// The best path and those that share the load with it, best first.
+    pub fn multipath(&self, dest: DestId) -> SmallVec<[Best; 4]> {
+        in_table!(self, dest.family(), |table| {
+            let Some(found) = table.get(dest.raw()).filter(|d| d.flags.has(DestFlags::HAS_BEST)) else { return SmallVec::new() };
+            let rest = found.paths.as_slice().iter().skip(1).filter(|p| p.flags.has(PathFlags::SHARES));
+            found.paths.as_slice().iter().take(1).chain(rest).filter_map(|p| in_use(p, &self.core.peers)).collect()
+        })
+    }
+
+    /// The tracked next hops of the best path and those that share the load with it.
+    pub fn next_hops(&self, dest: DestId) -> SmallVec<[NhId; 4]> {
+        in_table!(self, dest.family(), |table| {
+            let Some(found) = table.get(dest.raw()).filter(|d| d.flags.has(DestFlags::HAS_BEST)) else { return SmallVec::new() };
+            let rest = found.paths.as_slice().iter().skip(1).filter(|p| p.flags.has(PathFlags::SHARES));
+            found.paths.as_slice().iter().take(1).chain(rest).filter_map(|p| nh_of(p, &self.core.peers)).collect()
+        })
+    }
+
+    /// All paths of a destination, the best first.
+    pub fn paths(&self, dest: DestId) -> SmallVec<[PathView<'_>; 4]> {
+        in_table!(self, dest.family(), |table| match table.get(dest.raw()) {
+            Some(found) => (0..found.paths.as_slice().len()).filter_map(|at| self.view(dest, found, at)).collect(),
+            None => SmallVec::new(),
+        })
+    }
+
+    /// All paths of a destination with the step at which each won or lost (RFC 4271 §9.1.2.2), the best first.
+    pub fn why(&self, dest: DestId, next_hops: &impl NextHops) -> Vec<(PathView<'_>, Standing)> {
+        in_table!(self, dest.family(), |table| match table.get(dest.raw()) {
+            Some(found) => self.stand(dest, found, next_hops),
+            None => Vec::new(),
+        })
+    }
+
+    fn stand<'a, K: Key>(&'a self, dest: DestId, found: &'a Dest<K>, next_hops: &impl NextHops) -> Vec<(PathView<'a>, Standing)> {
+        let paths = found.paths.as_slice();
+        let metrics: Vec<Option<u32>> = paths.iter().map(|p| known_metric(p, &self.core.peers, next_hops)).collect();
+        let (all, places) = candidates(paths, found.flags.has(DestFlags::HAS_BEST), &self.core.peers, &metrics);
+        let selection = select(&all, &self.core.rules);
+        let standing = |at: usize, path: &Path| match places.iter().position(|p| *p == at) {
+            Some(i) if selection.best == Some(i) => Standing::Best(selection.why),
+            Some(i) => Standing::Lost(selection.lost.get(i).copied().flatten().unwrap_or(Step::PathId)),
+            None if path.accepted() => Standing::Unreachable,
+            None => Standing::Refused,
+        };
+        paths.iter().enumerate().filter_map(|(at, p)| Some((self.view(dest, found, at)?, standing(at, p)))).collect()
+    }
+
+    /// The longest prefix with a best path that holds this address.
+    pub fn longest_match(&self, addr: IpAddr) -> Option<DestId> {
+        let family = if addr.is_ipv4() { Family::Ipv4Unicast } else { Family::Ipv6Unicast };
+        let net = |len| match addr {
+            IpAddr::V4(a) => Ipv4Net::new(a, len).map(|n| IpNet::V4(n.trunc())),
+            IpAddr::V6(a) => Ipv6Net::new(a, len).map(|n| IpNet::V6(n.trunc())),
+        };
+        let found = |len| net(len).ok().and_then(|n| self.find(&n)).filter(|d| self.best(*d).is_some());
+        (0..=family.max_len()).rev().find_map(found)
+    }
+
+    /// Destinations with a path from number `from` on, about in the order in which they came.
+    pub fn dests(&self, family: Family, from: u32) -> impl Iterator<Item = DestId> {
+        let (v4, v6) = match family {
+            Family::Ipv4Unicast => (Some(&self.v4), None),
+            Family::Ipv6Unicast => (None, Some(&self.v6)),
+        };
+        let v4 = v4.into_iter().flat_map(move |t| occupied(t, from));
+        let v6 = v6.into_iter().flat_map(move |t| occupied(t, from));
+        v4.chain(v6).map(move |i| DestId::new(family, i))
+    }
+
+    /// One more than the highest number ever given to a destination of the family, to size a vector by.
+    pub fn dest_end(&self, family: Family) -> usize {
+        in_table!(self, family, |table| table.end() as usize)
+    }
+
+    /// What a peer said, refused routes included, from place `from` on; with each path the place to go on from.
+    pub fn received(&self, peer: PeerId, family: Family, from: u64) -> impl Iterator<Item = (u64, PathView<'_>)> {
+        let found = self.core.peers.slot(peer).and_then(|s| Some((s, self.core.peers.get(s)?)));
+        let list = found.map(|(slot, p)| (slot, &p.families[family.index()].list));
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        list.into_iter().flat_map(move |(slot, list)| {
+            list.iter().enumerate().skip(from).filter(|(_, d)| **d != AdjRibIn::HOLE).filter_map(move |(place, index)| {
+                let dest = DestId::new(family, *index);
+                in_table!(self, family, |table| {
+                    let found = table.get(*index)?;
+                    let at = found.paths.as_slice().iter().position(|p| p.slot == slot && p.at as usize == place)?;
+                    Some((place as u64 + 1, self.view(dest, found, at)?))
+                })
+            })
+        })
+    }
+
+    /// The facts of a source.
+    pub fn source(&self, peer: PeerId) -> Option<&SourceFacts> {
+        Some(&self.core.peers.get(self.core.peers.slot(peer)?)?.facts)
+    }
+
+    /// Counts of one peer and family.
+    pub fn counts(&self, peer: PeerId, family: Family) -> RouteCounts {
+        let slot = self.core.peers.slot(peer).and_then(|s| self.core.peers.get(s));
+        slot.map(|s| s.families[family.index()].counts).unwrap_or_default()
+    }
+
+    /// Counts of one family.
+    pub fn table_counts(&self, family: Family) -> TableCounts {
+        self.core.counts[family.index()]
+    }
+
+    fn view<'a, K: Key>(&'a self, dest: DestId, found: &'a Dest<K>, at: usize) -> Option<PathView<'a>> {
+        let path = found.paths.as_slice().get(at)?;
+        Some(PathView {
+            dest,
+            net: found.key.net(),
+            path_id: path.path_id,
+            source: &self.core.peers.get(path.slot)?.facts,
+            received: &path.received,
+            attrs: path.attrs(),
+            cause: self.core.causes.get(path.cause),
+            best: at == 0 && found.flags.has(DestFlags::HAS_BEST),
+            shares: path.flags.has(PathFlags::SHARES),
+            stale: path.flags.has(PathFlags::STALE),
+            since: path.since,
+        })
+    }
+
+    /// Recounts everything.
+    ///
+    /// # Panics
+    /// If a count, a list or a holder differs from what the paths say.
+    pub fn check_invariants(&self) {
+        let mut held = Held::default();
+        self.check_family(&self.v4, Family::Ipv4Unicast, &mut held);
+        self.check_family(&self.v6, Family::Ipv6Unicast, &mut held);
+        let known: HashMap<usize, u32> = self.core.attrs.held().map(|(a, n)| (a.key(), n)).collect();
+        assert_eq!(known, held.attrs, "holders of attribute sets");
+        assert_eq!(self.core.causes.held(), held.causes, "holders of causes");
+    }
+
+    fn check_family<K: Key>(&self, table: &Table<K>, family: Family, held: &mut Held) {
+        let mut counts = TableCounts::default();
+        let mut per_peer: HashMap<Slot, RouteCounts> = HashMap::new();
+        let waiting: HashMap<u32, bool> = self.core.dirty.iter().filter(|d| d.dest.family() == family).map(|d| (d.dest.raw(), d.old.is_some())).collect();
+        for (index, dest) in table.iter() {
+            let paths = dest.paths.as_slice();
+            assert_eq!(table.find(dest.key), Some(index), "{} is found where it stands", dest.key.net());
+            assert_eq!(dest.flags.has(DestFlags::DIRTY), waiting.contains_key(&index), "{} is in the dirty list", dest.key.net());
+            counts.prefixes += u64::from(!paths.is_empty());
+            counts.paths += paths.len() as u64;
+            counts.best += u64::from(waiting.get(&index).copied().unwrap_or(dest.flags.has(DestFlags::HAS_BEST)));
+            for (at, path) in paths.iter().enumerate() {
+                assert_eq!(position(paths, path.slot, path.path_id), Some(at), "one path for each peer and identifier");
+                per_peer.entry(path.slot).or_default().add(path);
+                let adj = self.core.peers.get(path.slot).map(|p| &p.families[family.index()]);
+                assert_eq!(adj.and_then(|a| a.list.get(path.at as usize)), Some(&index), "the peer's list has its path");
+                held.add(path);
+            }
+        }
+        assert_eq!(counts, self.core.counts[family.index()], "counts of {family}");
+        for (slot, peer) in self.core.peers.iter() {
+            let adj = &peer.families[family.index()];
+            assert_eq!(adj.counts, per_peer.remove(&slot).unwrap_or_default(), "counts of peer {:?}", peer.facts.id);
+            assert_eq!(adj.list.iter().filter(|d| **d == AdjRibIn::HOLE).count(), adj.holes, "holes in a list");
+            assert_eq!((adj.list.len() - adj.holes) as u64, adj.counts.received, "a list holds what was received");
+        }
+        assert!(per_peer.is_empty(), "every path has a peer");
+    }
+}
+
+/// What paths hold, recounted.
+#[derive(Default)]
+struct Held {
+    attrs: HashMap<usize, u32>,
+    causes: u32,
+}
+
+impl Held {
+    fn add(&mut self, path: &Path) {
+        for attrs in [Some(&path.received), path.changed.as_ref()].into_iter().flatten() {
+            *self.attrs.entry(attrs.key()).or_default() += 1;
+        }
+        self.causes += u32::from(path.cause != CauseId::ANNOUNCED);
+    }
+}
+
+fn occupied<K: Key>(table: &Table<K>, from: u32) -> impl Iterator<Item = u32> {
+    table.iter_from(from).filter(|(_, d)| !d.paths.as_slice().is_empty()).map(|(i, _)| i)
+}
