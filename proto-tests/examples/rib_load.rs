@@ -71,7 +71,16 @@ fn main() {
     let made: Vec<_> = (0..sets).map(|s| (set(s), (s * each..((s + 1) * each).min(prefixes)).map(nlri).collect::<Vec<_>>())).collect();
     let addr = IpAddr::V4(Ipv4Addr::new(10, 99, 1, 10));
     let router_id = RouterId::new(Ipv4Addr::new(10, 99, 1, 10)).expect("not zero");
-    let facts = SourceFacts { id: PeerId(1), kind: SourceKind::External, asn: Asn(65001), router_id, addr, rr_client: false, local_addr: addr, interface: None };
+    let facts = SourceFacts {
+        id: PeerId(1),
+        kind: SourceKind::External,
+        asn: Asn(65001),
+        router_id,
+        addr,
+        rr_client: false,
+        local_addr: addr,
+        interface: None,
+    };
     let mut rib = Rib::new(Rules::default(), 1);
     rib.peer_up(facts);
 
@@ -80,7 +89,11 @@ fn main() {
     let (c1, wall) = (cpu(), t0.elapsed());
     let routes = rib.table_counts(Family::Ipv4Unicast).prefixes;
     println!("in:    {changes} changes, {routes} prefixes, {} sets, cpu {:.3} s, wall {wall:.3?}", rib.attribute_sets(), c1 - c0);
-    println!("       {:.1} octets a route, {:.0} ns a route", (resident() - before) as f64 * 1024.0 / routes as f64, (c1 - c0) * 1e9 / routes as f64);
+    println!(
+        "       {:.1} octets a route, {:.0} ns a route",
+        (resident() - before) as f64 * 1024.0 / routes as f64,
+        (c1 - c0) * 1e9 / routes as f64
+    );
 
     let (c0, mut changes) = (cpu(), 0);
     load(&mut rib, &made, &mut changes);

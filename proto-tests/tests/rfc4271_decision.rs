@@ -17,7 +17,16 @@ fn source(n: u32, kind: SourceKind) -> SourceFacts {
 
 fn pref() -> Preference {
     let local_pref = Preference::DEFAULT_LOCAL_PREF;
-    Preference { local_pref, as_path_len: 2, origin: 1, med: 50, neighbor_as: Some(Asn(65001)), originator: None, cluster_len: 0, path_tag: 1 }
+    Preference {
+        local_pref,
+        as_path_len: 2,
+        origin: 1,
+        med: 50,
+        neighbor_as: Some(Asn(65001)),
+        originator: None,
+        cluster_len: 0,
+        path_tag: 1,
+    }
 }
 
 fn path(source: &SourceFacts, pref: Preference) -> Candidate<'_> {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use catbird::kernel::IfIndex;
 use catbird::num::{Asn, Family, Nlri, PathId, PeerId, RouterId};
 use catbird::rib::{
-    Best, BestChange, Candidate, Cause, Multipath, NextHops, NhId, Rib, Route, RouteChange, RouteCounts, Rules, SourceFacts, SourceKind, select,
+    Best, BestChange, Candidate, Cause, Multipath, NextHops, NhId, Rib, Route, RouteChange, RouteCounts, Rules, SourceFacts, SourceKind,
+    select,
 };
-use catbird::kernel::IfIndex;
 use catbird::wire::{NextHop, Origin, PathAttributes};
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -142,14 +143,18 @@ impl Model {
         let here: Vec<_> = self.paths.iter().filter(|((n, _, _), said)| *n == net && usable(said)).collect();
         let sources: Vec<SourceFacts> = here.iter().map(|((_, peer, _), _)| facts(*peer)).collect();
         let told = self.told.get(&net).map(|b| (b.peer.0, b.path_id.0));
-        let all: Vec<Candidate<'_>> = here.iter().zip(&sources).map(|(((_, peer, path), said), source)| Candidate {
-            pref: *rib.intern(&said.set).preference(),
-            source,
-            path_id: PathId(*path),
-            metric: Ways::octet(said.set.next_hop().addr()) % 2,
-            current: told == Some((*peer, *path)),
-            least: false,
-        }).collect();
+        let all: Vec<Candidate<'_>> = here
+            .iter()
+            .zip(&sources)
+            .map(|(((_, peer, path), said), source)| Candidate {
+                pref: *rib.intern(&said.set).preference(),
+                source,
+                path_id: PathId(*path),
+                metric: Ways::octet(said.set.next_hop().addr()) % 2,
+                current: told == Some((*peer, *path)),
+                least: false,
+            })
+            .collect();
         let best = select(&all, rules).best?;
         let ((_, peer, path), said) = here[best];
         Some((*peer, *path, said.set.clone()))
@@ -196,8 +201,10 @@ fn act(deed: &Deed, rib: &mut Rib, model: &mut Model, ways: &mut Ways) {
             model.each(peer, |s| s.unrefreshed = true);
         }
         Deed::End(peer) => {
-            Family::ALL.into_iter().for_each(|f| drop(rib.refresh_ends(PeerId(peer), f)));
+            let gone: usize = Family::ALL.into_iter().map(|f| rib.refresh_ends(PeerId(peer), f)).sum();
+            let before = model.paths.len();
             model.drop_if(peer, |s| s.unrefreshed);
+            assert_eq!(gone, before - model.paths.len());
         }
         Deed::Flip(n) => {
             let addr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, n as u8));

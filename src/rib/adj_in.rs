@@ -327,7 +327,13 @@ impl Peers {
             return differs;
         }
         let id = facts.id;
-        let made = Some(Box::new(PeerSlot { facts, families: Default::default(), next_hops: HashSet::default(), last_next_hop: None, scoped: HashMap::default() }));
+        let made = Some(Box::new(PeerSlot {
+            facts,
+            families: Default::default(),
+            next_hops: HashSet::default(),
+            last_next_hop: None,
+            scoped: HashMap::default(),
+        }));
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             Slot((self.slots.len() - 1) as u32)

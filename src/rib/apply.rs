@@ -81,7 +81,10 @@ impl Core {
     }
 
     /// A route takes the place of what the peer said before about this path.
-    #[expect(clippy::too_many_arguments, reason = "one prefix of one UPDATE, in the order of the house: from the particular to the general")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one prefix of one UPDATE, in the order of the house: from the particular to the general"
+    )]
     pub fn put<K: Key>(&mut self, table: &mut Table<K>, family: Family, key: K, slot: Slot, path_id: PathId, route: &Route, cause: &Cause) {
         let index = table.find_or_insert(key);
         let Some(dest) = table.get_mut(index) else { return };

@@ -18,8 +18,8 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use super::decide::Preference;
 use super::NhId;
+use super::decide::Preference;
 use crate::num::{Asn, ClusterId, RouterId};
 use crate::wire::PathAttributes;
 
@@ -196,16 +196,15 @@ impl AttrTable {
 
 /// Extracts what RFC 4271 §9.1.2.2 and RFC 4456 §9 compare.
 fn preference(set: &PathAttributes, tags: &FixedState) -> Preference {
-    let path = set.as_path();
     Preference {
         local_pref: set.local_pref().unwrap_or(Preference::DEFAULT_LOCAL_PREF),
-        as_path_len: u32::try_from(path.len()).unwrap_or(u32::MAX),
+        as_path_len: u32::try_from(set.as_path_len()).unwrap_or(u32::MAX),
         origin: set.origin() as u8,
         med: set.med().unwrap_or(0),
-        neighbor_as: path.neighbor_as(),
+        neighbor_as: set.neighbor_as(),
         originator: set.originator_id(),
-        cluster_len: u32::try_from(set.cluster_list().count()).unwrap_or(u32::MAX),
-        path_tag: tags.hash_one(path.octets()),
+        cluster_len: u32::try_from(set.cluster_list_len()).unwrap_or(u32::MAX),
+        path_tag: tags.hash_one(set.as_path().octets()),
     }
 }
 

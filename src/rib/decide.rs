@@ -50,7 +50,16 @@ impl SourceFacts {
     /// The source of the routes that we originate.
     pub fn local(asn: Asn, router_id: RouterId) -> SourceFacts {
         let addr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        SourceFacts { id: PeerId::LOCAL, kind: SourceKind::Local, asn, router_id, addr, rr_client: false, local_addr: addr, interface: None }
+        SourceFacts {
+            id: PeerId::LOCAL,
+            kind: SourceKind::Local,
+            asn,
+            router_id,
+            addr,
+            rr_client: false,
+            local_addr: addr,
+            interface: None,
+        }
     }
 }
 
@@ -202,7 +211,12 @@ pub struct Selection {
 ///
 /// The result does not depend on the order of `candidates`, as long as (peer, path identifier) is unique among them.
 pub fn select(candidates: &[Candidate<'_>], rules: &Rules) -> Selection {
-    let mut field = Field { all: candidates, alive: (0..candidates.len()).collect(), lost: SmallVec::from_elem(None, candidates.len()), why: Step::Only };
+    let mut field = Field {
+        all: candidates,
+        alive: (0..candidates.len()).collect(),
+        lost: SmallVec::from_elem(None, candidates.len()),
+        why: Step::Only,
+    };
     field.highest(Step::Local, |c| c.source.kind == SourceKind::Local);
     field.lowest(Step::Stale, |c| c.least);
     field.highest(Step::LocalPref, |c| c.pref.local_pref);

@@ -126,7 +126,12 @@ pub(super) fn candidates<'a>(
 }
 
 /// Chooses anew for one destination. Leaves the best path first and the bits of all paths true.
-pub(super) fn choose<K: Key>(dest: &mut Dest<K>, peers: &mut Peers, rules: &Rules, next_hops: &mut impl NextHops) -> (Option<Best>, Step, Touched) {
+pub(super) fn choose<K: Key>(
+    dest: &mut Dest<K>,
+    peers: &mut Peers,
+    rules: &Rules,
+    next_hops: &mut impl NextHops,
+) -> (Option<Best>, Step, Touched) {
     let mut touched = Touched { share: dest.flags.has(DestFlags::SHARE_TOUCHED), way: dest.flags.has(DestFlags::WAY_TOUCHED), paths: true };
     for bit in [DestFlags::DIRTY, DestFlags::SHARE_TOUCHED, DestFlags::WAY_TOUCHED] {
         dest.flags.set(bit, false);

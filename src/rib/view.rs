@@ -190,7 +190,8 @@ impl Rib {
     fn check_family<K: Key>(&self, table: &Table<K>, family: Family, held: &mut Held) {
         let mut counts = TableCounts::default();
         let mut per_peer: HashMap<Slot, RouteCounts> = HashMap::new();
-        let waiting: HashMap<u32, bool> = self.core.dirty.iter().filter(|d| d.dest.family() == family).map(|d| (d.dest.raw(), d.old.is_some())).collect();
+        let waiting: HashMap<u32, bool> =
+            self.core.dirty.iter().filter(|d| d.dest.family() == family).map(|d| (d.dest.raw(), d.old.is_some())).collect();
         for (index, dest) in table.iter() {
             let paths = dest.paths.as_slice();
             assert_eq!(table.find(dest.key), Some(index), "{} is found where it stands", dest.key.net());
