@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod crowd;
 pub mod gauges;
+pub mod metrics;
 pub mod netlink;
 pub mod notices;
 pub mod protocol;

@@ -1,0 +1,475 @@
+//! Prometheus metrics: one snapshot of the router and of the process, turned into families.
+//!
+//! In: a [`Snapshot`] of the core's numbers, the shell's [`Gauges`], how the last reload went. Out: text in the exposition format. Nothing
+//! is counted here. A scrape is made from one snapshot, so its numbers belong together, and a peer that is no longer configured has no
+//! series because nothing remembers it.
+//!
+//! Which peers have series of their own is the configuration's choice (`metrics.per_peer`); the others are summed by kind, with no `peer`
+//! label. A mesh of 500 nodes with 499 peers each would otherwise be millions of series. [`PEER_SERIES`] and [`FIXED_SERIES`] are bounds.
+
+use std::collections::BTreeMap;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{Registry, TextEncoder};
+
+use super::gauges::Gauges;
+use crate::config::model::PerPeer;
+use crate::speaker::show::{FamilyRow, LastDown, PeerMetrics, Snapshot};
+
+/// Series of one peer at most.
+pub const PEER_SERIES: usize = 25;
+/// Series besides those of single peers at most.
+pub const FIXED_SERIES: usize = 150;
+
+use MetricType::{COUNTER, GAUGE, HISTOGRAM};
+
+/// Every metric that is ours: name, type, help. The README lists the same.
+pub const METRICS: &[(&str, MetricType, &str)] = &[
+    ("catbird_build_info", GAUGE, "Version of the running catbird; always 1."),
+    ("catbird_start_time_seconds", GAUGE, "When the daemon started, in seconds since 1970."),
+    ("catbird_ready", GAUGE, "1 if /readyz says yes."),
+    ("catbird_peers", GAUGE, "Configured peers by kind and state; state down: switched off by the operator."),
+    ("catbird_peer_up", GAUGE, "1 if the session with this peer is established."),
+    ("catbird_peer_state", GAUGE, "State of the session: 1 Idle, 2 Connect, 3 Active, 4 OpenSent, 5 OpenConfirm, 6 Established."),
+    ("catbird_peer_admin_up", GAUGE, "0 if an operator has switched this peer off."),
+    (
+        "catbird_peer_established_timestamp_seconds",
+        GAUGE,
+        "When the session was established, in seconds since 1970; absent while it is not.",
+    ),
+    ("catbird_peer_flaps_total", COUNTER, "Established sessions that ended."),
+    ("catbird_peer_last_down_info", GAUGE, "Why the last session ended; always 1."),
+    ("catbird_messages_total", COUNTER, "UPDATE and KEEPALIVE messages."),
+    ("catbird_notifications_total", COUNTER, "NOTIFICATION messages by code and subcode (RFC 4271 section 4.5)."),
+    ("catbird_routes", GAUGE, "Routes of a peer: received, accepted, rejected, stale (Adj-RIB-In), advertised (Adj-RIB-Out)."),
+    ("catbird_route_changes_total", COUNTER, "Prefixes announced or withdrawn in UPDATE messages."),
+    ("catbird_malformed_attributes_total", COUNTER, "Malformed attributes and what was done about them (RFC 7606)."),
+    ("catbird_max_prefix_ratio", GAUGE, "Received prefixes divided by the most that this peer may send."),
+    ("catbird_rib_routes", GAUGE, "Prefixes in the Loc-RIB."),
+    ("catbird_rib_paths", GAUGE, "Paths in the Loc-RIB, of all peers."),
+    ("catbird_attribute_sets", GAUGE, "Distinct sets of path attributes in memory."),
+    ("catbird_bestpath_duration_seconds", HISTOGRAM, "Time of one round of route selection."),
+    ("catbird_convergence_seconds", HISTOGRAM, "Time from an UPDATE to the kernel's answer for the routes that follow from it."),
+    ("catbird_fib_routes", GAUGE, "Kernel routes: wanted, installed, failed, and foreign ones that stand in the way."),
+    ("catbird_fib_operations_total", COUNTER, "Changes to kernel routes by kind and result."),
+    ("catbird_fib_reconciles_total", COUNTER, "Comparisons of all wanted routes with the kernel's."),
+    ("catbird_fib_repaired_routes_total", COUNTER, "Kernel routes put right after somebody else changed them."),
+    ("catbird_queue_depth", GAUGE, "Entries that wait in a queue of the daemon."),
+    ("catbird_backpressure_seconds_total", COUNTER, "Time that was spent waiting because a queue was full."),
+    ("catbird_unsent_bytes", GAUGE, "Octets that wait in the daemon because peers do not read fast enough."),
+    ("catbird_connections", GAUGE, "TCP connections of the daemon: open, half_open (no OPEN yet), lingering (being closed)."),
+    ("catbird_connections_refused_total", COUNTER, "Connections turned away: from no configured peer, or too many at once."),
+    ("catbird_accept_failures_total", COUNTER, "Connections that could not be accepted for want of descriptors or memory."),
+    ("catbird_dials_total", COUNTER, "Attempts to connect to a peer, by result."),
+    ("catbird_config_last_reload_successful", GAUGE, "1 if the last reading of the configuration was taken over."),
+    ("catbird_config_last_reload_timestamp_seconds", GAUGE, "When the configuration was last read, in seconds since 1970."),
+    ("catbird_local_blocks", GAUGE, "Pod blocks of this node by source."),
+    ("catbird_graceful_restart_active", GAUGE, "1 while kernel routes of an earlier run wait to be learned again."),
+    ("catbird_graceful_restart_stale_routes", GAUGE, "Routes of restarting peers that are kept until they are said again."),
+    ("catbird_draining", GAUGE, "1 after catbird drain."),
+];
+
+/// What a scrape needs besides the snapshot.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    pub per_peer: Option<PerPeer>,
+    pub ready: bool,
+    /// Seconds since 1970.
+    pub now: f64,
+    pub started: f64,
+    pub reload_successful: bool,
+    pub reloaded: f64,
+    /// The kernel's table.
+    pub table: u32,
+}
+
+/// One scrape as text.
+///
+/// # Errors
+/// What the encoder did not like; a mistake of ours.
+pub fn expose(snapshot: &Snapshot, gauges: &Gauges, around: &Surroundings) -> prometheus::Result<String> {
+    let registry = Registry::new();
+    registry.register(Box::new(Scrape::new(snapshot, gauges, around)?))?;
+    registry.register(Box::new(ProcessCollector::for_self()))?;
+    TextEncoder::new().encode_to_string(&registry.gather())
+}
+
+/// A collector that has its snapshot already.
+struct Scrape {
+    descs: Vec<Desc>,
+    families: Vec<MetricFamily>,
+}
+
+impl Scrape {
+    fn new(snapshot: &Snapshot, gauges: &Gauges, around: &Surroundings) -> prometheus::Result<Scrape> {
+        let desc = |(name, _, help): &(&str, MetricType, &str)| Desc::new((*name).into(), (*help).into(), Vec::new(), Default::default());
+        let descs = METRICS.iter().map(desc).collect::<prometheus::Result<Vec<Desc>>>()?;
+        let mut families = Families::default();
+        families.whole(snapshot, gauges, around);
+        families.peers(snapshot, around);
+        Ok(Scrape { descs, families: families.finish() })
+    }
+}
+
+impl Collector for Scrape {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.families.clone()
+    }
+}
+
+type Labels<'a> = &'a [(&'static str, &'a str)];
+
+/// Series by metric.
+#[derive(Default)]
+struct Families(BTreeMap<&'static str, Vec<Metric>>);
+
+impl Families {
+    fn labelled(labels: Labels<'_>) -> Metric {
+        let mut pairs: Vec<LabelPair> = Vec::with_capacity(labels.len());
+        for (name, value) in labels.iter().filter(|(_, value)| !value.is_empty()) {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pairs.push(pair);
+        }
+        Metric::from_label(pairs)
+    }
+
+    /// A series of a gauge or a counter, as the table of metrics has it.
+    fn add(&mut self, name: &'static str, labels: Labels<'_>, value: f64) {
+        let mut metric = Families::labelled(labels);
+        if METRICS.iter().any(|(known, kind, _)| *known == name && *kind == COUNTER) {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        self.0.entry(name).or_default().push(metric);
+    }
+
+    fn histogram(&mut self, name: &'static str, from: &crate::speaker::show::Histogram) {
+        let mut total = 0_u64;
+        let mut buckets = Vec::with_capacity(from.bounds.len());
+        for (bound, count) in from.bounds.iter().zip(&from.counts) {
+            total = total.saturating_add(*count);
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(*bound);
+            bucket.set_cumulative_count(total);
+            buckets.push(bucket);
+        }
+        let mut histogram = Histogram::default();
+        histogram.set_sample_count(from.counts.iter().sum());
+        histogram.set_sample_sum(from.sum);
+        histogram.set_bucket(buckets);
+        let mut metric = Families::labelled(&[]);
+        metric.set_histogram(histogram);
+        self.0.entry(name).or_default().push(metric);
+    }
+
+    fn finish(mut self) -> Vec<MetricFamily> {
+        let family = |(name, kind, help): &(&'static str, MetricType, &'static str)| {
+            let metrics = self.0.remove(name)?;
+            let mut family = MetricFamily::default();
+            family.set_name((*name).to_owned());
+            family.set_help((*help).to_owned());
+            family.set_field_type(*kind);
+            family.set_metric(metrics);
+            Some(family)
+        };
+        METRICS.iter().filter_map(family).collect()
+    }
+
+    /// What concerns no single peer.
+    fn whole(&mut self, snapshot: &Snapshot, gauges: &Gauges, around: &Surroundings) {
+        let status = &snapshot.status;
+        self.add("catbird_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        self.add("catbird_start_time_seconds", &[], around.started);
+        self.add("catbird_ready", &[], flag(around.ready));
+        self.add("catbird_draining", &[], flag(status.draining));
+        self.add("catbird_config_last_reload_successful", &[], flag(around.reload_successful));
+        self.add("catbird_config_last_reload_timestamp_seconds", &[], around.reloaded);
+        self.add("catbird_graceful_restart_active", &[], flag(status.recovering));
+        self.add("catbird_graceful_restart_stale_routes", &[], snapshot.counters.stale_routes as f64);
+        for table in &status.tables {
+            let family = table.family.to_string();
+            self.add("catbird_rib_routes", &[("family", &family)], table.prefixes as f64);
+            self.add("catbird_rib_paths", &[("family", &family)], table.paths as f64);
+        }
+        self.add("catbird_attribute_sets", &[], status.attribute_sets as f64);
+        self.blocks(snapshot);
+        self.fib(snapshot, around);
+        self.histogram("catbird_bestpath_duration_seconds", &snapshot.counters.bestpath_seconds);
+        self.histogram("catbird_convergence_seconds", &snapshot.counters.convergence_seconds);
+        self.shell(gauges, snapshot.counters.strangers);
+    }
+
+    fn blocks(&mut self, snapshot: &Snapshot) {
+        let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
+        for family in crate::num::Family::ALL {
+            counts.insert(("config".to_owned(), family.to_string()), 0);
+        }
+        for block in &snapshot.blocks {
+            *counts.entry((block.source.clone(), crate::num::Family::of(&block.net).to_string())).or_default() += 1;
+        }
+        for ((source, family), count) in &counts {
+            self.add("catbird_local_blocks", &[("source", source), ("family", family)], *count as f64);
+        }
+    }
+
+    fn fib(&mut self, snapshot: &Snapshot, around: &Surroundings) {
+        let fib = &snapshot.status.fib;
+        let table = around.table.to_string();
+        for (state, count) in [("wanted", fib.wanted), ("installed", fib.installed), ("failed", fib.failed), ("foreign", fib.foreign)] {
+            self.add("catbird_fib_routes", &[("table", &table), ("state", state)], count as f64);
+        }
+        for op in &snapshot.counters.fib_operations {
+            self.add("catbird_fib_operations_total", &[("op", &op.op), ("result", &op.result)], op.count as f64);
+        }
+        self.add("catbird_fib_reconciles_total", &[], snapshot.counters.fib_reconciles as f64);
+        self.add("catbird_fib_repaired_routes_total", &[], snapshot.counters.fib_repaired as f64);
+    }
+
+    fn shell(&mut self, gauges: &Gauges, strangers: u64) {
+        self.add("catbird_queue_depth", &[("queue", "core")], gauges.inbox.get() as f64);
+        self.add("catbird_queue_depth", &[("queue", "requests")], gauges.requests.get() as f64);
+        self.add("catbird_backpressure_seconds_total", &[("queue", "core")], gauges.inbox_wait.get().as_secs_f64());
+        self.add("catbird_unsent_bytes", &[], gauges.unsent_octets.get() as f64);
+        for (state, gauge) in [("open", &gauges.connections), ("half_open", &gauges.half_open), ("lingering", &gauges.lingering)] {
+            self.add("catbird_connections", &[("state", state)], gauge.get() as f64);
+        }
+        let strangers = strangers.saturating_add(gauges.strangers.get());
+        self.add("catbird_connections_refused_total", &[("reason", "stranger")], strangers as f64);
+        self.add("catbird_connections_refused_total", &[("reason", "crowded")], gauges.crowded.get() as f64);
+        self.add("catbird_accept_failures_total", &[], gauges.accept_failures.get() as f64);
+        let failed = gauges.dial_failures.get();
+        self.add("catbird_dials_total", &[("result", "failed")], failed as f64);
+        self.add("catbird_dials_total", &[("result", "connected")], gauges.dials.get().saturating_sub(failed) as f64);
+    }
+
+    /// Peers by kind and state, then each that has its own series, then the rest in sums.
+    fn peers(&mut self, snapshot: &Snapshot, around: &Surroundings) {
+        let mut states: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        let mut sums: BTreeMap<&str, Sums> = BTreeMap::new();
+        for peer in &snapshot.peers {
+            for state in STATES {
+                states.entry((&peer.row.kind, state)).or_default();
+            }
+            *states.entry((&peer.row.kind, state_label(peer))).or_default() += 1;
+            if own_series(peer, around.per_peer.unwrap_or(PerPeer::External)) {
+                self.peer(peer, around);
+            } else {
+                sums.entry(&peer.row.kind).or_default().add(peer);
+            }
+        }
+        for ((kind, state), count) in &states {
+            self.add("catbird_peers", &[("kind", kind), ("state", state)], *count as f64);
+        }
+        for (kind, sum) in &sums {
+            self.sums(kind, sum);
+        }
+    }
+
+    /// The series of one peer; the seldom ones last, as far as there is room. Their order is that of the snapshot, so what had room keeps it.
+    fn peer(&mut self, peer: &PeerMetrics, around: &Surroundings) {
+        let row = &peer.row;
+        let base = [("peer", row.address.as_str()), ("kind", row.kind.as_str())];
+        let remote_as = row.remote_as.map_or_else(String::new, |asn| asn.to_string());
+        let mut series: Vec<(&'static str, Vec<(&'static str, String)>, f64)> = Vec::new();
+        let mut add = |name, labels: &[(&'static str, &str)], value| {
+            series.push((name, labels.iter().map(|(n, v)| (*n, (*v).to_owned())).collect(), value));
+        };
+        add("catbird_peer_up", &[("peer_as", &remote_as), ("name", &row.name)], flag(peer.established_seconds.is_some()));
+        add("catbird_peer_state", &[], state_number(&row.state));
+        add("catbird_peer_admin_up", &[], flag(row.admin_up));
+        add("catbird_peer_flaps_total", &[], row.flaps as f64);
+        if let Some(seconds) = peer.established_seconds {
+            add("catbird_peer_established_timestamp_seconds", &[], (around.now - seconds).round());
+        }
+        if let Some(down) = &peer.last_down {
+            add("catbird_peer_last_down_info", &[("reason", reason(down)), ("direction", &down.direction)], 1.0);
+        }
+        let counts = Counts::of(peer);
+        for ((direction, kind), count) in &counts.messages {
+            add("catbird_messages_total", &[("direction", direction), ("type", kind)], *count as f64);
+        }
+        for ((action, result), count) in &counts.changes {
+            add("catbird_route_changes_total", &[("action", action), ("result", result)], *count as f64);
+        }
+        let (seldom, usual): (Vec<_>, Vec<_>) = counts.routes.iter().partition(|((_, view), _)| matches!(*view, "rejected" | "stale"));
+        for ((family, view), count) in usual {
+            add("catbird_routes", &[("family", family), ("view", view)], *count as f64);
+        }
+        for family in row.families.iter().filter(|f| f.negotiated) {
+            if let Some(ratio) = ratio(family) {
+                add("catbird_max_prefix_ratio", &[("family", &family.family.to_string())], ratio);
+            }
+        }
+        for n in &peer.notifications {
+            let labels = [("direction", n.direction.as_str()), ("code", &n.code.to_string()), ("subcode", &n.subcode.to_string())];
+            add("catbird_notifications_total", &labels, n.count as f64);
+        }
+        for m in &peer.malformed {
+            add("catbird_malformed_attributes_total", &[("attribute", &m.attribute), ("action", &m.action)], m.count as f64);
+        }
+        for ((family, view), count) in seldom {
+            add("catbird_routes", &[("family", family), ("view", view)], *count as f64);
+        }
+        for (name, labels, value) in series.into_iter().take(PEER_SERIES) {
+            let own = labels.iter().map(|(n, v)| (*n, v.as_str()));
+            self.add(name, &base.into_iter().chain(own).collect::<Vec<_>>(), value);
+        }
+    }
+
+    /// All peers of a kind that have no series of their own.
+    fn sums(&mut self, kind: &str, sums: &Sums) {
+        let kind = ("kind", kind);
+        self.add("catbird_peer_flaps_total", &[kind], sums.flaps as f64);
+        for ((direction, of), count) in &sums.counts.messages {
+            self.add("catbird_messages_total", &[kind, ("direction", direction), ("type", of)], *count as f64);
+        }
+        for ((action, result), count) in &sums.counts.changes {
+            self.add("catbird_route_changes_total", &[kind, ("action", action), ("result", result)], *count as f64);
+        }
+        for ((family, view), count) in &sums.counts.routes {
+            self.add("catbird_routes", &[kind, ("family", family), ("view", view)], *count as f64);
+        }
+        for ((direction, code), count) in &sums.notifications {
+            self.add("catbird_notifications_total", &[kind, ("direction", direction), ("code", &code.to_string())], *count as f64);
+        }
+        for (action, count) in &sums.malformed {
+            self.add("catbird_malformed_attributes_total", &[kind, ("action", action)], *count as f64);
+        }
+    }
+}
+
+const STATES: [&str; 7] = ["idle", "connect", "active", "open_sent", "open_confirm", "established", "down"];
+
+/// In the labels' spelling.
+fn state_label(peer: &PeerMetrics) -> &'static str {
+    if !peer.row.admin_up {
+        return "down";
+    }
+    let plain = |state: &str| state.replace('_', "").to_ascii_lowercase();
+    let state = plain(&peer.row.state);
+    STATES.into_iter().find(|known| plain(known) == state).unwrap_or("idle")
+}
+
+fn state_number(state: &str) -> f64 {
+    let plain = state.replace('_', "").to_ascii_lowercase();
+    let at = STATES.iter().position(|known| known.replace('_', "") == plain);
+    at.map_or(0.0, |index| (index + 1) as f64)
+}
+
+fn own_series(peer: &PeerMetrics, per_peer: PerPeer) -> bool {
+    match per_peer {
+        PerPeer::All => true,
+        PerPeer::External => peer.row.kind == "external",
+        PerPeer::None => false,
+    }
+}
+
+fn flag(on: bool) -> f64 {
+    if on { 1.0 } else { 0.0 }
+}
+
+fn ratio(family: &FamilyRow) -> Option<f64> {
+    family.max_prefix.filter(|max| *max > 0).map(|max| family.received as f64 / f64::from(max))
+}
+
+/// The NOTIFICATION's code as a word (RFC 4271 §4.5, RFC 7313, RFC 9687); its text would make a series of each.
+fn reason(down: &LastDown) -> &'static str {
+    match down.code {
+        None => "connection_lost",
+        Some(1) => "message_header_error",
+        Some(2) => "open_error",
+        Some(3) => "update_error",
+        Some(4) => "hold_timer_expired",
+        Some(5) => "fsm_error",
+        Some(6) => "cease",
+        Some(7) => "route_refresh_error",
+        Some(8) => "send_hold_timer_expired",
+        Some(_) => "other",
+    }
+}
+
+/// Counters that single peers and sums have alike.
+#[derive(Default)]
+struct Counts {
+    messages: BTreeMap<(&'static str, &'static str), u64>,
+    changes: BTreeMap<(&'static str, &'static str), u64>,
+    routes: BTreeMap<(String, &'static str), u64>,
+}
+
+impl Counts {
+    fn of(peer: &PeerMetrics) -> Counts {
+        let mut counts = Counts::default();
+        counts.add(peer);
+        counts
+    }
+
+    fn add(&mut self, peer: &PeerMetrics) {
+        for message in &peer.messages {
+            let kind = match message.kind.to_ascii_lowercase().as_str() {
+                "update" => "update",
+                "keepalive" | "keep_alive" => "keepalive",
+                // a session has one OPEN, and what is worth knowing of a NOTIFICATION is counted by code
+                _ => continue,
+            };
+            *self.messages.entry(("received", kind)).or_default() += message.received;
+            *self.messages.entry(("sent", kind)).or_default() += message.sent;
+        }
+        let u = &peer.updates;
+        *self.changes.entry(("announce", "received")).or_default() += u.announced_received;
+        *self.changes.entry(("announce", "sent")).or_default() += u.announced_sent;
+        *self.changes.entry(("withdraw", "received")).or_default() += u.withdrawn_received;
+        *self.changes.entry(("withdraw", "sent")).or_default() += u.withdrawn_sent;
+        for family in peer.row.families.iter().filter(|f| f.negotiated || f.received > 0) {
+            let views = [
+                ("received", family.received, true),
+                ("accepted", family.accepted, true),
+                ("advertised", family.advertised, true),
+                ("rejected", family.rejected, false),
+                ("stale", family.stale, false),
+            ];
+            for (view, count, always) in views {
+                if always || count > 0 {
+                    *self.routes.entry((family.family.to_string(), view)).or_default() += count;
+                }
+            }
+        }
+    }
+}
+
+/// Peers of one kind together.
+#[derive(Default)]
+struct Sums {
+    counts: Counts,
+    flaps: u64,
+    notifications: BTreeMap<(String, u8), u64>,
+    malformed: BTreeMap<String, u64>,
+}
+
+impl Sums {
+    fn add(&mut self, peer: &PeerMetrics) {
+        self.counts.add(peer);
+        self.flaps = self.flaps.saturating_add(peer.row.flaps);
+        for n in &peer.notifications {
+            *self.notifications.entry((n.direction.clone(), n.code)).or_default() += n.count;
+        }
+        for m in &peer.malformed {
+            *self.malformed.entry(m.action.clone()).or_default() += m.count;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::num::{Asn, Family};
+use crate::speaker::show::{
+    BlockRow, Counters, FibCounts, FibOperations, Histogram, MalformedCount, MessageRow, NotificationCount, PeerRow, Status, TableRow,
+    UpdateRow,
+};
+
+fn family(family: Family) -> FamilyRow {
+    FamilyRow {
+        family,
+        negotiated: true,
+        received: 80,
+        accepted: 70,
+        rejected: 10,
+        stale: 5,
+        advertised: 3,
+        end_of_rib: true,
+        max_prefix: Some(100),
+    }
+}
+
+/// A peer with everything that a peer can have.
+fn peer(n: u32, kind: &str) -> PeerMetrics {
+    let messages = ["open", "update", "notification", "keepalive", "route_refresh"];
+    let notification = |subcode| NotificationCount { direction: "sent".into(), code: 6, subcode, count: 1 };
+    PeerMetrics {
+        row: PeerRow {
+            name: format!("node-{n}"),
+            address: Ipv4Addr::from(0x0A00_0000 + n).to_string(),
+            kind: kind.into(),
+            local_as: Asn(64512),
+            remote_as: Some(Asn(64512)),
+            state: "Established".into(),
+            admin_up: true,
+            state_seconds: 60.0,
+            flaps: 2,
+            families: Family::ALL.into_iter().map(family).collect(),
+            why_down: None,
+            warnings: Vec::new(),
+        },
+        established_seconds: Some(60.0),
+        last_down: Some(LastDown {
+            ago_seconds: 61.0,
+            direction: "received".into(),
+            code: Some(6),
+            subcode: Some(4),
+            data: None,
+            reason: "a text \"of\" the peer\n".into(),
+        }),
+        messages: messages.into_iter().map(|kind| MessageRow { kind: kind.into(), received: 3, sent: 4 }).collect(),
+        updates: UpdateRow {
+            announced_received: 5,
+            announced_rejected: 1,
+            withdrawn_received: 2,
+            announced_sent: 7,
+            withdrawn_sent: 1,
+            malformed: 1,
+        },
+        notifications: (1..=10).map(notification).collect(),
+        malformed: vec![MalformedCount { attribute: "MULTI_EXIT_DISC".into(), action: "treat_as_withdraw".into(), count: 1 }],
+    }
+}
+
+fn snapshot(peers: Vec<PeerMetrics>) -> Snapshot {
+    Snapshot {
+        status: Status {
+            name: "a".into(),
+            router_id: Ipv4Addr::new(10, 0, 0, 1),
+            asn: Asn(64512),
+            mode: "full-mesh".into(),
+            cluster_id: None,
+            uptime_seconds: 100.0,
+            peers_configured: peers.len(),
+            peers_established: peers.len(),
+            tables: Family::ALL.into_iter().map(|family| TableRow { family, prefixes: 10, paths: 20 }).collect(),
+            attribute_sets: 7,
+            fib: FibCounts { wanted: 10, installed: 9, failed: 1, foreign: 0 },
+            blocks: 1,
+            draining: false,
+            recovering: true,
+            warnings: Vec::new(),
+        },
+        peers,
+        blocks: vec![BlockRow { net: "10.1.0.0/26".parse().expect("a prefix"), source: "file".into(), announced: true }],
+        counters: Counters {
+            bestpath_seconds: {
+                let mut h = Histogram::of_seconds();
+                [0.00005, 0.002, 99.0].into_iter().for_each(|s| h.observe(s));
+                h
+            },
+            convergence_seconds: Histogram::of_seconds(),
+            fib_operations: ["replace", "remove"]
+                .into_iter()
+                .flat_map(|op| ["ok", "error"].map(|result| FibOperations { op: op.into(), result: result.into(), count: 1 }))
+                .collect(),
+            fib_repaired: 1,
+            fib_reconciles: 2,
+            strangers: 3,
+            stale_routes: 10,
+        },
+    }
+}
+
+fn scrape(snapshot: &Snapshot, per_peer: PerPeer) -> String {
+    let around = Surroundings {
+        per_peer: Some(per_peer),
+        ready: true,
+        now: 1_800_000_000.0,
+        started: 1_799_999_900.0,
+        reload_successful: true,
+        reloaded: 1_799_999_900.0,
+        table: 254,
+    };
+    expose(snapshot, &Gauges::default(), &around).expect("a scrape")
+}
+
+fn series(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| !line.starts_with('#') && !line.starts_with("process_")).collect()
+}
+
+#[test]
+fn a_mesh_of_five_hundred_costs_no_series_a_peer_unless_asked_for() {
+    let kinds = ["mesh", "rr_client", "rr"];
+    let many = snapshot((0..499).map(|n| peer(n, kinds[n as usize % 3])).collect());
+    let by_default = scrape(&many, PerPeer::External);
+    let count = series(&by_default).len();
+    assert!(count <= FIXED_SERIES + 40, "three kinds of aggregated peers: {count}");
+    let one_kind = snapshot((0..499).map(|n| peer(n, "mesh")).collect());
+    let count = series(&scrape(&one_kind, PerPeer::External)).len();
+    assert!((60..=FIXED_SERIES).contains(&count), "{count} fixed series");
+    assert!(!by_default.contains("peer="));
+    let sum: f64 = series(&by_default)
+        .iter()
+        .filter(|line| line.starts_with("catbird_routes{") && line.contains("view=\"received\""))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum();
+    assert_eq!(sum, 499.0 * 160.0, "the sums miss nobody");
+}
+
+#[test]
+fn a_peer_has_a_bounded_number_of_series() {
+    let text = scrape(&snapshot(vec![peer(1, "external"), peer(2, "mesh")]), PerPeer::External);
+    let of_peer: Vec<&str> = series(&text).into_iter().filter(|line| line.contains("peer=\"10.0.0.1\"")).collect();
+    assert_eq!(of_peer.len(), PEER_SERIES, "the fullest peer fills the bound: {of_peer:#?}");
+    assert!(series(&text).iter().all(|line| !line.contains("peer=\"10.0.0.2\"")));
+    for needed in [
+        "catbird_peer_up",
+        "catbird_peer_state",
+        "catbird_peer_last_down_info",
+        "catbird_messages_total",
+        "catbird_routes",
+        "catbird_notifications_total",
+    ] {
+        assert!(of_peer.iter().any(|line| line.starts_with(needed)), "{needed}");
+    }
+}
+
+#[test]
+fn a_removed_peer_leaves_no_series_behind() {
+    let both = scrape(&snapshot(vec![peer(1, "external"), peer(2, "external")]), PerPeer::All);
+    assert!(both.contains("peer=\"10.0.0.2\""));
+    let one = scrape(&snapshot(vec![peer(1, "external")]), PerPeer::All);
+    assert!(one.contains("peer=\"10.0.0.1\"") && !one.contains("10.0.0.2"));
+}
+
+#[test]
+fn histograms_are_cumulative_and_states_are_numbers() {
+    let text = scrape(&snapshot(vec![peer(1, "external")]), PerPeer::All);
+    for line in [
+        "catbird_bestpath_duration_seconds_bucket{le=\"0.0001\"} 1",
+        "catbird_bestpath_duration_seconds_bucket{le=\"0.003\"} 2",
+        "catbird_bestpath_duration_seconds_bucket{le=\"+Inf\"} 3",
+        "catbird_bestpath_duration_seconds_count 3",
+        "catbird_peer_state{peer=\"10.0.0.1\",kind=\"external\"} 6",
+        "catbird_peer_established_timestamp_seconds{peer=\"10.0.0.1\",kind=\"external\"} 1799999940",
+        "catbird_peers{kind=\"external\",state=\"established\"} 1",
+        "catbird_max_prefix_ratio{peer=\"10.0.0.1\",kind=\"external\",family=\"ipv4-unicast\"} 0.8",
+        "catbird_fib_routes{table=\"254\",state=\"installed\"} 9",
+        "catbird_local_blocks{source=\"config\",family=\"ipv6-unicast\"} 0",
+    ] {
+        assert!(text.contains(&format!("{line}\n")), "{line}\n{text}");
+    }
+    assert!(text.contains("process_resident_memory_bytes"));
+}
+
+#[test]
+fn names_follow_prometheus_habits() {
+    for (name, kind, help) in METRICS {
+        assert!(name.starts_with("catbird_") && !help.is_empty());
+        assert_eq!(name.ends_with("_total"), *kind == COUNTER, "{name}");
+    }
+}
+
+#[test]
+fn promtool_has_nothing_to_say_about_a_scrape() {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let text = scrape(&snapshot(vec![peer(1, "external"), peer(2, "mesh")]), PerPeer::External);
+    let tool =
+        Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let Ok(mut tool) = tool else {
+        eprintln!("SKIPPED: promtool is not installed (Debian package prometheus)");
+        return;
+    };
+    tool.stdin.take().expect("piped").write_all(text.as_bytes()).expect("promtool reads");
+    let outcome = tool.wait_with_output().expect("promtool ends");
+    let said = String::from_utf8_lossy(&outcome.stderr).into_owned() + &String::from_utf8_lossy(&outcome.stdout);
+    assert!(outcome.status.success() && said.trim().is_empty(), "{said}");
+}
