@@ -265,6 +265,26 @@ impl Fib {
         }
     }
 
+    /// The first dump has ended: we know what stands in the kernel.
+    pub fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// Other parameters hold for what is wanted from now on; the caller wants everything again. Table and protocol say what is ours
+    /// and stay as they were at the start.
+    pub fn set_params(&mut self, params: Params) {
+        self.params = Params { table: self.params.table, protocol: self.params.protocol, ..params };
+    }
+
+    /// Nothing is wanted any more, adopted routes included: all that is ours goes.
+    pub fn remove_all(&mut self) {
+        let nets: Vec<IpNet> = self.entries.iter_from(0).map(|(_, e)| e.net).collect();
+        for net in nets {
+            self.want(net, None);
+        }
+        self.reap();
+    }
+
     /// Nothing to do, nothing on its way, nothing waiting for a timer.
     pub fn is_settled(&self) -> bool {
         self.queue.is_empty() && self.in_flight == 0 && self.timers.is_empty() && self.sweep.is_none()

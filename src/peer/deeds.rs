@@ -230,6 +230,7 @@ impl Peer {
         if let Some((link, told)) = &told {
             self.send(link.conn, &Message::Notification(told.clone()));
             self.counters.notifications_sent = self.counters.notifications_sent.saturating_add(1);
+            self.tally.count("sent", told);
             self.note(now, PeerNotice::Sent(told.clone()));
         }
         if let Some(conn) = conn {
@@ -237,12 +238,12 @@ impl Peer {
         }
         if let Fsm::Established(live) = old {
             let notification = fact.received.or(told.map(|(_, told)| told));
-            self.on_down(now, &live, fact.reason.unwrap_or(DownReason::New), notification.as_ref());
+            self.on_down(now, &live, fact.reason.unwrap_or(DownReason::New), notification);
         }
         self.note_state(now, which, from, event);
     }
 
-    pub(super) fn on_down(&mut self, now: Instant, live: &Live, reason: DownReason, notification: Option<&Notification>) {
+    pub(super) fn on_down(&mut self, now: Instant, live: &Live, reason: DownReason, notification: Option<Notification>) {
         let lasted = now.since(live.since);
         self.timers.stop(Timer::SendHold);
         self.counters.dropped = self.counters.dropped.saturating_add(1);
@@ -250,9 +251,9 @@ impl Peer {
         if !matches!(reason, DownReason::Stopped { .. } | DownReason::PeerRestarted) {
             self.damping.on_lost(lasted);
         }
-        let keep = graceful::keeps(&live.session, &reason, notification);
+        let keep = graceful::keeps(&live.session, &reason, notification.as_ref());
         self.start_restart_window(now, &live.session, keep);
-        let down = Down { session: live.session.clone(), reason, keep, lasted };
+        let down = Down { session: live.session.clone(), reason, notification, keep, lasted };
         self.last_down = Some((now, down.clone()));
         self.actions.push_back(Action::Down(down));
     }

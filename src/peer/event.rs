@@ -162,6 +162,8 @@ pub enum Action {
 pub struct Down {
     pub session: Arc<Session>,
     pub reason: DownReason,
+    /// The NOTIFICATION that ended it, ours or theirs.
+    pub notification: Option<Notification>,
     /// Keep the routes of these families as stale; drop those of all others now (RFC 4724 §4.2). Empty: an ordinary end.
     pub keep: FamilySet,
     /// How long the session was up.
@@ -169,6 +171,15 @@ pub struct Down {
 }
 
 impl Down {
+    /// Who ended it: `sent` and `received` name the way of the NOTIFICATION, `local` is an end without one.
+    pub fn direction(&self) -> &'static str {
+        match (&self.notification, &self.reason) {
+            (Some(_), DownReason::Received(_)) => "received",
+            (Some(_), _) => "sent",
+            (None, _) => "local",
+        }
+    }
+
     /// Are any routes kept?
     pub fn is_graceful(&self) -> bool {
         !self.keep.is_empty()

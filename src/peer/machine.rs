@@ -414,6 +414,7 @@ impl Peer {
     fn on_notification(&mut self, now: Instant, conn: ConnId, notification: Notification, conns: &mut ConnIds) {
         let Some(which) = self.which(conn) else { return };
         self.counters.notifications_received = self.counters.notifications_received.saturating_add(1);
+        self.tally.count("received", &notification);
         self.note(now, PeerNotice::Received(notification.clone()));
         let Some(machine) = self.machine(which) else { return };
         if let Some(without) = machine.ours.as_ref().and_then(|ours| self.without.after(&notification, ours)) {

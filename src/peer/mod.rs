@@ -89,6 +89,7 @@ pub struct Peer {
     actions: VecDeque<Action>,
     ring: Ring,
     counters: Counters,
+    tally: why::Tally,
     /// The last failure that spoke of more than an attempt to connect, and the last attempt.
     failure: Option<Failure>,
     dial_failure: Option<Failure>,
@@ -113,6 +114,7 @@ impl Peer {
             actions: VecDeque::new(),
             ring: Ring::default(),
             counters: Counters::default(),
+            tally: why::Tally::default(),
             failure: None,
             dial_failure: None,
             last_down: None,

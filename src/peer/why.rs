@@ -1,5 +1,7 @@
 //! Why a session is not up, in words; and the counts of what a peer did.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::Peer;
@@ -7,6 +9,7 @@ use super::event::{DialError, DownReason};
 use super::fsm::State;
 use super::params::Ttl;
 use crate::num::Instant;
+use crate::wire::{Notification, Open};
 
 /// A failure and its time.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +43,33 @@ pub struct Counters {
     pub refreshes_received: u64,
 }
 
+/// NOTIFICATIONs by direction, code and subcode. No more kinds than there are defined ones: the rest counts as 0/0.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally(BTreeMap<(&'static str, u8, u8), u64>);
+
+impl Tally {
+    const KINDS: usize = 64;
+
+    pub fn count(&mut self, direction: &'static str, told: &Notification) {
+        let kind = (direction, told.code, told.subcode);
+        let room = self.0.len() < Tally::KINDS || self.0.contains_key(&kind);
+        let n = self.0.entry(if room { kind } else { (direction, 0, 0) }).or_default();
+        *n = n.saturating_add(1);
+    }
+}
+
 impl Peer {
+    /// NOTIFICATIONs so far: direction (`sent`, `received`), code, subcode, how many.
+    pub fn notifications(&self) -> impl Iterator<Item = (&'static str, u8, u8, u64)> + '_ {
+        self.tally.0.iter().map(|(&(direction, code, subcode), &n)| (direction, code, subcode, n))
+    }
+
+    /// The OPEN that this connection began with, while there is one.
+    pub fn our_open(&self) -> Option<&Open> {
+        self.main.ours.as_deref()
+    }
+
+
     /// Why there is no session, as one would say it to a colleague; `None` when there is one.
     pub fn why_down(&self) -> Option<String> {
         if self.state() == State::Established {

@@ -11,7 +11,7 @@ use super::decide::{SourceFacts, select};
 use super::loc::{Best, best_of, candidates, in_use, known_metric, nh_of, position};
 use super::table::{Dest, DestFlags, Key, Key4, Key6, Table};
 use super::{DestId, NextHops, NhId, PathView, Rib, Standing, Step, TableCounts};
-use crate::num::{Family, PeerId};
+use crate::num::{Family, Nlri, PeerId};
 
 /// Run `$body` with `$table` as the table of `$family`, of either key.
 macro_rules! in_table {
@@ -139,6 +139,12 @@ impl Rib {
                 })
             })
         })
+    }
+
+    /// Does this peer have a path for this prefix that import let in?
+    pub fn is_accepted(&self, peer: PeerId, nlri: &Nlri) -> bool {
+        let paths = self.find(&nlri.net).map(|d| self.paths(d)).unwrap_or_default();
+        paths.iter().any(|p| p.source.id == peer && p.path_id == nlri.path_id && p.attrs.is_some())
     }
 
     /// The facts of a source.
