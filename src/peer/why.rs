@@ -69,7 +69,6 @@ impl Peer {
         self.main.ours.as_deref()
     }
 
-
     /// Why there is no session, as one would say it to a colleague; `None` when there is one.
     pub fn why_down(&self) -> Option<String> {
         if self.state() == State::Established {
