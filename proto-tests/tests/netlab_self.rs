@@ -29,6 +29,7 @@ fn pair() -> (Ns, Ns) {
         })
         .unwrap();
     }
+    a.rtnl(|r| r.index("eth1").and_then(|eth1| r.settle(eth1))).unwrap();
     (a, b)
 }
 

@@ -8,12 +8,19 @@
 //! Nothing outlives the process that made it: a namespace lives in a thread, its daemons under an `init` that ends when our end of a pipe
 //! closes, and so even a killed test leaves no daemon, no link and no route behind.
 pub mod clock;
+pub mod expect;
+pub mod image;
+pub mod mounts;
 pub mod netlink;
 pub mod ns;
 pub mod ping;
 pub mod proc;
+pub mod story;
+pub mod topology;
 pub mod user;
 
 pub use clock::{patiently, until};
+pub use expect::Expectation;
 pub use netlink::{KRoute, Rtnl};
 pub use ns::Ns;
+pub use story::Story;

@@ -139,6 +139,17 @@ impl Rtnl {
         self.set_flags(index, 0)
     }
 
+    /// Asks for one link, upon which the kernel (6.8 and later) acts on a carrier that has just come.
+    /// It would else do so within a second, and IPv6 is not on the link until then.
+    ///
+    /// # Errors
+    /// ENODEV.
+    pub fn settle(&mut self, index: u32) -> io::Result<()> {
+        let mut msg = Msg::new(libc::RTM_GETLINK, ACK);
+        msg.link(index, 0, 0);
+        self.talk(msg)
+    }
+
     fn set_flags(&mut self, index: u32, flags: u32) -> io::Result<()> {
         let mut msg = Msg::new(libc::RTM_NEWLINK, ACK);
         msg.link(index, flags, libc::IFF_UP as u32);

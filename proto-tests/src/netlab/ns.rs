@@ -5,12 +5,13 @@
 //!
 //! # Invariants
 //! Every process that a node started is gone when its `Ns` is dropped or when this process ends in whatever way: they live in a PID
-//! namespace whose `init` waits for the end of a pipe that only we hold open, and the kernel kills a PID namespace with its `init`.
+//! namespace whose `init` waits for the end of a socket that only we hold open, and the kernel kills a PID namespace with its `init`.
 
 use std::ffi::CString;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::{Child, Command, Output};
 use std::ptr;
@@ -40,11 +41,11 @@ struct Inside {
     init: Option<Init>,
 }
 
-/// The first process of a node; it ends when `_life` is closed.
+/// The first process of a node; it ends when `life` is closed.
 #[derive(Debug)]
 struct Init {
     pid: i32,
-    life: Option<OwnedFd>,
+    life: Option<UnixStream>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -206,12 +207,13 @@ fn enter(kind: Kind, name: &str) -> io::Result<Inside> {
     }
     // SAFETY: unshare only changes the namespaces of this thread, which was made for it.
     check(unsafe { libc::unshare(flags) })?;
-    let init = if kind == Kind::Node { Some(settle_in(name)?) } else { None };
     // SAFETY: open with a constant path; gettid has no preconditions.
     let (fd, tid) = unsafe { (libc::open(c"/proc/thread-self/ns/net".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC), libc::gettid()) };
     check(fd)?;
     // SAFETY: the descriptor was just opened and is owned by nobody else.
     let net = unsafe { OwnedFd::from_raw_fd(fd) };
+    // After this `/proc` is the node's own, and we are not in it.
+    let init = if kind == Kind::Node { Some(settle_in(name)?) } else { None };
     for family in ["all", "default"] {
         // No duplicate address detection: a second of waiting for an answer that cannot come.
         let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{family}/accept_dad"), "0");
@@ -228,22 +230,20 @@ fn settle_in(name: &str) -> io::Result<Init> {
     check(unsafe { libc::mount(c"none".as_ptr(), c"/".as_ptr(), ptr::null(), libc::MS_REC | libc::MS_PRIVATE, ptr::null()) })?;
     // SAFETY: the name is valid for its length.
     check(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) })?;
-    let mut ends = [0; 2];
-    // SAFETY: `ends` has room for two descriptors.
-    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
-    // SAFETY: both descriptors are fresh and ours.
-    let (read, write) = unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
+    let (mut ours, theirs) = UnixStream::pair()?;
     let label = CString::new("lab-init").expect("no NUL in it");
     // SAFETY: the child calls only async-signal-safe functions (see `be_init`) and never returns.
     let pid = unsafe { libc::fork() };
     check(pid)?;
     if pid == 0 {
-        be_init(read.as_raw_fd(), &label);
+        be_init(theirs.as_raw_fd(), &label);
     }
-    Ok(Init { pid, life: Some(write) })
+    drop(theirs);
+    ours.read_exact(&mut [0])?;
+    Ok(Init { pid, life: Some(ours) })
 }
 
-/// The life of a node's first process: mount its own `/proc`, let orphans go, end when the pipe does.
+/// The life of a node's first process: mount its own `/proc`, say so, let orphans go, end when the socket does.
 fn be_init(life: RawFd, label: &CString) -> ! {
     // SAFETY: system calls on constants and on a descriptor that we own; no allocation and no lock after fork.
     unsafe {
@@ -253,10 +253,11 @@ fn be_init(life: RawFd, label: &CString) -> ! {
         libc::signal(libc::SIGCHLD, libc::SIG_IGN);
         libc::signal(libc::SIGINT, libc::SIG_IGN);
         libc::mount(c"proc".as_ptr(), c"/proc".as_ptr(), c"proc".as_ptr(), 0, ptr::null());
-        // Keep only the pipe: a copy of another node's pipe here would keep that node alive.
+        // Keep only this socket: a copy of another node's here would keep that node alive.
         libc::dup3(life, 0, 0);
         libc::syscall(libc::SYS_close_range, 1_u32, u32::MAX, 0_u32);
         let mut octet = 0_u8;
+        libc::write(0, ptr::from_ref(&octet).cast(), 1);
         while libc::read(0, ptr::from_mut(&mut octet).cast(), 1) < 0 && *libc::__errno_location() == libc::EINTR {}
         libc::_exit(0)
     }

@@ -42,8 +42,13 @@ fn build() -> Result<PathBuf, String> {
 
 /// The first of these that is a file: programs lie in other folders than `PATH` for an ordinary user.
 pub fn program(name: &str) -> Option<PathBuf> {
-    ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin", "/usr/lib/frr"]
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"]
         .iter()
         .map(|dir| Path::new(dir).join(name))
         .find(|path| path.is_file())
+}
+
+/// One of FRR's daemons; they have a folder of their own, for OpenBGPD has a `bgpd` too.
+pub fn frr_program(name: &str) -> Option<PathBuf> {
+    Some(Path::new("/usr/lib/frr").join(name)).filter(|path| path.is_file())
 }

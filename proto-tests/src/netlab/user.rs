@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io;
+use std::sync::OnceLock;
 
 /// How we came to the right to make namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,9 +14,14 @@ pub enum Rights {
     OwnUserNamespace,
 }
 
+/// Are we root, and not just in a user namespace of our own?
 pub fn is_root() -> bool {
-    // SAFETY: geteuid has no preconditions.
-    unsafe { libc::geteuid() == 0 }
+    static ROOT: OnceLock<bool> = OnceLock::new();
+    *ROOT.get_or_init(|| {
+        let whole = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);
+        // SAFETY: geteuid has no preconditions.
+        unsafe { libc::geteuid() == 0 && fs::read_to_string("/proc/self/uid_map").is_ok_and(whole) }
+    })
 }
 
 /// Becomes root in a user namespace unless we are root. To be called before the first thread is started.
