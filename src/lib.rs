@@ -8,6 +8,7 @@ pub mod fib;
 pub mod kernel;
 pub mod num;
 pub mod peer;
+pub mod policy;
 pub mod rib;
 pub mod speaker;
 pub mod stats;

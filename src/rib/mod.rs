@@ -10,12 +10,16 @@
 //! `check_invariants` recounts everything: counts of each peer and family, the lists of each peer, the holders of attribute sets.
 
 pub mod adj_in;
+pub mod adj_out;
 mod apply;
 pub mod attrs;
 pub mod decide;
+pub mod group;
 mod index;
 pub mod loc;
 pub mod nexthop;
+pub mod origin;
+pub mod pack;
 mod table;
 mod view;
 

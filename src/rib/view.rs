@@ -49,6 +49,11 @@ impl Rib {
         in_table!(self, dest.family(), |table| table.get(dest.raw()).and_then(|d| best_of(d, &self.core.peers)))
     }
 
+    /// Destinations that wait for settlement, with what was last told of each.
+    pub fn unsettled(&self) -> impl Iterator<Item = (DestId, Option<&Best>)> {
+        self.core.dirty.iter().map(|d| (d.dest, d.old.as_ref()))
+    }
+
     /// The best path and those that share the load with it, best first.
     pub fn multipath(&self, dest: DestId) -> SmallVec<[Best; 4]> {
         in_table!(self, dest.family(), |table| {

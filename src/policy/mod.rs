@@ -1,0 +1,107 @@
+//! Policy: which routes are taken from a peer or told to it, and with which attributes.
+//!
+//! In: a [`Chain`] of named policies, a prefix with its attributes, and the [`PeerFacts`] of the session. Out: a [`Verdict`], which names
+//! the policy and the rule when it refuses. A chain is immutable and cheap to clone; an equal pointer means an equal chain.
+//!
+//! It leaves to others: where the text of a policy comes from (`config`), what a session must do to attributes whatever the policy says
+//! (`rib::adj_out`), and what becomes of a refused route (`rib`).
+//!
+//! RFC 4271 §9.1.1 and §9.1.3 name the two places where policy acts. RFC 8212: an external session without a policy neither imports nor
+//! exports; that refusal has a name of its own, [`RuleRef::NO_POLICY`], so that it can be said aloud.
+
+mod chain;
+mod prefix;
+mod rule;
+
+pub use chain::{Accepted, Chain, Policy, RuleRef, Verdict};
+pub use prefix::{PrefixRange, PrefixSet};
+pub use rule::{AsPathMatch, CommunityMatch, Condition, Edit, MedEdit, NextHopEdit, PeerMatch, Rule, SetEdit, Step};
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::num::{Asn, PathId};
+
+/// Where a route began, as far as policy asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// We originate it.
+    Local(LocalKind),
+    /// Learned over iBGP.
+    Internal,
+    /// Learned over eBGP.
+    External,
+}
+
+impl Source {
+    pub fn is_local(self) -> bool {
+        matches!(self, Source::Local(_))
+    }
+}
+
+/// What a route of our own stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalKind {
+    /// A block of pod addresses that belongs to this node.
+    Block,
+    /// One pod's address out of a block that belongs to another node.
+    Borrowed,
+    /// Addresses of services (cluster, external and load-balancer IPs).
+    Service,
+    /// A network that the operator had us announce.
+    Network,
+}
+
+impl LocalKind {
+    pub const ALL: [LocalKind; 4] = [LocalKind::Block, LocalKind::Borrowed, LocalKind::Service, LocalKind::Network];
+
+    /// Paths of our own are told apart by this identifier, so one prefix can be both a block and a network.
+    pub fn path_id(self) -> PathId {
+        PathId(self as u32)
+    }
+
+    /// The reverse; anything unknown is a plain network.
+    pub fn from_path_id(id: PathId) -> LocalKind {
+        LocalKind::ALL.into_iter().find(|k| k.path_id() == id).unwrap_or(LocalKind::Network)
+    }
+}
+
+impl fmt::Display for LocalKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LocalKind::Block => "block",
+            LocalKind::Borrowed => "borrowed",
+            LocalKind::Service => "service",
+            LocalKind::Network => "network",
+        })
+    }
+}
+
+/// Who is on the other side, as a rule may ask.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PeerName {
+    pub name: Arc<str>,
+    pub addr: IpAddr,
+    pub asn: Asn,
+}
+
+/// What a chain is told besides the route. Made once for a session (or an export group) and used for many routes; only `source` changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerFacts {
+    /// `None` for an export group whose chain asks no such question ([`Chain::depends_on_peer`]).
+    pub peer: Option<PeerName>,
+    /// The session is external.
+    pub external: bool,
+    /// Our own AS on this session, which `prepend` adds by default.
+    pub local_as: Asn,
+    /// Where the route in question began. On import that is the session itself.
+    pub source: Source,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! One rule: conditions that must all hold, edits, and where to go from there.
+//!
+//! In: plain values that the configuration made. Out: a yes or no about a route, or an edited attribute set.
+//! The order of rules and policies is `chain`'s affair.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::{LocalKind, PeerFacts, PrefixSet, Source};
+use crate::num::{Asn, Family};
+use crate::wire::{AsPath, Community, Editor, ExtendedCommunity, LargeCommunity, NextHop, Origin, PathAttributes};
+
+/// An entry of a policy.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rule {
+    /// Shown instead of the number.
+    pub name: Option<Arc<str>>,
+    /// All must hold; none is always.
+    pub when: Vec<Condition>,
+    /// Applied in order if they do.
+    pub set: Vec<Edit>,
+    pub then: Step,
+}
+
+/// Where a route goes after a rule that matched, or after the last rule of a policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Step {
+    Accept,
+    Reject,
+    /// To the next rule; after the last rule, to the next policy of the chain.
+    #[default]
+    Next,
+}
+
+/// One question about a route. Lists are alternatives: one of them suffices.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Condition {
+    Prefix(Arc<PrefixSet>),
+    Family(Family),
+    Community(Vec<CommunityMatch>),
+    LargeCommunity(Vec<LargeCommunity>),
+    ExtendedCommunity(Vec<ExtendedCommunity>),
+    AsPath(AsPathMatch),
+    /// The next hop lies in one of these.
+    NextHop(Vec<IpNet>),
+    /// The peer that it came from (import) or would go to (export).
+    Peer(Vec<PeerMatch>),
+    /// We originate it.
+    Local,
+    /// Learned over iBGP.
+    Internal,
+    /// Learned over eBGP.
+    External,
+    /// We originate it, as one of these.
+    RouteType(Vec<LocalKind>),
+    Origin(Origin),
+    /// Absent counts as 100.
+    LocalPref(RangeInclusive<u32>),
+    /// Absent counts as 0.
+    Med(RangeInclusive<u32>),
+    Not(Box<Condition>),
+    Any(Vec<Condition>),
+}
+
+/// A question about AS_PATH, in plain criteria.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AsPathMatch {
+    /// No AS at all: it began in our own.
+    Empty,
+    /// One of these is anywhere in it.
+    Contains(Vec<Asn>),
+    /// The neighbouring AS, first in the path, is one of these.
+    StartsWith(Vec<Asn>),
+    /// The AS where the route began, last in the path, is one of these.
+    OriginatedBy(Vec<Asn>),
+    /// Counted as the decision process counts it (RFC 4271 §9.1.2.2(a)).
+    Length(RangeInclusive<u32>),
+}
+
+/// A community, or all communities of one AS (`65001:*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CommunityMatch {
+    Exactly(Community),
+    Of(u16),
+}
+
+/// How a rule names a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerMatch {
+    Name(Arc<str>),
+    Addr(IpAddr),
+    Asn(Asn),
+}
+
+/// One change to the attributes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Edit {
+    LocalPref(u32),
+    Med(MedEdit),
+    /// So many times, our own AS unless another is named.
+    Prepend {
+        asn: Option<Asn>,
+        count: u8,
+    },
+    Community(SetEdit<Community>),
+    LargeCommunity(SetEdit<LargeCommunity>),
+    ExtendedCommunity(SetEdit<ExtendedCommunity>),
+    NextHop(NextHopEdit),
+    Origin(Origin),
+}
+
+/// A change to MULTI_EXIT_DISC. Sums stop at the ends of the range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MedEdit {
+    Set(u32),
+    Add(u32),
+    Subtract(u32),
+    Remove,
+}
+
+/// A change to a list of communities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetEdit<T> {
+    Add(Vec<T>),
+    Remove(Vec<T>),
+    /// These and no others; an empty list removes all.
+    Replace(Vec<T>),
+}
+
+/// What the next hop becomes. `SelfAddress` and `Unchanged` are carried out by the export, which knows our addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextHopEdit {
+    SelfAddress,
+    Unchanged,
+    Address(IpAddr),
+}
+
+impl Rule {
+    /// Do all conditions hold?
+    pub fn matches(&self, net: &IpNet, attrs: &PathAttributes, facts: &PeerFacts) -> bool {
+        self.when.iter().all(|c| c.holds(net, attrs, facts))
+    }
+}
+
+impl Condition {
+    fn holds(&self, net: &IpNet, attrs: &PathAttributes, facts: &PeerFacts) -> bool {
+        match self {
+            Condition::Prefix(set) => set.contains(net),
+            Condition::Family(family) => Family::of(net) == *family,
+            Condition::Community(any) => attrs.communities().any(|c| any.iter().any(|m| m.holds(c))),
+            Condition::LargeCommunity(any) => attrs.large_communities().any(|c| any.contains(&c)),
+            Condition::ExtendedCommunity(any) => attrs.extended_communities().any(|c| any.contains(&c)),
+            Condition::AsPath(path) => path.holds(&attrs.as_path()),
+            Condition::NextHop(any) => any.iter().any(|n| n.contains(&attrs.next_hop().addr())),
+            Condition::Peer(any) => any.iter().any(|m| m.holds(facts)),
+            Condition::Local => facts.source.is_local(),
+            Condition::Internal => facts.source == Source::Internal,
+            Condition::External => facts.source == Source::External,
+            Condition::RouteType(any) => matches!(facts.source, Source::Local(kind) if any.contains(&kind)),
+            Condition::Origin(origin) => attrs.origin() == *origin,
+            Condition::LocalPref(range) => range.contains(&attrs.local_pref().unwrap_or(100)),
+            Condition::Med(range) => range.contains(&attrs.med().unwrap_or(0)),
+            Condition::Not(inner) => !inner.holds(net, attrs, facts),
+            Condition::Any(any) => any.iter().any(|c| c.holds(net, attrs, facts)),
+        }
+    }
+
+    /// Does this condition, or one inside it, satisfy `test`?
+    pub(super) fn some(&self, test: &impl Fn(&Condition) -> bool) -> bool {
+        test(self)
+            || match self {
+                Condition::Not(inner) => inner.some(test),
+                Condition::Any(any) => any.iter().any(|c| c.some(test)),
+                _ => false,
+            }
+    }
+}
+
+impl AsPathMatch {
+    fn holds(&self, path: &AsPath<'_>) -> bool {
+        match self {
+            AsPathMatch::Empty => path.is_empty(),
+            AsPathMatch::Contains(any) => any.iter().any(|asn| path.contains(*asn)),
+            AsPathMatch::StartsWith(any) => path.neighbor_as().is_some_and(|asn| any.contains(&asn)),
+            AsPathMatch::OriginatedBy(any) => path.origin_as().is_some_and(|asn| any.contains(&asn)),
+            AsPathMatch::Length(range) => range.contains(&u32::try_from(path.len()).unwrap_or(u32::MAX)),
+        }
+    }
+}
+
+impl CommunityMatch {
+    fn holds(self, community: Community) -> bool {
+        match self {
+            CommunityMatch::Exactly(wanted) => wanted == community,
+            CommunityMatch::Of(asn) => u32::from(asn) == community.0 >> 16,
+        }
+    }
+}
+
+impl PeerMatch {
+    fn holds(&self, facts: &PeerFacts) -> bool {
+        let Some(peer) = &facts.peer else { return false };
+        match self {
+            PeerMatch::Name(name) => *name == peer.name,
+            PeerMatch::Addr(addr) => *addr == peer.addr,
+            PeerMatch::Asn(asn) => *asn == peer.asn,
+        }
+    }
+}
+
+impl Edit {
+    /// Carries the change out. What needs the value before (MED) or our addresses (next hop) is left to the callers.
+    pub(super) fn apply<'e>(&self, facts: &PeerFacts, editor: &'e mut Editor) -> &'e mut Editor {
+        match self {
+            Edit::LocalPref(value) => editor.set_local_pref(Some(*value)),
+            Edit::Prepend { asn, count } => editor.prepend(asn.unwrap_or(facts.local_as), usize::from(*count)),
+            Edit::Community(edit) => edit.apply(editor, Editor::clear_communities, Editor::add_community, Editor::remove_community),
+            Edit::LargeCommunity(edit) => {
+                edit.apply(editor, Editor::clear_large_communities, Editor::add_large_community, Editor::remove_large_community)
+            }
+            Edit::ExtendedCommunity(edit) => {
+                edit.apply(editor, Editor::clear_extended_communities, Editor::add_extended_community, Editor::remove_extended_community)
+            }
+            Edit::NextHop(NextHopEdit::Address(addr)) => editor.set_next_hop(next_hop_of(*addr)),
+            Edit::Origin(origin) => editor.set_origin(*origin),
+            Edit::Med(_) | Edit::NextHop(NextHopEdit::SelfAddress | NextHopEdit::Unchanged) => editor,
+        }
+    }
+}
+
+fn next_hop_of(addr: IpAddr) -> NextHop {
+    match addr {
+        IpAddr::V4(addr) => NextHop::V4(addr),
+        IpAddr::V6(global) => NextHop::V6 { global, link_local: None },
+    }
+}
+
+impl MedEdit {
+    pub(super) fn of(self, old: Option<u32>) -> Option<u32> {
+        match self {
+            MedEdit::Set(value) => Some(value),
+            MedEdit::Add(more) => Some(old.unwrap_or(0).saturating_add(more)),
+            MedEdit::Subtract(less) => Some(old.unwrap_or(0).saturating_sub(less)),
+            MedEdit::Remove => None,
+        }
+    }
+}
+
+impl<T: Copy> SetEdit<T> {
+    fn apply<'e>(
+        &self,
+        editor: &'e mut Editor,
+        clear: fn(&mut Editor) -> &mut Editor,
+        add: fn(&mut Editor, T) -> &mut Editor,
+        remove: fn(&mut Editor, T) -> &mut Editor,
+    ) -> &'e mut Editor {
+        match self {
+            SetEdit::Add(list) => list.iter().fold(editor, |e, c| add(e, *c)),
+            SetEdit::Remove(list) => list.iter().fold(editor, |e, c| remove(e, *c)),
+            SetEdit::Replace(list) => list.iter().fold(clear(editor), |e, c| add(e, *c)),
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Adj-RIB-Out for one kind of session: may this route be told there, and with which attributes?
+//!
+//! In: the best route of a prefix, its [`RouteSource`], and the [`GroupKey`] of those who would hear it. Out: the attributes as they go
+//! out, or the reason why they do not ([`Withheld`]). What differs between members of one group is [`Avoid`].
+//!
+//! It leaves to others: which route is the best (`decide`), the rules of operators (`policy`), packing and octets (`pack`, `wire`), and
+//! who has been told what (`group`). Nothing is remembered here; the same question always has the same answer.
+//!
+//! RFC 4271 §5.1 (what each attribute must look like towards which peer), §9.1.3 and §9.2 (to whom); RFC 4456 §8 (reflection);
+//! RFC 1997 (NO_EXPORT and its kin); RFC 8212.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use bytes::BytesMut;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::decide::{SourceFacts, SourceKind};
+use crate::num::{Asn, ClusterId, Family, FamilySet, Nlri, PathId, PeerId, RouterId};
+use crate::policy::{Accepted, Chain, LocalKind, NextHopEdit, PeerFacts, PeerName, RuleRef, Source};
+use crate::wire::{Community, Context, Editor, NextHop, PathAttributes, encode_reach};
+
+/// All that decides what a peer is told, apart from who it is. Peers with equal keys hear the same octets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GroupKey {
+    /// The session leaves our AS.
+    pub external: bool,
+    /// Our AS on this session; it goes to the front of AS_PATH towards external peers.
+    pub local_as: Asn,
+    pub next_hop: NextHopRule,
+    /// We reflect, and to these as clients or as non-clients. `None`: iBGP routes are not passed on over iBGP.
+    pub reflect: Option<Reflect>,
+    pub chain: Chain,
+    /// How octets are written: AS width, message size, families, ADD-PATH.
+    pub send: Context,
+    pub families: FamilySet,
+    pub add_path: AddPathSend,
+    /// Private AS numbers are taken out of AS_PATH before ours is put in front (external sessions).
+    pub remove_private: bool,
+    /// This AS, the peer's, is replaced by ours in AS_PATH (external sessions), for sites that share one number.
+    pub as_override: Option<Asn>,
+    /// LOCAL_PREF where a route has none (internal sessions).
+    pub local_pref: u32,
+    /// Set where the chain asks who the peer is; then the peer shares a group with nobody.
+    pub peer: Option<PeerName>,
+}
+
+/// Our part as a route reflector towards the peers of a group (RFC 4456).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Reflect {
+    pub cluster: ClusterId,
+    pub client: bool,
+}
+
+/// How many paths of a prefix are sent (RFC 7911).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AddPathSend {
+    /// The best, without identifier.
+    #[default]
+    Off,
+    /// The best so many.
+    Best(u8),
+    All,
+}
+
+/// What stands in NEXT_HOP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NextHopRule {
+    pub mode: NextHopMode,
+    /// Our addresses as this peer can reach them.
+    pub v4: Option<Ipv4Addr>,
+    pub v6: Option<Ipv6Addr>,
+    /// Told beside `v6` to a peer on the same link (RFC 2545 §3).
+    pub link_local: Option<Ipv6Addr>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum NextHopMode {
+    /// Ourselves towards external peers; towards internal ones as it was learned (RFC 4271 §5.1.3).
+    #[default]
+    Auto,
+    SelfAddress,
+    /// As it was learned. Our own routes carry our address all the same.
+    Unchanged,
+    /// As it was learned where that address is on this link, which we share with the peer ("third party", §5.1.3); else ourselves.
+    ThirdParty(IpNet),
+}
+
+impl GroupKey {
+    /// The facts for the chain, with `source` to be filled in.
+    fn facts(&self, source: Source) -> PeerFacts {
+        PeerFacts { peer: self.peer.clone(), external: self.external, local_as: self.local_as, source }
+    }
+}
+
+/// Where a route came from, as far as the export asks. Taken over when the route is told, so it outlives the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RouteSource {
+    pub peer: PeerId,
+    pub source: Source,
+    pub router_id: RouterId,
+    pub client: bool,
+}
+
+impl RouteSource {
+    /// A path's source is its peer; a path of our own says by its identifier what kind it is.
+    pub fn new(facts: &SourceFacts, path_id: PathId) -> RouteSource {
+        let source = match facts.kind {
+            SourceKind::Local => Source::Local(LocalKind::from_path_id(path_id)),
+            SourceKind::Internal => Source::Internal,
+            SourceKind::Confederation | SourceKind::External => Source::External,
+        };
+        RouteSource { peer: facts.id, source, router_id: facts.router_id, client: facts.rr_client }
+    }
+}
+
+/// Which members of a group must not hear a route although the group does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Avoid {
+    /// Who told us.
+    pub source: PeerId,
+    /// Whose ORIGINATOR_ID it carries (RFC 4456 §8).
+    pub originator: Option<RouterId>,
+    /// Whose address is the next hop (RFC 4271 §5.1.3).
+    pub next_hop: IpAddr,
+}
+
+/// A member, as far as [`Avoid`] asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberFacts {
+    pub id: PeerId,
+    pub router_id: RouterId,
+    pub addr: IpAddr,
+}
+
+impl Avoid {
+    /// For attributes as they go out.
+    pub fn new(source: PeerId, out: &PathAttributes) -> Avoid {
+        Avoid { source, originator: out.originator_id(), next_hop: out.next_hop().addr() }
+    }
+
+    /// Why this member does not hear it, if so.
+    pub fn hits(&self, member: &MemberFacts) -> Option<Withheld> {
+        if self.source == member.id {
+            Some(Withheld::ItsOwn)
+        } else if self.originator == Some(member.router_id) {
+            Some(Withheld::Originator)
+        } else if self.next_hop == member.addr {
+            Some(Withheld::NextHopIsPeer)
+        } else {
+            None
+        }
+    }
+}
+
+/// Why a route is not told to a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Withheld {
+    /// It was learned from this peer.
+    ItsOwn,
+    /// The peer is where the route began (ORIGINATOR_ID, RFC 4456 §8).
+    Originator,
+    /// The next hop would be the peer's own address (RFC 4271 §5.1.3).
+    NextHopIsPeer,
+    /// Learned over iBGP, and neither end is a client of ours (RFC 4271 §9.2, RFC 4456 §6).
+    IbgpToIbgp,
+    NoAdvertise,
+    NoExport,
+    NoExportSubconfed,
+    /// The session is external and has no policy (RFC 8212).
+    NoPolicy,
+    Policy(RuleRef),
+    /// We have no address of this family to offer as the next hop.
+    NoNextHop,
+    /// The session does not carry this family.
+    Family,
+    /// The attributes fill a message by themselves (RFC 4271 §9.2).
+    TooLong,
+}
+
+impl fmt::Display for Withheld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Withheld::ItsOwn => "it was learned from this peer",
+            Withheld::Originator => "the route began at this peer (ORIGINATOR_ID)",
+            Withheld::NextHopIsPeer => "the next hop is this peer itself",
+            Withheld::IbgpToIbgp => "learned over iBGP, and neither end is a client of ours",
+            Withheld::NoAdvertise => "it carries NO_ADVERTISE",
+            Withheld::NoExport => "it carries NO_EXPORT, and the peer is external",
+            Withheld::NoExportSubconfed => "it carries NO_EXPORT_SUBCONFED, and the peer is external",
+            Withheld::NoPolicy => "an external session needs an export policy and has none (RFC 8212)",
+            Withheld::Policy(rule) => return write!(f, "refused by {rule}"),
+            Withheld::NoNextHop => "we have no address of this family to offer as the next hop",
+            Withheld::Family => "the session does not carry this family",
+            Withheld::TooLong => "its attributes do not fit into a message",
+        })
+    }
+}
+
+/// What can be said before any rule is asked: split horizon inside the AS (RFC 4271 §9.2, RFC 4456 §6).
+pub fn barred(source: &RouteSource, key: &GroupKey) -> bool {
+    source.source == Source::Internal && !key.external && key.reflect.is_none_or(|r| !r.client && !source.client)
+}
+
+/// The route as the group of `key` hears it.
+///
+/// # Errors
+/// The reason why it does not.
+pub fn export(net: &IpNet, attrs: &PathAttributes, source: &RouteSource, key: &GroupKey) -> Result<PathAttributes, Withheld> {
+    let family = Family::of(net);
+    if !key.families.contains(family) {
+        return Err(Withheld::Family);
+    }
+    if barred(source, key) {
+        return Err(Withheld::IbgpToIbgp);
+    }
+    well_known(attrs, key.external)?;
+    let accepted = key
+        .chain
+        .run(net, attrs, &key.facts(source.source))
+        .map_err(|rule| if rule.is_no_policy() { Withheld::NoPolicy } else { Withheld::Policy(rule) })?;
+    finish(family, attrs, &accepted, source, key)
+}
+
+/// RFC 1997, on the route as it was received: what our own policy adds is for those who hear it.
+fn well_known(attrs: &PathAttributes, external: bool) -> Result<(), Withheld> {
+    for community in attrs.communities() {
+        match community {
+            Community::NO_ADVERTISE => return Err(Withheld::NoAdvertise),
+            Community::NO_EXPORT if external => return Err(Withheld::NoExport),
+            Community::NO_EXPORT_SUBCONFED if external => return Err(Withheld::NoExportSubconfed),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What the session does to every route that policy let pass.
+fn finish(
+    family: Family,
+    attrs: &PathAttributes,
+    accepted: &Accepted,
+    source: &RouteSource,
+    key: &GroupKey,
+) -> Result<PathAttributes, Withheld> {
+    let passed = accepted.attrs.as_ref().unwrap_or(attrs);
+    let next_hop = next_hop(family, passed, accepted.next_hop, source, key).ok_or(Withheld::NoNextHop)?;
+    let mut editor = passed.edit();
+    editor.set_next_hop(next_hop).set_partial_on_unknown();
+    if key.external {
+        let keep_med = accepted.med_decided || source.source.is_local();
+        to_external(&mut editor, passed.med().filter(|_| keep_med), key);
+    } else {
+        to_internal(&mut editor, passed, source, key);
+    }
+    Some(editor.finish()).filter(|out| fits(out, family, key)).ok_or(Withheld::TooLong)
+}
+
+/// RFC 4271 §9.2: a route whose attributes leave no room for a prefix is not told, rather than told in part.
+fn fits(out: &PathAttributes, family: Family, key: &GroupKey) -> bool {
+    // AS4_PATH and the frame of MP_REACH_NLRI may come on top; far below the limit there is no need to look.
+    if out.octets().len() < usize::from(key.send.max_len) / 4 {
+        return true;
+    }
+    let longest = match family {
+        Family::Ipv4Unicast => IpNet::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        Family::Ipv6Unicast => IpNet::from(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+    };
+    encode_reach(out, &[Nlri::new(longest)], &key.send, &mut BytesMut::new()) > 0
+}
+
+/// RFC 4271 §5.1.2(b) AS_PATH, §5.1.4 MED, §5.1.5 LOCAL_PREF; RFC 4456 §8 and RFC 4360 §6 have the rest stay inside.
+fn to_external(editor: &mut Editor, med: Option<u32>, key: &GroupKey) {
+    editor.strip_non_transitive().set_med(med);
+    if let Some(theirs) = key.as_override {
+        editor.replace_as(theirs, key.local_as);
+    }
+    if key.remove_private {
+        editor.remove_private_as();
+    }
+    editor.prepend(key.local_as, 1);
+}
+
+/// §5.1.5 LOCAL_PREF is always there; RFC 4456 §8 when the route is reflected.
+fn to_internal(editor: &mut Editor, passed: &PathAttributes, source: &RouteSource, key: &GroupKey) {
+    if passed.local_pref().is_none() {
+        editor.set_local_pref(Some(key.local_pref));
+    }
+    if let (Source::Internal, Some(reflect)) = (source.source, key.reflect) {
+        if passed.originator_id().is_none() {
+            editor.set_originator_id(Some(source.router_id));
+        }
+        editor.prepend_cluster(reflect.cluster);
+    }
+}
+
+/// RFC 4271 §5.1.3, RFC 2545 §3, RFC 8950 §4. `None` if there is no address that both the family and the session allow.
+fn next_hop(family: Family, attrs: &PathAttributes, edit: Option<NextHopEdit>, source: &RouteSource, key: &GroupKey) -> Option<NextHop> {
+    let learned = attrs.next_hop();
+    let stay = match (edit, key.next_hop.mode) {
+        (Some(NextHopEdit::Address(_)), _) => return Some(learned).filter(|n| carries(family, n, key)),
+        (Some(NextHopEdit::SelfAddress), _) => false,
+        _ if source.source.is_local() => false,
+        (Some(NextHopEdit::Unchanged), _) | (None, NextHopMode::Unchanged) => true,
+        (None, NextHopMode::SelfAddress) => false,
+        (None, NextHopMode::Auto) => !key.external,
+        (None, NextHopMode::ThirdParty(link)) => link.contains(&learned.addr()),
+    };
+    let kept = match learned {
+        // Link-local addresses mean nothing beyond the link that they were learned on.
+        NextHop::V6 { global, .. } => NextHop::V6 { global, link_local: None },
+        v4 => v4,
+    };
+    if stay && usable(&kept) && carries(family, &kept, key) { Some(kept) } else { ourselves(family, key) }
+}
+
+fn ourselves(family: Family, key: &GroupKey) -> Option<NextHop> {
+    let own = &key.next_hop;
+    let v4 = own.v4.map(NextHop::V4);
+    let v6 = own.v6.map(|global| NextHop::V6 { global, link_local: own.link_local });
+    [v4, v6].into_iter().flatten().find(|n| carries(family, n, key))
+}
+
+/// Can a route of this family be sent with this next hop?
+fn carries(family: Family, next_hop: &NextHop, key: &GroupKey) -> bool {
+    match (family, next_hop) {
+        (Family::Ipv4Unicast, NextHop::V4(_)) | (Family::Ipv6Unicast, NextHop::V6 { .. }) => true,
+        (Family::Ipv4Unicast, NextHop::V6 { .. }) => key.send.extended_next_hop.contains(family),
+        (Family::Ipv6Unicast, NextHop::V4(_)) => false,
+    }
+}
+
+fn usable(next_hop: &NextHop) -> bool {
+    match next_hop {
+        NextHop::V4(addr) => !addr.is_unspecified(),
+        NextHop::V6 { global, .. } => !global.is_unspecified() && !global.is_unicast_link_local(),
+    }
+}

@@ -1,0 +1,246 @@
+//! Export groups: peers that would hear the same octets share policy, packing, encoding and one log of frozen frames.
+//!
+//! In: members with their [`GroupKey`]s, best routes as they change, wishes to hear everything again. Out: for each member the next octets
+//! that it may be sent, and word of who has something to hear. Why a route was or was not told to a peer is answered from what is held.
+//!
+//! It leaves to others: what a route looks like for a key (`adj_out`), the frames and the log (`pack`), what stands (`told`), the single
+//! member (`member`), and when there is room to write (the speaker).
+//!
+//! # How a change travels
+//! [`ExportGroups::advertise`] compares, for each group, what stands for a destination with what should. The differences are bucketed by
+//! attribute set and encoded once, withdrawals first, into the log. Each run of octets knows from whom it came; a member's slices go
+//! around its own (split horizon). Where the best route moves from one member to another, the two hear what the others do not: the new
+//! source a withdrawal, the old one the route, in frames of their own.
+//!
+//! # Invariants
+//! What a member has, once it took everything, equals [`export`] of each best route for it alone, in every interleaving of changes,
+//! joins, leaves, refreshes and slow reading (tested against that function).
+
+mod batch;
+mod group;
+mod member;
+mod poll;
+mod told;
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use ipnet::IpNet;
+
+use super::pack::Slices;
+use super::{BestChange, Rib};
+use crate::num::{Family, PeerId};
+use crate::wire::PathAttributes;
+
+pub use super::adj_out::{AddPathSend, GroupKey, MemberFacts, NextHopMode, NextHopRule, Reflect, Withheld, export};
+
+use group::Group;
+pub use group::Page;
+
+/// How much a group may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// A member with more than this of the log still before it, in octets, becomes one with a set of prefixes.
+    pub log_octets: u64,
+    /// Up to so many prefixes a new member is given frames that are kept for the next one; beyond, it walks the table.
+    pub snapshot_prefixes: u32,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds { log_octets: 16 << 20, snapshot_prefixes: 65_536 }
+    }
+}
+
+/// The answer to "was it told, and why (not)?".
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExportVerdict {
+    /// The session is not up, so there is nobody to tell.
+    NoSession,
+    /// We have no best route for this prefix.
+    NoRoute,
+    /// Told, or on its way if `queued`, like this.
+    Sent {
+        attrs: Arc<PathAttributes>,
+        queued: bool,
+    },
+    Withheld(Withheld),
+}
+
+impl fmt::Display for ExportVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExportVerdict::NoSession => f.write_str("no session"),
+            ExportVerdict::NoRoute => f.write_str("no best route"),
+            ExportVerdict::Sent { queued: false, .. } => f.write_str("announced"),
+            ExportVerdict::Sent { queued: true, .. } => f.write_str("announced (waiting to be written)"),
+            ExportVerdict::Withheld(reason) => write!(f, "not announced: {reason}"),
+        }
+    }
+}
+
+/// All groups, and which peer is in which.
+#[derive(Debug, Default)]
+pub struct ExportGroups {
+    bounds: Bounds,
+    groups: Vec<Option<Group>>,
+    by_key: HashMap<GroupKey, usize, RandomState>,
+    home: HashMap<PeerId, usize, RandomState>,
+    ready: VecDeque<PeerId>,
+}
+
+impl ExportGroups {
+    pub fn new(bounds: Bounds) -> ExportGroups {
+        ExportGroups { bounds, ..ExportGroups::default() }
+    }
+
+    /// A session is up: the peer is owed the table and End-of-RIB, and all changes from now on. If it was a member, it begins anew.
+    pub fn join(&mut self, member: MemberFacts, key: GroupKey, rib: &Rib) {
+        self.leave(member.id);
+        let index = self.group_of(key, rib);
+        self.home.insert(member.id, index);
+        if let Some(group) = self.groups.get_mut(index).and_then(Option::as_mut) {
+            group.join(member, rib, &self.bounds);
+            group.announce_ready(&mut self.ready);
+        }
+    }
+
+    /// The session is gone. The last member takes the group along.
+    pub fn leave(&mut self, peer: PeerId) {
+        let Some(index) = self.home.remove(&peer) else { return };
+        let Some(slot) = self.groups.get_mut(index) else { return };
+        if let Some(group) = slot {
+            group.leave(peer);
+            if group.is_empty() {
+                self.by_key.remove(group.key());
+                *slot = None;
+            }
+        }
+    }
+
+    /// Other rules hold for a member whose session goes on: it hears the differences and nothing else.
+    pub fn rekey(&mut self, peer: PeerId, key: GroupKey, rib: &Rib) {
+        let Some(from) = self.home.get(&peer).copied() else { return };
+        if self.group(from).is_none_or(|g| *g.key() == key) {
+            return;
+        }
+        let to = self.group_of(key, rib);
+        self.home.insert(peer, to);
+        let (Some(mut old), Some(mut new)) = (self.take(from), self.take(to)) else { return };
+        new.take_over(peer, &mut old, rib);
+        new.announce_ready(&mut self.ready);
+        self.groups[to] = Some(new);
+        if old.is_empty() {
+            self.by_key.remove(old.key());
+        } else {
+            self.groups[from] = Some(old);
+        }
+    }
+
+    /// The peer asked to hear a family again (RFC 2918; `enhanced`: between BoRR and EoRR, RFC 7313).
+    pub fn refresh(&mut self, peer: PeerId, family: Family, enhanced: bool) {
+        if let Some(group) = self.home.get(&peer).and_then(|i| self.groups.get_mut(*i)).and_then(Option::as_mut) {
+            group.refresh(peer, family, enhanced);
+            group.announce_ready(&mut self.ready);
+        }
+    }
+
+    /// Takes in what changed in the Loc-RIB, in order, for all groups.
+    pub fn advertise(&mut self, rib: &Rib, changes: &[BestChange]) {
+        if changes.is_empty() {
+            return;
+        }
+        for group in self.groups.iter_mut().flatten() {
+            group.advertise(rib, changes, &self.bounds);
+            group.announce_ready(&mut self.ready);
+        }
+    }
+
+    /// The next member with something to hear. It is named once, and again only after it was polled or when there is more to hear.
+    pub fn take_ready(&mut self) -> Option<PeerId> {
+        loop {
+            let peer = self.ready.pop_front()?;
+            let group = self.home.get(&peer).and_then(|i| self.groups.get_mut(*i)).and_then(Option::as_mut);
+            if group.is_some_and(|g| g.unqueue(peer)) {
+                return Some(peer);
+            }
+        }
+    }
+
+    /// Is there more for this member? Ask after a poll that `credit` cut short.
+    pub fn has_more(&self, peer: PeerId) -> bool {
+        self.home.get(&peer).and_then(|i| self.group(*i)).is_some_and(|g| g.has_more(peer))
+    }
+
+    /// Appends the next octets for a member until they are about `credit`; returns how many they are. The last piece may go beyond by a
+    /// segment.
+    pub fn poll_member(&mut self, rib: &Rib, peer: PeerId, credit: usize, out: &mut Slices) -> usize {
+        let group = self.home.get(&peer).and_then(|i| self.groups.get_mut(*i)).and_then(Option::as_mut);
+        group.map_or(0, |g| g.poll(rib, peer, credit, out))
+    }
+
+    /// Why a prefix was or was not told to a peer.
+    pub fn why(&mut self, rib: &Rib, peer: PeerId, net: &IpNet) -> ExportVerdict {
+        let group = self.home.get(&peer).and_then(|i| self.groups.get_mut(*i)).and_then(Option::as_mut);
+        group.map_or(ExportVerdict::NoSession, |g| g.why(rib, peer, net))
+    }
+
+    /// Up to `limit` of what a member has been told (or is about to be) of a family, from a cursor; and the cursor to go on with.
+    pub fn advertised(&mut self, rib: &Rib, peer: PeerId, family: Family, cursor: usize, limit: usize) -> Page {
+        let group = self.home.get(&peer).and_then(|i| self.groups.get_mut(*i)).and_then(Option::as_mut);
+        group.map_or((Vec::new(), None), |g| g.advertised(rib, peer, family, cursor, limit))
+    }
+
+    /// Prefixes told to a member: those of its group without those that it told us itself.
+    pub fn count(&self, peer: PeerId, family: Family) -> u32 {
+        self.home.get(&peer).and_then(|i| self.group(*i)).map_or(0, |g| g.count(peer, family))
+    }
+
+    /// Groups, for show: members, prefixes of all families, octets held for those who have yet to read them.
+    pub fn groups(&self) -> impl Iterator<Item = (&GroupKey, usize, u32, u64)> {
+        self.groups.iter().flatten().map(|g| (g.key(), g.members(), g.total(), g.held()))
+    }
+
+    /// # Panics
+    /// If a table of ours contradicts another.
+    pub fn check_invariants(&self) {
+        let mut members = 0;
+        for (index, group) in self.groups.iter().enumerate() {
+            let Some(group) = group else { continue };
+            assert_eq!(self.by_key.get(group.key()), Some(&index), "a group is found by its key");
+            assert!(!group.is_empty(), "a group has members");
+            group.check();
+            members += group.members();
+        }
+        assert_eq!(members, self.home.len(), "each member has one home");
+    }
+
+    fn group(&self, index: usize) -> Option<&Group> {
+        self.groups.get(index)?.as_ref()
+    }
+
+    fn take(&mut self, index: usize) -> Option<Group> {
+        self.groups.get_mut(index)?.take()
+    }
+
+    fn group_of(&mut self, key: GroupKey, rib: &Rib) -> usize {
+        if let Some(index) = self.by_key.get(&key) {
+            return *index;
+        }
+        let group = Group::new(key.clone(), rib);
+        let index = match self.groups.iter().position(Option::is_none) {
+            Some(index) => {
+                self.groups[index] = Some(group);
+                index
+            }
+            None => {
+                self.groups.push(Some(group));
+                self.groups.len() - 1
+            }
+        };
+        self.by_key.insert(key, index);
+        index
+    }
+}

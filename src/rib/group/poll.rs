@@ -1,0 +1,215 @@
+//! What a member is given next: from the snapshot, from the log, or table entries as they stand.
+//!
+//! In: a member and about how many octets there is room for. Out: slices of shared frames, or frames made for this member.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use super::batch::{current, write_reach, write_unreach};
+use super::group::{CHUNK, Group};
+use super::member::{Mode, Snapshot, Walk, WalkKind};
+use super::told::{ClassId, Outgoing};
+use crate::num::{Family, Nlri, PeerId};
+use crate::rib::adj_out::MemberFacts;
+use crate::rib::pack::{Buckets, FrameBuf, Slices, Tag};
+use crate::rib::{DestId, Rib};
+use crate::wire::{Message, RefreshSubtype, RouteRefresh, encode_end_of_rib};
+
+impl Group {
+    pub fn poll(&mut self, rib: &Rib, peer: PeerId, credit: usize, out: &mut Slices) -> usize {
+        let mut octets = 0;
+        while octets < credit {
+            let Some(member) = self.members.get_mut(&peer) else { break };
+            match &mut member.mode {
+                Mode::Follows { .. } => match self.poll_follower(peer, out) {
+                    Some(more) => octets += more,
+                    None => break,
+                },
+                Mode::CatchesUp(owed) if owed.is_done() => self.rejoin(peer),
+                Mode::CatchesUp(_) => octets += self.poll_catch_up(rib, peer, out),
+            }
+        }
+        octets
+    }
+
+    /// One step of a member that follows the log. `None` if it has read everything.
+    fn poll_follower(&mut self, peer: PeerId, out: &mut Slices) -> Option<usize> {
+        self.log.seal();
+        let member = self.members.get_mut(&peer)?;
+        let Mode::Follows { place, snapshot } = &mut member.mode else { return None };
+        if let Some((frames, next)) = snapshot {
+            let octets = frames.frames.get(*next).map(|f| f.show(&member.facts, out));
+            *next += 1;
+            if *next >= frames.frames.len() {
+                *snapshot = None;
+            }
+            return Some(octets.unwrap_or(0));
+        }
+        if member.end_at.is_some_and(|end| *place >= end) {
+            member.end_at = None;
+            let mut buf = FrameBuf::default();
+            for family in self.key.families.iter() {
+                buf.append(Tag::Only(peer), |octets| encode_end_of_rib(family, octets));
+            }
+            return Some(buf.freeze().show(&member.facts, out));
+        }
+        let octets = self.log.frames(*place)?.show(&member.facts, out);
+        self.log.pass(*place);
+        *place += 1;
+        Some(octets)
+    }
+
+    /// It is owed nothing of its own any more: on with the log.
+    fn rejoin(&mut self, peer: PeerId) {
+        let place = self.log.head();
+        let Some(member) = self.members.get_mut(&peer) else { return };
+        member.mode = Mode::Follows { place, snapshot: None };
+        member.end_at = member.end_at.map(|_| place);
+        self.log.enter(place);
+        self.lagging.retain(|p| *p != peer);
+    }
+
+    /// One piece of a walk, or some of the prefixes that changed.
+    fn poll_catch_up(&mut self, rib: &Rib, peer: PeerId, out: &mut Slices) -> usize {
+        let Some(member) = self.members.get_mut(&peer) else { return 0 };
+        let facts = member.facts;
+        let Mode::CatchesUp(owed) = &mut member.mode else { return 0 };
+        let mut buf = FrameBuf::default();
+        match owed.walks.front_mut() {
+            Some(walk) => {
+                let piece = Walk { ..*walk };
+                walk.next += CHUNK;
+                if walk.next >= self.told.end(walk.family) {
+                    owed.walks.pop_front();
+                    self.write_walk(rib, &facts, piece, true, &mut buf);
+                } else {
+                    self.write_walk(rib, &facts, piece, false, &mut buf);
+                }
+            }
+            None => {
+                let changed = owed.take(CHUNK);
+                self.write_changed(rib, &facts, &changed, &mut buf);
+            }
+        }
+        self.told.reap();
+        buf.freeze().show(&facts, out)
+    }
+
+    fn write_walk(&mut self, rib: &Rib, to: &MemberFacts, walk: Walk, last: bool, buf: &mut FrameBuf) {
+        if walk.kind == WalkKind::Enhanced && walk.next == 0 {
+            self.write_refresh(to, walk.family, RefreshSubtype::BoRR, buf);
+        }
+        let mut own = OwnBatch::default();
+        for index in walk.next..(walk.next + CHUNK).min(self.told.end(walk.family)) {
+            self.collect_dest(rib, &mut own, DestId::new(walk.family, index as u32), Some(to));
+        }
+        own.reach.drain(|out, nlri| {
+            write_reach(&out, nlri, &self.key.send, |write| buf.append(Tag::Only(to.id), |octets| write(octets)));
+        });
+        if walk.kind == WalkKind::Enhanced && last {
+            self.write_refresh(to, walk.family, RefreshSubtype::EoRR, buf);
+        }
+    }
+
+    fn write_refresh(&self, to: &MemberFacts, family: Family, subtype: RefreshSubtype, buf: &mut FrameBuf) {
+        let message = Message::RouteRefresh(RouteRefresh::new(family, subtype));
+        buf.append(Tag::Only(to.id), |octets| message.encode(&self.key.send, octets));
+    }
+
+    /// These prefixes as they stand: announced, or withdrawn if this member does not hear them.
+    fn write_changed(&mut self, rib: &Rib, to: &MemberFacts, changed: &[Nlri], buf: &mut FrameBuf) {
+        let mut own = OwnBatch::default();
+        let mut gone: [Vec<Nlri>; 2] = Default::default();
+        for nlri in changed {
+            let class = rib.find(&nlri.net).map_or(ClassId::NONE, |dest| self.told.path(dest, nlri.path_id));
+            if !self.collect(&mut own, class, *nlri, Some(to)) {
+                gone[nlri.family().index()].push(*nlri);
+            }
+        }
+        for nlri in gone.iter().filter(|n| !n.is_empty()) {
+            write_unreach(nlri, &self.key.send, |write| buf.append(Tag::Only(to.id), |octets| write(octets)));
+        }
+        own.reach.drain(|out, nlri| {
+            write_reach(&out, nlri, &self.key.send, |write| buf.append(Tag::Only(to.id), |octets| write(octets)));
+        });
+    }
+
+    fn collect_dest(&mut self, rib: &Rib, own: &mut OwnBatch, dest: DestId, to: Option<&MemberFacts>) {
+        for (path_id, class) in self.told.paths(dest) {
+            if let Some(net) = rib.net(dest) {
+                self.collect(own, class, Nlri { net, path_id }, to);
+            }
+        }
+    }
+
+    /// Puts a path into a batch that is not the group's. False if it is not heard (by that member, if one is named).
+    fn collect(&mut self, own: &mut OwnBatch, class: ClassId, nlri: Nlri, to: Option<&MemberFacts>) -> bool {
+        let Some(out) = current(&mut self.told, class, &nlri.net, &self.key) else { return false };
+        if to.is_some_and(|to| out.avoid.hits(to).is_some()) {
+            return false;
+        }
+        own.push(class, out, nlri);
+        true
+    }
+
+    /// The whole table in frames, kept for those who come next.
+    pub(super) fn snapshot(&mut self, rib: &Rib) -> Arc<Snapshot> {
+        if let Some(snapshot) = &self.snapshot {
+            return snapshot.clone();
+        }
+        let mut own = OwnBatch::default();
+        for family in self.key.families.iter() {
+            for index in 0..self.told.end(family) {
+                self.collect_dest(rib, &mut own, DestId::new(family, index as u32), None);
+            }
+        }
+        let (mut frames, mut buf, send) = (Vec::new(), FrameBuf::default(), &self.key.send);
+        own.reach.drain(|out, nlri| {
+            write_reach(&out, nlri, send, |write| {
+                buf.append(Tag::Except(out.avoid), |octets| write(octets));
+                if buf.is_full() {
+                    frames.push(buf.freeze());
+                }
+            });
+        });
+        if !buf.is_empty() {
+            frames.push(buf.freeze());
+        }
+        self.told.reap();
+        let octets = frames.iter().map(|f| f.len()).sum();
+        let snapshot = Arc::new(Snapshot { frames, octets, at: self.log.head() });
+        self.log.enter(snapshot.at);
+        self.snapshot = Some(snapshot.clone());
+        snapshot
+    }
+}
+
+/// Prefixes on their way to one member or into a snapshot, by attribute set.
+struct OwnBatch {
+    reach: Buckets<Outgoing>,
+    slots: HashMap<(ClassId, Family), Vec<u32>, RandomState>,
+}
+
+impl Default for OwnBatch {
+    fn default() -> OwnBatch {
+        OwnBatch { reach: Buckets::new(), slots: HashMap::default() }
+    }
+}
+
+impl OwnBatch {
+    fn push(&mut self, class: ClassId, out: Outgoing, nlri: Nlri) {
+        let slots = self.slots.entry((class, nlri.family())).or_default();
+        let reach = &mut self.reach;
+        let slot = match slots.iter().find(|s| reach.get(**s).is_some_and(|known| known.attrs == out.attrs)) {
+            Some(slot) => *slot,
+            None => {
+                let slot = reach.slot(out);
+                slots.push(slot);
+                slot
+            }
+        };
+        reach.push(slot, nlri);
+    }
+}

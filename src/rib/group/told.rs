@@ -1,0 +1,364 @@
+//! What a group has been told: for each destination the attribute set and source of the route that stands, in four octets.
+//!
+//! In: a best route. Out: the number of its [`Class`], the attributes as they go out, who must not hear them.
+//! When to say it, and to whom, is `group`'s affair; what may be said, `adj_out`'s.
+//!
+//! A class is a pair of interned attribute set and source. It keeps what came in, which the Loc-RIB holds anyway, and the hash of what
+//! goes out; the attributes that go out are made when needed and kept only while there are few classes.
+//!
+//! # Invariants
+//! A class lives as long as an entry names it; [`Told::reap`] removes the rest.
+
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use ipnet::IpNet;
+use smallvec::SmallVec;
+use std::hash::BuildHasher;
+
+use super::super::adj_out::{Avoid, GroupKey, RouteSource, Withheld, barred, export};
+use super::super::{Attrs, Best, DestId, Rib};
+use crate::num::{Family, PathId, PeerId};
+use crate::wire::PathAttributes;
+
+/// Number of a class. Zero is no class: nothing has been told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct ClassId(u32);
+
+impl ClassId {
+    pub const NONE: ClassId = ClassId(0);
+    /// In an entry: it was changed in the batch under way.
+    const FRESH: u32 = 1 << 31;
+
+    pub fn is_none(self) -> bool {
+        self == ClassId::NONE
+    }
+
+    fn place(self) -> usize {
+        self.0 as usize - 1
+    }
+}
+
+/// A route as it goes out.
+#[derive(Clone, Debug)]
+pub(super) struct Outgoing {
+    pub attrs: Arc<PathAttributes>,
+    pub avoid: Avoid,
+}
+
+/// One attribute set of one source.
+#[derive(Debug)]
+struct Class {
+    attrs: Attrs,
+    source: RouteSource,
+    /// Entries of each family that name it.
+    refs: [u32; 2],
+    /// By family. Always `Unknown` where the chain asks for the prefix.
+    out: [Out; 2],
+}
+
+#[derive(Debug, Clone, Default)]
+enum Out {
+    #[default]
+    Unknown,
+    Withheld,
+    /// Not held: made again when needed.
+    Brief(Brief),
+    Held(Outgoing),
+}
+
+/// What is kept of a route that goes out.
+#[derive(Clone, Copy, Debug)]
+struct Brief {
+    hash: u64,
+    avoid: Avoid,
+}
+
+/// Above so many classes what goes out is not kept between batches.
+const HELD_CLASSES: usize = 1024;
+
+#[derive(Debug)]
+pub(super) struct Told {
+    classes: Vec<Option<Class>>,
+    free: Vec<u32>,
+    index: HashTable<u32>,
+    hasher: FixedState,
+    entries: [Vec<u32>; 2],
+    count: [u32; 2],
+    /// Classes that may be without entries.
+    idle: Vec<ClassId>,
+    last: Option<(PeerId, PathId, Attrs, ClassId)>,
+    /// Entries changed in this batch.
+    fresh: Vec<DestId>,
+    /// Classes made or used in this batch whose attributes are held.
+    held: Vec<(ClassId, Family)>,
+    /// One verdict holds for all prefixes of a family.
+    uniform: bool,
+}
+
+impl Told {
+    pub fn new(key: &GroupKey) -> Told {
+        Told {
+            classes: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            hasher: FixedState::default(),
+            entries: [Vec::new(), Vec::new()],
+            count: [0, 0],
+            idle: Vec::new(),
+            last: None,
+            fresh: Vec::new(),
+            held: Vec::new(),
+            uniform: !key.chain.depends_on_prefix(),
+        }
+    }
+
+    /// Prefixes told of this family.
+    pub fn count(&self, family: Family) -> u32 {
+        self.count[family.index()]
+    }
+
+    /// What stands for a destination.
+    pub fn entry(&self, dest: DestId) -> ClassId {
+        ClassId(self.entries[dest.family().index()].get(dest.index()).map_or(0, |e| e & !ClassId::FRESH))
+    }
+
+    /// What stands for a destination, path by path; one without identifier unless ADD-PATH is sent.
+    pub fn paths(&self, dest: DestId) -> SmallVec<[(PathId, ClassId); 1]> {
+        let entry = self.entry(dest);
+        if entry.is_none() { SmallVec::new() } else { SmallVec::from_elem((PathId(0), entry), 1) }
+    }
+
+    /// What stands for one path of a destination.
+    pub fn path(&self, dest: DestId, id: PathId) -> ClassId {
+        self.paths(dest).iter().find(|(i, _)| *i == id).map_or(ClassId::NONE, |(_, class)| *class)
+    }
+
+    /// One more than the highest destination that may have an entry.
+    pub fn end(&self, family: Family) -> usize {
+        self.entries[family.index()].len()
+    }
+
+    /// Was the entry changed in the batch under way?
+    pub fn is_fresh(&self, dest: DestId) -> bool {
+        self.entries[dest.family().index()].get(dest.index()).is_some_and(|e| e & ClassId::FRESH != 0)
+    }
+
+    /// Notes what stands from now on. Returns what stood before.
+    pub fn put(&mut self, dest: DestId, class: ClassId) -> ClassId {
+        let (family, index) = (dest.family().index(), dest.index());
+        let entries = &mut self.entries[family];
+        if index >= entries.len() {
+            if class.is_none() {
+                return ClassId::NONE;
+            }
+            entries.resize(index + 1, 0);
+        }
+        let old = ClassId(entries[index] & !ClassId::FRESH);
+        if entries[index] & ClassId::FRESH == 0 {
+            self.fresh.push(dest);
+        }
+        entries[index] = class.0 | ClassId::FRESH;
+        if let Some(class) = self.class_mut(class) {
+            class.refs[family] += 1;
+            self.count[family] += 1;
+        }
+        if let Some(before) = self.class_mut(old) {
+            before.refs[family] -= 1;
+            let unused = before.refs == [0, 0];
+            self.count[family] -= 1;
+            if unused {
+                self.idle.push(old);
+            }
+        }
+        old
+    }
+
+    /// The class of a best route; made if there was none. None if the group may not hear it whatever the rules say.
+    pub fn classify(&mut self, best: &Best, rib: &Rib, key: &GroupKey) -> ClassId {
+        if let Some((peer, path_id, attrs, class)) = &self.last
+            && (*peer, *path_id) == (best.peer, best.path_id)
+            && *attrs == best.attrs
+        {
+            return *class;
+        }
+        let class = self.find_or_make(best, rib, key);
+        self.last = Some((best.peer, best.path_id, best.attrs.clone(), class));
+        class
+    }
+
+    fn find_or_make(&mut self, best: &Best, rib: &Rib, key: &GroupKey) -> ClassId {
+        let Some(facts) = rib.source(best.peer) else { return ClassId::NONE };
+        let source = RouteSource::new(facts, best.path_id);
+        if barred(&source, key) {
+            return ClassId::NONE;
+        }
+        let hash = self.hasher.hash_one((best.attrs.key(), best.peer.0));
+        let classes = &self.classes;
+        let same = |i: &u32| peek(classes, *i).is_some_and(|c| c.attrs == best.attrs && c.source == source);
+        if let Some(found) = self.index.find(hash, same) {
+            return ClassId(found + 1);
+        }
+        let class = Class { attrs: best.attrs.clone(), source, refs: [0, 0], out: Default::default() };
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.classes[place as usize] = Some(class);
+                place
+            }
+            None => {
+                self.classes.push(Some(class));
+                (self.classes.len() - 1) as u32
+            }
+        };
+        let (classes, hasher) = (&self.classes, &self.hasher);
+        self.index.insert_unique(hash, place, |i| peek(classes, *i).map_or(0, |c| hasher.hash_one((c.attrs.key(), c.source.peer.0))));
+        self.idle.push(ClassId(place + 1));
+        ClassId(place + 1)
+    }
+
+    /// The route as it goes out, or why it does not.
+    ///
+    /// # Errors
+    /// The reason; also for a class that does not exist.
+    pub fn outgoing(&mut self, class: ClassId, net: &IpNet, key: &GroupKey) -> Result<Outgoing, Withheld> {
+        let (uniform, family) = (self.uniform, Family::of(net));
+        let Some(known) = self.class_mut(class) else { return Err(Withheld::IbgpToIbgp) };
+        if let Out::Held(out) = &known.out[family.index()] {
+            return Ok(out.clone());
+        }
+        let made = export(net, &known.attrs, &known.source, key).map(|attrs| {
+            let avoid = Avoid::new(known.source.peer, &attrs);
+            Outgoing { attrs: Arc::new(attrs), avoid }
+        });
+        if uniform {
+            known.out[family.index()] = made.as_ref().map_or(Out::Withheld, |out| Out::Held(out.clone()));
+            if made.is_ok() {
+                self.held.push((class, family));
+            }
+        }
+        made
+    }
+
+    /// Does the group hear this class at all? Cheaper than [`Told::outgoing`] once that is known.
+    pub fn is_withheld(&mut self, class: ClassId, net: &IpNet, key: &GroupKey) -> bool {
+        match self.class(class).map(|c| &c.out[Family::of(net).index()]) {
+            None | Some(Out::Withheld) => true,
+            Some(Out::Brief(_) | Out::Held(_)) => false,
+            Some(Out::Unknown) => self.outgoing(class, net, key).is_err(),
+        }
+    }
+
+    /// Is it certain, without making attributes anew, that these two go out differently?
+    pub fn surely_differ(&self, a: ClassId, b: ClassId, family: Family) -> bool {
+        match (self.brief(a, family), self.brief(b, family)) {
+            (Some(a), Some(b)) => a.hash != b.hash,
+            _ => false,
+        }
+    }
+
+    /// Who must not hear the route that stands. Asks nothing of the rules where the class knows it.
+    pub fn avoid(&mut self, class: ClassId, net: &IpNet, key: &GroupKey) -> Option<Avoid> {
+        match self.brief(class, Family::of(net)) {
+            Some(brief) => Some(brief.avoid),
+            None => self.outgoing(class, net, key).ok().map(|out| out.avoid),
+        }
+    }
+
+    fn brief(&self, class: ClassId, family: Family) -> Option<Brief> {
+        match &self.class(class)?.out[family.index()] {
+            Out::Brief(brief) => Some(*brief),
+            Out::Held(out) => Some(Brief { hash: out.attrs.content_hash(), avoid: out.avoid }),
+            Out::Unknown | Out::Withheld => None,
+        }
+    }
+
+    /// What was changed so far has been written: the entries may change again.
+    pub fn batch_is_written(&mut self) {
+        for dest in self.fresh.drain(..) {
+            if let Some(entry) = self.entries[dest.family().index()].get_mut(dest.index()) {
+                *entry &= !ClassId::FRESH;
+            }
+        }
+    }
+
+    /// The batch is over: forgets classes without entries and attributes that there are too many of.
+    pub fn reap(&mut self) {
+        self.batch_is_written();
+        self.last = None;
+        for class in std::mem::take(&mut self.idle) {
+            self.forget_if_idle(class);
+        }
+        for (class, family) in std::mem::take(&mut self.held) {
+            if self.index.len() > HELD_CLASSES {
+                self.let_go(class, family);
+            }
+        }
+        for family in Family::ALL {
+            if self.count[family.index()] == 0 {
+                self.entries[family.index()] = Vec::new();
+            }
+        }
+        if self.fresh.capacity() > 4096 {
+            self.fresh = Vec::new();
+        }
+    }
+
+    fn forget_if_idle(&mut self, class: ClassId) {
+        let Some(idle) = self.class(class).filter(|c| c.refs == [0, 0]) else { return };
+        let hash = self.hasher.hash_one((idle.attrs.key(), idle.source.peer.0));
+        let place = class.place() as u32;
+        if let Ok(found) = self.index.find_entry(hash, |i| *i == place) {
+            found.remove();
+        }
+        self.classes[class.place()] = None;
+        self.free.push(place);
+        if self.index.is_empty() {
+            (self.classes, self.free, self.index) = (Vec::new(), Vec::new(), HashTable::new());
+        }
+    }
+
+    fn let_go(&mut self, class: ClassId, family: Family) {
+        if let Some(class) = self.class_mut(class)
+            && let Out::Held(out) = &class.out[family.index()]
+        {
+            class.out[family.index()] = Out::Brief(Brief { hash: out.attrs.content_hash(), avoid: out.avoid });
+        }
+    }
+
+    /// How many prefixes of each family stand that this source told us.
+    pub fn count_from(&self, source: PeerId) -> [u32; 2] {
+        let theirs = self.classes.iter().flatten().filter(|c| c.source.peer == source);
+        theirs.fold([0, 0], |[a, b], c| [a + c.refs[0], b + c.refs[1]])
+    }
+
+    fn class(&self, id: ClassId) -> Option<&Class> {
+        peek(&self.classes, id.0.checked_sub(1)?)
+    }
+
+    fn class_mut(&mut self, id: ClassId) -> Option<&mut Class> {
+        self.classes.get_mut(id.0.checked_sub(1)? as usize)?.as_mut()
+    }
+
+    /// # Panics
+    /// If a count does not equal its recount.
+    pub fn check(&self) {
+        for family in Family::ALL {
+            let f = family.index();
+            let mut refs = vec![0; self.classes.len()];
+            for class in self.entries[f].iter().map(|e| ClassId(e & !ClassId::FRESH)).filter(|c| !c.is_none()) {
+                refs[class.place()] += 1;
+            }
+            assert_eq!(refs.iter().sum::<u32>(), self.count[f], "prefixes told of {family}");
+            for (class, counted) in self.classes.iter().zip(refs) {
+                assert_eq!(class.as_ref().map_or(0, |c| c.refs[f]), counted, "entries of a class");
+            }
+        }
+        assert_eq!(self.classes.iter().flatten().count(), self.index.len(), "classes in the index");
+        assert!(self.classes.iter().flatten().all(|c| c.refs != [0, 0]), "a class without entries");
+    }
+}
+
+fn peek(classes: &[Option<Class>], place: u32) -> Option<&Class> {
+    classes.get(place as usize)?.as_ref()
+}
