@@ -4,7 +4,7 @@
 //! the daemon over its control socket (`daemon::protocol`), except what concerns files alone: `check` and `diff`.
 
 pub mod args;
-mod client;
+pub mod client;
 mod files;
 mod output;
 mod views;

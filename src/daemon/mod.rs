@@ -5,11 +5,15 @@
 #![deny(unsafe_code)]
 
 pub mod clock;
+pub mod control;
 pub mod crowd;
+pub mod desk;
 pub mod gauges;
+pub mod http;
 pub mod metrics;
 pub mod netlink;
 pub mod notices;
 pub mod protocol;
+pub mod ready;
 pub mod sockopt;
 pub mod tasks;

@@ -1,0 +1,148 @@
+use tokio::task::JoinHandle;
+
+use super::super::desk::fake::{FakeDesk, ROWS};
+use super::*;
+use crate::cli::client::{ClientError, ask};
+use crate::speaker::show::{Answer, Command, Question};
+
+/// A folder of its own that goes when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("catbird-control-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder");
+        Folder(path)
+    }
+
+    fn control(&self) -> Control {
+        Control { socket: self.0.join("sub/catbird.sock"), mode: 0o660 }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).expect("our own folder");
+    }
+}
+
+async fn start(desk: &FakeDesk, control: &Control) -> JoinHandle<io::Result<()>> {
+    let (desk, control, path) = (desk.clone(), control.clone(), control.socket.clone());
+    let task = tokio::spawn(async move { serve(desk, &control).await });
+    while !path.exists() && !task.is_finished() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    task
+}
+
+async fn request(control: &Control, request: Request) -> Result<Vec<Reply>, ClientError> {
+    let path = control.socket.clone();
+    tokio::task::spawn_blocking(move || ask(&path, &request)?.collect()).await.expect("the client does not panic")
+}
+
+#[tokio::test]
+async fn a_long_list_comes_in_pages_and_an_order_is_passed_on() {
+    let folder = Folder::new("pages");
+    let (desk, control) = (FakeDesk::new(), folder.control());
+    let task = start(&desk, &control).await;
+    let replies = request(&control, Request::Ask(Question::Nexthops { cursor: 0 })).await.expect("pages");
+    let rows: Vec<usize> = replies
+        .iter()
+        .flat_map(|reply| match reply {
+            Reply::Answer(Answer::Nexthops(page)) => page.rows.iter().map(|row| row.used_by).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(rows, (0..ROWS).collect::<Vec<_>>());
+    assert_eq!(replies.len(), 16, "one reply a page");
+
+    let done = request(&control, Request::Order(Command::Drain)).await.expect("an answer");
+    assert_eq!(done, [Reply::Answer(Answer::Done("done".into()))]);
+    assert_eq!(desk.heard.lock().expect("fine").last().map(String::as_str), Some("Drain"));
+    task.abort();
+}
+
+#[tokio::test]
+async fn status_tells_of_the_process_and_of_a_reload_that_failed() {
+    let folder = Folder::new("status");
+    let (desk, control) = (FakeDesk::new(), folder.control());
+    let task = start(&desk, &control).await;
+    let replies = request(&control, Request::Status).await.expect("a status");
+    let [Reply::Status(status)] = replies.as_slice() else { panic!("{replies:?}") };
+    assert_eq!((status.status.name.as_str(), status.process.pid), ("fake", std::process::id()));
+    assert!(status.process.resident_bytes > 1_000_000);
+    assert!(status.status.warnings.iter().any(|w| w.ends_with("line 3 is wrong")), "{:?}", status.status.warnings);
+    task.abort();
+}
+
+#[tokio::test]
+async fn the_socket_is_for_owner_and_group_and_replaces_what_a_dead_daemon_left() {
+    let folder = Folder::new("stale");
+    let (desk, control) = (FakeDesk::new(), folder.control());
+    fs::create_dir_all(control.socket.parent().expect("a folder")).expect("made");
+    drop(std::os::unix::net::UnixListener::bind(&control.socket).expect("bound"));
+    assert!(matches!(request(&control, Request::Status).await, Err(ClientError::Stale(_))));
+
+    let (listener, path) = bind(&control).expect("the stale one is replaced");
+    assert_eq!(fs::metadata(&control.socket).expect("there").permissions().mode() & 0o777, 0o660);
+    let second = bind(&control).expect_err("one daemon a socket");
+    assert!(second.to_string().contains("another catbird answers there"), "{second}");
+    drop((listener, path));
+    assert!(!control.socket.exists(), "the name goes with the daemon");
+    assert!(matches!(request(&control, Request::Status).await, Err(ClientError::NotRunning(_))));
+
+    fs::write(&control.socket, "a file").expect("written");
+    let error = start(&desk, &control).await.await.expect("ended").expect_err("not ours to remove");
+    assert!(error.to_string().contains("something else stands there"), "{error}");
+    assert_eq!(fs::read_to_string(&control.socket).expect("still there"), "a file");
+}
+
+#[tokio::test]
+async fn nonsense_and_endless_requests_are_refused_and_the_next_client_is_served() {
+    let folder = Folder::new("nonsense");
+    let (desk, control) = (FakeDesk::new(), folder.control());
+    let task = start(&desk, &control).await;
+    let mut stream = UnixStream::connect(&control.socket).await.expect("connected");
+    stream.write_all(b"{\"ask\":{\"question\":\"moon\"}}\n\xff\xfe\n").await.expect("sent");
+    let mut lines = BufReader::new(&mut stream).lines();
+    for _ in 0..2 {
+        let line = lines.next_line().await.expect("read").expect("a line");
+        assert!(line.contains("not a request"), "{line}");
+        assert_eq!(lines.next_line().await.expect("read").as_deref(), Some("\"end\""));
+    }
+
+    let mut endless = UnixStream::connect(&control.socket).await.expect("connected");
+    let junk = vec![b'x'; REQUEST_OCTETS + 1];
+    endless.write_all(&junk).await.expect("taken");
+    let mut said = String::new();
+    BufReader::new(&mut endless).read_line(&mut said).await.expect("an answer");
+    assert!(said.contains("one line of at most"), "{said}");
+
+    assert!(request(&control, Request::Status).await.is_ok());
+    assert!(matches!(request(&control, Request::LogLevel { level: "loud".into() }).await, Err(ClientError::Failed(_))));
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_monitor_hears_its_streams_and_how_much_it_missed() {
+    let folder = Folder::new("monitor");
+    let (desk, control) = (FakeDesk::new(), folder.control());
+    let task = start(&desk, &control).await;
+    let mut stream = UnixStream::connect(&control.socket).await.expect("connected");
+    stream.write_all(b"{\"monitor\":{\"streams\":[\"daemon\"]}}\n").await.expect("sent");
+    while desk.notices.receiver_count() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // more than the channel holds, before the server gets to run
+    for _ in 0..10 {
+        desk.notices.send(Arc::new(Notice::Stranger { address: [10, 0, 0, 9].into() })).expect("heard");
+    }
+    desk.notices.send(Arc::new(Notice::Draining { on: true })).expect("heard");
+    let mut lines = BufReader::new(&mut stream).lines();
+    let missed: Reply = serde_json::from_str(&lines.next_line().await.expect("read").expect("a line")).expect("a reply");
+    assert_eq!(missed, Reply::Missed(7));
+    let event: Reply = serde_json::from_str(&lines.next_line().await.expect("read").expect("a line")).expect("a reply");
+    let Reply::Event { stream: of, notice, .. } = event else { panic!("{event:?}") };
+    assert_eq!((of.as_str(), notice["event"].as_str()), ("daemon", Some("draining")));
+    task.abort();
+}

@@ -1,0 +1,129 @@
+//! What the control socket and HTTP need of the daemon, as a trait: so that both can be tested without one.
+//!
+//! In: requests. Out: answers, and [`answers`], which turns a question about a list into page after page.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::broadcast;
+
+use super::gauges::Gauges;
+use super::protocol::{FullStatus, ProcessStatus, Reloaded};
+use crate::config::Config;
+use crate::speaker::show::{Answer, Command, Question, Status};
+use crate::stats::Notice;
+
+/// How the configuration was last read.
+#[derive(Clone, Debug)]
+pub struct LastReload {
+    pub successful: bool,
+    pub at: SystemTime,
+    pub error: Option<String>,
+    pub unconfirmed: bool,
+}
+
+/// The daemon, seen from the places where operators ask.
+pub trait Desk: Clone + Send + Sync + 'static {
+    /// `None`: the daemon is ending.
+    fn ask(&self, question: Question) -> impl Future<Output = Option<Answer>> + Send;
+    fn order(&self, command: Command) -> impl Future<Output = Option<Answer>> + Send;
+    /// Whole or not at all; `Err` is the report.
+    fn reload(&self, confirm: Option<Duration>) -> impl Future<Output = Result<Reloaded, String>> + Send;
+    /// False if nothing waited for it.
+    fn confirm(&self) -> impl Future<Output = bool> + Send;
+    fn last_reload(&self) -> LastReload;
+    fn config(&self) -> Arc<Config>;
+    fn monitor(&self) -> broadcast::Receiver<Arc<Notice>>;
+    fn set_log_level(&self, level: &str) -> Result<(), String>;
+    fn gauges(&self) -> &Gauges;
+}
+
+/// Puts a cursor into a question about a list; false if it is not one.
+fn go_on(question: &mut Question, from: u64) -> bool {
+    match question {
+        Question::Peers { cursor }
+        | Question::Received { cursor, .. }
+        | Question::Advertised { cursor, .. }
+        | Question::Routes { cursor, .. }
+        | Question::Fib { cursor, .. }
+        | Question::Nexthops { cursor } => {
+            *cursor = from;
+            true
+        }
+        Question::Status | Question::Peer { .. } | Question::Why { .. } | Question::Blocks | Question::Metrics => false,
+    }
+}
+
+/// Where the list of this answer goes on.
+fn next_of(answer: &Answer) -> Option<u64> {
+    match answer {
+        Answer::Peers(page) => page.next,
+        Answer::Received(page) | Answer::Advertised(page) | Answer::Routes(page) => page.next,
+        Answer::Fib(page) => page.next,
+        Answer::Nexthops(page) => page.next,
+        _ => None,
+    }
+}
+
+/// Asks page by page. Between two pages the router goes on with its work.
+pub struct Pages<D> {
+    desk: D,
+    question: Option<Question>,
+}
+
+/// The answers to a question: one, or the pages of a list.
+pub fn answers<D: Desk>(desk: D, question: Question) -> Pages<D> {
+    Pages { desk, question: Some(question) }
+}
+
+impl<D: Desk> Pages<D> {
+    /// `None` after the last page, or if the daemon ends.
+    pub async fn next(&mut self) -> Option<Answer> {
+        let mut question = self.question.take()?;
+        let answer = self.desk.ask(question.clone()).await?;
+        if let Some(cursor) = next_of(&answer) {
+            self.question = go_on(&mut question, cursor).then_some(question);
+        }
+        Some(answer)
+    }
+}
+
+/// The router's status with the process's.
+pub async fn full_status<D: Desk>(desk: &D) -> Option<FullStatus> {
+    let Answer::Status(status) = desk.ask(Question::Status).await? else { return None };
+    Some(FullStatus { status: add_warnings(*status, desk), process: process(desk) })
+}
+
+fn add_warnings<D: Desk>(mut status: Status, desk: &D) -> Status {
+    if let Some(error) = desk.last_reload().error {
+        let first = error.lines().next().unwrap_or_default().to_owned();
+        status.warnings.push(format!("the last reload failed, the configuration before it is in force: {first}"));
+    }
+    status
+}
+
+fn process<D: Desk>(desk: &D) -> ProcessStatus {
+    let reload = desk.last_reload();
+    ProcessStatus {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        resident_bytes: resident_bytes(),
+        connections: desk.gauges().connections.get(),
+        last_reload_successful: reload.successful,
+        last_reload_seconds_ago: reload.at.elapsed().ok().map(|ago| ago.as_secs_f64()),
+        last_reload_error: reload.error,
+        confirm_pending: reload.unconfirmed,
+    }
+}
+
+/// VmRSS, or zero where there is no /proc.
+fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0).saturating_mul(1024)
+}
+
+#[cfg(test)]
+pub mod fake;

@@ -1,0 +1,117 @@
+//! A desk without a daemon behind it, for the tests of the control socket and of HTTP.
+
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::config::{Config, Surroundings};
+use crate::num::Asn;
+use crate::speaker::show::{Counters, FibCounts, NexthopRow, Page, Snapshot};
+
+/// Answers from thin air.
+#[derive(Clone)]
+pub struct FakeDesk {
+    pub notices: broadcast::Sender<Arc<Notice>>,
+    pub gauges: Arc<Gauges>,
+    /// What it was asked and told.
+    pub heard: Arc<Mutex<Vec<String>>>,
+}
+
+/// Next hops that it lists, so many a page.
+pub const ROWS: usize = 1000;
+pub const ROWS_A_PAGE: usize = 64;
+
+impl FakeDesk {
+    pub fn new() -> FakeDesk {
+        FakeDesk { notices: broadcast::channel(4).0, gauges: Arc::default(), heard: Arc::default() }
+    }
+
+    fn hear(&self, what: String) {
+        self.heard.lock().expect("nobody panicked").push(what);
+    }
+
+    pub fn status() -> Status {
+        Status {
+            name: "fake".into(),
+            router_id: [10, 0, 0, 1].into(),
+            asn: Asn(64512),
+            mode: "full-mesh".into(),
+            cluster_id: None,
+            uptime_seconds: 1.0,
+            peers_configured: 0,
+            peers_established: 0,
+            tables: Vec::new(),
+            attribute_sets: 0,
+            fib: FibCounts::default(),
+            blocks: 0,
+            draining: false,
+            recovering: false,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn nexthops(cursor: u64) -> Page<NexthopRow> {
+        let from = usize::try_from(cursor).expect("small");
+        let to = (from + ROWS_A_PAGE).min(ROWS);
+        let row = |n: usize| NexthopRow {
+            address: format!("10.0.{}.{}", n / 256, n % 256),
+            resolved: true,
+            via: "eth0".into(),
+            metric: None,
+            used_by: n,
+        };
+        Page { rows: (from..to).map(row).collect(), next: (to < ROWS).then_some(to as u64) }
+    }
+}
+
+impl Desk for FakeDesk {
+    async fn ask(&self, question: Question) -> Option<Answer> {
+        self.hear(format!("{question:?}"));
+        Some(match question {
+            Question::Status => Answer::Status(Box::new(FakeDesk::status())),
+            Question::Nexthops { cursor } => Answer::Nexthops(FakeDesk::nexthops(cursor)),
+            Question::Blocks => Answer::Blocks(Vec::new()),
+            Question::Metrics => Answer::Metrics(Box::new(Snapshot {
+                status: FakeDesk::status(),
+                peers: Vec::new(),
+                blocks: Vec::new(),
+                counters: Counters::default(),
+            })),
+            other => Answer::Refused(format!("no {other:?}")),
+        })
+    }
+
+    async fn order(&self, command: Command) -> Option<Answer> {
+        self.hear(format!("{command:?}"));
+        Some(Answer::Done("done".into()))
+    }
+
+    async fn reload(&self, _confirm: Option<Duration>) -> Result<Reloaded, String> {
+        Ok(Reloaded::default())
+    }
+
+    async fn confirm(&self) -> bool {
+        false
+    }
+
+    fn last_reload(&self) -> LastReload {
+        LastReload { successful: false, at: SystemTime::now(), error: Some("line 3 is wrong\n  |".into()), unconfirmed: false }
+    }
+
+    fn config(&self) -> Arc<Config> {
+        let read = |_: &std::path::Path| Err("no files".to_owned());
+        let around = Surroundings { hostname: None, read: &read, secrets_needed: true };
+        Arc::new(Config::parse("fake", "[node]\nasn = 64512\n", &around).config.expect("legal"))
+    }
+
+    fn monitor(&self) -> broadcast::Receiver<Arc<Notice>> {
+        self.notices.subscribe()
+    }
+
+    fn set_log_level(&self, level: &str) -> Result<(), String> {
+        if level == "debug" { Ok(()) } else { Err(format!("no level {level}")) }
+    }
+
+    fn gauges(&self) -> &Gauges {
+        &self.gauges
+    }
+}

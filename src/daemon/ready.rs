@@ -1,0 +1,115 @@
+//! Is this node ready? And if not, which peers are missing, and why.
+//!
+//! In: the peers as they are, and the share of them that must be up. Out: yes or no, with the missing ones by name. One dead peer among
+//! hundreds makes no node unready; a node without peers is ready.
+
+use serde::Serialize;
+
+use crate::speaker::show::PeerRow;
+
+/// The answer of `/readyz`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Readiness {
+    pub ready: bool,
+    /// In words, if not.
+    pub reason: Option<String>,
+    pub peers_up: usize,
+    /// Those that an operator has not switched off.
+    pub peers_expected: usize,
+    /// So many must be up.
+    pub peers_needed: usize,
+    pub missing: Vec<Missing>,
+}
+
+/// A peer that is not up.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Missing {
+    pub peer: String,
+    pub address: String,
+    pub state: String,
+    pub why: String,
+}
+
+/// Missing peers that are named; a monitor that asks every second does not need a thousand.
+pub const NAMED: usize = 50;
+
+/// Judges.
+pub fn readiness<'a>(peers: impl Iterator<Item = &'a PeerRow>, share: f64, draining: bool) -> Readiness {
+    let mut readiness = Readiness { ready: false, reason: None, peers_up: 0, peers_expected: 0, peers_needed: 0, missing: Vec::new() };
+    for peer in peers.filter(|peer| peer.admin_up) {
+        readiness.peers_expected += 1;
+        if peer.state.eq_ignore_ascii_case("established") {
+            readiness.peers_up += 1;
+        } else if readiness.missing.len() < NAMED {
+            let why = peer.why_down.clone().unwrap_or_else(|| "no attempt has been made yet".to_owned());
+            let (name, address) = (peer.name.clone(), peer.address.clone());
+            readiness.missing.push(Missing { peer: name, address, state: peer.state.clone(), why });
+        }
+    }
+    readiness.peers_needed = needed(readiness.peers_expected, share);
+    readiness.ready = readiness.peers_up >= readiness.peers_needed && !draining;
+    readiness.reason = match (readiness.ready, draining) {
+        (true, _) => None,
+        (false, true) => Some("this node is being drained".to_owned()),
+        (false, false) => {
+            Some(format!("{} of {} peers are up, {} are needed", readiness.peers_up, readiness.peers_expected, readiness.peers_needed))
+        }
+    };
+    readiness
+}
+
+/// A share above zero needs at least one peer.
+fn needed(expected: usize, share: f64) -> usize {
+    // within range: the share is checked to be between zero and one
+    (expected as f64 * share).ceil() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::num::Asn;
+
+    fn peer(n: usize, state: &str) -> PeerRow {
+        PeerRow {
+            name: format!("node-{n}"),
+            address: format!("10.0.0.{n}"),
+            kind: "mesh".into(),
+            local_as: Asn(64512),
+            remote_as: None,
+            state: state.into(),
+            admin_up: true,
+            state_seconds: 1.0,
+            flaps: 0,
+            families: Vec::new(),
+            why_down: (state != "Established").then(|| "connection refused".to_owned()),
+            warnings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn one_dead_peer_among_many_makes_no_node_unready_and_is_named() {
+        let mut peers: Vec<PeerRow> = (0..9).map(|n| peer(n, "Established")).collect();
+        peers.push(peer(9, "Active"));
+        let ready = readiness(peers.iter(), 0.5, false);
+        assert!(ready.ready && ready.reason.is_none());
+        assert_eq!((ready.peers_up, ready.peers_expected, ready.peers_needed), (9, 10, 5));
+        assert_eq!(ready.missing.len(), 1);
+        assert_eq!((ready.missing[0].peer.as_str(), ready.missing[0].why.as_str()), ("node-9", "connection refused"));
+        assert!(!readiness(peers.iter(), 1.0, false).ready);
+    }
+
+    #[test]
+    fn a_lone_node_is_ready_and_one_that_hears_nobody_is_not() {
+        assert!(readiness(std::iter::empty(), 1.0, false).ready);
+        let alone = readiness([peer(1, "Connect")].iter(), 0.01, false);
+        assert_eq!(alone.reason.as_deref(), Some("0 of 1 peers are up, 1 are needed"));
+        assert!(readiness([peer(1, "Connect")].iter(), 0.0, false).ready, "a share of zero asks for nobody");
+    }
+
+    #[test]
+    fn a_drained_node_is_not_ready_and_switched_off_peers_do_not_count() {
+        assert!(!readiness([peer(1, "Established")].iter(), 0.5, true).ready);
+        let off = PeerRow { admin_up: false, ..peer(2, "Idle") };
+        assert!(readiness([peer(1, "Established"), off].iter(), 1.0, false).ready);
+    }
+}
