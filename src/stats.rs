@@ -93,6 +93,10 @@ pub enum Notice {
         net: IpNet,
         protocol: u8,
     },
+    /// Others keep changing this route; it is put right more and more rarely.
+    FibContested {
+        net: IpNet,
+    },
     /// What an earlier run had left in the kernel and nobody announced again was removed.
     Recovered {
         adopted: usize,
@@ -128,6 +132,7 @@ impl Notice {
             Notice::PeerUp { .. } | Notice::Recovered { .. } | Notice::Blocks { .. } | Notice::Reloaded { .. } => Level::Info,
             Notice::Draining { .. } | Notice::Stopping { .. } | Notice::Stranger { .. } | Notice::FibRepaired { .. } => Level::Info,
             Notice::PeerDown { .. } | Notice::PeerFailed { .. } | Notice::Malformed { .. } | Notice::FibForeign { .. } => Level::Warn,
+            Notice::FibContested { .. } => Level::Warn,
             Notice::MaxPrefix { .. } | Notice::NoPolicy { .. } => Level::Warn,
             Notice::FibFailed { .. } => Level::Error,
         }
@@ -140,6 +145,7 @@ impl Notice {
             Notice::Malformed { .. } | Notice::EndOfRib { .. } | Notice::MaxPrefix { .. } => "peers",
             Notice::NoPolicy { .. } | Notice::Stranger { .. } => "peers",
             Notice::FibFailed { .. } | Notice::FibRepaired { .. } | Notice::FibForeign { .. } | Notice::Recovered { .. } => "fib",
+            Notice::FibContested { .. } => "fib",
             Notice::Blocks { .. } | Notice::Route { .. } => "routes",
             Notice::Reloaded { .. } | Notice::Draining { .. } | Notice::Stopping { .. } => "daemon",
         }
@@ -173,6 +179,7 @@ impl fmt::Display for Notice {
             Notice::FibFailed { net, errno, error } => write!(f, "kernel refused {net}: {error} (errno {errno})"),
             Notice::FibRepaired { count } => write!(f, "{count} routes had been changed behind our back: put back"),
             Notice::FibForeign { net, protocol } => write!(f, "{net}: a route of protocol {protocol} stands in the kernel"),
+            Notice::FibContested { net } => write!(f, "{net}: others keep changing this route; it will be put right ever more rarely"),
             Notice::Recovered { adopted, removed, waited_seconds } => {
                 write!(f, "recovered: {adopted} kernel routes adopted, {removed} not learned again and removed after {waited_seconds:.1} s")
             }

@@ -154,6 +154,8 @@ fn key(n: u32, chain: Chain) -> GroupKey {
         add_path: AddPathSend::Off,
         remove_private: n == 6,
         as_override: None,
+        graceful_shutdown: false,
+        withhold: false,
         local_pref: 100,
         peer: None,
     }

@@ -40,6 +40,10 @@ pub struct GroupKey {
     pub remove_private: bool,
     /// This AS, the peer's, is replaced by ours in AS_PATH (external sessions), for sites that share one number.
     pub as_override: Option<Asn>,
+    /// We are about to go: every route carries GRACEFUL_SHUTDOWN, and inside the AS LOCAL_PREF 0 (RFC 8326 §4.1).
+    pub graceful_shutdown: bool,
+    /// Nothing is told; what was told is withdrawn.
+    pub withhold: bool,
     /// LOCAL_PREF where a route has none (internal sessions).
     pub local_pref: u32,
     /// Set where the chain asks who the peer is; then the peer shares a group with nobody.
@@ -172,6 +176,8 @@ pub enum Withheld {
     NoExportSubconfed,
     /// The session is external and has no policy (RFC 8212).
     NoPolicy,
+    /// This node is draining.
+    Draining,
     Policy(RuleRef),
     /// We have no address of this family to offer as the next hop.
     NoNextHop,
@@ -191,6 +197,7 @@ impl fmt::Display for Withheld {
             Withheld::NoAdvertise => "it carries NO_ADVERTISE",
             Withheld::NoExport => "it carries NO_EXPORT, and the peer is external",
             Withheld::NoExportSubconfed => "it carries NO_EXPORT_SUBCONFED, and the peer is external",
+            Withheld::Draining => "this node is draining",
             Withheld::NoPolicy => "an external session needs an export policy and has none (RFC 8212)",
             Withheld::Policy(rule) => return write!(f, "refused by {rule}"),
             Withheld::NoNextHop => "we have no address of this family to offer as the next hop",
@@ -213,6 +220,9 @@ pub fn export(net: &IpNet, attrs: &PathAttributes, source: &RouteSource, key: &G
     let family = Family::of(net);
     if !key.families.contains(family) {
         return Err(Withheld::Family);
+    }
+    if key.withhold {
+        return Err(Withheld::Draining);
     }
     if barred(source, key) {
         return Err(Withheld::IbgpToIbgp);
@@ -256,6 +266,9 @@ fn finish(
     } else {
         to_internal(&mut editor, passed, source, key);
     }
+    if key.graceful_shutdown {
+        editor.add_community(Community::GRACEFUL_SHUTDOWN);
+    }
     Some(editor.finish()).filter(|out| fits(out, family, key)).ok_or(Withheld::TooLong)
 }
 
@@ -286,7 +299,9 @@ fn to_external(editor: &mut Editor, med: Option<u32>, key: &GroupKey) {
 
 /// §5.1.5 LOCAL_PREF is always there; RFC 4456 §8 when the route is reflected.
 fn to_internal(editor: &mut Editor, passed: &PathAttributes, source: &RouteSource, key: &GroupKey) {
-    if passed.local_pref().is_none() {
+    if key.graceful_shutdown {
+        editor.set_local_pref(Some(0));
+    } else if passed.local_pref().is_none() {
         editor.set_local_pref(Some(key.local_pref));
     }
     if let (Source::Internal, Some(reflect)) = (source.source, key.reflect) {

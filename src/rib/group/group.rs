@@ -37,6 +37,8 @@ pub(super) struct Group {
     pub(super) snapshot: Option<Arc<Snapshot>>,
     /// Something was said that members have not been named for yet.
     pub(super) news: bool,
+    /// End-of-RIB is not sent for now.
+    pub(super) hold_end: bool,
 }
 
 impl Group {
@@ -52,6 +54,7 @@ impl Group {
             by_addr: HashMap::default(),
             snapshot: None,
             news: false,
+            hold_end: false,
             key,
         };
         group.learn(rib);
@@ -373,16 +376,22 @@ impl Group {
     // ---- questions ----
 
     pub fn has_more(&self, peer: PeerId) -> bool {
-        self.members.get(&peer).is_some_and(|m| m.is_owed(&self.log))
+        self.members.get(&peer).is_some_and(|m| m.is_owed(&self.log, self.hold_end))
     }
 
     /// Puts members that have something to hear into the queue, unless they stand there.
+    /// Holds End-of-RIB back, or lets it go.
+    pub fn hold_end(&mut self, hold: bool) {
+        self.hold_end = hold;
+        self.news = true;
+    }
+
     pub fn announce_ready(&mut self, ready: &mut VecDeque<PeerId>) {
         if !std::mem::take(&mut self.news) {
             return;
         }
         for member in self.members.values_mut() {
-            if !member.queued && member.is_owed(&self.log) {
+            if !member.queued && member.is_owed(&self.log, self.hold_end) {
                 member.queued = true;
                 ready.push_back(member.facts.id);
             }
@@ -396,7 +405,7 @@ impl Group {
 
     pub fn why(&mut self, rib: &Rib, peer: PeerId, net: &IpNet) -> ExportVerdict {
         let Some(member) = self.members.get(&peer) else { return ExportVerdict::NoSession };
-        let (facts, queued) = (member.facts, member.is_owed(&self.log));
+        let (facts, queued) = (member.facts, member.is_owed(&self.log, self.hold_end));
         let Some((dest, best)) = rib.find(net).and_then(|dest| Some((dest, rib.best(dest)?))) else { return ExportVerdict::NoRoute };
         let class = self.told.entry(dest);
         if let Some(out) = current(&mut self.told, class, net, &self.key) {

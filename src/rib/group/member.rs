@@ -38,10 +38,13 @@ pub(super) struct Member {
 
 impl Member {
     /// Is there anything that it has yet to be given?
-    pub fn is_owed(&self, log: &Log) -> bool {
+    ///
+    /// `hold_end`: End-of-RIB is held back for now, so it is not owed.
+    pub fn is_owed(&self, log: &Log, hold_end: bool) -> bool {
+        let end = self.end_at.is_some() && !hold_end;
         match &self.mode {
-            Mode::Follows { place, snapshot } => snapshot.is_some() || self.end_at.is_some() || log.has_more(*place),
-            Mode::CatchesUp(owed) => self.end_at.is_some() || !owed.is_done(),
+            Mode::Follows { place, snapshot } => snapshot.is_some() || end || log.has_more(*place),
+            Mode::CatchesUp(owed) => end || !owed.is_done(),
         }
     }
 }

@@ -89,6 +89,7 @@ pub struct ExportGroups {
     by_key: HashMap<GroupKey, usize, RandomState>,
     home: HashMap<PeerId, usize, RandomState>,
     ready: VecDeque<PeerId>,
+    hold_end: bool,
 }
 
 impl ExportGroups {
@@ -145,6 +146,20 @@ impl ExportGroups {
             group.refresh(peer, family, enhanced);
             group.announce_ready(&mut self.ready);
         }
+    }
+
+    /// Holds End-of-RIB back for all members, now and to come, or sends what was held back (RFC 4724 §4.1).
+    pub fn defer_end_of_rib(&mut self, defer: bool) {
+        self.hold_end = defer;
+        for group in self.groups.iter_mut().flatten() {
+            group.hold_end(defer);
+            group.announce_ready(&mut self.ready);
+        }
+    }
+
+    /// Does anybody have something to hear?
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// Takes in what changed in the Loc-RIB, in order, for all groups.
@@ -229,7 +244,8 @@ impl ExportGroups {
         if let Some(index) = self.by_key.get(&key) {
             return *index;
         }
-        let group = Group::new(key.clone(), rib);
+        let mut group = Group::new(key.clone(), rib);
+        group.hold_end(self.hold_end);
         let index = match self.groups.iter().position(Option::is_none) {
             Some(index) => {
                 self.groups[index] = Some(group);

@@ -47,7 +47,7 @@ impl Group {
             }
             return Some(octets.unwrap_or(0));
         }
-        if member.end_at.is_some_and(|end| *place >= end) {
+        if !self.hold_end && member.end_at.is_some_and(|end| *place >= end) {
             member.end_at = None;
             let mut buf = FrameBuf::default();
             for family in self.key.families.iter() {

@@ -1,0 +1,308 @@
+//! Answers to questions, from what the tables hold anyway.
+//!
+//! In: a `Question`. Out: one page of rows at most, found without walking what was shown before. Words for attributes, hops and steps
+//! are in `words`.
+
+use ipnet::IpNet;
+
+use super::peers::Entry;
+use super::show::{
+    Answer, BlockRow, ExportRow, FamilyRow, FibCounts, FibRow, NexthopRow, PAGE_ROWS, Page, PathStory, PeerMetrics, PeerRow, Question,
+    RouteFilter, RouteRow, Snapshot, Status, Story, TableRow,
+};
+use super::{BlockSource, Speaker, words};
+use crate::num::{Family, Instant, PeerId};
+use crate::rib::group::ExportVerdict;
+use crate::rib::nexthop::{Resolution, Row};
+use crate::rib::{DestId, NhId, PathView, Standing};
+
+/// Destinations that one page of a filtered list looks at, whether they fit or not, so that no question takes long.
+const LOOK_AT: usize = 8 * PAGE_ROWS;
+
+impl Speaker {
+    pub(super) fn answer(&mut self, question: &Question, now: Instant) -> Answer {
+        match question {
+            Question::Status => Answer::Status(Box::new(self.status(now))),
+            Question::Peers { cursor } => Answer::Peers(self.peer_rows(*cursor, now)),
+            Question::Peer { peer } => self.of_peer(peer, |s, e| Answer::Peer(Box::new(words::detail(s, e, s.peer_row(e, now), now)))),
+            Question::Received { peer, rejected, cursor } => {
+                self.of_peer(peer, |s, e| Answer::Received(s.received_rows(e.id, *rejected, *cursor)))
+            }
+            Question::Advertised { peer, cursor } => match self.peers.find(peer).map(|e| e.id) {
+                Some(id) => Answer::Advertised(self.advertised_rows(id, *cursor)),
+                None => unknown_peer(peer),
+            },
+            Question::Routes { filter, cursor } => self.route_rows(filter, *cursor),
+            Question::Why { net } => Answer::Why(Box::new(self.story(&net.trunc()))),
+            Question::Fib { net, cursor } => Answer::Fib(self.fib_rows(net.as_ref(), *cursor)),
+            Question::Nexthops { cursor } => Answer::Nexthops(self.nexthop_rows(*cursor)),
+            Question::Blocks => Answer::Blocks(self.block_rows()),
+            Question::Metrics => Answer::Metrics(Box::new(self.snapshot(now))),
+        }
+    }
+
+    fn of_peer(&self, who: &str, answer: impl FnOnce(&Speaker, &Entry) -> Answer) -> Answer {
+        self.peers.find(who).map_or_else(|| unknown_peer(who), |entry| answer(self, entry))
+    }
+
+    fn status(&self, now: Instant) -> Status {
+        Status {
+            name: self.params.name.clone(),
+            router_id: self.params.router_id.addr(),
+            asn: self.params.asn,
+            mode: self.params.mode.clone(),
+            cluster_id: self.params.cluster_id.map(|c| c.0),
+            uptime_seconds: now.since(self.started).as_secs_f64(),
+            peers_configured: self.peers.len(),
+            peers_established: self.peers.established(),
+            tables: Family::ALL.into_iter().map(|f| self.table_row(f)).collect(),
+            attribute_sets: self.rib.attribute_sets(),
+            fib: self.fib_counts(),
+            blocks: self.blocks.len(),
+            draining: self.drain.is_on(),
+            recovering: self.recovery.is_on(),
+            warnings: self.warnings(),
+        }
+    }
+
+    fn table_row(&self, family: Family) -> TableRow {
+        let counts = self.rib.table_counts(family);
+        TableRow { family, prefixes: counts.best as usize, paths: counts.paths as usize }
+    }
+
+    fn fib_counts(&self) -> FibCounts {
+        let mut sum = FibCounts::default();
+        for family in Family::ALL {
+            let c = self.fib.counts(family);
+            sum.wanted += c.wanted;
+            sum.installed += c.installed;
+            sum.failed += c.failed;
+            sum.foreign += c.foreign;
+        }
+        sum
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let of_peers =
+            self.peers.iter().flat_map(|e| words::peer_warnings(e).into_iter().map(|w| format!("{}: {w}", e.config.session.name)));
+        let blocks = (self.blocks.len() == 0).then(|| "this node has no block to announce".to_owned());
+        blocks.into_iter().filter(|_| self.params.mode == "full-mesh").chain(of_peers).collect()
+    }
+
+    fn peer_rows(&self, cursor: u64, now: Instant) -> Page<PeerRow> {
+        let from = usize::try_from(cursor).unwrap_or(usize::MAX);
+        let entries: Vec<&Entry> = self.peers.from(from).take(PAGE_ROWS + 1).collect();
+        let next = entries.get(PAGE_ROWS).map(|e| u64::from(e.id.0));
+        Page { rows: entries.iter().take(PAGE_ROWS).map(|e| self.peer_row(e, now)).collect(), next }
+    }
+
+    pub(super) fn peer_row(&self, entry: &Entry, now: Instant) -> PeerRow {
+        let session = &entry.config.session;
+        PeerRow {
+            name: session.name.clone(),
+            address: session.remote.to_string(),
+            kind: session.kind.as_str().to_owned(),
+            local_as: session.local_as,
+            remote_as: words::remote_as(entry),
+            state: entry.peer.state().name().to_owned(),
+            admin_up: entry.admin_up,
+            state_seconds: words::in_state(entry, now).as_secs_f64(),
+            flaps: entry.peer.counters().dropped,
+            families: Family::ALL.into_iter().filter(|f| session.families.contains(*f)).map(|f| self.family_row(entry, f)).collect(),
+            why_down: entry.peer.why_down(),
+            warnings: words::peer_warnings(entry),
+        }
+    }
+
+    fn family_row(&self, entry: &Entry, family: Family) -> FamilyRow {
+        let counts = self.rib.counts(entry.id, family);
+        FamilyRow {
+            family,
+            negotiated: self.live_family(entry.id, family),
+            received: counts.received,
+            accepted: counts.accepted,
+            rejected: counts.rejected,
+            stale: counts.stale,
+            advertised: u64::from(self.groups.count(entry.id, family)),
+            end_of_rib: entry.live.as_ref().is_some_and(|l| l.end_of_rib.contains(family)),
+            max_prefix: entry.config.max_prefix(family).map(|m| m.limit),
+        }
+    }
+
+    /// The cursor's top bit tells the family, the rest the place in the peer's list.
+    fn received_rows(&self, id: PeerId, rejected: bool, cursor: u64) -> Page<RouteRow> {
+        let (family, from) = split_cursor(cursor);
+        let mut looked = self.rib.received(id, family, from).take(LOOK_AT);
+        let mut rows = Vec::new();
+        let mut last = from;
+        for (after, view) in looked.by_ref() {
+            last = after;
+            if !rejected || view.attrs.is_none() {
+                rows.push(words::route(self, &view, view.received));
+            }
+            if rows.len() == PAGE_ROWS {
+                break;
+            }
+        }
+        let more = self.rib.received(id, family, last).next().is_some();
+        Page { rows, next: next_cursor(family, more.then_some(last)) }
+    }
+
+    fn advertised_rows(&mut self, id: PeerId, cursor: u64) -> Page<RouteRow> {
+        let (family, from) = split_cursor(cursor);
+        let (told, next) = self.groups.advertised(&self.rib, id, family, from as usize, PAGE_ROWS);
+        let name = self.peers.get(id).map_or_else(String::new, |e| e.config.session.name.clone());
+        let rows = told.into_iter().map(|(nlri, attrs)| words::bare_route(nlri, &name, &attrs)).collect();
+        Page { rows, next: next_cursor(family, next.map(|n| n as u64)) }
+    }
+
+    fn route_rows(&self, filter: &RouteFilter, cursor: u64) -> Answer {
+        let only = match filter.peer.as_deref().map(|who| self.peers.find(who).map(|e| e.id).ok_or(who)) {
+            Some(Err(who)) => return unknown_peer(who),
+            Some(Ok(id)) => Some(id),
+            None => None,
+        };
+        let exact = match (filter.address, filter.net) {
+            (Some(addr), _) => Some(self.rib.longest_match(addr)),
+            (None, Some(net)) if !filter.longer => Some(self.rib.find(&net.trunc())),
+            _ => None,
+        };
+        if let Some(found) = exact {
+            let rows = found.into_iter().flat_map(|d| self.dest_rows(d, only)).collect();
+            return Answer::Routes(Page { rows, next: None });
+        }
+        let (family, from) = match filter.net.filter(|_| cursor == 0) {
+            Some(net) => (Family::of(&net), 0),
+            None => split_cursor(cursor),
+        };
+        Answer::Routes(self.walk(filter.net, only, family, u32::try_from(from).unwrap_or(u32::MAX)))
+    }
+
+    fn walk(&self, inside: Option<IpNet>, only: Option<PeerId>, family: Family, from: u32) -> Page<RouteRow> {
+        let mut rows = Vec::new();
+        for (looked, dest) in self.rib.dests(family, from).enumerate() {
+            if rows.len() >= PAGE_ROWS || looked >= LOOK_AT {
+                return Page { rows, next: next_cursor(family, Some(dest.index() as u64)) };
+            }
+            let fits = inside.is_none_or(|net| self.rib.net(dest).is_some_and(|n| net.contains(&n)));
+            if fits {
+                rows.extend(self.dest_rows(dest, only));
+            }
+        }
+        Page { rows, next: if inside.is_some() { None } else { next_cursor(family, None) } }
+    }
+
+    fn dest_rows(&self, dest: DestId, only: Option<PeerId>) -> Vec<RouteRow> {
+        let wanted = |v: &PathView<'_>| only.is_none_or(|id| v.source.id == id);
+        self.rib.paths(dest).iter().filter(|v| wanted(v)).map(|v| words::route(self, v, v.attrs.unwrap_or(v.received))).collect()
+    }
+
+    fn story(&mut self, net: &IpNet) -> Story {
+        let paths = self.rib.find(net).map(|dest| self.rib.why(dest, &self.nexthops)).unwrap_or_default();
+        let paths = paths.iter().map(|(view, standing)| self.path_story(view, *standing)).collect();
+        let fib = self.fib_rows(Some(net), 0).rows.into_iter().next();
+        let live: Vec<(PeerId, String)> =
+            self.peers.iter().filter(|e| e.live.is_some()).map(|e| (e.id, e.config.session.name.clone())).collect();
+        let mut exports = Vec::new();
+        for (id, peer) in live {
+            let verdict = self.groups.why(&self.rib, id, net);
+            exports.push(ExportRow { peer, announced: matches!(verdict, ExportVerdict::Sent { .. }), reason: verdict.to_string() });
+        }
+        Story { net: *net, paths, fib, exports }
+    }
+
+    fn path_story(&self, view: &PathView<'_>, standing: Standing) -> PathStory {
+        let verdict = match standing {
+            Standing::Best(step) => format!("best: {}", words::won(step)),
+            Standing::Lost(_) if view.shares => "shares the load with the best".to_owned(),
+            Standing::Lost(step) => format!("lost: {}", words::lost(step)),
+            Standing::Unreachable => "ineligible: its next hop cannot be reached".to_owned(),
+            Standing::Refused => format!("refused: {}", view.cause),
+        };
+        let attrs = view.attrs.unwrap_or(view.received);
+        let known = view.attrs.and_then(|a| a.nh()).map(|id| words::resolution(self, self.nexthops.resolution(id)));
+        PathStory { route: words::route(self, view, attrs), verdict, next_hop_via: known }
+    }
+
+    fn fib_rows(&self, net: Option<&IpNet>, cursor: u64) -> Page<FibRow> {
+        if let Some(net) = net {
+            return Page { rows: self.fib.row(net).iter().map(|r| words::fib_row(self, r)).collect(), next: None };
+        }
+        let mut next = None;
+        let mut rows = Vec::new();
+        for (after, row) in self.fib.rows(cursor).take(PAGE_ROWS) {
+            rows.push(words::fib_row(self, &row));
+            next = (rows.len() == PAGE_ROWS).then_some(after);
+        }
+        Page { rows, next }
+    }
+
+    fn nexthop_rows(&self, cursor: u64) -> Page<NexthopRow> {
+        let from = u32::try_from(cursor).ok().and_then(|c| c.checked_sub(1)).map(NhId);
+        let rows: Vec<Row> = self.nexthops.rows(from).take(PAGE_ROWS + 1).collect();
+        let next = (rows.len() > PAGE_ROWS).then(|| rows.get(PAGE_ROWS - 1).map(|r| u64::from(r.id.0) + 1)).flatten();
+        let shown = |r: &Row| NexthopRow {
+            address: match r.ifindex.and_then(|i| self.nexthops.link_name(i)) {
+                Some(link) => format!("{}%{link}", r.addr),
+                None => r.addr.to_string(),
+            },
+            resolved: r.resolution.is_usable(),
+            via: words::resolution(self, &r.resolution),
+            metric: match &r.resolution {
+                Resolution::Via { metric, .. } => Some(*metric),
+                Resolution::Unresolved(_) => None,
+            },
+            used_by: r.users as usize,
+        };
+        Page { rows: rows.iter().take(PAGE_ROWS).map(shown).collect(), next }
+    }
+
+    fn block_rows(&self) -> Vec<BlockRow> {
+        let name = |s: &BlockSource| match s {
+            BlockSource::Config => "config",
+            BlockSource::File => "file",
+            BlockSource::Command => "command",
+            BlockSource::Kernel => "kernel",
+        };
+        let row = |(net, by): (&IpNet, &std::collections::BTreeSet<BlockSource>)| BlockRow {
+            net: *net,
+            source: by.iter().map(name).collect::<Vec<_>>().join(","),
+            announced: !self.drain.withholds(),
+        };
+        self.blocks.iter().map(row).collect()
+    }
+
+    fn snapshot(&self, now: Instant) -> Snapshot {
+        let peer = |e: &Entry| PeerMetrics {
+            row: self.peer_row(e, now),
+            established_seconds: e.live.as_ref().map(|l| now.since(l.since).as_secs_f64()),
+            last_down: words::last_down(e, now),
+            messages: words::messages(e),
+            updates: e.traffic.updates,
+            notifications: words::notifications(e),
+            malformed: e.traffic.malformed(),
+        };
+        let mut counters = self.counters.show(&self.fib.totals());
+        counters.strangers = self.peers.strangers;
+        counters.stale_routes = self.peers.iter().flat_map(|e| Family::ALL.map(|f| self.rib.counts(e.id, f).stale as usize)).sum();
+        Snapshot { status: self.status(now), peers: self.peers.iter().map(peer).collect(), blocks: self.block_rows(), counters }
+    }
+}
+
+fn unknown_peer(who: &str) -> Answer {
+    Answer::Refused(format!("no peer has the name or address {who:?}"))
+}
+
+/// Lists run through IPv4 and then IPv6; the top bit of a cursor says where it is.
+fn split_cursor(cursor: u64) -> (Family, u64) {
+    if cursor >> 63 == 0 { (Family::Ipv4Unicast, cursor) } else { (Family::Ipv6Unicast, cursor & (u64::MAX >> 1)) }
+}
+
+fn next_cursor(family: Family, place: Option<u64>) -> Option<u64> {
+    match (family, place) {
+        (Family::Ipv4Unicast, Some(place)) => Some(place),
+        (Family::Ipv4Unicast, None) => Some(1 << 63),
+        (Family::Ipv6Unicast, Some(place)) => Some(place | 1 << 63),
+        (Family::Ipv6Unicast, None) => None,
+    }
+}

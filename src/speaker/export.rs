@@ -1,0 +1,159 @@
+//! From export groups to connections: who hears what, and when there is room.
+//!
+//! In: sessions that come up, refreshes, credit. Out: for each session the key of its group, and frames as the peer's connection takes
+//! them. What is in the frames is `rib::group`'s matter; the credit keeps a slow peer's backlog a set of prefixes.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::peers::Entry;
+use super::{Effect, Frames, Params, Speaker};
+use crate::num::{ConnId, Family, Instant, PeerId};
+use crate::peer::{Event, Session};
+use crate::policy::{Chain, PeerName};
+use crate::rib::group::{AddPathSend, GroupKey, MemberFacts, NextHopRule, Reflect};
+use crate::wire::RefreshSubtype;
+
+/// LOCAL_PREF where a route has none.
+const DEFAULT_LOCAL_PREF: u32 = 100;
+
+/// Octets that one member gets in one round, so that none waits for another's whole table.
+const ROUND: usize = 64 * 1024;
+
+impl Speaker {
+    /// The key of the group in which this peer hears the table.
+    fn group_key(&self, entry: &Entry, session: &Session) -> GroupKey {
+        let config = &entry.config;
+        let external = !session.is_internal();
+        let chain = config.export.clone().unwrap_or_else(|| Chain::unconfigured(external));
+        let peer = chain.depends_on_peer().then(|| PeerName {
+            name: config.session.name.as_str().into(),
+            addr: session.remote.ip(),
+            asn: session.remote_as,
+        });
+        let reflect = self.params.cluster_id.filter(|_| !external).map(|cluster| Reflect { cluster, client: config.rr_client });
+        let add_path = if session.send.add_path.is_empty() { AddPathSend::Off } else { AddPathSend::All };
+        GroupKey {
+            external,
+            local_as: session.local_as,
+            next_hop: next_hop_rule(&self.params, entry, session),
+            reflect,
+            chain,
+            send: session.send.clone(),
+            families: session.families,
+            add_path,
+            remove_private: config.remove_private_as,
+            as_override: config.as_override.then_some(session.remote_as),
+            local_pref: DEFAULT_LOCAL_PREF,
+            peer,
+            graceful_shutdown: self.drain.marks(),
+            withhold: self.drain.withholds(),
+        }
+    }
+
+    /// An established peer begins to hear the table.
+    pub(super) fn join_group(&mut self, id: PeerId) {
+        let Some(entry) = self.peers.get(id) else { return };
+        let Some(live) = &entry.live else { return };
+        let key = self.group_key(entry, &live.session);
+        let member = MemberFacts { id, router_id: live.session.remote_id, addr: live.session.remote.ip() };
+        self.groups.join(member, key, &self.rib);
+    }
+
+    /// What this peer is told may have changed with the configuration or a drain; it hears the difference.
+    pub(super) fn rekey(&mut self, id: PeerId) {
+        let Some(entry) = self.peers.get(id) else { return };
+        let Some(live) = &entry.live else { return };
+        let key = self.group_key(entry, &live.session);
+        self.groups.rekey(id, key, &self.rib);
+    }
+
+    pub(super) fn rekey_all(&mut self) {
+        for id in self.peers.ids() {
+            self.rekey(id);
+        }
+    }
+
+    /// The peer wants to hear a family again (RFC 2918), or marks its own telling (RFC 7313).
+    pub(super) fn on_refresh(&mut self, id: PeerId, family: Family, subtype: RefreshSubtype) {
+        let Some(live) = self.peers.get(id).and_then(|e| e.live.as_ref()) else { return };
+        let enhanced = live.session.enhanced_refresh;
+        match subtype {
+            RefreshSubtype::Normal => self.groups.refresh(id, family, enhanced),
+            RefreshSubtype::BoRR => self.rib.refresh_begins(id, family),
+            RefreshSubtype::EoRR => {
+                self.rib.refresh_ends(id, family);
+            }
+            RefreshSubtype::Other(_) => {}
+        }
+    }
+
+    /// Gives every member that has something to hear what its connection takes.
+    pub(super) fn pump(&mut self, now: Instant) {
+        while let Some(id) = self.groups.take_ready() {
+            self.pump_member(id, now);
+        }
+    }
+
+    /// Hands frames to one member's connection, as far as its credit goes. What is left waits for `Input::Writable`.
+    pub(super) fn pump_member(&mut self, id: PeerId, now: Instant) {
+        let Some(conn) = self.peers.get(id).and_then(|e| e.live.as_ref()).map(|l| l.session.conn) else { return };
+        let mut frames = Frames::new();
+        let mut sent = 0;
+        loop {
+            let credit = self.peers.credit(conn).saturating_sub(sent);
+            if credit == 0 {
+                break;
+            }
+            let n = self.groups.poll_member(&self.rib, id, credit.min(ROUND), &mut frames);
+            if n == 0 {
+                break;
+            }
+            sent += n;
+        }
+        let more = self.groups.has_more(id);
+        let Some(entry) = self.peers.get_mut(id) else { return };
+        if let Some(live) = &mut entry.live {
+            live.blocked = more;
+        }
+        if sent > 0 {
+            entry.peer.on_sent(conn, now);
+            let idle = self.peers.spend(conn, sent);
+            self.effects.push_back(Effect::Send { conn, frames });
+            if idle {
+                self.watch_sending(id, conn, now);
+            }
+        }
+    }
+
+    /// Octets wait for the kernel from now on (RFC 9687).
+    pub(super) fn watch_sending(&mut self, id: PeerId, conn: ConnId, now: Instant) {
+        self.tell(id, Event::SendBlocked { conn }, now);
+    }
+
+    /// The kernel took octets; `left` are still under way.
+    pub(super) fn note_progress(&mut self, id: PeerId, conn: ConnId, left: usize, now: Instant) {
+        if left == 0 || self.peers.get(id).is_some_and(|e| e.live.is_some()) {
+            self.tell(id, Event::SendProgress { conn }, now);
+        }
+    }
+}
+
+/// Our addresses as this peer can reach them (RFC 4271 §5.1.3, RFC 2545 §3): the session's own end where it is of the family, and the
+/// node's address for the other family.
+fn next_hop_rule(params: &Params, entry: &Entry, session: &Session) -> NextHopRule {
+    let local = session.local.ip().to_canonical();
+    let v4 = match local {
+        IpAddr::V4(addr) => Some(addr),
+        IpAddr::V6(_) => params.addresses.v4,
+    };
+    let (v6, link_local) = match local {
+        IpAddr::V6(addr) if is_link_local(addr) => (params.addresses.v6, Some(addr)),
+        IpAddr::V6(addr) => (Some(addr), None),
+        IpAddr::V4(_) => (params.addresses.v6, None),
+    };
+    NextHopRule { mode: entry.config.next_hop, v4: v4.filter(|a| *a != Ipv4Addr::UNSPECIFIED), v6, link_local }
+}
+
+fn is_link_local(addr: Ipv6Addr) -> bool {
+    addr.segments()[0] & 0xffc0 == 0xfe80
+}

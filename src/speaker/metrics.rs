@@ -1,0 +1,110 @@
+//! What the router counts, so that the edge can show it: per peer in `Traffic`, for the whole in `Meters`.
+//!
+//! In: events of the other files of this room. Out: plain numbers for `show`. Prometheus and text are made by the shell.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::show::{Counters, FibOperations, Histogram, MalformedCount, UpdateRow};
+use crate::fib;
+use crate::num::Instant;
+use crate::wire::AttrCode;
+
+/// Notices about malformed attributes that one peer gets before they are only counted, in one session.
+const COMPLAINTS: u32 = 16;
+
+/// Batches of kernel changes whose beginning is remembered.
+const ARRIVALS: usize = 1024;
+
+/// Counters of one peer, over all its sessions.
+#[derive(Default)]
+pub(super) struct Traffic {
+    pub updates: UpdateRow,
+    pub updates_sent: u64,
+    pub refreshes_sent: u64,
+    malformed: BTreeMap<(Option<AttrCode>, &'static str), u64>,
+    complaints: u32,
+}
+
+impl Traffic {
+    /// RFC 7606: an attribute (0: none in particular) was malformed and this was done.
+    pub fn count_malformed(&mut self, attribute: Option<AttrCode>, action: &'static str) {
+        *self.malformed.entry((attribute, action)).or_default() += 1;
+        self.updates.malformed += 1;
+    }
+
+    /// A peer that sends nothing but rubbish does not fill the log.
+    pub fn may_complain(&mut self) -> bool {
+        self.complaints = self.complaints.saturating_add(1);
+        self.complaints <= COMPLAINTS
+    }
+
+    /// A new session may complain anew.
+    pub fn session_began(&mut self) {
+        self.complaints = 0;
+    }
+
+    pub fn malformed(&self) -> Vec<MalformedCount> {
+        let row = |(&(code, action), &count): (&(Option<AttrCode>, &'static str), &u64)| MalformedCount {
+            attribute: code.map_or_else(|| "none".to_owned(), |c| c.to_string()),
+            action: action.replace(' ', "_"),
+            count,
+        };
+        self.malformed.iter().map(row).collect()
+    }
+}
+
+/// Counters of the router.
+pub(super) struct Meters {
+    bestpath: Histogram,
+    convergence: Histogram,
+    /// When the oldest UPDATE came that is not settled yet.
+    waiting: Option<Instant>,
+    /// Kernel changes up to this number follow from an UPDATE of that moment.
+    arrivals: VecDeque<(u64, Instant)>,
+}
+
+impl Default for Meters {
+    fn default() -> Meters {
+        Meters { bestpath: Histogram::of_seconds(), convergence: Histogram::of_seconds(), waiting: None, arrivals: VecDeque::new() }
+    }
+}
+
+impl Meters {
+    pub fn update_arrived(&mut self, now: Instant) {
+        self.waiting.get_or_insert(now);
+    }
+
+    /// Everything that had arrived is selected; kernel changes up to `seq` follow from it.
+    pub fn settled(&mut self, seq: Option<u64>, now: Instant) {
+        let Some(arrived) = self.waiting.take() else { return };
+        self.bestpath.observe(now.since(arrived).as_secs_f64());
+        if let Some(seq) = seq.filter(|_| self.arrivals.len() < ARRIVALS) {
+            self.arrivals.push_back((seq, arrived));
+        }
+    }
+
+    /// The kernel answered change number `seq`.
+    pub fn acknowledged(&mut self, seq: u64, now: Instant) {
+        while let Some(&(_, arrived)) = self.arrivals.front().filter(|(upto, _)| *upto <= seq) {
+            self.arrivals.pop_front();
+            self.convergence.observe(now.since(arrived).as_secs_f64());
+        }
+    }
+
+    pub fn show(&self, fib: &fib::Totals) -> Counters {
+        let row = |op: &str, result: &str, count| FibOperations { op: op.into(), result: result.into(), count };
+        Counters {
+            bestpath_seconds: self.bestpath.clone(),
+            convergence_seconds: self.convergence.clone(),
+            fib_operations: vec![
+                row("replace", "ok", fib.replaced),
+                row("replace", "error", fib.replace_errors),
+                row("remove", "ok", fib.removed),
+                row("remove", "error", fib.remove_errors),
+            ],
+            fib_repaired: fib.repaired,
+            fib_reconciles: fib.reconciles,
+            ..Counters::default()
+        }
+    }
+}

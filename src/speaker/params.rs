@@ -1,0 +1,186 @@
+//! What the router is told to be: the configuration as it is meant, free of files and syntax.
+//!
+//! In: `config` makes a `Params` from what the operator typed; tests make one by hand. Out: the values that the other files of this room
+//! read. Names, defaults and errors of the configuration language are `config`'s.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::fib;
+use crate::num::{Asn, ClusterId, Family, FamilySet, RouterId};
+use crate::peer;
+use crate::policy::Chain;
+use crate::rib::Rules;
+use crate::rib::group::NextHopMode;
+use crate::rib::nexthop;
+
+/// Everything the speaker is configured with. Two equal values make the same router.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Params {
+    /// The node's name, as `catbird status` shows it.
+    pub name: String,
+    pub asn: Asn,
+    pub router_id: RouterId,
+    /// `full-mesh`, `route-reflector` or `none`; shown, never acted on: the peers below say it all.
+    pub mode: String,
+    /// Set on a reflector (RFC 4456 §7); reflecting needs it.
+    pub cluster_id: Option<ClusterId>,
+    /// This node's own addresses, next hops of what it originates where the session's own address is of the other family.
+    pub addresses: NodeAddresses,
+    pub peers: Vec<Arc<PeerConfig>>,
+    pub ranges: Vec<Arc<ListenRange>>,
+    /// The node's pod blocks from the configuration; other sources come as `Input::Blocks`.
+    pub blocks: Vec<IpNet>,
+    pub rules: Rules,
+    pub fib: fib::Params,
+    pub stop: StopParams,
+    pub recovery: RecoveryParams,
+}
+
+/// Where this node can be reached, by family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct NodeAddresses {
+    pub v4: Option<Ipv4Addr>,
+    pub v6: Option<Ipv6Addr>,
+}
+
+/// One neighbour: its session, and what is done with routes from and to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerConfig {
+    pub session: Arc<peer::Params>,
+    /// `None` on an external peer accepts nothing (RFC 8212); on an internal one, everything.
+    pub import: Option<Chain>,
+    /// `None` on an external peer announces nothing (RFC 8212); on an internal one, everything that iBGP lets through.
+    pub export: Option<Chain>,
+    /// A client of ours, if we are a reflector (RFC 4456).
+    pub rr_client: bool,
+    pub next_hop: NextHopMode,
+    pub max_prefix: [Option<MaxPrefix>; 2],
+    /// How often our own AS may stand in a path that we accept from here.
+    pub allow_own_as: u8,
+    /// An external path must begin with the peer's AS (RFC 4271 §6.3); off for route servers (RFC 7947).
+    pub enforce_first_as: bool,
+    pub remove_private_as: bool,
+    pub as_override: bool,
+    /// Honour GRACEFUL_SHUTDOWN from external peers by LOCAL_PREF 0 (RFC 8326 §4.2).
+    pub graceful_shutdown: bool,
+}
+
+impl PeerConfig {
+    /// With everything at its default.
+    pub fn new(session: Arc<peer::Params>) -> PeerConfig {
+        PeerConfig {
+            session,
+            import: None,
+            export: None,
+            rr_client: false,
+            next_hop: NextHopMode::Auto,
+            max_prefix: [None, None],
+            allow_own_as: 0,
+            enforce_first_as: true,
+            remove_private_as: false,
+            as_override: false,
+            graceful_shutdown: true,
+        }
+    }
+
+    pub fn max_prefix(&self, family: Family) -> Option<&MaxPrefix> {
+        self.max_prefix.get(family.index()).and_then(Option::as_ref)
+    }
+}
+
+/// How many prefixes of a family a peer may announce (RFC 4271 §6.7, RFC 4486 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxPrefix {
+    pub limit: u32,
+    /// Percent of `limit` at which we warn.
+    pub warn_percent: u8,
+    pub action: MaxPrefixAction,
+}
+
+/// What happens to the prefix that is one too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxPrefixAction {
+    Warn,
+    /// Keep the session, refuse what is too much.
+    Refuse,
+    /// Cease / Maximum Number of Prefixes Reached; try again after `restart`, or never without.
+    Close {
+        restart: Option<Duration>,
+    },
+}
+
+impl MaxPrefixAction {
+    pub fn name(self) -> &'static str {
+        match self {
+            MaxPrefixAction::Warn => "warning only",
+            MaxPrefixAction::Refuse => "the excess is refused",
+            MaxPrefixAction::Close { .. } => "the session is closed",
+        }
+    }
+}
+
+/// Peers that may connect from anywhere inside a prefix.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenRange {
+    pub net: IpNet,
+    /// Sessions at a time.
+    pub limit: usize,
+    /// What each of them is like; its `remote` is replaced by the address that came.
+    pub template: PeerConfig,
+}
+
+/// What TERM and `drain` do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopParams {
+    pub on_term: OnTerm,
+    /// Between GRACEFUL_SHUTDOWN and the withdrawal, and between that and the close (RFC 8326 §3).
+    pub drain_wait: Duration,
+}
+
+impl Default for StopParams {
+    fn default() -> StopParams {
+        StopParams { on_term: OnTerm::Keep, drain_wait: Duration::from_millis(300) }
+    }
+}
+
+/// What happens to kernel routes and sessions when the daemon is asked to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnTerm {
+    /// Kernel routes stay, connections are closed without a NOTIFICATION so that helpers keep ours (RFC 4724 §4.2).
+    #[default]
+    Keep,
+    /// Cease / Administrative Shutdown to all, kernel routes are removed.
+    Withdraw,
+}
+
+/// After a start, how long routes of an earlier run stay in the kernel unconfirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoveryParams {
+    /// At the latest then, what was not learned again is removed.
+    pub deadline: Duration,
+    /// End-of-RIB is not held back longer than this for peers that do not come up.
+    pub end_of_rib_wait: Duration,
+}
+
+impl Default for RecoveryParams {
+    fn default() -> RecoveryParams {
+        RecoveryParams { deadline: Duration::from_secs(120), end_of_rib_wait: Duration::from_secs(10) }
+    }
+}
+
+impl Params {
+    /// How next hops are resolved, as follows from where our routes stand.
+    pub fn nexthops(&self) -> nexthop::Params {
+        nexthop::Params { own: (self.fib.table, self.fib.protocol), ..nexthop::Params::default() }
+    }
+
+    /// Families that any peer may carry.
+    pub fn families(&self) -> FamilySet {
+        let peers = self.peers.iter().map(|p| p.session.families);
+        peers.chain(self.ranges.iter().map(|r| r.template.session.families)).fold(FamilySet::NONE, FamilySet::or)
+    }
+}

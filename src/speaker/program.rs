@@ -1,0 +1,178 @@
+//! From the Loc-RIB to the kernel: what is used is wanted there, and what this node owns is originated.
+//!
+//! In: best paths that changed, blocks, words of the kernel. Out: what the FIB planner shall want, routes of our own for the RIB, and
+//! next hops looked at again. The planner (`fib`) knows what stands in the kernel; the shell writes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+
+use super::{BlockSource, Effect, Speaker};
+use crate::fib::{Errno, FibKind, FibRoute, News};
+use crate::kernel::{Hops, KernelEvent};
+use crate::num::{Family, Instant, Nlri, PeerId};
+use crate::policy::LocalKind;
+use crate::rib::nexthop::{Resolution, combine};
+use crate::rib::{BestChange, Cause, Route, RouteChange, Step, Touched};
+use crate::stats::Notice;
+use crate::wire::{NextHop, Origin, PathAttributes};
+
+/// This node's blocks, and who named each.
+#[derive(Default)]
+pub(super) struct Blocks {
+    named: BTreeMap<IpNet, BTreeSet<BlockSource>>,
+}
+
+impl Blocks {
+    pub fn iter(&self) -> impl Iterator<Item = (&IpNet, &BTreeSet<BlockSource>)> {
+        self.named.iter()
+    }
+
+    pub fn len(&self) -> usize {
+        self.named.len()
+    }
+
+    pub fn of(&self, source: BlockSource) -> Vec<IpNet> {
+        self.named.iter().filter(|(_, by)| by.contains(&source)).map(|(net, _)| *net).collect()
+    }
+
+    /// Replaces what `source` named. What is new and what is gone.
+    fn set(&mut self, source: BlockSource, nets: &[IpNet]) -> (Vec<IpNet>, Vec<IpNet>) {
+        let wanted: BTreeSet<IpNet> = nets.iter().map(IpNet::trunc).collect();
+        let added = wanted.iter().filter(|n| !self.named.contains_key(n)).copied().collect();
+        for (_, by) in self.named.iter_mut().filter(|(net, _)| !wanted.contains(net)) {
+            by.remove(&source);
+        }
+        let removed: Vec<IpNet> = self.named.iter().filter(|(_, by)| by.is_empty()).map(|(net, _)| *net).collect();
+        self.named.retain(|_, by| !by.is_empty());
+        for net in wanted {
+            self.named.entry(net).or_default().insert(source);
+        }
+        (added, removed)
+    }
+}
+
+impl Speaker {
+    /// The blocks that one source names, whole.
+    pub(super) fn set_blocks(&mut self, source: BlockSource, nets: &[IpNet]) {
+        let (added, removed) = self.blocks.set(source, nets);
+        for net in &added {
+            let next_hop = match net {
+                IpNet::V4(_) => NextHop::V4(std::net::Ipv4Addr::UNSPECIFIED),
+                IpNet::V6(_) => NextHop::V6 { global: std::net::Ipv6Addr::UNSPECIFIED, link_local: None },
+            };
+            let attrs = self.rib.intern_new(PathAttributes::builder(Origin::Igp, next_hop).finish());
+            self.originate(*net, Some(Route::as_received(attrs)));
+        }
+        for net in &removed {
+            self.originate(*net, None);
+        }
+        if !added.is_empty() || !removed.is_empty() {
+            self.notice(Notice::Blocks { added, removed });
+        }
+    }
+
+    fn originate(&mut self, net: IpNet, route: Option<Route>) {
+        let cause = if route.is_some() { Cause::Announced } else { Cause::Withdrawn };
+        let nlri = Nlri { net, path_id: LocalKind::Block.path_id() };
+        self.rib.apply(RouteChange { peer: PeerId::LOCAL, nlri, route, cause });
+    }
+
+    /// Tells the planner what is wanted for prefixes whose use changed.
+    pub(super) fn program(&mut self, changes: &[BestChange]) {
+        if !self.params.fib.enabled {
+            return;
+        }
+        for change in changes {
+            let wanted = self.wanted_route(change);
+            self.note_own(change, wanted.as_ref());
+            self.fib.want(change.net, wanted);
+        }
+    }
+
+    fn wanted_route(&self, change: &BestChange) -> Option<FibRoute> {
+        let best = change.new.as_ref()?;
+        let fib = &self.params.fib;
+        if best.peer == PeerId::LOCAL {
+            return Some(FibRoute { net: change.net, metric: fib.block_metric, kind: FibKind::Blackhole, source: None });
+        }
+        let resolutions = self.rib.next_hops(change.dest);
+        let hops =
+            combine(resolutions.iter().map(|id| self.nexthops.resolution(*id)), usize::from(self.params.rules.multipath.width.max(1)));
+        let metric = fib.metric.of(best.attrs.local_pref());
+        Some(FibRoute { net: change.net, metric, kind: FibKind::Unicast(hops), source: fib.source_for(&change.net) })
+    }
+
+    /// A route of ours over connected next hops may carry other next hops (`rib::nexthop`).
+    fn note_own(&mut self, change: &BestChange, wanted: Option<&FibRoute>) {
+        let connected = |id| matches!(self.nexthops.resolution(id), Resolution::Via { connected: true, .. });
+        let own: Option<(Hops, u32)> = match wanted {
+            Some(FibRoute { kind: FibKind::Unicast(hops), metric, .. }) => {
+                self.rib.next_hops(change.dest).into_iter().all(connected).then(|| (hops.clone(), *metric))
+            }
+            _ => None,
+        };
+        self.nexthops.on_own(change.net, own);
+    }
+
+    /// Paths whose next hop came, went or moved are judged again.
+    pub(super) fn track_nexthops(&mut self) {
+        let changed = self.nexthops.take_changed();
+        if !changed.is_empty() {
+            self.rib.nexthop_changed(&changed);
+        }
+    }
+
+    pub(super) fn on_kernel(&mut self, event: &KernelEvent, now: Instant) {
+        self.nexthops.on_kernel(event);
+        self.fib.on_kernel(now, event);
+        if matches!(event, KernelEvent::DumpEnd) {
+            self.recovery_may_end();
+        }
+    }
+
+    /// Other FIB parameters hold: everything that is used is looked at again.
+    pub(super) fn program_all(&mut self) {
+        for family in Family::ALL {
+            let dests: Vec<_> = self.rib.dests(family, 0).collect();
+            for dest in dests {
+                let (Some(net), Some(best)) = (self.rib.net(dest), self.rib.best(dest)) else { continue };
+                let change = BestChange { dest, net, old: None, new: Some(best), why: Step::Only, touched: Touched::default() };
+                self.program(&[change]);
+            }
+        }
+    }
+
+    /// What the planner met that an operator should know.
+    fn say_fib_news(&mut self) {
+        for news in self.fib.take_news() {
+            let notice = match news {
+                News::Refused { net, errno } => Notice::FibFailed { net, errno: errno.0, error: errno.text().to_owned() },
+                News::Foreign { net, protocol } => Notice::FibForeign { net, protocol },
+                News::Contested { net } => Notice::FibContested { net },
+            };
+            self.notice(notice);
+        }
+        let repaired = self.fib.totals().repaired;
+        if let count @ 1.. = repaired.saturating_sub(self.repaired_said) {
+            self.repaired_said = repaired;
+            self.notice(Notice::FibRepaired { count: count as usize });
+        }
+    }
+
+    /// Hands planned changes to the shell, as many as the planner lets out.
+    pub(super) fn drain_fib(&mut self, now: Instant) {
+        let mut last = None;
+        while let Some((seq, change)) = self.fib.poll() {
+            last = Some(seq);
+            self.effects.push_back(Effect::Fib { seq, change });
+        }
+        self.counters.settled(last, now);
+        self.say_fib_news();
+    }
+
+    pub(super) fn on_fib_done(&mut self, seq: u64, result: Result<(), Errno>, now: Instant) {
+        self.fib.on_done(now, seq, result);
+        self.counters.acknowledged(seq, now);
+    }
+}

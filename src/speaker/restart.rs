@@ -1,0 +1,185 @@
+//! Restarts without loss: theirs, whose routes we keep for a while, and ours, after which the kernel's old routes wait for confirmation.
+//!
+//! In: sessions that end and come back, End-of-RIB, time. Out: routes marked stale, kept or swept in the RIB; the word to the FIB planner
+//! that what nobody announced again may go; the word to the export groups that End-of-RIB may be sent.
+//!
+//! RFC 4724 §4.2 (the helper), §4.1 (the restarter), RFC 8538 (restarts by NOTIFICATION). Where §4.1 lets the restarter put off route
+//! selection, we do not: a node originates, learns and programs at once, and a peer that never answers holds up nobody. What is put off
+//! is only the removal of old kernel routes, and End-of-RIB, so that a helper does not drop routes that we are about to reflect.
+
+use std::time::Duration;
+
+use super::peers::Live;
+use super::{RecoveryParams, Speaker};
+use crate::num::{Family, FamilySet, Instant, PeerId};
+use crate::peer::{Down, Event};
+use crate::stats::Notice;
+
+/// Established peers that speak no graceful restart need not send End-of-RIB; they are taken to be done after so long.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// Where we stand after our own start.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    started: Instant,
+    reap_at: Instant,
+    release_at: Instant,
+    /// End-of-RIB goes out as soon as a table is told.
+    released: bool,
+    /// Old kernel routes that nobody announced are gone.
+    reaped: bool,
+    /// Something happened that may end the wait.
+    check: bool,
+    /// Then a peer without End-of-RIB may be taken to be done.
+    look_again: Option<Instant>,
+}
+
+impl Recovery {
+    pub fn new(now: Instant, params: &RecoveryParams) -> Recovery {
+        let (reap_at, release_at) = (now + params.deadline, now + params.end_of_rib_wait);
+        Recovery { started: now, reap_at, release_at, released: false, reaped: false, check: true, look_again: None }
+    }
+
+    /// Kernel routes of an earlier run may still be there unconfirmed.
+    pub fn is_on(&self) -> bool {
+        !self.reaped
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.reaped {
+            return None;
+        }
+        let release_at = (!self.released).then_some(self.release_at);
+        [Some(self.reap_at), release_at, self.look_again].into_iter().flatten().min()
+    }
+}
+
+/// Has this peer said all that it has?
+fn is_done(live: &Live, now: Instant) -> bool {
+    let quiet = live.session.graceful.is_none() && now.since(live.since) >= QUIET;
+    quiet || live.session.families.minus(live.end_of_rib).is_empty()
+}
+
+impl Speaker {
+    /// Something happened that may end the wait after our start; looked at in the next `settle`.
+    pub(super) fn recovery_may_end(&mut self) {
+        self.recovery.check = true;
+    }
+
+    /// Ends the wait for whom there is nothing more to wait for.
+    pub(super) fn run_recovery(&mut self, now: Instant) {
+        let due = self.recovery.next_deadline().is_some_and(|at| at <= now);
+        if !(self.recovery.check || due) || self.recovery.reaped {
+            return;
+        }
+        self.recovery.check = false;
+        self.recovery.look_again = None;
+        if !self.recovery.released && (now >= self.recovery.release_at || self.all_peers(|l| is_done(l, now) || l.session.peer_restarted()))
+        {
+            self.release_end_of_rib(now);
+        }
+        if now >= self.recovery.reap_at || self.all_peers(|l| is_done(l, now)) {
+            self.reap(now);
+        } else {
+            let waits = self.peers.iter().any(|e| e.live.as_ref().is_some_and(|l| l.session.graceful.is_none() && !is_done(l, now)));
+            self.recovery.look_again = waits.then(|| now + QUIET);
+        }
+    }
+
+    /// Every peer that should be up is, and `done` holds for it.
+    fn all_peers(&self, done: impl Fn(&Live) -> bool) -> bool {
+        self.peers.iter().filter(|e| e.admin_up && e.range.is_none()).all(|e| e.live.as_ref().is_some_and(&done))
+    }
+
+    fn release_end_of_rib(&mut self, now: Instant) {
+        self.recovery.released = true;
+        self.groups.defer_end_of_rib(false);
+        for id in self.peers.ids() {
+            self.tell(id, Event::Restarting { until: now, forwarding: FamilySet::NONE }, now);
+        }
+    }
+
+    /// What a peer that starts now is to know of our own start: until when its OPEN carries the R bit (RFC 4724 §3).
+    pub(super) fn tell_restarting(&mut self, id: PeerId, now: Instant) {
+        if !self.recovery.released {
+            let forwarding = if self.params.fib.enabled { FamilySet::ALL } else { FamilySet::NONE };
+            self.tell(id, Event::Restarting { until: self.recovery.release_at, forwarding }, now);
+        }
+    }
+
+    fn reap(&mut self, now: Instant) {
+        if !self.recovery.released {
+            self.release_end_of_rib(now);
+        }
+        // What the peers said last must be wanted before what is not wanted goes.
+        if self.rib.is_dirty() {
+            self.recovery.check = true;
+            return;
+        }
+        if !self.fib.is_synced() && now < self.recovery.reap_at {
+            return;
+        }
+        self.recovery.reaped = true;
+        let adopted = self.fib.totals().adopted as usize;
+        let removed = self.fib.reap();
+        let waited_seconds = now.since(self.recovery.started).as_secs_f64();
+        self.notice(Notice::Recovered { adopted, removed, waited_seconds });
+    }
+
+    /// A session ended: its routes go, or stay for a while (RFC 4724 §4.2). Draining, all stay: pods that are still here need them.
+    pub(super) fn retain_or_drop(&mut self, id: PeerId, down: &Down) {
+        let draining = self.drain.is_on();
+        let kept = if draining { down.session.families } else { down.keep };
+        for family in Family::ALL {
+            if kept.contains(family) {
+                self.rib.retain_stale(id, family);
+            } else {
+                self.rib.drop_family(id, family);
+            }
+        }
+        if kept.is_empty() {
+            self.rib.peer_down(id);
+        }
+        if let Some(entry) = self.peers.get_mut(id) {
+            entry.kept_by_drain = draining && down.keep.is_empty();
+        }
+    }
+
+    /// Routes that were kept over a goodbye of ours have to be said again within the usual time.
+    pub(super) fn resume_kept(&mut self, id: PeerId, now: Instant) {
+        let Some(entry) = self.peers.get_mut(id) else { return };
+        if std::mem::take(&mut entry.kept_by_drain) {
+            let time = entry.config.session.offer.graceful_restart.map_or(QUIET, |g| g.stale_time);
+            entry.sweep_at = Some(now + time);
+        }
+    }
+
+    /// The peer has said everything (RFC 4724 §2).
+    pub(super) fn on_end_of_rib(&mut self, id: PeerId, family: Family, now: Instant) {
+        let Some(entry) = self.peers.get_mut(id) else { return };
+        let peer = entry.config.session.name.clone();
+        let Some(live) = entry.live.as_mut() else { return };
+        let news = !live.end_of_rib.contains(family);
+        live.end_of_rib.insert(family);
+        if live.session.families.minus(live.end_of_rib).is_empty() {
+            entry.sweep_at = None;
+        }
+        self.sweep_stale(id, family.into());
+        self.tell(id, Event::EndOfRib { family }, now);
+        if news {
+            self.notice(Notice::EndOfRib { peer, family });
+        }
+        self.recovery_may_end();
+    }
+
+    /// Removes what is still stale of these families.
+    pub(super) fn sweep_stale(&mut self, id: PeerId, families: FamilySet) {
+        for family in families.iter().filter(|f| self.rib.counts(id, *f).stale > 0).collect::<Vec<_>>() {
+            self.rib.sweep_stale(id, family);
+        }
+        let gone = Family::ALL.iter().all(|f| self.rib.counts(id, *f).received == 0);
+        if gone && self.peers.get(id).is_some_and(|e| e.live.is_none()) {
+            self.rib.peer_down(id);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Facts of the other rooms as rows and words of `show`.
+//!
+//! In: views of the tables. Out: plain data. Each function is a translation and decides nothing.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::Speaker;
+use super::peers::Entry;
+use super::show::{Capabilities, EventRow, FibRow, LastDown, MessageRow, NotificationCount, PeerDetail, PeerRow, RouteRow, TimerRow};
+use crate::fib;
+use crate::kernel::Hop;
+use crate::num::{Asn, Instant, Nlri, PathId, PeerId};
+use crate::peer::RemoteAs;
+use crate::rib::nexthop::Resolution;
+use crate::rib::{PathView, Step};
+use crate::wire::{NextHop, PathAttributes};
+
+/// A path as a row. `attrs` is what to show of it: as received, or as import left it.
+pub(super) fn route(speaker: &Speaker, view: &PathView<'_>, attrs: &PathAttributes) -> RouteRow {
+    let local = view.source.id == PeerId::LOCAL;
+    let name = speaker.peers.get(view.source.id).map_or("local", |e| e.config.session.name.as_str());
+    let path_id = if local { PathId(0) } else { view.path_id };
+    let mut row = bare_route(Nlri { net: view.net, path_id }, name, attrs);
+    row.peer_address = (!local).then_some(view.source.addr);
+    row.best = view.best;
+    row.multipath = view.shares;
+    row.stale = view.stale;
+    row.next_hop = row.next_hop.filter(|_| !local);
+    row.refused = view.attrs.is_none().then(|| view.cause.to_string());
+    row
+}
+
+/// Attributes of a prefix, without how it stands.
+pub(super) fn bare_route(nlri: Nlri, peer: &str, attrs: &PathAttributes) -> RouteRow {
+    RouteRow {
+        net: nlri.net,
+        path_id: nlri.path_id.0,
+        peer: peer.to_owned(),
+        peer_address: None,
+        best: false,
+        multipath: false,
+        stale: false,
+        next_hop: Some(next_hop(&attrs.next_hop())),
+        origin: attrs.origin().to_string(),
+        as_path: attrs.as_path().to_string(),
+        local_pref: attrs.local_pref(),
+        med: attrs.med(),
+        communities: attrs.communities().map(|c| c.to_string()).collect(),
+        large_communities: attrs.large_communities().map(|c| c.to_string()).collect(),
+        extended_communities: attrs.extended_communities().map(|c| c.to_string()).collect(),
+        originator_id: attrs.originator_id().map(|id| id.addr()),
+        cluster_list: attrs.cluster_list().map(|c| c.0).collect(),
+        refused: None,
+    }
+}
+
+fn next_hop(next_hop: &NextHop) -> String {
+    match next_hop {
+        NextHop::V6 { global, link_local: Some(local) } => format!("{global} ({local})"),
+        other => other.addr().to_string(),
+    }
+}
+
+/// Everything about one peer.
+pub(super) fn detail(speaker: &Speaker, entry: &Entry, row: PeerRow, now: Instant) -> PeerDetail {
+    let session = entry.live.as_ref().map(|l| &l.session);
+    let params = &entry.config.session;
+    let chain = |chain: &Option<crate::policy::Chain>| match chain {
+        Some(chain) => chain.names().collect::<Vec<_>>().join(", "),
+        None if params.remote_as.is_internal(params.local_as) => "all".to_owned(),
+        None => "none configured (RFC 8212)".to_owned(),
+    };
+    PeerDetail {
+        row,
+        description: params.description.clone(),
+        passive: params.passive,
+        local_endpoint: session.map(|s| s.local.to_string()),
+        remote_endpoint: session.map(|s| s.remote.to_string()),
+        remote_router_id: session.map(|s| s.remote_id.addr()),
+        hold_seconds: session.map(|s| s.hold_time.seconds()),
+        keepalive_seconds: session.and_then(|s| s.keepalive).map(|d| d.as_secs_f64()),
+        timers: timers(entry, now),
+        capabilities: capabilities(entry),
+        import: chain(&entry.config.import),
+        export: chain(&entry.config.export),
+        messages: messages(entry),
+        updates: entry.traffic.updates,
+        last_down: last_down(entry, now),
+        events: events(speaker, entry, now),
+    }
+}
+
+fn timers(entry: &Entry, now: Instant) -> Vec<TimerRow> {
+    let row = |(timer, at): (crate::peer::Timer, Instant)| TimerRow {
+        timer: timer.name().to_owned(),
+        remaining_seconds: at.since(now).as_secs_f64(),
+    };
+    entry.peer.timers().map(row).collect()
+}
+
+fn capabilities(entry: &Entry) -> Capabilities {
+    let words = |open: &crate::wire::Open| open.capabilities.iter().map(|c| c.to_string()).collect();
+    let session = entry.live.as_ref().map(|l| &l.session);
+    Capabilities {
+        ours: entry.peer.our_open().map(words).unwrap_or_default(),
+        theirs: session.map(|s| words(&s.peer_open)).unwrap_or_default(),
+        negotiated: session.map(|s| negotiated(s)).unwrap_or_default(),
+    }
+}
+
+fn negotiated(session: &crate::peer::Session) -> Vec<String> {
+    let mut words: Vec<String> = session.families.iter().map(|f| f.to_string()).collect();
+    let mut say = |on: bool, what: &str| words.extend(on.then(|| what.to_owned()));
+    say(session.send.four_octet_as, "four-octet AS numbers");
+    say(session.refresh, "route refresh");
+    say(session.enhanced_refresh, "enhanced route refresh");
+    say(session.send.max_len > 4096, "extended messages");
+    say(!session.send.extended_next_hop.is_empty(), "IPv6 next hops for IPv4");
+    say(!session.send.add_path.is_empty(), "ADD-PATH send");
+    say(!session.receive.add_path.is_empty(), "ADD-PATH receive");
+    if let Some(graceful) = &session.graceful {
+        say(true, &format!("graceful restart, {} s", graceful.restart_time.as_secs()));
+        say(graceful.notification, "graceful restart after NOTIFICATION");
+    }
+    words
+}
+
+pub(super) fn messages(entry: &Entry) -> Vec<MessageRow> {
+    let c = entry.peer.counters();
+    let row = |kind: &str, received, sent| MessageRow { kind: kind.to_owned(), received, sent };
+    vec![
+        row("open", c.opens_received, c.opens_sent),
+        row("update", c.updates_received, entry.traffic.updates_sent),
+        row("notification", c.notifications_received, c.notifications_sent),
+        row("keepalive", c.keepalives_received, c.keepalives_sent),
+        row("route_refresh", c.refreshes_received, entry.traffic.refreshes_sent),
+    ]
+}
+
+pub(super) fn notifications(entry: &Entry) -> Vec<NotificationCount> {
+    let row = |(direction, code, subcode, count): (&'static str, u8, u8, u64)| NotificationCount {
+        direction: direction.to_owned(),
+        code,
+        subcode,
+        count,
+    };
+    entry.peer.notifications().map(row).collect()
+}
+
+pub(super) fn last_down(entry: &Entry, now: Instant) -> Option<LastDown> {
+    let (at, down) = entry.peer.last_down()?;
+    let said = down.notification.as_ref();
+    Some(LastDown {
+        ago_seconds: now.since(*at).as_secs_f64(),
+        direction: down.direction().to_owned(),
+        code: said.as_ref().map(|n| n.code),
+        subcode: said.as_ref().map(|n| n.subcode),
+        data: said.as_ref().filter(|n| !n.data.is_empty()).map(|n| hex(&n.data)),
+        reason: down.reason.to_string(),
+    })
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().fold(String::with_capacity(2 * octets.len()), |mut text, o| {
+        text.write_fmt(format_args!("{o:02x}")).expect("a String takes everything");
+        text
+    })
+}
+
+fn events(_speaker: &Speaker, entry: &Entry, now: Instant) -> Vec<EventRow> {
+    let row = |r: &crate::peer::Recorded| EventRow { ago_seconds: now.since(r.at).as_secs_f64(), what: r.what.to_string() };
+    entry.peer.events().iter().map(row).collect()
+}
+
+/// As far as it is known.
+pub(super) fn remote_as(entry: &Entry) -> Option<Asn> {
+    let params = &entry.config.session;
+    match (&entry.live, params.remote_as) {
+        (Some(live), _) => Some(live.session.remote_as),
+        (None, RemoteAs::Exactly(asn)) => Some(asn),
+        (None, RemoteAs::Internal) => Some(params.local_as),
+        (None, RemoteAs::External | RemoteAs::Any) => None,
+    }
+}
+
+/// How long the peer has been in its state.
+pub(super) fn in_state(entry: &Entry, now: Instant) -> Duration {
+    now.since(entry.state_since)
+}
+
+/// What an operator should know about a peer though nothing is broken.
+pub(super) fn peer_warnings(entry: &Entry) -> Vec<String> {
+    let params = &entry.config.session;
+    let external = !params.remote_as.is_internal(params.local_as);
+    let import = (external && entry.config.import.is_none()).then(|| "no import policy: accepts nothing (RFC 8212)".to_owned());
+    let export = (external && entry.config.export.is_none()).then(|| "no export policy: announces nothing (RFC 8212)".to_owned());
+    import.into_iter().chain(export).collect()
+}
+
+/// Why the best path is the best.
+pub(super) fn won(step: Step) -> String {
+    step.to_string()
+}
+
+/// Why a path lost, named by what the winner had.
+pub(super) fn lost(step: Step) -> String {
+    format!("the best has: {step}")
+}
+
+/// As `ip route get` would say it.
+pub(super) fn resolution(speaker: &Speaker, resolution: &Resolution) -> String {
+    match resolution {
+        Resolution::Unresolved(why) => why.to_string(),
+        Resolution::Via { hops, .. } => hops.iter().map(|h| hop(speaker, h)).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn hop(speaker: &Speaker, hop: &Hop) -> String {
+    let mut text = String::new();
+    if let Some(gateway) = hop.gateway {
+        text = format!("via {gateway} ");
+    }
+    match speaker.nexthops.link_name(hop.ifindex) {
+        Some(name) => text.push_str(&format!("dev {name}")),
+        None => text.push_str(&format!("dev #{}", hop.ifindex.0)),
+    }
+    if hop.onlink {
+        text.push_str(" onlink");
+    }
+    text
+}
+
+/// One kernel route.
+pub(super) fn fib_row(speaker: &Speaker, row: &fib::Row) -> FibRow {
+    let shown = |r: &fib::FibRoute| fib_route(speaker, r);
+    FibRow {
+        net: row.net,
+        state: row.state.name().to_owned(),
+        wanted: row.wanted.as_ref().map(shown),
+        installed: row.installed.as_ref().map(shown),
+        errno: row.errno.map(|e| e.0),
+        error: row.errno.map(|e| e.text().to_owned()),
+    }
+}
+
+/// As `ip route` would print it.
+fn fib_route(speaker: &Speaker, route: &fib::FibRoute) -> String {
+    let mut text = match &route.kind {
+        fib::FibKind::Blackhole => format!("blackhole {}", route.net),
+        fib::FibKind::Unicast(hops) if hops.len() == 1 => {
+            format!("{} {}", route.net, hops.iter().map(|h| hop(speaker, h)).collect::<String>())
+        }
+        fib::FibKind::Unicast(hops) => {
+            let hops: Vec<String> = hops.iter().map(|h| format!("nexthop {}", hop(speaker, h))).collect();
+            format!("{} {}", route.net, hops.join(" "))
+        }
+    };
+    if route.metric != 0 {
+        text.push_str(&format!(" metric {}", route.metric));
+    }
+    text
+}
