@@ -147,7 +147,7 @@ impl Model {
             .iter()
             .zip(&sources)
             .map(|(((_, peer, path), said), source)| Candidate {
-                pref: *rib.intern(&said.set).preference(),
+                pref: rib.intern(&said.set).preference(),
                 source,
                 path_id: PathId(*path),
                 metric: Ways::octet(said.set.next_hop().addr()) % 2,

@@ -6,6 +6,8 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 
+use foldhash::fast::FixedState;
+
 use super::adj_in::{AdjRibIn, Cause, Causes, NhSet, Path, PathFlags, Peers, Route, Slot, Verdict};
 use super::attrs::AttrTable;
 use super::decide::Rules;
@@ -36,7 +38,7 @@ pub(super) struct Core {
 /// Destinations that others refer to beyond the life of their paths.
 #[derive(Default)]
 pub(super) struct Pins {
-    pub counts: HashMap<DestId, u32>,
+    pub counts: HashMap<DestId, u32, FixedState>,
     pub released: Vec<DestId>,
 }
 
@@ -56,10 +58,10 @@ impl Pins {
 }
 
 impl Core {
-    pub fn new(rules: Rules, seed: u64) -> Core {
+    pub fn new(rules: Rules) -> Core {
         Core {
             rules,
-            attrs: AttrTable::new(seed),
+            attrs: AttrTable::new(),
             causes: Causes::new(),
             peers: Peers::default(),
             dirty: VecDeque::new(),

@@ -1,7 +1,7 @@
 //! Interned attribute sets: one [`Attrs`] for each distinct content, over all peers and both directions of policy.
 //!
-//! In: decoded or edited [`PathAttributes`]. Out: a handle that is cheap to clone and is compared by pointer, with what the decision
-//! process asks for already extracted. The table holds each set as long as a path or another holder does, and then forgets it.
+//! In: decoded or edited [`PathAttributes`]. Out: a handle that is cheap to clone and is compared by pointer, with the next hop's
+//! tracking beside it. The table holds each set as long as a path or another holder does, and then forgets it.
 //!
 //! # Invariants
 //! Two live handles are the same allocation exactly if their contents are equal. With no paths and no other holders, the table is empty
@@ -29,7 +29,6 @@ pub struct Attrs(Arc<Interned>);
 
 struct Interned {
     set: Arc<PathAttributes>,
-    preference: Preference,
     /// One more than the identifier of the next hop; zero while it is not tracked.
     next_hop: AtomicU32,
     /// How many paths hold it. Written by the thread that owns the table only; atomic so that handles can be sent.
@@ -44,9 +43,19 @@ impl Attrs {
         Arc::as_ptr(&self.0).addr()
     }
 
-    /// What the decision process asks for.
-    pub fn preference(&self) -> &Preference {
-        &self.0.preference
+    /// What the decision process compares (RFC 4271 §9.1.2.2, RFC 4456 §9).
+    pub fn preference(&self) -> Preference {
+        let set = &self.0.set;
+        Preference {
+            local_pref: set.local_pref().unwrap_or(Preference::DEFAULT_LOCAL_PREF),
+            as_path_len: u32::try_from(set.as_path_len()).unwrap_or(u32::MAX),
+            origin: set.origin() as u8,
+            med: set.med().unwrap_or(0),
+            neighbor_as: set.neighbor_as(),
+            originator: set.originator_id(),
+            cluster_len: u32::try_from(set.cluster_list_len()).unwrap_or(u32::MAX),
+            path_tag: FixedState::default().hash_one(set.as_path().octets()),
+        }
     }
 
     /// The set itself, shared.
@@ -99,18 +108,18 @@ impl fmt::Debug for Attrs {
 pub const REAP: usize = 4096;
 
 /// All distinct sets that are in use.
+#[derive(Default)]
 pub struct AttrTable {
     sets: HashTable<Attrs>,
     /// What was interned last: messages of one source often repeat it.
     last: Option<Attrs>,
     /// Sets that no path holds, or that were made since the last reaping.
     idle: VecDeque<Attrs>,
-    tags: FixedState,
 }
 
 impl AttrTable {
-    pub fn new(seed: u64) -> AttrTable {
-        AttrTable { sets: HashTable::new(), last: None, idle: VecDeque::new(), tags: FixedState::with_seed(seed) }
+    pub fn new() -> AttrTable {
+        AttrTable { sets: HashTable::new(), last: None, idle: VecDeque::new() }
     }
 
     /// Distinct sets known.
@@ -131,9 +140,8 @@ impl AttrTable {
         let found = match self.sets.entry(hash, |a| *a.0.set == **set, |a| a.0.set.content_hash()) {
             Entry::Occupied(found) => found.get().clone(),
             Entry::Vacant(vacant) => {
-                let preference = preference(set, &self.tags);
                 let (next_hop, holders) = (AtomicU32::new(0), AtomicU32::new(0));
-                let made = Attrs(Arc::new(Interned { set: set.clone(), preference, next_hop, holders, listed: AtomicBool::new(true) }));
+                let made = Attrs(Arc::new(Interned { set: set.clone(), next_hop, holders, listed: AtomicBool::new(true) }));
                 vacant.insert(made.clone());
                 self.idle.push_back(made.clone());
                 made
@@ -194,20 +202,6 @@ impl AttrTable {
     }
 }
 
-/// Extracts what RFC 4271 §9.1.2.2 and RFC 4456 §9 compare.
-fn preference(set: &PathAttributes, tags: &FixedState) -> Preference {
-    Preference {
-        local_pref: set.local_pref().unwrap_or(Preference::DEFAULT_LOCAL_PREF),
-        as_path_len: u32::try_from(set.as_path_len()).unwrap_or(u32::MAX),
-        origin: set.origin() as u8,
-        med: set.med().unwrap_or(0),
-        neighbor_as: set.neighbor_as(),
-        originator: set.originator_id(),
-        cluster_len: u32::try_from(set.cluster_list_len()).unwrap_or(u32::MAX),
-        path_tag: tags.hash_one(set.as_path().octets()),
-    }
-}
-
 /// Our AS stands in AS_PATH more often than `allowed`: the route went through us (RFC 4271 §9.1.2).
 pub fn as_loop(set: &PathAttributes, own: Asn, allowed: usize) -> bool {
     set.as_path().count(own) > allowed
@@ -221,4 +215,64 @@ pub fn originator_loop(set: &PathAttributes, own: RouterId) -> bool {
 /// A reflector of our cluster has seen this route: our CLUSTER_ID stands in CLUSTER_LIST (RFC 4456 §8).
 pub fn cluster_loop(set: &PathAttributes, own: ClusterId) -> bool {
     set.cluster_list().any(|id| id == own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{NextHop, Origin};
+    use std::net::Ipv4Addr;
+
+    fn set(n: u32) -> PathAttributes {
+        let mut editor = PathAttributes::builder(Origin::Igp, NextHop::V4(Ipv4Addr::new(192, 0, 2, 1)));
+        editor.prepend(Asn(n), 2);
+        editor.finish()
+    }
+
+    #[test]
+    fn equal_contents_are_one_handle_and_different_ones_are_two() {
+        let mut table = AttrTable::new();
+        let (a, again, b) = (table.intern_new(set(1)), table.intern_new(set(1)), table.intern_new(set(2)));
+        assert_eq!(a, again);
+        assert_ne!(a, b);
+        assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn sets_leave_when_the_last_holder_has_left_and_not_before() {
+        let mut table = AttrTable::new();
+        let on_its_way = table.intern_new(set(1));
+        let path = table.intern_new(set(1));
+        AttrTable::hold(&path);
+        table.reap(|_| ());
+        assert_eq!(table.len(), 1, "a path holds it");
+        table.release(path);
+        table.reap(|_| ());
+        assert_eq!(table.len(), 1, "an advert on its way holds it");
+        drop(on_its_way);
+        let mut untracked = Vec::new();
+        table.reap(|id| untracked.push(id));
+        assert!(table.is_empty() && untracked.is_empty(), "its next hop was never tracked");
+    }
+
+    #[test]
+    fn a_set_that_flaps_neither_leaks_nor_piles_up() {
+        let mut table = AttrTable::new();
+        for _ in 0..1000 {
+            let path = table.intern_new(set(1));
+            path.set_nh(Some(NhId(7)));
+            AttrTable::hold(&path);
+            table.release(path);
+        }
+        assert_eq!((table.len(), table.idle.len()), (1, 1));
+        let mut untracked = Vec::new();
+        table.reap(|id| untracked.push(id));
+        assert_eq!((table.len(), table.idle.len(), untracked), (0, 0, vec![NhId(7)]));
+    }
+
+    #[test]
+    fn our_as_in_the_path_is_a_loop_beyond_the_allowed_count() {
+        assert!(as_loop(&set(1), Asn(1), 1) && !as_loop(&set(1), Asn(1), 2));
+        assert!(!as_loop(&set(1), Asn(2), 0));
+    }
 }

@@ -188,7 +188,7 @@ macro_rules! on_table {
 impl Rib {
     /// `seed` keeps the hash tables from being foreseen by a peer; results do not depend on it.
     pub fn new(rules: Rules, seed: u64) -> Rib {
-        let core = Core::new(rules, seed);
+        let core = Core::new(rules);
         Rib { v4: Table::new(seed), v6: Table::new(seed ^ 0x5bd1_e995), core }
     }
 
