@@ -51,6 +51,8 @@ pub(super) fn check(raw: &Raw, around: &Surroundings<'_>, notes: &Notes) -> Conf
         sessions.extend(checker.peer(peer, &groups, &node));
     }
     checker.duplicates(raw, &sessions, &node);
+    let names: Vec<&str> = sessions.iter().map(|s| s.name.as_str()).chain(groups.keys().map(String::as_str)).collect();
+    policy::check_peers(&raw.policies, &names, notes);
     let ranges = raw.groups.iter().filter_map(|group| checker.range(group, &node)).collect();
     Config {
         listen: checker.listen(raw),
@@ -170,7 +172,7 @@ impl Checker<'_> {
                 self.notes.say_also(block.span.clone(), problem, first, "first here");
             }
         }
-        Pods { blocks: list(&raw.pods.blocks), file: value(&raw.pods.file), blackhole: or(&raw.pods.blackhole, true) }
+        Pods { blocks: list(&raw.pods.blocks), file: value(&raw.pods.file) }
     }
 
     fn graceful(&self, raw: &Raw) -> Graceful {
@@ -403,11 +405,11 @@ impl Checker<'_> {
 
     /// Two sessions to one address, or of one name; a session with ourselves.
     fn duplicates(&self, raw: &Raw, sessions: &[Session], node: &Node) {
-        let mut by_address: BTreeMap<(ZonedAddr, u16), Span> = BTreeMap::new();
+        let mut by_address: BTreeMap<ZonedAddr, Span> = BTreeMap::new();
         let mut by_name: BTreeMap<String, Span> = BTreeMap::new();
         let from_cluster = sessions.len().saturating_sub(raw.peers.iter().filter(|p| p.address.is_some()).count());
         for session in sessions.iter().take(from_cluster) {
-            by_address.insert((session.remote.clone(), session.setup.port), raw.cluster.as_ref().map_or(0..0, |c| c.span.clone()));
+            by_address.insert(session.remote.clone(), raw.cluster.as_ref().map_or(0..0, |c| c.span.clone()));
             by_name.insert(session.name.clone(), raw.cluster.as_ref().map_or(0..0, |c| c.span.clone()));
         }
         for peer in &raw.peers {
@@ -417,8 +419,7 @@ impl Checker<'_> {
                 let what = format!("{} is this node's own address", address.value);
                 self.notes.say(address.span.clone(), Problem::Conflict { what, help: "a router does not peer with itself".to_owned() });
             }
-            let key = (address.value.clone(), or(&peer.settings.port, 179));
-            if let Some(first) = by_address.insert(key, address.span.clone()) {
+            if let Some(first) = by_address.insert(address.value.clone(), address.span.clone()) {
                 let problem = Problem::Duplicate { kind: "peer", what: address.value.to_string() };
                 self.notes.say_also(address.span.clone(), problem, first, "first here");
             }

@@ -48,9 +48,8 @@ fn duplicates(cluster: &RawCluster, checker: &Checker<'_>) {
                 checker.notes.say_also(name.span.clone(), problem, first, "first here");
             }
         }
-        let port = or(&member.port, 179);
         for address in member.addresses.iter().flat_map(|list| &list.value) {
-            if let Some(first) = addresses.insert((address.value, port), address.span.clone()) {
+            if let Some(first) = addresses.insert(address.value, address.span.clone()) {
                 let problem = Problem::Duplicate { kind: "node address", what: address.value.to_string() };
                 checker.notes.say_also(address.span.clone(), problem, first, "first here");
             }

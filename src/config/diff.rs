@@ -175,7 +175,7 @@ fn kept(old: &Config, new: &Config) -> Vec<String> {
 
 /// A session is who it is with.
 fn same(a: &Session, b: &Session) -> bool {
-    a.remote == b.remote && a.setup.port == b.setup.port
+    a.remote == b.remote
 }
 
 fn node(old: &Config, new: &Config, changes: &mut Changes) {
@@ -236,7 +236,7 @@ fn setup_changes(of: &str, old: &Setup, new: &Setup, changes: &mut Changes) {
     compare! {
         Live: description connect_retry delay_open open_timeout idle_hold idle_hold_max send_hold passive max_prefix;
         Refresh: import export rr_client next_hop allow_own_as enforce_first_as remove_private_as as_override;
-        Restart: local_asn ttl_security multihop source interface hold_time keepalive_time families graceful_restart add_path
+        Restart: port local_asn ttl_security multihop source interface hold_time keepalive_time families graceful_restart add_path
             extended_messages extended_next_hop;
     }
     if old.password != new.password {
@@ -293,7 +293,7 @@ fn blocks(old: &Config, new: &Config, changes: &mut Changes) {
     for block in new.pods.blocks.iter().filter(|b| !old.pods.blocks.contains(b)) {
         changes.add(Cost::Live, format!("block {block} is announced"), Vec::new());
     }
-    if old.pods.file != new.pods.file || old.pods.blackhole != new.pods.blackhole {
+    if old.pods.file != new.pods.file {
         changes.add(Cost::Live, "[pods] changes".into(), Vec::new());
     }
 }

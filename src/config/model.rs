@@ -156,8 +156,6 @@ pub struct Pods {
     pub blocks: Vec<IpNet>,
     /// More blocks, one a line, `#` begins a comment; watched, and replaced as a whole.
     pub file: Option<PathBuf>,
-    /// Back each block with a `blackhole` route in the kernel.
-    pub blackhole: bool,
 }
 
 /// Where a session comes from, and which metric label it has.

@@ -300,6 +300,18 @@ pub fn policies(raw: &[RawPolicy], sets: &[RawPrefixSet], notes: &Notes) -> BTre
     all
 }
 
+/// The peers that rules name exist: by name, by address, or by AS number.
+pub fn check_peers(raw: &[RawPolicy], known: &[&str], notes: &Notes) {
+    for name in raw.iter().flat_map(|p| &p.rules).flat_map(|r| &r.peers).flat_map(|list| &list.value) {
+        let text = name.value.as_str();
+        let asn = text.strip_prefix("AS").is_some_and(|number| number.parse::<u32>().is_ok());
+        if !asn && text.parse::<IpAddr>().is_err() && !known.contains(&text) {
+            let known = known.iter().map(|k| (*k).to_owned()).collect();
+            notes.say(name.span.clone(), Problem::Unresolved { kind: "peer", name: text.to_owned(), known });
+        }
+    }
+}
+
 impl RawRule {
     fn check(&self, sets: &BTreeMap<&str, Vec<Prefixes>>, notes: &Notes) -> Rule {
         Rule {

@@ -231,7 +231,6 @@ pub struct RawMember {
 pub struct RawPods {
     pub blocks: List<IpNet>,
     pub file: Opt<PathBuf>,
-    pub blackhole: Opt<bool>,
 }
 
 /// `[[peer]]`
@@ -393,7 +392,7 @@ fn member(mut section: Section<'_>) -> RawMember {
 }
 
 fn pods(mut section: Section<'_>) -> RawPods {
-    let raw = RawPods { blocks: section.take("blocks"), file: section.take("file"), blackhole: section.take("blackhole") };
+    let raw = RawPods { blocks: section.take("blocks"), file: section.take("file") };
     section.finish();
     raw
 }

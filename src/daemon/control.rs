@@ -17,8 +17,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::desk::{Desk, answers, full_status};
+use super::desk::{Desk, answers, full_status, moved};
 use super::protocol::{REQUEST_OCTETS, Reply, Request};
+use crate::config::Config;
 use crate::config::model::Control;
 use crate::stats::{Level, Notice};
 
@@ -33,12 +34,23 @@ const READ_PATIENCE: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// The socket cannot be made, or another daemon answers at it.
-pub async fn serve<D: Desk>(desk: D, control: &Control) -> io::Result<()> {
-    let (listener, _path) = bind(control)?;
+pub async fn serve<D: Desk>(desk: D, config: Arc<Config>) -> io::Result<()> {
+    let (mut listener, mut path) = bind(&config.control)?;
+    let mut moved = moved(desk.clone(), config, |config| config.control.clone());
     let places = Arc::new(Semaphore::new(CLIENTS));
     loop {
         let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let client = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            control = moved.next() => {
+                match bind(&control) {
+                    Ok(new) => (listener, path) = new,
+                    Err(error) => tracing::error!(%error, "the control socket stays at {}", path.path.display()),
+                }
+                continue;
+            }
+        };
+        let client = match accepted {
             Ok((client, _)) => client,
             Err(error) => {
                 // for want of descriptors: the next attempt waits a little instead of spinning

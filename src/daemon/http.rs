@@ -21,10 +21,10 @@ use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::desk::{Desk, Pages, answers, full_status};
+use super::desk::{Desk, Pages, answers, full_status, moved};
 use super::metrics;
 use super::ready::{Readiness, readiness};
-use crate::config::model::Metrics;
+use crate::config::Config;
 use crate::speaker::show::{Answer, Question, RouteFilter, Snapshot};
 
 /// Connections that are served at one time; more wait at the door.
@@ -34,31 +34,46 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Listens, and serves until the task is dropped. Without an address it waits for ever.
+/// Listens where the configuration says, and goes with it when that changes. Without an address it waits for one.
 ///
 /// # Errors
-/// The address cannot be listened on.
-pub async fn serve<D: Desk>(desk: D, config: &Metrics) -> io::Result<()> {
-    let Some(address) = config.listen else { return std::future::pending().await };
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("HTTP on {address}: {error}"));
-    let listener = TcpListener::bind(address).await.map_err(named)?;
-    serve_on(listener, desk).await
+/// The first address cannot be listened on.
+pub async fn serve<D: Desk>(desk: D, config: Arc<Config>) -> io::Result<()> {
+    let mut moved = moved(desk.clone(), config.clone(), |config| config.metrics.listen);
+    let mut listener = listen(config.metrics.listen).await?;
+    loop {
+        let address = tokio::select! {
+            ended = serve_on(listener.as_ref(), &desk) => return ended,
+            address = moved.next() => address,
+        };
+        // the old port is free before the new one is asked for: it may be the same on another address
+        drop(listener.take());
+        listener = match listen(address).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, "metrics are not served until the configuration changes");
+                None
+            }
+        };
+    }
 }
 
-/// The same, on a listener that is there already.
-///
-/// # Errors
-/// Never, as long as the task lives.
-pub async fn serve_on<D: Desk>(listener: TcpListener, desk: D) -> io::Result<()> {
+async fn listen(address: Option<SocketAddr>) -> io::Result<Option<TcpListener>> {
+    let Some(address) = address else { return Ok(None) };
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("HTTP on {address}: {error}"));
+    TcpListener::bind(address).await.map(Some).map_err(named)
+}
+
+async fn serve_on<D: Desk>(listener: Option<&TcpListener>, desk: &D) -> io::Result<()> {
+    let Some(listener) = listener else { return std::future::pending().await };
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let started = SystemTime::now();
     loop {
         let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
         match listener.accept().await {
             Ok((stream, from)) => {
-                let site = Site { desk: desk.clone(), started };
+                let desk = desk.clone();
                 tokio::spawn(async move {
-                    connection(stream, from, site).await;
+                    connection(stream, from, Site { desk }).await;
                     drop(place);
                 });
             }
@@ -86,7 +101,6 @@ async fn connection<D: Desk>(stream: TcpStream, from: SocketAddr, site: Site<D>)
 #[derive(Clone)]
 struct Site<D> {
     desk: D,
-    started: SystemTime,
 }
 
 /// Where a path leads.
@@ -159,7 +173,7 @@ impl<D: Desk> Site<D> {
             per_peer: Some(config.metrics.per_peer),
             ready: self.readiness(&snapshot).ready,
             now: unix(SystemTime::now()),
-            started: unix(self.started),
+            started: unix(SystemTime::now()) - snapshot.status.uptime_seconds,
             reload_successful: reload.successful,
             reloaded: unix(reload.at),
             table: config.fib.table,

@@ -27,8 +27,9 @@ impl Drop for Folder {
 }
 
 async fn start(desk: &FakeDesk, control: &Control) -> JoinHandle<io::Result<()>> {
-    let (desk, control, path) = (desk.clone(), control.clone(), control.socket.clone());
-    let task = tokio::spawn(async move { serve(desk, &control).await });
+    desk.set(|config| config.control = control.clone());
+    let path = control.socket.clone();
+    let task = tokio::spawn(serve(desk.clone(), desk.config()));
     while !path.exists() && !task.is_finished() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -95,6 +96,21 @@ async fn the_socket_is_for_owner_and_group_and_replaces_what_a_dead_daemon_left(
     let error = start(&desk, &control).await.await.expect("ended").expect_err("not ours to remove");
     assert!(error.to_string().contains("something else stands there"), "{error}");
     assert_eq!(fs::read_to_string(&control.socket).expect("still there"), "a file");
+}
+
+#[tokio::test]
+async fn the_socket_goes_where_the_configuration_goes() {
+    let folder = Folder::new("moved");
+    let (desk, control) = (FakeDesk::new(), folder.control());
+    let task = start(&desk, &control).await;
+    let elsewhere = Control { socket: folder.0.join("elsewhere.sock"), ..control.clone() };
+    desk.set(|config| config.control = elsewhere.clone());
+    while !elsewhere.socket.exists() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(request(&elsewhere, Request::Status).await.is_ok());
+    assert!(!control.socket.exists(), "the former name is gone");
+    task.abort();
 }
 
 #[tokio::test]

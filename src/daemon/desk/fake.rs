@@ -14,6 +14,7 @@ pub struct FakeDesk {
     pub gauges: Arc<Gauges>,
     /// What it was asked and told.
     pub heard: Arc<Mutex<Vec<String>>>,
+    config: Arc<Mutex<Config>>,
 }
 
 /// Next hops that it lists, so many a page.
@@ -22,7 +23,12 @@ pub const ROWS_A_PAGE: usize = 64;
 
 impl FakeDesk {
     pub fn new() -> FakeDesk {
-        FakeDesk { notices: broadcast::channel(4).0, gauges: Arc::default(), heard: Arc::default() }
+        FakeDesk { notices: broadcast::channel(4).0, gauges: Arc::default(), heard: Arc::default(), config: Arc::new(Mutex::new(plain())) }
+    }
+
+    /// As a reload would.
+    pub fn set(&self, change: impl FnOnce(&mut Config)) {
+        change(&mut self.config.lock().expect("nobody panicked"));
     }
 
     fn hear(&self, what: String) {
@@ -98,9 +104,7 @@ impl Desk for FakeDesk {
     }
 
     fn config(&self) -> Arc<Config> {
-        let read = |_: &std::path::Path| Err("no files".to_owned());
-        let around = Surroundings { hostname: None, read: &read, secrets_needed: true };
-        Arc::new(Config::parse("fake", "[node]\nasn = 64512\n", &around).config.expect("legal"))
+        Arc::new(self.config.lock().expect("nobody panicked").clone())
     }
 
     fn monitor(&self) -> broadcast::Receiver<Arc<Notice>> {
@@ -114,4 +118,10 @@ impl Desk for FakeDesk {
     fn gauges(&self) -> &Gauges {
         &self.gauges
     }
+}
+
+fn plain() -> Config {
+    let read = |_: &std::path::Path| Err("no files".to_owned());
+    let around = Surroundings { hostname: None, read: &read, secrets_needed: true };
+    Config::parse("fake", "[node]\nasn = 64512\n", &around).config.expect("legal")
 }

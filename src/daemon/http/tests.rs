@@ -33,7 +33,8 @@ async fn get(address: SocketAddr, request: &str) -> (String, String) {
 async fn start() -> (SocketAddr, FakeDesk, tokio::task::JoinHandle<io::Result<()>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let (address, desk) = (listener.local_addr().expect("bound"), FakeDesk::new());
-    (address, desk.clone(), tokio::spawn(serve_on(listener, desk)))
+    let served = desk.clone();
+    (address, desk, tokio::spawn(async move { serve_on(Some(&listener), &served).await }))
 }
 
 #[tokio::test]

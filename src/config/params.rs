@@ -1,0 +1,342 @@
+//! From the configuration as meant to the core's own parameters.
+//!
+//! In: a [`Config`]. Out: [`speaker::Params`]. Nothing is decided here that an operator could have said; equal configurations make equal
+//! parameters, so a reload that changes nothing touches nothing.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::model::{
+    AddPath, ChainRef, Config, MaxPrefixAction, NextHopMode, OnTerm, Password, Range, RemoteAsn, RouteOrigin, RouteSource, Session,
+    SessionKind, Setup, Then,
+};
+use super::policy::{AnyCommunity, Matches, Policy, SetNextHop, Sets};
+use super::values::ZonedAddr;
+use crate::num::{Asn, Family, FamilySet};
+use crate::peer::{self, GracefulParams, Offer, PeerKind, Remote, RemoteAs, Secret, Ttl};
+use crate::policy::LocalKind;
+use crate::policy::{
+    self, AsPathMatch, Chain, CommunityMatch, Condition, Edit, MedEdit, NextHopEdit, PeerMatch, PrefixRange, PrefixSet, SetEdit, Step,
+};
+use crate::rib::adj_out;
+use crate::rib::{Multipath, Rules};
+use crate::speaker::{self, ListenRange, MaxPrefix, NodeAddresses, PeerConfig, RecoveryParams, StopParams};
+use crate::wire::{Community, LargeCommunity, Origin};
+
+/// Percent of a prefix limit at which a peer is spoken of (the metric's alert stands at the same).
+const WARN_PERCENT: u8 = 80;
+
+/// The whole router's parameters.
+pub fn speaker(config: &Config) -> speaker::Params {
+    let mut chains = Chains::new(config);
+    let peers = config.sessions.iter().map(|session| Arc::new(peer_config(config, session, &mut chains))).collect();
+    let ranges = config.ranges.iter().flat_map(|range| listen_ranges(config, range, &mut chains)).collect();
+    let mut blocks = config.pods.blocks.clone();
+    blocks.sort();
+    speaker::Params {
+        name: config.node.name.clone(),
+        asn: config.node.asn,
+        router_id: config.node.router_id,
+        mode: config.cluster.as_ref().map_or("none", |c| super::values::Word::word(c.mode)).to_owned(),
+        cluster_id: config.cluster.as_ref().and_then(|c| c.cluster_id),
+        addresses: NodeAddresses { v4: config.node.ipv4, v6: config.node.ipv6 },
+        peers,
+        ranges,
+        blocks,
+        rules: rules(config),
+        fib: config.fib.clone(),
+        stop: StopParams {
+            on_term: match config.node.on_term {
+                OnTerm::Keep => speaker::OnTerm::Keep,
+                OnTerm::Withdraw => speaker::OnTerm::Withdraw,
+            },
+            drain_wait: config.node.drain_wait,
+        },
+        recovery: RecoveryParams { deadline: config.graceful.startup_deadline, end_of_rib_wait: config.graceful.end_of_rib_wait },
+    }
+}
+
+fn rules(config: &Config) -> Rules {
+    let b = &config.best_path;
+    Rules {
+        always_compare_med: b.always_compare_med,
+        as_path_relax: b.as_path_relax,
+        multipath: Multipath { ebgp: b.multipath_external, ibgp: b.multipath_internal, width: u16::from(b.width) },
+        ..Rules::default()
+    }
+}
+
+/// Chains, each made once, so that peers with the same policy share one and end up in one export group.
+struct Chains<'a> {
+    policies: HashMap<&'a str, Arc<policy::Policy>>,
+    made: HashMap<ChainRef, Chain>,
+}
+
+impl<'a> Chains<'a> {
+    fn new(config: &'a Config) -> Chains<'a> {
+        let made = |(name, policy): (&'a String, &Policy)| (name.as_str(), Arc::new(compile(policy)));
+        Chains { policies: config.policies.iter().map(made).collect(), made: HashMap::new() }
+    }
+
+    /// `None`: nobody said anything (RFC 8212).
+    fn chain(&mut self, of: &ChainRef) -> Option<Chain> {
+        if *of == ChainRef::Missing {
+            return None;
+        }
+        if let Some(chain) = self.made.get(of) {
+            return Some(chain.clone());
+        }
+        let chain = match of {
+            ChainRef::Missing => return None,
+            ChainRef::All => Chain::all(),
+            ChainRef::None => Chain::none(),
+            ChainRef::OwnBlocks => Chain::own_blocks(),
+            ChainRef::Policies(names) => {
+                Chain::from_policies(names.iter().filter_map(|name| self.policies.get(name.as_str()).cloned()).collect())
+            }
+        };
+        self.made.insert(of.clone(), chain.clone());
+        Some(chain)
+    }
+}
+
+fn peer_config(config: &Config, session: &Session, chains: &mut Chains<'_>) -> PeerConfig {
+    let params = peer_params(config, &session.name, session.kind, &session.remote, session.remote_asn, &session.setup);
+    with_setup(Arc::new(params), &session.setup, chains)
+}
+
+/// One for each prefix; its address is replaced by the one that comes.
+fn listen_ranges(config: &Config, range: &Range, chains: &mut Chains<'_>) -> Vec<Arc<ListenRange>> {
+    let one = |net: &IpNet| {
+        let addr = match net {
+            IpNet::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpNet::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let remote = ZonedAddr { addr, zone: None };
+        let params = peer_params(config, &range.name, range.kind, &remote, range.remote_asn, &range.setup);
+        let limit = usize::try_from(range.limit).unwrap_or(usize::MAX);
+        Arc::new(ListenRange { net: *net, limit, template: with_setup(Arc::new(params), &range.setup, chains) })
+    };
+    range.nets.iter().map(one).collect()
+}
+
+fn with_setup(session: Arc<peer::Params>, setup: &Setup, chains: &mut Chains<'_>) -> PeerConfig {
+    let action = match setup.max_prefix.action {
+        MaxPrefixAction::Close => speaker::MaxPrefixAction::Close { restart: setup.max_prefix.restart },
+        MaxPrefixAction::Refuse => speaker::MaxPrefixAction::Refuse,
+        MaxPrefixAction::Warn => speaker::MaxPrefixAction::Warn,
+    };
+    let limit = |limit: Option<u32>| limit.map(|limit| MaxPrefix { limit, warn_percent: WARN_PERCENT, action });
+    PeerConfig {
+        import: chains.chain(&setup.import),
+        export: chains.chain(&setup.export),
+        rr_client: setup.rr_client,
+        next_hop: match setup.next_hop {
+            NextHopMode::Auto => adj_out::NextHopMode::Auto,
+            NextHopMode::Own => adj_out::NextHopMode::SelfAddress,
+            NextHopMode::Keep => adj_out::NextHopMode::Unchanged,
+        },
+        max_prefix: [limit(setup.max_prefix.ipv4), limit(setup.max_prefix.ipv6)],
+        allow_own_as: setup.allow_own_as,
+        enforce_first_as: setup.enforce_first_as,
+        remove_private_as: setup.remove_private_as,
+        as_override: setup.as_override,
+        ..PeerConfig::new(session)
+    }
+}
+
+fn peer_params(config: &Config, name: &str, kind: SessionKind, remote: &ZonedAddr, asn: RemoteAsn, setup: &Setup) -> peer::Params {
+    let remote_as = match asn {
+        RemoteAsn::Exactly(asn) => RemoteAs::Exactly(asn),
+        RemoteAsn::External => RemoteAs::External,
+        RemoteAsn::Internal => RemoteAs::Internal,
+    };
+    peer::Params {
+        description: setup.description.clone(),
+        remote: Remote { addr: remote.addr, zone: remote.zone.clone() },
+        port: setup.port,
+        local_addr: setup.source,
+        interface: setup.interface.clone(),
+        passive: setup.passive,
+        enabled: setup.enabled,
+        hold_time: setup.hold_time,
+        keepalive: setup.keepalive_time,
+        connect_retry: setup.connect_retry,
+        idle_hold: setup.idle_hold,
+        idle_hold_max: setup.idle_hold_max,
+        delay_open: setup.delay_open,
+        open_timeout: setup.open_timeout,
+        send_hold: setup.send_hold,
+        families: setup.families,
+        offer: offer(config, setup),
+        ttl: match (setup.ttl_security, setup.multihop) {
+            (Some(hops), _) => Ttl::Security(hops),
+            (None, Some(ttl)) => Ttl::Multihop(ttl),
+            (None, None) => Ttl::Default,
+        },
+        md5: setup.password.as_ref().and_then(secret),
+        kind: match kind {
+            SessionKind::Mesh => PeerKind::Mesh,
+            SessionKind::RrClient => PeerKind::RrClient,
+            SessionKind::Rr => PeerKind::Rr,
+            SessionKind::External => PeerKind::External,
+        },
+        ..peer::Params::new(name, remote.addr, setup.local_asn, remote_as, config.node.router_id)
+    }
+}
+
+fn secret(password: &Password) -> Option<Secret> {
+    password.secret.as_ref().map(|secret| Secret::new(secret.as_bytes()))
+}
+
+fn offer(config: &Config, setup: &Setup) -> Offer {
+    let g = &config.graceful;
+    let graceful = (g.enabled && setup.graceful_restart).then(|| GracefulParams {
+        restart_time: g.restart_time,
+        stale_time: g.stale_time,
+        ..GracefulParams::default()
+    });
+    let some = |on: bool| if on { setup.families } else { FamilySet::NONE };
+    Offer {
+        extended_messages: setup.extended_messages,
+        extended_next_hop: some(setup.extended_next_hop).and(Family::Ipv4Unicast.into()),
+        add_path_send: some(matches!(setup.add_path, AddPath::Send | AddPath::Both)),
+        add_path_receive: some(matches!(setup.add_path, AddPath::Receive | AddPath::Both)),
+        graceful_restart: graceful,
+        ..Offer::default()
+    }
+}
+
+/// A policy in the form that judges.
+fn compile(policy: &Policy) -> policy::Policy {
+    let rule = |rule: &super::policy::Rule| policy::Rule {
+        name: rule.name.as_deref().map(Arc::from),
+        when: conditions(&rule.matches),
+        set: edits(&rule.sets),
+        then: step(rule.then),
+    };
+    policy::Policy { name: policy.name.as_str().into(), rules: policy.rules.iter().map(rule).collect(), otherwise: step(policy.default) }
+}
+
+fn step(then: Then) -> Step {
+    match then {
+        Then::Accept => Step::Accept,
+        Then::Reject => Step::Reject,
+        Then::Next => Step::Next,
+    }
+}
+
+fn origin(origin: RouteOrigin) -> Origin {
+    match origin {
+        RouteOrigin::Igp => Origin::Igp,
+        RouteOrigin::Egp => Origin::Egp,
+        RouteOrigin::Incomplete => Origin::Incomplete,
+    }
+}
+
+fn conditions(m: &Matches) -> Vec<Condition> {
+    let mut when = Vec::new();
+    if let Some(prefixes) = &m.prefixes {
+        let ranges = prefixes.iter().filter_map(|p| PrefixRange::range(p.net, Some(p.min), Some(p.max)));
+        when.push(Condition::Prefix(Arc::new(PrefixSet::new(ranges))));
+    }
+    when.extend(m.family.map(Condition::Family));
+    if let Some(own) = m.own_blocks {
+        let block = Condition::RouteType(vec![LocalKind::Block]);
+        when.push(if own { block } else { Condition::Not(Box::new(block)) });
+    }
+    when.extend(m.source.map(|source| match source {
+        RouteSource::Local => Condition::Local,
+        RouteSource::Internal => Condition::Internal,
+        RouteSource::External => Condition::External,
+    }));
+    if !m.peers.is_empty() {
+        when.push(Condition::Peer(m.peers.iter().map(|peer| peer_match(peer)).collect()));
+    }
+    when.extend(community_condition(&m.communities));
+    if !m.as_path_contains.is_empty() {
+        when.push(Condition::AsPath(AsPathMatch::Contains(m.as_path_contains.clone())));
+    }
+    when.extend(m.as_path_first.map(|asn| Condition::AsPath(AsPathMatch::StartsWith(vec![asn]))));
+    when.extend(m.as_path_origin.map(|asn| Condition::AsPath(AsPathMatch::OriginatedBy(vec![asn]))));
+    when.extend(m.as_path_max_length.map(|max| Condition::AsPath(AsPathMatch::Length(0..=max))));
+    when.extend(m.origin.map(|o| Condition::Origin(origin(o))));
+    if !m.next_hop_in.is_empty() {
+        when.push(Condition::NextHop(m.next_hop_in.clone()));
+    }
+    when
+}
+
+fn peer_match(text: &str) -> PeerMatch {
+    if let Ok(addr) = text.parse() {
+        return PeerMatch::Addr(addr);
+    }
+    match text.strip_prefix("AS").and_then(|number| number.parse().ok()) {
+        Some(number) => PeerMatch::Asn(Asn(number)),
+        None => PeerMatch::Name(text.into()),
+    }
+}
+
+/// Standard and large ones in one list: one of any kind suffices.
+fn community_condition(list: &[AnyCommunity]) -> Option<Condition> {
+    let (standard, large) = split(list);
+    let standard: Vec<CommunityMatch> = standard.into_iter().map(CommunityMatch::Exactly).collect();
+    match (standard.is_empty(), large.is_empty()) {
+        (true, true) => None,
+        (false, true) => Some(Condition::Community(standard)),
+        (true, false) => Some(Condition::LargeCommunity(large)),
+        (false, false) => Some(Condition::Any(vec![Condition::Community(standard), Condition::LargeCommunity(large)])),
+    }
+}
+
+fn split(list: &[AnyCommunity]) -> (Vec<Community>, Vec<LargeCommunity>) {
+    let (mut standard, mut large) = (Vec::new(), Vec::new());
+    for community in list {
+        match *community {
+            AnyCommunity::Standard(value) => standard.push(Community(value)),
+            AnyCommunity::Large(global, one, two) => large.push(LargeCommunity::new(global, one, two)),
+        }
+    }
+    (standard, large)
+}
+
+fn edits(s: &Sets) -> Vec<Edit> {
+    let mut set = Vec::new();
+    if s.clear_communities {
+        set.push(Edit::Community(SetEdit::Replace(Vec::new())));
+        set.push(Edit::LargeCommunity(SetEdit::Replace(Vec::new())));
+    }
+    let (standard, large) = split(&s.remove_communities);
+    push_some(&mut set, standard, |list| Edit::Community(SetEdit::Remove(list)));
+    push_some(&mut set, large, |list| Edit::LargeCommunity(SetEdit::Remove(list)));
+    let (standard, large) = split(&s.add_communities);
+    push_some(&mut set, standard, |list| Edit::Community(SetEdit::Add(list)));
+    push_some(&mut set, large, |list| Edit::LargeCommunity(SetEdit::Add(list)));
+    set.extend(s.local_pref.map(Edit::LocalPref));
+    set.extend(s.med.map(|med| Edit::Med(MedEdit::Set(med))));
+    set.extend(s.origin.map(|o| Edit::Origin(origin(o))));
+    set.extend(s.next_hop.map(|hop| match hop {
+        SetNextHop::Own => Edit::NextHop(NextHopEdit::SelfAddress),
+        SetNextHop::Addr(addr) => Edit::NextHop(NextHopEdit::Address(addr)),
+    }));
+    // each goes before what is there, so the last one typed goes first and the path reads as it was typed
+    for asn in s.prepend.iter().rev() {
+        match set.last_mut() {
+            Some(Edit::Prepend { asn: Some(same), count }) if same == asn && *count < u8::MAX => *count = count.saturating_add(1),
+            _ => set.push(Edit::Prepend { asn: Some(*asn), count: 1 }),
+        }
+    }
+    set
+}
+
+fn push_some<T>(set: &mut Vec<Edit>, list: Vec<T>, edit: impl FnOnce(Vec<T>) -> Edit) {
+    if !list.is_empty() {
+        set.push(edit(list));
+    }
+}
+
+#[cfg(test)]
+mod tests;
