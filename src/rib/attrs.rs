@@ -110,7 +110,8 @@ pub const REAP: usize = 4096;
 /// All distinct sets that are in use.
 #[derive(Default)]
 pub struct AttrTable {
-    sets: HashTable<Attrs>,
+    /// With a piece of the hash, so that the table grows without looking at the sets.
+    sets: HashTable<(u32, Attrs)>,
     /// What was interned last: messages of one source often repeat it.
     last: Option<Attrs>,
     /// Sets that no path holds, or that were made since the last reaping.
@@ -136,13 +137,13 @@ impl AttrTable {
         if let Some(last) = self.last.as_ref().filter(|l| Arc::ptr_eq(&l.0.set, set)) {
             return last.clone();
         }
-        let hash = set.content_hash();
-        let found = match self.sets.entry(hash, |a| *a.0.set == **set, |a| a.0.set.content_hash()) {
-            Entry::Occupied(found) => found.get().clone(),
+        let tag = tag(set);
+        let found = match self.sets.entry(spread(tag), |(t, a)| *t == tag && *a.0.set == **set, |(t, _)| spread(*t)) {
+            Entry::Occupied(found) => found.get().1.clone(),
             Entry::Vacant(vacant) => {
                 let (next_hop, holders) = (AtomicU32::new(0), AtomicU32::new(0));
                 let made = Attrs(Arc::new(Interned { set: set.clone(), next_hop, holders, listed: AtomicBool::new(true) }));
-                vacant.insert(made.clone());
+                vacant.insert((tag, made.clone()));
                 self.idle.push_back(made.clone());
                 made
             }
@@ -184,7 +185,7 @@ impl AttrTable {
                 attrs.0.listed.store(false, Relaxed);
             } else if Arc::strong_count(&attrs.0) > 2 {
                 self.idle.push_back(attrs);
-            } else if let Ok(found) = self.sets.find_entry(attrs.0.set.content_hash(), |a| *a == attrs) {
+            } else if let Ok(found) = self.sets.find_entry(spread(tag(&attrs)), |(_, a)| *a == attrs) {
                 found.remove();
                 attrs.nh().into_iter().for_each(&mut untrack);
             }
@@ -192,14 +193,24 @@ impl AttrTable {
         if self.sets.is_empty() {
             self.sets = HashTable::new();
         } else if self.sets.capacity() > 8 * self.sets.len().max(128) {
-            self.sets.shrink_to(2 * self.sets.len(), |a| a.0.set.content_hash());
+            self.sets.shrink_to(2 * self.sets.len(), |(t, _)| spread(*t));
         }
     }
 
     /// Sets of which a path holds a handle, by count of holders; for invariants.
     pub(super) fn held(&self) -> impl Iterator<Item = (&Attrs, u32)> {
-        self.sets.iter().map(|a| (a, a.holders())).filter(|(_, n)| *n > 0)
+        self.sets.iter().map(|(_, a)| (a, a.holders())).filter(|(_, n)| *n > 0)
     }
+}
+
+fn tag(set: &PathAttributes) -> u32 {
+    let hash = set.content_hash();
+    (hash ^ (hash >> 32)) as u32
+}
+
+/// A hash for hashbrown, which wants its highest and its lowest bits.
+fn spread(tag: u32) -> u64 {
+    u64::from(tag) << 32 | u64::from(tag)
 }
 
 /// Our AS stands in AS_PATH more often than `allowed`: the route went through us (RFC 4271 §9.1.2).

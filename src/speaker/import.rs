@@ -116,18 +116,27 @@ impl Speaker {
         let each_prefix = live.gate.chain.depends_on_prefix();
         let mut judged = live.judged.last.take().filter(|(set, ..)| Arc::ptr_eq(set, attrs));
         let (mut n, mut refused) = (0, 0);
-        for nlri in run.nlri.iter() {
-            n += 1;
-            let (_, route, cause) = match &judged {
-                Some(known) if !each_prefix => known,
-                _ => judged.insert(self.judge_import(id, &nlri, attrs)),
-            };
-            let (mut route, mut cause) = (route.clone(), cause.clone());
-            if limit.is_some_and(|l| !self.within_limit(id, &nlri, &l)) {
-                (route.attrs, cause) = (None, Cause::MaxPrefix);
+        if !each_prefix && limit.is_none_or(|l| l.action != MaxPrefixAction::Refuse) {
+            let first = run.nlri.iter().next();
+            let judged = first.map(|nlri| judged.get_or_insert_with(|| self.judge_import(id, &nlri, attrs)));
+            if let Some((_, route, cause)) = judged {
+                self.rib.announce(id, run.nlri.iter().inspect(|_| n += 1), route, cause);
+                refused = if route.attrs.is_none() { n } else { 0 };
             }
-            refused += u64::from(route.attrs.is_none());
-            self.rib.apply(RouteChange { peer: id, nlri, route: Some(route), cause });
+        } else {
+            for nlri in run.nlri.iter() {
+                n += 1;
+                let (_, route, cause) = match &judged {
+                    Some(known) if !each_prefix => known,
+                    _ => judged.insert(self.judge_import(id, &nlri, attrs)),
+                };
+                let (mut route, mut cause) = (route.clone(), cause.clone());
+                if limit.is_some_and(|l| !self.within_limit(id, &nlri, &l)) {
+                    (route.attrs, cause) = (None, Cause::MaxPrefix);
+                }
+                refused += u64::from(route.attrs.is_none());
+                self.rib.apply(RouteChange { peer: id, nlri, route: Some(route), cause });
+            }
         }
         let Some(entry) = self.peers.get_mut(id) else { return };
         entry.traffic.updates.announced_received += n;
