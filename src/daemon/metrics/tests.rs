@@ -209,3 +209,51 @@ fn promtool_has_nothing_to_say_about_a_scrape() {
     let said = String::from_utf8_lossy(&outcome.stderr).into_owned() + &String::from_utf8_lossy(&outcome.stdout);
     assert!(outcome.status.success() && said.trim().is_empty(), "{said}");
 }
+
+/// Names of our metrics in a text, without the suffixes of a histogram's series.
+fn named(text: &str) -> std::collections::BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':');
+    let ours = words.filter(|word| word.starts_with("catbird_"));
+    let histograms = METRICS.iter().filter(|(_, kind, _)| *kind == HISTOGRAM).map(|(name, _, _)| *name);
+    let histograms: Vec<&str> = histograms.collect();
+    let base = |word: &str| {
+        let stem = ["_bucket", "_sum", "_count"].into_iter().find_map(|suffix| word.strip_suffix(suffix));
+        stem.filter(|stem| histograms.contains(stem)).unwrap_or(word).to_owned()
+    };
+    ours.map(base).collect()
+}
+
+#[test]
+fn alerts_and_dashboards_speak_of_metrics_that_exist() {
+    let known: std::collections::BTreeSet<String> = METRICS.iter().map(|(name, _, _)| (*name).to_owned()).collect();
+    let rules = include_str!("../../../configs/prometheus/catbird.rules.yml");
+    let dashboard = include_str!("../../../configs/grafana/catbird.json");
+    for (file, text) in [("rules", rules), ("dashboard", dashboard)] {
+        let asked = named(text);
+        assert!(asked.len() > 10, "{file} asks for something");
+        let unknown: Vec<_> = asked.difference(&known).collect();
+        assert!(unknown.is_empty(), "{file}: {unknown:?}");
+    }
+    let parsed: serde_json::Value = serde_json::from_str(dashboard).expect("is JSON");
+    assert!(parsed["panels"].as_array().is_some_and(|panels| panels.len() > 20));
+    let unseen: Vec<_> = known.difference(&named(dashboard)).filter(|name| !rules.contains(name.as_str())).cloned().collect();
+    assert!(unseen.is_empty(), "nobody looks at {unseen:?}");
+}
+
+#[test]
+fn every_metric_of_the_table_appears_in_a_full_scrape() {
+    let text = scrape(&snapshot(vec![peer(1, "external"), peer(2, "mesh")]), PerPeer::External);
+    for (name, _, _) in METRICS {
+        assert!(text.contains(&format!("# TYPE {name} ")), "{name}");
+    }
+}
+
+#[test]
+fn alert_rules_ring_when_they_should_and_only_then() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/prometheus");
+    let tool = std::process::Command::new("promtool").args(["test", "rules", "catbird.rules.test.yml"]).current_dir(folder).output();
+    match tool {
+        Ok(outcome) => assert!(outcome.status.success(), "{}", String::from_utf8_lossy(&outcome.stdout)),
+        Err(_) => eprintln!("SKIPPED: promtool is not installed (Debian package prometheus)"),
+    }
+}
