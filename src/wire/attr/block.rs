@@ -112,7 +112,7 @@ impl<'a> Block<'a> {
             return self.multiprotocol(row, flags, value, span, ctx);
         }
         if matches!(row.code, AttrCode::AS4_PATH | AttrCode::AS4_AGGREGATOR) {
-            return self.from_old_world(row, flags, value, ctx);
+            return self.old_world(row, flags, value, ctx);
         }
         if flags & (OPTIONAL | TRANSITIVE) != row.flags {
             return Err((Fault::Flags { flags, wanted: row.flags }, Severity::Withdraw));
@@ -191,7 +191,7 @@ impl<'a> Block<'a> {
     }
 
     /// RFC 6793 §4.1, §6: a speaker of four octets must not send them; from others they are taken or left, never a reason to withdraw.
-    fn from_old_world(&mut self, row: &Row, flags: u8, value: &'a [u8], ctx: &Context) -> Result<(), (Fault, Severity)> {
+    fn old_world(&mut self, row: &Row, flags: u8, value: &'a [u8], ctx: &Context) -> Result<(), (Fault, Severity)> {
         self.canonical = false;
         if ctx.four_octet_as {
             return Err((Fault::FourOctetSpeaker, Severity::Discard));
