@@ -237,8 +237,14 @@ pub struct OpenDsl {
 
 /// An OPEN of version 4 with a hold time of 90 s, identifier 192.0.2.9 and no capabilities; a number that does not fit becomes AS_TRANS with capability 65.
 pub fn open(asn: u32) -> OpenDsl {
-    let mut open =
-        OpenDsl { version: 4, my_as: u16::try_from(asn).unwrap_or(23456), hold: 90, id: [192, 0, 2, 9], capabilities: Vec::new(), parameters: None };
+    let mut open = OpenDsl {
+        version: 4,
+        my_as: u16::try_from(asn).unwrap_or(23456),
+        hold: 90,
+        id: [192, 0, 2, 9],
+        capabilities: Vec::new(),
+        parameters: None,
+    };
     if asn > 65535 {
         open = open.capability(65, &asn.to_be_bytes());
     }
@@ -313,10 +319,10 @@ mod tests {
     fn the_example_of_the_style_page_has_these_octets() {
         let octets = upd().reach("10.1.0.0/26").next_hop("192.0.2.2").attr(4, 0x80, &[0, 0, 1]).octets();
         let attributes = [
-            &[0x40, 1, 1, 0][..],         // ORIGIN igp
-            &[0x40, 2, 0],                // AS_PATH, empty
-            &[0x40, 3, 4, 192, 0, 2, 2],  // NEXT_HOP
-            &[0x80, 4, 3, 0, 0, 1],       // MULTI_EXIT_DISC, an octet short
+            &[0x40, 1, 1, 0][..],        // ORIGIN igp
+            &[0x40, 2, 0],               // AS_PATH, empty
+            &[0x40, 3, 4, 192, 0, 2, 2], // NEXT_HOP
+            &[0x80, 4, 3, 0, 0, 1],      // MULTI_EXIT_DISC, an octet short
         ]
         .concat();
         let body = [&[0, 0, 0, 20][..], &attributes, &[26, 10, 1, 0, 0]].concat();

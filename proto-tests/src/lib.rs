@@ -1,2 +1,3 @@
 //! catbird's laboratory: what the tests stand on.
+pub mod dsl;
 pub mod netlab;
