@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+use super::decode::DecodeArgs;
 use crate::config::DEFAULT_SOCKET;
 
 /// A BGP speaker for clusters: announces a node's pod blocks, learns everybody else's, and keeps the kernel's routes true.
@@ -115,6 +116,8 @@ pub enum Command {
         #[command(subcommand)]
         what: LogCommand,
     },
+    /// Show the messages in a capture, an MRT file or hexadecimal digits, with a verdict on each
+    Decode(DecodeArgs),
     /// Completions for a shell, on standard output
     Completions { shell: clap_complete::Shell },
 }

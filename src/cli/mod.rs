@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod client;
+pub mod decode;
 mod files;
 mod output;
 mod views;
@@ -50,6 +51,7 @@ pub fn main(args: Args) -> ExitCode {
     let mut out = Out::new(args.json);
     let outcome = match &args.command {
         Command::Check { file, strict, node } => files::check(&mut out, file, *strict, node.as_deref()),
+        Command::Decode(what) => Ok(decode::run(what, args.json)),
         Command::Diff { file, from, node } => files::diff(&mut out, from, file, node.as_deref()),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), "catbird", &mut io::stdout());
@@ -121,7 +123,7 @@ impl Client<'_> {
             Command::Confirm => self.say(Request::Confirm),
             Command::Log { what: LogCommand::Set { level } } => self.say(Request::LogLevel { level: word(*level) }),
             Command::Monitor { streams } => self.say(Request::Monitor { streams: streams.iter().map(|s| word(*s)).collect() }),
-            Command::Check { .. } | Command::Diff { .. } | Command::Completions { .. } => Ok(Exit::Fine),
+            Command::Check { .. } | Command::Diff { .. } | Command::Decode(_) | Command::Completions { .. } => Ok(Exit::Fine),
         }
     }
 

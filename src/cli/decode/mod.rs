@@ -1,0 +1,115 @@
+//! `catbird decode`: what stands in a capture, an MRT file or a line of hexadecimal digits, message by message, as our own decoder sees it.
+//!
+//! In: a file or standard input, gzip or not; what it is is seen from its first octets. Out: text, or one JSON object a message and line.
+//! A malformed message is shown with its place, the rule and the verdict, and the run goes on; a file that is not what it says ends it with one line.
+//!
+//! `source` finds out what the input is, `hex`, `pcap` (with `packet` and `tcp`) and `mrt` find messages in it, `show` writes them down.
+
+mod hex;
+mod mrt;
+mod packet;
+mod pcap;
+mod show;
+mod source;
+mod tcp;
+
+use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::Exit;
+use crate::num::FamilySet;
+use crate::wire::{Context, MAX_EXTENDED_LEN};
+use show::Printer;
+use source::Kind;
+
+/// What may be typed after `catbird decode`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct DecodeArgs {
+    /// A capture (pcap, pcapng), an MRT file, or hexadecimal digits; gzip or not; `-` is standard input
+    #[arg(default_value = "-")]
+    pub file: PathBuf,
+    /// The input is hexadecimal digits: messages one after the other, `#` begins a comment
+    #[arg(long)]
+    pub hex: bool,
+    /// Show what our encoder makes of each message, as hexadecimal digits
+    #[arg(long)]
+    pub reencode: bool,
+    /// Without OPENs to tell: AS numbers have two octets
+    #[arg(long)]
+    pub two_octet_as: bool,
+    /// Without OPENs to tell: prefixes carry a path identifier (RFC 7911)
+    #[arg(long)]
+    pub add_path: bool,
+    /// Without OPENs to tell: judge as from a peer in another AS
+    #[arg(long)]
+    pub external: bool,
+}
+
+impl DecodeArgs {
+    /// How messages are read when nobody has said better.
+    fn context(&self) -> Context {
+        Context {
+            four_octet_as: !self.two_octet_as,
+            families: FamilySet::ALL,
+            add_path: if self.add_path { FamilySet::ALL } else { FamilySet::NONE },
+            extended_next_hop: FamilySet::ALL,
+            max_len: MAX_EXTENDED_LEN,
+            external: self.external,
+            confederation: true,
+        }
+    }
+}
+
+/// Why the input as a whole cannot be read.
+#[derive(Debug, Error)]
+pub enum DecodeFileError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("neither a capture (pcap, pcapng) nor an MRT file nor hexadecimal digits")]
+    Unknown,
+    #[error("line {line}: {what:?} is not hexadecimal digits")]
+    NotHex { line: usize, what: String },
+    #[error("line {line}: an odd number of hexadecimal digits")]
+    OddHex { line: usize },
+    #[error("{what} (octet {at} of the input)")]
+    Malformed { what: &'static str, at: u64 },
+}
+
+/// Reads the file and prints to standard output.
+pub fn run(args: &DecodeArgs, json: bool) -> Exit {
+    let name = args.file.display();
+    let outcome = source::open(&args.file).map_err(DecodeFileError::from).and_then(|input| {
+        let stdout = io::stdout().lock();
+        decode(input, io::BufWriter::new(stdout), args, json)
+    });
+    match outcome {
+        Ok(()) => Exit::Fine,
+        // Somebody who reads only the head of our output has seen enough.
+        Err(DecodeFileError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Fine,
+        Err(error) => {
+            eprintln!("catbird: {name}: {error}");
+            Exit::Refused
+        }
+    }
+}
+
+/// All messages of `input`, in order. What was found before an error has been written by then.
+///
+/// # Errors
+/// When the input is not what its first octets say, ends in the middle, or cannot be read or written.
+pub fn decode(input: impl BufRead, out: impl Write, args: &DecodeArgs, json: bool) -> Result<(), DecodeFileError> {
+    let (kind, input) = source::recognise(input, args.hex)?;
+    let mut printer = Printer::new(out, json, args.reencode);
+    let outcome = match kind {
+        Kind::Hex => hex::decode(input, &mut printer, args.context()),
+        Kind::Pcap => pcap::decode(input, &mut printer, &args.context()),
+        Kind::Mrt => mrt::decode(input, &mut printer, &args.context()),
+    };
+    printer.flush()?;
+    outcome
+}
+
+#[cfg(test)]
+mod tests;
