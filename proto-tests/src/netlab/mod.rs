@@ -8,6 +8,7 @@
 //! Nothing outlives the process that made it: a namespace lives in a thread, its daemons under an `init` that ends when our end of a pipe
 //! closes, and so even a killed test leaves no daemon, no link and no route behind.
 pub mod clock;
+pub mod cluster;
 pub mod expect;
 pub mod image;
 pub mod mounts;
@@ -15,6 +16,7 @@ pub mod netlink;
 pub mod ns;
 pub mod ping;
 pub mod proc;
+pub mod signal;
 pub mod story;
 pub mod topology;
 pub mod user;

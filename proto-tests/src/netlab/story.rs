@@ -23,7 +23,7 @@ use super::proc::{catbird, workspace};
 use super::topology::{self, File};
 
 /// Where a node serves its metrics.
-const METRICS: ([u8; 4], u16) = ([127, 0, 0, 1], 9179);
+pub const METRICS: ([u8; 4], u16) = ([127, 0, 0, 1], 9179);
 const PING: Duration = Duration::from_millis(500);
 
 /// A story that runs.
