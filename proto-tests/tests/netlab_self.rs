@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proto_tests::netlab::netlink::Via;
 use proto_tests::netlab::ping::ping;
-use proto_tests::netlab::{Ns, until, user};
+use proto_tests::netlab::{Ns, may_run, until};
 
 fn net(text: &str) -> ipnet::IpNet {
     text.parse().unwrap()
@@ -35,8 +35,7 @@ fn pair() -> (Ns, Ns) {
 
 #[test]
 fn two_namespaces_ping_each_other_over_a_cable() {
-    if !user::is_root() {
-        eprintln!("SKIPPED without root: two_namespaces_ping_each_other_over_a_cable");
+    if !may_run("two_namespaces_ping_each_other_over_a_cable") {
         return;
     }
     let (a, _b) = pair();
@@ -50,8 +49,7 @@ fn two_namespaces_ping_each_other_over_a_cable() {
 
 #[test]
 fn routes_are_read_as_ip_route_prints_them() {
-    if !user::is_root() {
-        eprintln!("SKIPPED without root: routes_are_read_as_ip_route_prints_them");
+    if !may_run("routes_are_read_as_ip_route_prints_them") {
         return;
     }
     let (a, _b) = pair();
@@ -88,8 +86,7 @@ fn routes_are_read_as_ip_route_prints_them() {
 
 #[test]
 fn a_node_takes_its_daemons_with_it() {
-    if !user::is_root() {
-        eprintln!("SKIPPED without root: a_node_takes_its_daemons_with_it");
+    if !may_run("a_node_takes_its_daemons_with_it") {
         return;
     }
     let node = Ns::node("mortal").unwrap();

@@ -21,8 +21,43 @@ pub mod story;
 pub mod topology;
 pub mod user;
 
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
+
 pub use clock::{patiently, until};
 pub use expect::Expectation;
 pub use netlink::{KRoute, Rtnl};
 pub use ns::Ns;
 pub use story::Story;
+
+/// Says loudly that a test does nothing here, and why; `proto-tests/run` counts these.
+pub fn skip(what: &str, why: &str) {
+    eprintln!("SKIPPED {what}: {why}");
+    if let Some(path) = std::env::var_os("CATBIRD_SKIPS") {
+        let list = File::options().create(true).append(true).open(path);
+        let _ = list.and_then(|mut file| writeln!(file, "SKIPPED {what}: {why}"));
+    }
+}
+
+/// True if namespaces may be made here; else the test is skipped.
+pub fn may_run(what: &str) -> bool {
+    let root = user::is_root();
+    if !root {
+        skip(what, "network namespaces in a test need root");
+    }
+    root
+}
+
+/// While this lives no other test that measures time runs on this machine.
+///
+/// # Panics
+/// When the lock file cannot be had.
+pub fn alone() -> File {
+    let path = std::env::temp_dir().join("catbird-lab.lock");
+    let file = File::options().create(true).append(true).open(&path).expect("the lock file in the temporary folder can be opened");
+    // SAFETY: a lock on a descriptor that lives as long as the guard; it goes with it.
+    let locked = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) };
+    assert_eq!(locked, 0, "a lock is to be had");
+    file
+}
