@@ -1,3 +1,4 @@
 //! catbird's laboratory: what the tests stand on.
 pub mod dsl;
+pub mod exporting;
 pub mod netlab;
