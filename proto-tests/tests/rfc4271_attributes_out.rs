@@ -213,7 +213,8 @@ fn nodes_blocks_go_outside_by_own_blocks_and_what_other_nodes_told_does_not() {
 fn who_is_about_to_go_says_so_in_every_route() {
     let going = |kind| GroupKey { graceful_shutdown: true, ..key(kind) };
     let attrs = route(1).set_local_pref(Some(250)).finish();
-    let (inside, outside) = (told(&attrs, Source::External, &going(SourceKind::Internal)), told(&attrs, Source::External, &going(SourceKind::External)));
+    let (inside, outside) =
+        (told(&attrs, Source::External, &going(SourceKind::Internal)), told(&attrs, Source::External, &going(SourceKind::External)));
     assert!(inside.has_community(Community::GRACEFUL_SHUTDOWN) && outside.has_community(Community::GRACEFUL_SHUTDOWN));
     assert_eq!((inside.local_pref(), outside.local_pref()), (Some(0), None));
 }
