@@ -36,6 +36,12 @@ Colours are for terminals only, and off with NO_COLOR=1.";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the daemon in the foreground. TERM ends it as `on_term` says, HUP reads the file again
+    Run {
+        /// The configuration
+        #[arg(short, long, value_name = "FILE", default_value = "/etc/catbird/catbird.toml")]
+        config: PathBuf,
+    },
     /// Tell every mistake of a configuration, with its place
     Check {
         file: PathBuf,

@@ -26,6 +26,13 @@ pub fn check(out: &mut Out, file: &Path, strict: bool, node: Option<&str>) -> Re
     Ok(if checked.config.is_some() { Exit::Fine } else { Exit::Refused })
 }
 
+/// What the daemon is to run with; its findings go to standard error.
+pub fn to_run(file: &Path) -> Result<Config, Exit> {
+    let checked = read(file, true, None).ok_or(Exit::Unreadable)?;
+    show(&checked.report);
+    checked.config.ok_or(Exit::Refused)
+}
+
 /// What a reload from one file to the other would change.
 pub fn diff(out: &mut Out, from: &Path, to: &Path, node: Option<&str>) -> Result<Exit, ClientError> {
     let (Some(old), Some(new)) = (read(from, false, node), read(to, false, node)) else { return Ok(Exit::Unreadable) };

@@ -11,6 +11,7 @@ mod output;
 mod views;
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -48,6 +49,9 @@ impl ClientError {
 
 /// Does what was typed.
 pub fn main(args: Args) -> ExitCode {
+    if let Command::Run { config } = &args.command {
+        return run(config);
+    }
     let mut out = Out::new(args.json);
     let outcome = match &args.command {
         Command::Check { file, strict, node } => files::check(&mut out, file, *strict, node.as_deref()),
@@ -68,6 +72,14 @@ pub fn main(args: Args) -> ExitCode {
             }
             error.exit().into()
         }
+    }
+}
+
+/// The daemon, with whatever is to be said about its configuration first.
+fn run(path: &Path) -> ExitCode {
+    match files::to_run(path) {
+        Ok(config) => crate::daemon::run(config, path.to_owned()),
+        Err(exit) => exit.into(),
     }
 }
 
@@ -123,7 +135,9 @@ impl Client<'_> {
             Command::Confirm => self.say(Request::Confirm),
             Command::Log { what: LogCommand::Set { level } } => self.say(Request::LogLevel { level: word(*level) }),
             Command::Monitor { streams } => self.say(Request::Monitor { streams: streams.iter().map(|s| word(*s)).collect() }),
-            Command::Check { .. } | Command::Diff { .. } | Command::Decode(_) | Command::Completions { .. } => Ok(Exit::Fine),
+            Command::Run { .. } | Command::Check { .. } | Command::Diff { .. } | Command::Decode(_) | Command::Completions { .. } => {
+                Ok(Exit::Fine)
+            }
         }
     }
 

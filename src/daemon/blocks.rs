@@ -1,0 +1,206 @@
+//! Pod blocks from a file that somebody else keeps: read again whenever it was replaced.
+//!
+//! In: a path; one prefix a line, `#` begins a comment. Out: the file's blocks, whole, to the core. It leaves blocks of the configuration and
+//! of the control socket to the speaker, which joins all sources.
+//!
+//! A file that is half written, unreadable, invalid or gone changes nothing: the last good one stays in force and the log says why. To be told
+//! apart from a finished one, a finished file ends with a newline; one of no octets is about to be written. (A line of comment alone says "no
+//! blocks".) Replace it by rename to be sure.
+
+use std::fmt;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::speaker::{BlockSource, Input};
+
+use super::handle::Handle;
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Larger files are not block lists.
+const MAX_OCTETS: u64 = 4 << 20;
+
+/// Why a file is not taken.
+#[derive(Debug)]
+pub enum Unusable {
+    Io(io::Error),
+    TooLarge(u64),
+    /// No newline at the end.
+    Unfinished,
+    /// Not a prefix, or one with bits behind its length.
+    Line {
+        number: usize,
+        text: String,
+    },
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unusable::Io(error) => error.fmt(f),
+            Unusable::TooLarge(octets) => write!(f, "{octets} octets, more than {MAX_OCTETS}"),
+            Unusable::Unfinished => f.write_str("it does not end with a newline, so it is still being written"),
+            Unusable::Line { number, text } => write!(f, "line {number}: {text:?} is not a prefix such as 10.244.1.0/26"),
+        }
+    }
+}
+
+/// The prefixes of a finished file, each once, in the order of the file.
+///
+/// # Errors
+/// [`Unusable`], and then none of it is to be used.
+pub fn parse(text: &str) -> Result<Vec<IpNet>, Unusable> {
+    if !text.ends_with('\n') {
+        return Err(Unusable::Unfinished);
+    }
+    let mut blocks = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let word = line.split('#').next().unwrap_or_default().trim();
+        if word.is_empty() {
+            continue;
+        }
+        match word.parse::<IpNet>() {
+            Ok(net) if net.trunc() == net => blocks.push(net),
+            _ => return Err(Unusable::Line { number: index + 1, text: word.to_owned() }),
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    blocks.retain(|net| seen.insert(*net));
+    Ok(blocks)
+}
+
+/// What tells one version of a file from the next.
+type Version = (u64, u64, u64, i64, i64);
+
+/// Watches one file.
+pub struct Watch {
+    path: PathBuf,
+    seen: Option<Version>,
+    missing: bool,
+}
+
+impl Watch {
+    pub fn new(path: PathBuf) -> Watch {
+        Watch { path, seen: None, missing: false }
+    }
+
+    /// `None`: nothing new since the last look.
+    pub fn look(&mut self) -> Option<Result<Vec<IpNet>, Unusable>> {
+        match version(&self.path) {
+            Ok(version) if self.seen == Some(version) => None,
+            Ok(version) => {
+                self.seen = Some(version);
+                self.missing = false;
+                Some(read(&self.path, version.2))
+            }
+            Err(_) if self.missing => None,
+            Err(error) => {
+                self.missing = true;
+                self.seen = None;
+                Some(Err(Unusable::Io(error)))
+            }
+        }
+    }
+}
+
+fn version(path: &Path) -> io::Result<Version> {
+    let meta = std::fs::metadata(path)?;
+    Ok((meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
+}
+
+fn read(path: &Path, octets: u64) -> Result<Vec<IpNet>, Unusable> {
+    if octets > MAX_OCTETS {
+        return Err(Unusable::TooLarge(octets));
+    }
+    parse(&std::fs::read_to_string(path).map_err(Unusable::Io)?)
+}
+
+/// Looks at the file until the daemon ends.
+///
+/// # Errors
+/// None; the shape is that of a service.
+pub async fn serve(handle: Handle, path: PathBuf) -> io::Result<()> {
+    let mut watch = Watch::new(path);
+    loop {
+        match watch.look() {
+            None => {}
+            Some(Ok(blocks)) => {
+                tracing::info!(file = %watch.path.display(), blocks = blocks.len(), "blocks read");
+                if handle.tell(Input::Blocks { source: BlockSource::File, blocks }).await.is_err() {
+                    return Ok(());
+                }
+            }
+            Some(Err(why)) => {
+                tracing::warn!(file = %watch.path.display(), %why, "blocks not read; the last good ones stay");
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Dir {
+            let dir = std::env::temp_dir().join(format!("catbird-blocks-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&dir).expect("a temporary directory");
+            Dir(dir)
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).expect("it was ours");
+        }
+    }
+
+    fn nets(words: &[&str]) -> Vec<IpNet> {
+        words.iter().map(|w| w.parse().expect("a prefix")).collect()
+    }
+
+    #[test]
+    fn a_finished_file_is_a_list_of_prefixes() {
+        let text = "# node-1\n10.244.1.0/26 # first\n\nfd00:10:244::/122\n10.244.1.0/26\n";
+        assert_eq!(parse(text).expect("all legal"), nets(&["10.244.1.0/26", "fd00:10:244::/122"]));
+        assert_eq!(parse("# none\n").expect("a comment"), []);
+    }
+
+    #[test]
+    fn half_a_file_is_not_taken_even_if_it_would_parse() {
+        for text in ["", "10.244.1.0/26\n10.244.2.0/2", "10.244.1.0/26"] {
+            assert!(matches!(parse(text), Err(Unusable::Unfinished)), "{text:?}");
+        }
+        for text in ["10.244.1.0/26\n10.244.2.1/26\n", "10.244.1.0/26\nrubbish\n"] {
+            assert!(matches!(parse(text), Err(Unusable::Line { number: 2, .. })), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_replaced_file_is_read_once_and_a_lost_one_is_said_once() {
+        let dir = Dir::new("replaced");
+        let path = dir.0.join("blocks");
+        let mut watch = Watch::new(path.clone());
+        assert!(matches!(watch.look(), Some(Err(Unusable::Io(_)))), "not there yet");
+        assert!(watch.look().is_none());
+
+        for (n, net) in ["10.244.1.0/26", "10.244.2.0/26"].into_iter().enumerate() {
+            let new = dir.0.join(format!("new{n}"));
+            std::fs::write(&new, format!("{net}\n")).expect("written");
+            std::fs::rename(&new, &path).expect("renamed");
+            assert_eq!(watch.look().expect("new").expect("good"), nets(&[net]));
+            assert!(watch.look().is_none(), "the same version is not news");
+        }
+        std::fs::remove_file(&path).expect("it is there");
+        assert!(matches!(watch.look(), Some(Err(Unusable::Io(_)))));
+        assert!(watch.look().is_none());
+    }
+}
