@@ -3,7 +3,7 @@
 //! In: rows. Out: text on standard output, page by page. What the columns of an answer are is [`super::views`]' matter.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal, StdoutLock, Write};
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -62,7 +62,7 @@ pub fn colour_on(stream: &impl IsTerminal) -> bool {
 
 /// Standard output, and how to write on it.
 pub struct Out {
-    to: StdoutLock<'static>,
+    to: Box<dyn Write>,
     pub json: bool,
     terminal: bool,
     colour: bool,
@@ -71,7 +71,7 @@ pub struct Out {
 impl Out {
     pub fn new(json: bool) -> Out {
         let stdout = io::stdout();
-        Out { terminal: stdout.is_terminal(), colour: colour_on(&stdout), json, to: stdout.lock() }
+        Out { terminal: stdout.is_terminal(), colour: colour_on(&stdout), json, to: Box::new(io::BufWriter::new(stdout)) }
     }
 
     pub fn line(&mut self, text: impl Display) -> io::Result<()> {
@@ -214,7 +214,52 @@ pub fn octets(n: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    /// What was written, kept.
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("fine").write(octets)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn listing(json: bool, terminal: bool, colour: bool, pages: &[&[(u32, &str)]]) -> String {
+        let paper = Paper::default();
+        let mut out = Out { to: Box::new(paper.clone()), json, terminal, colour };
+        let mut listing = Listing::new(&["N", "WORD", "NOTE"]);
+        for page in pages {
+            let cells = |(n, word): &(u32, &str)| vec![cell(n), toned(word, Tone::Good), maybe(None::<u8>)];
+            listing.page(&mut out, page, cells).expect("paper is patient");
+        }
+        listing.end(&mut out, "nothing").expect("paper is patient");
+        let octets = paper.0.lock().expect("fine").clone();
+        String::from_utf8(octets).expect("text")
+    }
+
+    const PAGES: &[&[(u32, &str)]] = &[&[(1, "one"), (20, "twenty")], &[(3, "three")]];
+
+    #[test]
+    fn a_terminal_gets_columns_and_a_pipe_gets_tabs() {
+        assert_eq!(listing(false, true, false, PAGES), "N   WORD    NOTE\n1   one     -\n20  twenty  -\n3   three   -\n");
+        assert_eq!(listing(false, false, false, PAGES), "N\tWORD\tNOTE\n1\tone\t-\n20\ttwenty\t-\n3\tthree\t-\n");
+        assert!(listing(false, true, true, PAGES).contains("\x1b[32mone\x1b[0m"), "colour only where it is wanted");
+    }
+
+    #[test]
+    fn json_is_one_array_over_all_pages() {
+        let parsed: Vec<(u32, String)> = serde_json::from_str(&listing(true, true, true, PAGES)).expect("an array");
+        assert_eq!(parsed.len(), 3);
+        assert_eq!(listing(true, false, false, &[]), "[]\n");
+        assert_eq!((listing(false, true, false, &[]).as_str(), listing(false, false, false, &[]).as_str()), ("nothing\n", ""));
+    }
 
     #[test]
     fn times_have_two_units_at_most() {
