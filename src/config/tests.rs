@@ -323,3 +323,63 @@ fn a_new_password_is_a_change_that_is_not_shown() {
     let shown: Vec<String> = changes.iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["restart 10.0.0.2: the password changes"]);
 }
+
+mod mutated {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A shipped file with some octets replaced, lines doubled, or a piece cut out.
+    fn damaged() -> impl Strategy<Value = String> {
+        let file = 0..SHIPPED.len();
+        let hits = proptest::collection::vec((any::<prop::sample::Index>(), 0_u8..4, "[ -~\n\"'\\[\\]{}=#é\u{0}]{0,4}"), 0..6);
+        (file, hits).prop_map(|(file, hits)| {
+            let mut text: Vec<char> = SHIPPED[file].1.chars().collect();
+            for (at, kind, piece) in hits {
+                let at = at.index(text.len().max(1)).min(text.len());
+                match kind {
+                    0 => {
+                        text.splice(at..at, piece.chars());
+                    }
+                    1 => {
+                        let end = (at + piece.chars().count() * 5).min(text.len());
+                        text.drain(at..end);
+                    }
+                    2 => {
+                        let end = (at + 80).min(text.len());
+                        let copy: Vec<char> = text[at..end].to_vec();
+                        text.extend(copy);
+                    }
+                    _ => {
+                        let end = (at + 1).min(text.len());
+                        text.splice(at..end, piece.chars());
+                    }
+                }
+            }
+            text.into_iter().collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        /// Whatever is typed, it is judged: no panic, a place within the file for each finding, and a picture of it.
+        #[test]
+        fn any_text_is_judged_and_shown(text in damaged()) {
+            let checked = parse(&text);
+            prop_assert_eq!(checked.config.is_none(), checked.report.errors() > 0);
+            for finding in checked.report.findings() {
+                if let Some(span) = &finding.span {
+                    prop_assert!(span.start <= span.end && span.end <= text.len(), "{finding:?}");
+                }
+            }
+            let picture = checked.report.render(true);
+            prop_assert_eq!(picture.is_empty(), checked.report.findings().is_empty());
+            if let Some(config) = &checked.config {
+                let params = params::speaker(config);
+                prop_assert_eq!(params.peers.len(), config.sessions.len());
+                prop_assert!(diff::diff(config, config).is_empty());
+            }
+        }
+    }
+}
