@@ -1,4 +1,6 @@
 //! catbird's laboratory: what the tests stand on.
 pub mod dsl;
 pub mod exporting;
+#[cfg(feature = "kernel")]
+pub mod keeper;
 pub mod netlab;
