@@ -1,0 +1,85 @@
+//! RFC 4486: a Cease says why.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use catbird::num::HoldTime;
+use catbird::speaker::show::{Answer, Command};
+use catbird::speaker::{MaxPrefix, MaxPrefixAction, PeerConfig};
+use proto_tests::lab::{Lab, session, update};
+
+fn pair() -> Lab {
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked("a", "x");
+    lab.until_established("a", "x");
+    lab
+}
+
+#[test]
+fn administrative_shutdown_is_two_and_lasts() {
+    let mut lab = pair();
+    let answer = lab.order("a", Command::PeerDown { peer: "x".into(), text: None });
+    assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+    assert_eq!(lab.until_told("x"), (6, 2));
+    lab.run(Duration::from_secs(1000));
+    assert_eq!(lab.state("a", "x"), "idle");
+    lab.order("a", Command::PeerUp { peer: "x".into() });
+    lab.until_established("a", "x");
+}
+
+#[test]
+fn a_peer_that_is_removed_is_told_three() {
+    let mut lab = pair();
+    lab.reload("a", |p| p.peers.clear());
+    assert_eq!(lab.until_told("x"), (6, 3));
+}
+
+#[test]
+fn a_reset_is_four_and_comes_back() {
+    let mut lab = pair();
+    lab.order("a", Command::PeerClear { peer: "x".into() });
+    assert_eq!(lab.until_told("x"), (6, 4));
+    lab.until_established("a", "x");
+}
+
+#[test]
+fn a_changed_configuration_is_six_and_comes_back_with_it() {
+    let mut lab = pair();
+    lab.reload("a", |p| {
+        let mut config = PeerConfig::clone(&p.peers[0]);
+        session(&mut config, |s| s.hold_time = HoldTime::new(30).unwrap());
+        p.peers[0] = Arc::new(config);
+    });
+    assert_eq!(lab.until_told("x"), (6, 6));
+    lab.until_established("a", "x");
+    assert_eq!(lab.script("x").their_open.as_ref().map(|o| o.hold_time.seconds()), Some(30));
+}
+
+#[test]
+fn an_equal_configuration_says_no_word() {
+    let mut lab = pair();
+    lab.heard("x");
+    let before = lab.journal().len();
+    lab.reload("a", |_| ());
+    lab.run(Duration::from_secs(1));
+    assert_eq!(lab.journal().len(), before, "no octet in either direction");
+    assert!(lab.established("a", "x"));
+}
+
+#[test]
+fn too_many_prefixes_are_one_with_family_and_bound() {
+    let limit = MaxPrefix { limit: 3, warn_percent: 80, action: MaxPrefixAction::Close { restart: Some(Duration::from_secs(200)) } };
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513);
+    lab = lab.linked_as("a", "x", |_, c| c.max_prefix = [Some(limit), None]);
+    lab.until_established("a", "x");
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &["10.1.0.0/26", "10.1.1.0/26", "10.1.2.0/26"]));
+    lab.run(Duration::from_secs(1));
+    assert!(lab.established("a", "x") && lab.best("a", "10.1.2.0/26").is_some(), "the bound itself is allowed");
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &["10.1.3.0/26"]));
+    lab.until("the close", Duration::from_secs(5), |lab| lab.script("x").told.is_some());
+    let told = lab.told("x").unwrap();
+    assert_eq!((told.code, told.subcode, &told.data[..]), (6, 1, &[0, 1, 1, 0, 0, 0, 3][..]));
+    assert!(lab.best("a", "10.1.2.0/26").is_none(), "its routes are gone");
+    let from = lab.seconds();
+    lab.until("the peer to come back", Duration::from_secs(220), |lab| lab.established("a", "x"));
+    assert!(lab.seconds() - from >= 199.0, "it stayed away for the restart time");
+}

@@ -1,0 +1,245 @@
+//! RFC 4724: routes outlive the restart of who announced them, in both roles, and never longer than they should.
+
+use std::time::Duration;
+
+use catbird::num::Family;
+use catbird::speaker::StopMode;
+use catbird::wire::{Capability, GracefulRestart, Message};
+use proto_tests::lab::{Lab, raw_update, session, update};
+
+const ROUTE: &str = "10.1.0.0/26";
+const OTHER: &str = "10.1.1.0/26";
+
+fn graceful(restarting: bool, forwarding: bool, time: u16) -> Capability {
+    Capability::GracefulRestart(GracefulRestart { restarting, notification: false, time, families: vec![(1, 1, forwarding)] })
+}
+
+fn offer(lab: &mut Lab, capability: Option<Capability>) {
+    let open = &mut lab.script("x").open;
+    open.capabilities.retain(|c| !matches!(c, Capability::GracefulRestart(_)));
+    open.capabilities.extend(capability);
+}
+
+fn end_of_rib() -> Vec<u8> {
+    raw_update(&[], &[], &[])
+}
+
+/// A router with two routes of a graceful peer; the router waits to be connected to, so that the test says when.
+fn learned() -> Lab {
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked_as("a", "x", |_, c| session(c, |p| p.passive = true));
+    offer(&mut lab, Some(graceful(false, false, 60)));
+    lab.connect("x", "a");
+    lab.until_established("a", "x");
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &[ROUTE, OTHER]));
+    lab.raw("x", &end_of_rib());
+    lab.run(Duration::from_secs(1));
+    assert!(lab.best("a", ROUTE).is_some() && lab.in_kernel("a", OTHER));
+    lab
+}
+
+fn both_there(lab: &mut Lab) -> (bool, bool) {
+    (lab.best("a", ROUTE).is_some(), lab.best("a", OTHER).is_some())
+}
+
+fn back(lab: &mut Lab, capability: Option<Capability>) {
+    offer(lab, capability);
+    lab.connect("x", "a");
+    lab.until_established("a", "x");
+}
+
+#[test]
+fn routes_stay_in_table_and_kernel_while_the_peer_is_away_and_are_marked_stale() {
+    let mut lab = learned();
+    lab.hang_up_script("x");
+    lab.run(Duration::from_secs(50));
+    assert_eq!(both_there(&mut lab), (true, true));
+    assert!(lab.best("a", ROUTE).unwrap().stale);
+    assert_eq!(lab.kernel_removals("a"), 0);
+}
+
+#[test]
+fn without_the_capability_they_go_with_the_connection() {
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked("a", "x");
+    lab.until_established("a", "x");
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &[ROUTE]));
+    lab.run(Duration::from_secs(1));
+    assert!(lab.best("a", ROUTE).is_some());
+    lab.hang_up_script("x");
+    lab.run(Duration::from_millis(500));
+    assert!(lab.best("a", ROUTE).is_none() && !lab.in_kernel("a", ROUTE));
+}
+
+#[test]
+fn they_go_when_the_restart_time_is_over() {
+    let mut lab = learned();
+    lab.hang_up_script("x");
+    lab.run(Duration::from_secs(59));
+    assert_eq!(both_there(&mut lab), (true, true));
+    lab.run(Duration::from_secs(2));
+    assert_eq!(both_there(&mut lab), (false, false));
+    assert!(!lab.in_kernel("a", ROUTE));
+}
+
+#[test]
+fn what_is_announced_again_stays_and_the_rest_goes_at_end_of_rib() {
+    let mut lab = learned();
+    lab.hang_up_script("x");
+    lab.run(Duration::from_secs(10));
+    back(&mut lab, Some(graceful(true, true, 60)));
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &[ROUTE]));
+    lab.run(Duration::from_secs(1));
+    assert_eq!(both_there(&mut lab), (true, true));
+    assert!(!lab.best("a", ROUTE).unwrap().stale && lab.best("a", OTHER).unwrap().stale);
+    let removals = lab.kernel_removals("a");
+    lab.raw("x", &end_of_rib());
+    lab.run(Duration::from_secs(1));
+    assert_eq!(both_there(&mut lab), (true, false));
+    assert_eq!(lab.kernel_removals("a"), removals + 1, "the route that was announced again was never touched");
+}
+
+#[test]
+fn a_peer_that_did_not_keep_its_forwarding_state_loses_them_at_once() {
+    let mut lab = learned();
+    lab.hang_up_script("x");
+    lab.run(Duration::from_secs(5));
+    back(&mut lab, Some(graceful(true, false, 60)));
+    lab.run(Duration::from_millis(100));
+    assert_eq!(both_there(&mut lab), (false, false));
+}
+
+#[test]
+fn a_peer_that_comes_back_without_the_capability_loses_them_at_once() {
+    let mut lab = learned();
+    lab.hang_up_script("x");
+    lab.run(Duration::from_secs(5));
+    back(&mut lab, None);
+    lab.run(Duration::from_millis(100));
+    assert_eq!(both_there(&mut lab), (false, false));
+}
+
+#[test]
+fn an_end_of_rib_that_never_comes_is_waited_for_only_so_long() {
+    let mut lab = learned();
+    lab.hang_up_script("x");
+    lab.run(Duration::from_secs(5));
+    back(&mut lab, Some(graceful(true, true, 60)));
+    lab.run(Duration::from_secs(110));
+    assert_eq!(both_there(&mut lab), (true, true));
+    lab.run(Duration::from_secs(15));
+    assert_eq!(both_there(&mut lab), (false, false));
+    assert!(lab.established("a", "x"));
+}
+
+#[test]
+fn a_second_restart_inside_the_window_drops_what_was_still_stale() {
+    let mut lab = learned();
+    lab.hang_up_script("x");
+    lab.run(Duration::from_secs(5));
+    back(&mut lab, Some(graceful(true, true, 60)));
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &[ROUTE]));
+    lab.run(Duration::from_secs(1));
+    lab.hang_up_script("x");
+    lab.run(Duration::from_secs(1));
+    assert_eq!(both_there(&mut lab), (true, false), "RFC 4724 §4.2: deleted on consecutive restarts");
+    assert!(lab.best("a", ROUTE).unwrap().stale);
+}
+
+#[test]
+fn a_peer_that_restarts_unseen_replaces_its_old_connection() {
+    let mut lab = learned();
+    lab.run(Duration::from_secs(30));
+    lab.freeze("a", "x");
+    let old = lab.script("x").current().unwrap();
+    let from = lab.seconds();
+    lab.script("x").told = None;
+    offer(&mut lab, Some(graceful(true, true, 60)));
+    let new = lab.connect("x", "a");
+    lab.run(Duration::from_secs(1));
+    assert!(lab.state("a", "x") == "established" && lab.seconds() - from < 2.0, "long before the hold timer");
+    assert!(old != new && lab.script("x").told.is_none(), "no NOTIFICATION");
+    assert_eq!(both_there(&mut lab), (true, true));
+}
+
+#[test]
+fn end_of_rib_comes_after_the_initial_routes_for_each_family_and_without_the_capability_too() {
+    for blocks in [&["10.9.0.0/26", "10.9.1.0/26"][..], &[]] {
+        let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked("a", "x");
+        lab.script("x").open.capabilities.push(Capability::multiprotocol(Family::Ipv6Unicast));
+        lab.blocks("a", blocks);
+        lab.until_established("a", "x");
+        lab.run(Duration::from_secs(15));
+        let updates: Vec<_> = lab.heard("x").into_iter().filter_map(|m| if let Message::Update(u) = m { Some(u) } else { None }).collect();
+        let ends: Vec<_> = updates.iter().enumerate().filter_map(|(n, u)| Some((n, u.end_of_rib?))).collect();
+        let mut families: Vec<_> = ends.iter().map(|(_, f)| *f).collect();
+        families.sort();
+        assert_eq!(families, [Family::Ipv4Unicast, Family::Ipv6Unicast]);
+        let announced = updates.iter().position(|u| !u.announced.is_empty());
+        assert_eq!(announced.is_some(), !blocks.is_empty());
+        let end_v4 = ends.iter().find(|(_, f)| *f == Family::Ipv4Unicast).unwrap().0;
+        assert!(announced.is_none_or(|n| n < end_v4));
+    }
+}
+
+/// The router's own restart: killed with routes in the kernel, back five seconds later.
+fn restarted() -> Lab {
+    let mut lab = learned();
+    lab.kill("a");
+    lab.run(Duration::from_secs(5));
+    lab.start("a");
+    lab
+}
+
+#[test]
+fn after_our_own_restart_the_open_says_so_and_the_kernel_keeps_its_routes() {
+    let mut lab = restarted();
+    lab.run(Duration::from_secs(1));
+    assert!(lab.in_kernel("a", ROUTE) && lab.in_kernel("a", OTHER));
+    offer(&mut lab, Some(graceful(false, true, 60)));
+    lab.connect("x", "a");
+    lab.until_established("a", "x");
+    let open = lab.script("x").their_open.clone().unwrap();
+    let said = open.capabilities.iter().find_map(|c| if let Capability::GracefulRestart(g) = c { Some(g.clone()) } else { None });
+    let said = said.expect("graceful restart is offered");
+    assert!(said.restarting, "the R bit");
+    assert!(said.families.contains(&(1, 1, true)), "IPv4 forwarding was kept: {said:?}");
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &[ROUTE]));
+    lab.raw("x", &end_of_rib());
+    lab.run(Duration::from_secs(2));
+    assert!(lab.in_kernel("a", ROUTE) && !lab.in_kernel("a", OTHER), "what was not learned again is removed");
+    assert_eq!(lab.kernel_removals("a"), 1, "the other was never touched");
+}
+
+#[test]
+fn two_restarted_routers_do_not_wait_for_each_other() {
+    let mut lab = Lab::seeded(7).speaker("a", 64512).speaker("b", 64512).linked("a", "b");
+    lab.blocks("a", &["10.9.0.0/26"]);
+    lab.blocks("b", &["10.9.1.0/26"]);
+    lab.until("both tables", Duration::from_secs(60), |lab| lab.in_kernel("a", "10.9.1.0/26") && lab.in_kernel("b", "10.9.0.0/26"));
+    lab.kill("a");
+    lab.kill("b");
+    lab.run(Duration::from_secs(3));
+    lab.start("a");
+    lab.start("b");
+    lab.blocks("a", &["10.9.0.0/26"]);
+    lab.blocks("b", &["10.9.1.0/26"]);
+    let from = lab.seconds();
+    lab.until_established("a", "b");
+    lab.until("both tables again", Duration::from_secs(30), |lab| {
+        lab.best("a", "10.9.1.0/26").is_some() && lab.best("b", "10.9.0.0/26").is_some()
+    });
+    assert!(lab.seconds() - from < 20.0, "took {} s", lab.seconds() - from);
+    assert_eq!((lab.kernel_removals("a"), lab.kernel_removals("b")), (0, 0));
+}
+
+#[test]
+fn a_router_that_is_told_to_end_and_keep_says_no_word_and_its_peer_keeps_the_routes() {
+    let mut lab = Lab::seeded(7).speaker("a", 64512).speaker("b", 64512).linked("a", "b");
+    lab.blocks("b", &["10.9.1.0/26"]);
+    lab.until("the route", Duration::from_secs(60), |lab| lab.in_kernel("a", "10.9.1.0/26"));
+    lab.stop("b", StopMode::Keep);
+    lab.until("the end", Duration::from_secs(5), |lab| lab.stopped("b"));
+    lab.kill("b");
+    lab.run(Duration::from_secs(30));
+    assert!(lab.in_kernel("a", "10.9.1.0/26") && lab.best("a", "10.9.1.0/26").is_some());
+    assert_eq!(lab.kernel_removals("a"), 0);
+}
