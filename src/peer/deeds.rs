@@ -152,7 +152,7 @@ impl Peer {
         self.timers.stop(Timer::IdleHold);
         let Fsm::OpenConfirm(Negotiated { link, session }) = &self.main.fsm else { return };
         let (link, session) = (*link, session.clone());
-        self.main.enter(Fsm::Established(Live { link, session: session.clone(), since: now, heard: now, said: now }));
+        self.main.enter(Fsm::Established(Live { link, session: session.clone(), since: now, heard: now, said: now, blocked: None }));
         if let Some(hold) = session.hold_time.duration() {
             self.main.timers.set(Timer::Hold, now + hold);
         }

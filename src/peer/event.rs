@@ -70,7 +70,7 @@ pub enum Event {
     SendBlocked {
         conn: ConnId,
     },
-    /// The kernel took octets again.
+    /// The kernel took octets again. If some still wait, `SendBlocked` follows.
     SendProgress {
         conn: ConnId,
     },

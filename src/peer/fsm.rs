@@ -170,6 +170,8 @@ pub(super) struct Live {
     pub heard: Instant,
     /// When a KEEPALIVE or UPDATE was last sent; the KeepaliveTimer looks here.
     pub said: Instant,
+    /// Since when octets wait and the kernel takes none; the SendHoldTimer looks here.
+    pub blocked: Option<Instant>,
 }
 
 /// A connection that stands.
@@ -573,7 +575,7 @@ mod tests {
             State::OpenConfirm => vec![Fsm::OpenConfirm(Negotiated { link, session: kit::session() })],
             State::Established => {
                 let at = Instant::ZERO;
-                vec![Fsm::Established(Live { link, session: kit::session(), since: at, heard: at, said: at })]
+                vec![Fsm::Established(Live { link, session: kit::session(), since: at, heard: at, said: at, blocked: None })]
             }
         }
     }

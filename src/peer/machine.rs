@@ -73,8 +73,8 @@ impl Peer {
         let (conn, updates, keepalives) = match event {
             Event::UpdatesSeen { conn, n } => (*conn, *n, 0),
             Event::Message { conn, message: Message::KeepAlive } => (*conn, 0, 1),
-            Event::SendProgress { conn } => return self.main.fsm.conn() == Some(*conn) && !self.timers.runs(Timer::SendHold),
-            Event::SendBlocked { .. } => return self.timers.runs(Timer::SendHold),
+            Event::SendProgress { conn } => return self.on_send_progress(*conn),
+            Event::SendBlocked { conn } => return self.on_send_blocked(now, *conn),
             _ => return false,
         };
         let Fsm::Established(live) = &mut self.main.fsm else { return false };
@@ -108,12 +108,10 @@ impl Peer {
                 self.on_unexpected(now, conn, Trigger::UpdateMsg, 2, conns);
             }
             Event::EndOfRib { family } => self.on_end_of_rib(now, family),
-            Event::SendBlocked { conn } => self.on_send_blocked(now, conn),
-            Event::SendProgress { conn } => {
-                if self.main.fsm.conn() == Some(conn) {
-                    self.timers.stop(Timer::SendHold);
-                }
+            Event::SendBlocked { .. } => {
+                self.arm_send_hold();
             }
+            Event::SendProgress { .. } => {}
             Event::MaxPrefixExceeded { family, limit, restart } => self.on_max_prefix(now, family, limit, restart),
             Event::Reconfigured(params) => self.on_reconfigured(now, params, conns),
         }
@@ -455,14 +453,45 @@ impl Peer {
         self.fire(now, which, event, Fact { reason, told: Some(told), message, ..Fact::default() }, conns);
     }
 
-    fn on_send_blocked(&mut self, now: Instant, conn: ConnId) {
-        let Fsm::Established(live) = &self.main.fsm else { return };
-        let hold = live.session.hold_time.duration().unwrap_or_default();
-        if live.link.conn == conn
-            && let Some(time) = self.params.send_hold
-        {
-            self.timers.set(Timer::SendHold, now + time.max(hold));
+    /// Octets wait since now, unless some did already. True if the SendHoldTimer runs anyhow.
+    fn on_send_blocked(&mut self, now: Instant, conn: ConnId) -> bool {
+        let Fsm::Established(live) = &mut self.main.fsm else { return true };
+        if live.link.conn == conn {
+            live.blocked.get_or_insert(now);
         }
+        self.params.send_hold.is_none() || self.timers.runs(Timer::SendHold)
+    }
+
+    /// The timer runs on; it looks when it expires.
+    fn on_send_progress(&mut self, conn: ConnId) -> bool {
+        if let Fsm::Established(live) = &mut self.main.fsm
+            && live.link.conn == conn
+        {
+            live.blocked = None;
+        }
+        true
+    }
+
+    /// RFC 9687 §3.2: never shorter than the hold time in use.
+    fn arm_send_hold(&mut self) -> bool {
+        let (Fsm::Established(live), Some(time)) = (&self.main.fsm, self.params.send_hold) else { return false };
+        let Some(since) = live.blocked else { return false };
+        let hold = live.session.hold_time.duration().unwrap_or_default();
+        self.timers.set(Timer::SendHold, since + time.max(hold));
+        true
+    }
+
+    /// Only if nothing was taken in all that time is the peer let go.
+    fn on_send_hold_timer(&mut self, now: Instant, conns: &mut ConnIds) {
+        if !self.arm_send_hold() {
+            return;
+        }
+        if self.timers.get(Timer::SendHold).is_some_and(|at| at > now) {
+            return;
+        }
+        self.timers.stop(Timer::SendHold);
+        self.note(now, PeerNotice::TimerExpired(Timer::SendHold));
+        self.fire(now, Which::Main, Trigger::SendHoldTimerExpires, Fact::because(DownReason::SendHoldTimer), conns);
     }
 
     fn on_max_prefix(&mut self, now: Instant, family: Family, limit: u32, restart: Option<Duration>) {
@@ -515,11 +544,7 @@ impl Peer {
                 Timer::ConnectRetry => self.on_connect_retry(now, which, conns),
                 Timer::DelayOpen => self.fire(now, which, Trigger::DelayOpenTimerExpires, Fact::default(), conns),
                 Timer::IdleHold => self.fire(now, which, Trigger::IdleHoldTimerExpires, Fact::default(), conns),
-                Timer::SendHold => {
-                    self.note(now, PeerNotice::TimerExpired(timer));
-                    let fact = Fact::because(DownReason::SendHoldTimer);
-                    self.fire(now, which, Trigger::SendHoldTimerExpires, fact, conns);
-                }
+                Timer::SendHold => self.on_send_hold_timer(now, conns),
             }
         }
     }

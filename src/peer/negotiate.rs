@@ -169,11 +169,11 @@ pub(super) fn agree(params: &Params, ours: &Open, theirs: Arc<Open>, link: &Link
         families,
         add_path: FamilySet::NONE,
         extended_next_hop: next_hops_of(ours).and(next_hops_of(&theirs)).and(families),
-        max_len: MAX_LEN,
+        // RFC 8654 §4 lets a speaker send long messages to whoever offers; one that does not offer itself stays within RFC 4271.
+        max_len: if both(|c| *c == Capability::ExtendedMessage) { MAX_EXTENDED_LEN } else { MAX_LEN },
         external: !internal,
         confederation: false,
     };
-    let len = |open: &Open| if has(open, |c| *c == Capability::ExtendedMessage) { MAX_EXTENDED_LEN } else { MAX_LEN };
     let (we_send, we_receive) = paths_of(ours);
     let (they_send, they_receive) = paths_of(&theirs);
     let refreshes = |open: &Open| has(open, |c| *c == Capability::RouteRefresh);
@@ -188,8 +188,8 @@ pub(super) fn agree(params: &Params, ours: &Open, theirs: Arc<Open>, link: &Link
         remote_id: theirs.router_id,
         hold_time,
         keepalive: keepalive(params, hold_time),
-        receive: Context { add_path: we_receive.and(they_send).and(families), max_len: len(ours), ..context.clone() },
-        send: Context { add_path: we_send.and(they_receive).and(families), max_len: len(ours).min(len(&theirs)), ..context },
+        receive: Context { add_path: we_receive.and(they_send).and(families), ..context.clone() },
+        send: Context { add_path: we_send.and(they_receive).and(families), ..context },
         families,
         refresh: refreshes(&theirs),
         enhanced_refresh: both(|c| *c == Capability::EnhancedRouteRefresh),

@@ -132,8 +132,9 @@ impl Speaker {
 
     /// The kernel took octets; `left` are still under way.
     pub(super) fn note_progress(&mut self, id: PeerId, conn: ConnId, left: usize, now: Instant) {
-        if left == 0 || self.peers.get(id).is_some_and(|e| e.live.is_some()) {
-            self.tell(id, Event::SendProgress { conn }, now);
+        self.tell(id, Event::SendProgress { conn }, now);
+        if left > 0 {
+            self.tell(id, Event::SendBlocked { conn }, now);
         }
     }
 }

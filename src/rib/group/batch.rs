@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use bytes::BytesMut;
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 use ipnet::IpNet;
 
 use super::super::adj_out::{Avoid, GroupKey};
@@ -25,9 +25,9 @@ pub(super) struct Batch {
     pub reach: Buckets<Outgoing>,
     pub unreach: Buckets<Avoid>,
     /// Slots of `reach` by class and family; more than one where rules look at the prefix.
-    slots: HashMap<(ClassId, Family), Vec<u32>, RandomState>,
+    slots: HashMap<(ClassId, Family), Vec<u32>, FixedState>,
     last: Option<(ClassId, Family, u32)>,
-    avoids: HashMap<(Avoid, Family), u32, RandomState>,
+    avoids: HashMap<(Avoid, Family), u32, FixedState>,
     uniform: bool,
     /// For single members: what they alone hear.
     pub directed: Vec<Directed>,

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
@@ -29,11 +29,11 @@ pub(super) struct Group {
     pub(super) told: Told,
     pub(super) log: Log,
     pub(super) batch: Batch,
-    pub(super) members: HashMap<PeerId, Member, RandomState>,
+    pub(super) members: HashMap<PeerId, Member, FixedState>,
     /// Members that do not follow the log.
     pub(super) lagging: Vec<PeerId>,
-    pub(super) by_router_id: HashMap<RouterId, SmallVec<[PeerId; 1]>, RandomState>,
-    pub(super) by_addr: HashMap<std::net::IpAddr, SmallVec<[PeerId; 1]>, RandomState>,
+    pub(super) by_router_id: HashMap<RouterId, SmallVec<[PeerId; 1]>, FixedState>,
+    pub(super) by_addr: HashMap<std::net::IpAddr, SmallVec<[PeerId; 1]>, FixedState>,
     pub(super) snapshot: Option<Arc<Snapshot>>,
     /// Something was said that members have not been named for yet.
     pub(super) news: bool,
@@ -63,7 +63,7 @@ impl Group {
 
     /// As of the last settlement: what is on its way through the Loc-RIB will be heard as a change.
     fn learn(&mut self, rib: &Rib) {
-        let unsettled: HashMap<DestId, Option<&Best>, RandomState> = rib.unsettled().collect();
+        let unsettled: HashMap<DestId, Option<&Best>, FixedState> = rib.unsettled().collect();
         for family in self.key.families.iter() {
             let moving = unsettled.iter().filter(|(d, old)| d.family() == family && old.is_some()).map(|(d, _)| *d);
             for dest in rib.dests(family, 0).filter(|d| !unsettled.contains_key(d)).chain(moving) {
@@ -458,7 +458,7 @@ fn attrs_of(directed: &Directed) -> Option<*const PathAttributes> {
     directed.out.as_ref().map(|out| Arc::as_ptr(&out.attrs))
 }
 
-fn forget<K: std::hash::Hash + Eq>(map: &mut HashMap<K, SmallVec<[PeerId; 1]>, RandomState>, key: K, peer: PeerId) {
+fn forget<K: std::hash::Hash + Eq>(map: &mut HashMap<K, SmallVec<[PeerId; 1]>, FixedState>, key: K, peer: PeerId) {
     if let Some(ids) = map.get_mut(&key) {
         ids.retain(|id| *id != peer);
         if ids.is_empty() {

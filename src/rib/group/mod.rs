@@ -26,7 +26,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 use ipnet::IpNet;
 
 use super::pack::Slices;
@@ -86,8 +86,8 @@ impl fmt::Display for ExportVerdict {
 pub struct ExportGroups {
     bounds: Bounds,
     groups: Vec<Option<Group>>,
-    by_key: HashMap<GroupKey, usize, RandomState>,
-    home: HashMap<PeerId, usize, RandomState>,
+    by_key: HashMap<GroupKey, usize, FixedState>,
+    home: HashMap<PeerId, usize, FixedState>,
     ready: VecDeque<PeerId>,
     hold_end: bool,
 }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 
 use super::batch::{current, write_reach, write_unreach};
 use super::group::{CHUNK, Group};
@@ -189,7 +189,7 @@ impl Group {
 /// Prefixes on their way to one member or into a snapshot, by attribute set.
 struct OwnBatch {
     reach: Buckets<Outgoing>,
-    slots: HashMap<(ClassId, Family), Vec<u32>, RandomState>,
+    slots: HashMap<(ClassId, Family), Vec<u32>, FixedState>,
 }
 
 impl Default for OwnBatch {
