@@ -100,7 +100,7 @@ impl Out {
     }
 
     fn painted(&self, text: &str, tone: Tone) -> String {
-        if self.colour && tone != Tone::Plain { format!("{}{text}\x1b[0m", tone.code()) } else { text.to_owned() }
+        if self.colour && tone != Tone::Plain && !text.is_empty() { format!("{}{text}\x1b[0m", tone.code()) } else { text.to_owned() }
     }
 }
 

@@ -220,7 +220,7 @@ fn session_changes(old: &Session, new: &Session, changes: &mut Changes) {
     let of = new.name.as_str();
     changes.field(of, "name", Cost::Live, &old.name, &new.name);
     if old.remote_asn != new.remote_asn {
-        changes.add(Cost::Restart, format!("{of}: asn {:?} -> {:?}", old.remote_asn, new.remote_asn), vec![of.to_owned()]);
+        changes.add(Cost::Restart, format!("{of}: asn {} -> {}", old.remote_asn, new.remote_asn), vec![of.to_owned()]);
     }
     setup_changes(of, &old.setup, &new.setup, changes);
 }

@@ -186,6 +186,16 @@ impl RemoteAsn {
     }
 }
 
+impl fmt::Display for RemoteAsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RemoteAsn::Exactly(asn) => asn.fmt(f),
+            RemoteAsn::External => f.write_str("external"),
+            RemoteAsn::Internal => f.write_str("internal"),
+        }
+    }
+}
+
 /// A password that came from a file; never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password {

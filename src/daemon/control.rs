@@ -17,7 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::desk::{Desk, answers, full_status, moved};
+use super::desk::{Desk, answers, full_status};
 use super::protocol::{REQUEST_OCTETS, Reply, Request};
 use crate::config::Config;
 use crate::config::model::Control;
@@ -25,32 +25,29 @@ use crate::stats::{Level, Notice};
 
 /// Operators that are served at one time; more wait at the door.
 pub const CLIENTS: usize = 64;
+/// Pause before the socket is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 /// Who connects and says nothing is let go after this.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Who does not read is let go after this.
 const READ_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Listens, and serves until the task is dropped.
+/// Listens, and serves until the task is dropped. A socket that cannot be made is said, and tried again.
 ///
 /// # Errors
-/// The socket cannot be made, or another daemon answers at it.
+/// None; the shape is that of a service.
 pub async fn serve<D: Desk>(desk: D, config: Arc<Config>) -> io::Result<()> {
-    let (mut listener, mut path) = bind(&config.control)?;
-    let mut moved = moved(desk.clone(), config, |config| config.control.clone());
+    let (listener, _path) = loop {
+        match bind(&config.control) {
+            Ok(bound) => break bound,
+            Err(error) => tracing::error!(%error, "no orders can be given; tried again in {AGAIN:?}"),
+        }
+        tokio::time::sleep(AGAIN).await;
+    };
     let places = Arc::new(Semaphore::new(CLIENTS));
     loop {
         let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            control = moved.next() => {
-                match bind(&control) {
-                    Ok(new) => (listener, path) = new,
-                    Err(error) => tracing::error!(%error, "the control socket stays at {}", path.path.display()),
-                }
-                continue;
-            }
-        };
-        let client = match accepted {
+        let client = match listener.accept().await {
             Ok((client, _)) => client,
             Err(error) => {
                 // for want of descriptors: the next attempt waits a little instead of spinning
@@ -95,7 +92,7 @@ fn inode(path: &Path) -> Option<u64> {
 /// daemon left there is replaced in one step.
 fn bind(control: &Control) -> io::Result<(UnixListener, SocketPath)> {
     let path = &control.socket;
-    refuse_a_living_one(path)?;
+    alone(path)?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(|error| named(folder, &error))?;
     }
@@ -115,7 +112,11 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("control socket {}: {error}", path.display()))
 }
 
-fn refuse_a_living_one(path: &Path) -> io::Result<()> {
+/// Two daemons with one configuration would fight over sessions and routes: the second asks here first, and does not start.
+///
+/// # Errors
+/// Another daemon answers at this socket, or something stands there that is no socket.
+pub fn alone(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(_) => return Ok(()),
         Ok(meta) if !std::os::unix::fs::FileTypeExt::is_socket(&meta.file_type()) => {

@@ -125,36 +125,5 @@ fn resident_bytes() -> u64 {
     kilobytes.unwrap_or(0).saturating_mul(1024)
 }
 
-/// How soon a changed place to listen at is noticed.
-const LOOK: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(2) };
-
-/// Tells when a part of the configuration in force is another than it was.
-pub struct Moved<D, T> {
-    desk: D,
-    now: T,
-    part: fn(&Config) -> T,
-    tick: tokio::time::Interval,
-}
-
-/// Watches `part` of the configuration, from the one given.
-pub fn moved<D: Desk, T: PartialEq + Clone>(desk: D, config: Arc<Config>, part: fn(&Config) -> T) -> Moved<D, T> {
-    let tick = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
-    Moved { desk, now: part(&config), part, tick }
-}
-
-impl<D: Desk, T: PartialEq + Clone> Moved<D, T> {
-    /// The new value, once there is one.
-    pub async fn next(&mut self) -> T {
-        loop {
-            self.tick.tick().await;
-            let new = (self.part)(&self.desk.config());
-            if new != self.now {
-                self.now = new.clone();
-                return new;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 pub mod fake;

@@ -89,4 +89,6 @@ pub struct Gauges {
     pub cycles: Counter,
     /// Notices that a slow `monitor` did not get.
     pub notices_lost: Counter,
+    /// Netlink's own, from the moment that it is open.
+    pub netlink: std::sync::OnceLock<std::sync::Arc<super::netlink::Counters>>,
 }

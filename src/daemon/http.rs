@@ -21,7 +21,7 @@ use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::desk::{Desk, Pages, answers, full_status, moved};
+use super::desk::{Desk, Pages, answers, full_status};
 use super::metrics;
 use super::ready::{Readiness, readiness};
 use crate::config::Config;
@@ -29,43 +29,30 @@ use crate::speaker::show::{Answer, Question, RouteFilter, Snapshot};
 
 /// Connections that are served at one time; more wait at the door.
 pub const CONNECTIONS: usize = 128;
+/// Pause before the address is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 /// A client that does not finish its request's head is let go after this.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Listens where the configuration says, and goes with it when that changes. Without an address it waits for one.
+/// Listens where the configuration says, and serves until the task is dropped. An address that cannot be had is said, and tried again.
 ///
 /// # Errors
-/// The first address cannot be listened on.
+/// None; the shape is that of a service.
 pub async fn serve<D: Desk>(desk: D, config: Arc<Config>) -> io::Result<()> {
-    let mut moved = moved(desk.clone(), config.clone(), |config| config.metrics.listen);
-    let mut listener = listen(config.metrics.listen).await?;
-    loop {
-        let address = tokio::select! {
-            ended = serve_on(listener.as_ref(), &desk) => return ended,
-            address = moved.next() => address,
-        };
-        // the old port is free before the new one is asked for: it may be the same on another address
-        drop(listener.take());
-        listener = match listen(address).await {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::error!(%error, "metrics are not served until the configuration changes");
-                None
-            }
-        };
-    }
+    let Some(address) = config.metrics.listen else { return std::future::pending().await };
+    let listener = loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => break listener,
+            Err(error) => tracing::error!(%error, %address, "no metrics are served; tried again in {AGAIN:?}"),
+        }
+        tokio::time::sleep(AGAIN).await;
+    };
+    serve_on(&listener, &desk).await
 }
 
-async fn listen(address: Option<SocketAddr>) -> io::Result<Option<TcpListener>> {
-    let Some(address) = address else { return Ok(None) };
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("HTTP on {address}: {error}"));
-    TcpListener::bind(address).await.map(Some).map_err(named)
-}
-
-async fn serve_on<D: Desk>(listener: Option<&TcpListener>, desk: &D) -> io::Result<()> {
-    let Some(listener) = listener else { return std::future::pending().await };
+async fn serve_on<D: Desk>(listener: &TcpListener, desk: &D) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;

@@ -8,6 +8,7 @@
 //! label. A mesh of 500 nodes with 499 peers each would otherwise be millions of series. [`PEER_SERIES`] and [`FIXED_SERIES`] are bounds.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
@@ -56,6 +57,12 @@ pub const METRICS: &[(&str, MetricType, &str)] = &[
     ("catbird_fib_operations_total", COUNTER, "Changes to kernel routes by kind and result."),
     ("catbird_fib_reconciles_total", COUNTER, "Comparisons of all wanted routes with the kernel's."),
     ("catbird_fib_repaired_routes_total", COUNTER, "Kernel routes put right after somebody else changed them."),
+    (
+        "catbird_netlink_overruns_total",
+        COUNTER,
+        "Times that the kernel had more to say than it could keep, so that everything was read again.",
+    ),
+    ("catbird_netlink_dumps_total", COUNTER, "Readings of all links, addresses and routes of the kernel."),
     ("catbird_queue_depth", GAUGE, "Entries that wait in a queue of the daemon."),
     ("catbird_backpressure_seconds_total", COUNTER, "Time that was spent waiting because a queue was full."),
     ("catbird_unsent_bytes", GAUGE, "Octets that wait in the daemon because peers do not read fast enough."),
@@ -250,6 +257,10 @@ impl Families {
         self.add("catbird_connections_refused_total", &[("reason", "stranger")], strangers as f64);
         self.add("catbird_connections_refused_total", &[("reason", "crowded")], gauges.crowded.get() as f64);
         self.add("catbird_accept_failures_total", &[], gauges.accept_failures.get() as f64);
+        if let Some(netlink) = gauges.netlink.get() {
+            self.add("catbird_netlink_overruns_total", &[], netlink.overruns.load(Relaxed) as f64);
+            self.add("catbird_netlink_dumps_total", &[], netlink.dumps.load(Relaxed) as f64);
+        }
         let failed = gauges.dial_failures.get();
         self.add("catbird_dials_total", &[("result", "failed")], failed as f64);
         self.add("catbird_dials_total", &[("result", "connected")], gauges.dials.get().saturating_sub(failed) as f64);

@@ -74,6 +74,7 @@ pub fn run(config: Config, path: PathBuf) -> ExitCode {
 
 /// Everything up, then the core until it ends.
 async fn serve(config: Config, path: PathBuf, log: LogLevel, notices: Notices) -> io::Result<()> {
+    control::alone(&config.control.socket)?;
     let descriptors = sockopt::raise_descriptor_limit()?;
     let gauges = Arc::new(Gauges::default());
     let (inbox, words) = Inbox::new(gauges.clone());
@@ -81,6 +82,7 @@ async fn serve(config: Config, path: PathBuf, log: LogLevel, notices: Notices) -
     let clock = Clock::start();
     let params = crate::config::params::speaker(&config);
     let kernel = Netlink::start(netlink::Settings::new(&params.fib))?;
+    gauges.netlink.get_or_init(|| kernel.0.counters());
     let (keeper, keeping) = reload::keep(config, path, Listeners::new(inbox.clone()));
     let config = keeper.config();
     let handle = Handle::new(requests, keeper, notices.clone(), log, gauges);

@@ -79,7 +79,7 @@ async fn status_tells_of_the_process_and_of_a_reload_that_failed() {
 #[tokio::test]
 async fn the_socket_is_for_owner_and_group_and_replaces_what_a_dead_daemon_left() {
     let folder = Folder::new("stale");
-    let (desk, control) = (FakeDesk::new(), folder.control());
+    let control = folder.control();
     fs::create_dir_all(control.socket.parent().expect("a folder")).expect("made");
     drop(std::os::unix::net::UnixListener::bind(&control.socket).expect("bound"));
     assert!(matches!(request(&control, Request::Status).await, Err(ClientError::Stale(_))));
@@ -93,24 +93,9 @@ async fn the_socket_is_for_owner_and_group_and_replaces_what_a_dead_daemon_left(
     assert!(matches!(request(&control, Request::Status).await, Err(ClientError::NotRunning(_))));
 
     fs::write(&control.socket, "a file").expect("written");
-    let error = start(&desk, &control).await.await.expect("ended").expect_err("not ours to remove");
+    let error = bind(&control).expect_err("not ours to remove");
     assert!(error.to_string().contains("something else stands there"), "{error}");
     assert_eq!(fs::read_to_string(&control.socket).expect("still there"), "a file");
-}
-
-#[tokio::test]
-async fn the_socket_goes_where_the_configuration_goes() {
-    let folder = Folder::new("moved");
-    let (desk, control) = (FakeDesk::new(), folder.control());
-    let task = start(&desk, &control).await;
-    let elsewhere = Control { socket: folder.0.join("elsewhere.sock"), ..control.clone() };
-    desk.set(|config| config.control = elsewhere.clone());
-    while !elsewhere.socket.exists() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert!(request(&elsewhere, Request::Status).await.is_ok());
-    assert!(!control.socket.exists(), "the former name is gone");
-    task.abort();
 }
 
 #[tokio::test]

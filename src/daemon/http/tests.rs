@@ -34,7 +34,7 @@ async fn start() -> (SocketAddr, FakeDesk, tokio::task::JoinHandle<io::Result<()
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let (address, desk) = (listener.local_addr().expect("bound"), FakeDesk::new());
     let served = desk.clone();
-    (address, desk, tokio::spawn(async move { serve_on(Some(&listener), &served).await }))
+    (address, desk, tokio::spawn(async move { serve_on(&listener, &served).await }))
 }
 
 #[tokio::test]

@@ -113,7 +113,9 @@ fn scrape(snapshot: &Snapshot, per_peer: PerPeer) -> String {
         reloaded: 1_799_999_900.0,
         table: 254,
     };
-    expose(snapshot, &Gauges::default(), &around).expect("a scrape")
+    let gauges = Gauges::default();
+    gauges.netlink.get_or_init(Default::default);
+    expose(snapshot, &gauges, &around).expect("a scrape")
 }
 
 fn series(text: &str) -> Vec<&str> {

@@ -128,8 +128,8 @@ impl Netlink {
         self.audit.notify_one();
     }
 
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
     }
 }
 
