@@ -1,4 +1,53 @@
-//! catbird: a BGP-4 speaker for clusters.
+//! catbird: a BGP-4 speaker for clusters. One daemon on each node announces the node's pod blocks, learns everybody else's, and keeps
+//! the kernel's routes true.
+//!
+//! The router is a value: [`speaker::Speaker`] owns every peer and every table, is told inputs and the time, and hands out effects. A
+//! thin shell around it ([`daemon`], behind the cargo feature of that name) owns sockets, netlink, files and the clock. Without the
+//! feature this crate has no runtime in it at all, and the same router runs in virtual time.
+//!
+//! # The rooms
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`num`] | small nouns: AS numbers, identifiers, families, moments |
+//! | [`kernel`] | what the kernel tells us, as data |
+//! | [`stats`] | what happened, as data |
+//! | [`wire`] | octets to messages and back |
+//! | [`policy`] | which routes are taken and told, and with which attributes |
+//! | [`peer`] | one neighbour: state machine, collisions, negotiation, timers |
+//! | [`rib`] | Adj-RIB-In, Loc-RIB, decision, next hops, export groups |
+//! | [`fib`] | what should stand in the kernel against what does |
+//! | [`speaker`] | the router: all of the above, driven |
+//! | [`config`] | what the operator typed, checked, and what it means |
+//! | [`daemon`] | the shell: sockets, netlink, files, signals, HTTP, control socket |
+//! | [`cli`] | the client side of the control socket, and `decode` |
+//!
+//! # The arrows
+//!
+//! A room may use those below it and no others; `proto-tests/tests/arrows.rs` reads the imports. `num` and `kernel` are free to all.
+//!
+//! ```text
+//! cli, daemon -> config speaker peer rib policy fib wire stats
+//! config  -> speaker peer rib policy fib wire
+//! speaker -> peer rib policy fib wire stats
+//! rib     -> policy wire
+//! peer    -> wire          policy -> wire
+//! fib, wire, stats -> (num, kernel)
+//! ```
+//!
+//! # One UPDATE, eight hops
+//!
+//! 1. [`daemon::conn`] reads what the kernel has, cuts it into messages and decodes them ([`wire::Decoder`]), on the connection's task.
+//!    A read is one [`speaker::Input::Received`], however many messages it holds.
+//! 2. [`speaker::Speaker::handle`] finds whose connection it is.
+//! 3. [`peer::Peer::handle`] moves the state machine (RFC 4271 §8); an UPDATE of an established session only restarts the hold timer.
+//! 4. `speaker::import` looks for loops, asks [`policy::Chain::judge`], and makes one [`rib::RouteChange`] for each prefix.
+//! 5. [`rib::Rib::apply`] keeps it in Adj-RIB-In, refused or not, and marks the destination dirty.
+//! 6. [`rib::Rib::settle`], when the queue is empty or the budget is spent, runs [`rib::decide::select`] on what is dirty.
+//! 7. [`fib::Fib::want`] plans kernel changes, and [`rib::group::ExportGroups::advertise`] applies export policy, packs and encodes once
+//!    for all peers that hear the same.
+//! 8. [`daemon::netlink`] writes routes in batches, and [`daemon::conn`] writes the frozen frames to every member of the group.
+
 #[cfg(feature = "daemon")]
 pub mod cli;
 pub mod config;

@@ -206,7 +206,7 @@ impl World {
     /// Peer `n` reads up to about so many octets. Tells how many it got.
     pub fn read(&mut self, n: u32, credit: usize) -> usize {
         let mut slices = Slices::new();
-        let octets = self.groups.poll_member(&self.rib, PeerId(n), credit, &mut slices);
+        let octets = self.groups.poll_member(&self.rib, PeerId(n), credit, &mut slices).octets;
         self.hearers.get_mut(&PeerId(n)).expect("it joined").hear(&slices);
         octets
     }

@@ -299,7 +299,7 @@ impl World {
     fn poll(&mut self, peer: u32, credit: usize) {
         let Some(receiver) = &mut self.peers[peer as usize].receiver else { return };
         let mut slices = Slices::new();
-        let octets = self.groups.poll_member(&self.rib, id(peer), credit, &mut slices);
+        let octets = self.groups.poll_member(&self.rib, id(peer), credit, &mut slices).octets;
         assert_eq!(octets, slices.iter().map(Bytes::len).sum::<usize>());
         receiver.take(slices);
     }

@@ -8,6 +8,7 @@
 //! has passed. So what is told to a thousand peers exists once, and costs a peer one reference a segment.
 
 use std::collections::VecDeque;
+use std::ops::AddAssign;
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
@@ -121,11 +122,39 @@ impl Tag {
     }
 }
 
+/// How much is in some frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    pub octets: usize,
+    pub updates: u32,
+    pub announced: u32,
+    pub withdrawn: u32,
+}
+
+impl Load {
+    /// Prefixes announced, or withdrawn; octets and UPDATEs are counted when they are written.
+    pub fn of(prefixes: usize, announced: bool) -> Load {
+        let n = prefixes as u32;
+        let (announced, withdrawn) = if announced { (n, 0) } else { (0, n) };
+        Load { announced, withdrawn, ..Load::default() }
+    }
+}
+
+impl AddAssign for Load {
+    fn add_assign(&mut self, more: Load) {
+        self.octets += more.octets;
+        self.updates = self.updates.saturating_add(more.updates);
+        self.announced = self.announced.saturating_add(more.announced);
+        self.withdrawn = self.withdrawn.saturating_add(more.withdrawn);
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     /// The run ends here; it began where the one before ended.
     end: u32,
     tag: Tag,
+    load: Load,
 }
 
 /// Whole messages, frozen, with their tags.
@@ -145,12 +174,11 @@ impl Frames {
         &self.data
     }
 
-    /// Appends what `member` may see, in as few slices as that takes. Returns the number of octets.
-    pub fn show(&self, member: &MemberFacts, out: &mut Slices) -> usize {
-        let (mut octets, mut from, mut at) = (0, 0, 0);
+    /// Appends what `member` may see, in as few slices as that takes. Returns how much it is.
+    pub fn show(&self, member: &MemberFacts, out: &mut Slices) -> Load {
+        let (mut load, mut from, mut at) = (Load::default(), 0, 0);
         let mut cut = |from: usize, to: usize| {
             if from < to {
-                octets += to - from;
                 out.push(self.data.slice(from..to));
             }
         };
@@ -158,11 +186,13 @@ impl Frames {
             if !mark.tag.shows_to(member) {
                 cut(from, at);
                 from = mark.end as usize;
+            } else {
+                load += mark.load;
             }
             at = mark.end as usize;
         }
         cut(from, at);
-        octets
+        load
     }
 }
 
@@ -182,18 +212,23 @@ impl FrameBuf {
         self.data.len() >= SEGMENT
     }
 
-    /// Has `write` append whole messages, which carry `tag`.
-    pub fn append<R>(&mut self, tag: Tag, write: impl FnOnce(&mut BytesMut) -> R) -> R {
+    /// Has `write` append whole messages, which carry `tag` and speak of as many prefixes as `load` says.
+    pub fn append<R>(&mut self, tag: Tag, mut load: Load, write: impl FnOnce(&mut BytesMut) -> R) -> R {
         if self.data.is_empty() && self.data.capacity() < 4096 {
             self.data.reserve(SEGMENT);
         }
         let before = self.data.len();
         let result = write(&mut self.data);
         let end = self.data.len() as u32;
+        load.octets = self.data.len() - before;
+        load.updates = messages(self.data.get(before..).unwrap_or_default());
         match self.marks.last_mut() {
-            _ if self.data.len() == before => {}
-            Some(last) if last.tag == tag => last.end = end,
-            _ => self.marks.push(Mark { end, tag }),
+            _ if load.octets == 0 => {}
+            Some(last) if last.tag == tag => {
+                last.end = end;
+                last.load += load;
+            }
+            _ => self.marks.push(Mark { end, tag, load }),
         }
         result
     }
@@ -201,6 +236,16 @@ impl FrameBuf {
     pub fn freeze(&mut self) -> Frames {
         Frames { data: self.data.split().freeze(), marks: std::mem::take(&mut self.marks).into_boxed_slice() }
     }
+}
+
+/// Whole messages in these octets, by their headers (RFC 4271 §4.1).
+fn messages(mut octets: &[u8]) -> u32 {
+    let mut n = 0;
+    while let Some(&[high, low]) = octets.get(16..18) {
+        n += 1;
+        octets = octets.get(usize::from(u16::from_be_bytes([high, low])).max(1)..).unwrap_or_default();
+    }
+    n
 }
 
 #[derive(Debug)]
@@ -234,8 +279,8 @@ impl Log {
     }
 
     /// Appends messages; see [`FrameBuf::append`].
-    pub fn append<R>(&mut self, tag: Tag, write: impl FnOnce(&mut BytesMut) -> R) -> R {
-        let result = self.open.append(tag, write);
+    pub fn append<R>(&mut self, tag: Tag, load: Load, write: impl FnOnce(&mut BytesMut) -> R) -> R {
+        let result = self.open.append(tag, load, write);
         if self.open.is_full() {
             self.seal();
         }

@@ -206,7 +206,12 @@ impl Speaker {
         let mut exports = Vec::new();
         for (id, peer) in live {
             let verdict = self.groups.why(&self.rib, id, net);
-            exports.push(ExportRow { peer, announced: matches!(verdict, ExportVerdict::Sent { .. }), reason: verdict.to_string() });
+            let announced = matches!(verdict, ExportVerdict::Sent { .. });
+            let reason = match verdict {
+                ExportVerdict::Withheld(reason) => reason.to_string(),
+                other => other.to_string(),
+            };
+            exports.push(ExportRow { peer, announced, reason });
         }
         Story { net: *net, paths, fib, exports }
     }

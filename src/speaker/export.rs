@@ -11,6 +11,7 @@ use crate::num::{ConnId, Family, Instant, PeerId};
 use crate::peer::{Event, Session};
 use crate::policy::{Chain, PeerName};
 use crate::rib::group::{AddPathSend, GroupKey, MemberFacts, NextHopRule, Reflect};
+use crate::rib::pack::Load;
 use crate::wire::RefreshSubtype;
 
 /// LOCAL_PREF where a route has none.
@@ -98,26 +99,27 @@ impl Speaker {
     pub(super) fn pump_member(&mut self, id: PeerId, now: Instant) {
         let Some(conn) = self.peers.get(id).and_then(|e| e.live.as_ref()).map(|l| l.session.conn) else { return };
         let mut frames = Frames::new();
-        let mut sent = 0;
+        let mut sent = Load::default();
         loop {
-            let credit = self.peers.credit(conn).saturating_sub(sent);
+            let credit = self.peers.credit(conn).saturating_sub(sent.octets);
             if credit == 0 {
                 break;
             }
-            let n = self.groups.poll_member(&self.rib, id, credit.min(ROUND), &mut frames);
-            if n == 0 {
+            let more = self.groups.poll_member(&self.rib, id, credit.min(ROUND), &mut frames);
+            if more.octets == 0 {
                 break;
             }
-            sent += n;
+            sent += more;
         }
         let more = self.groups.has_more(id);
         let Some(entry) = self.peers.get_mut(id) else { return };
         if let Some(live) = &mut entry.live {
             live.blocked = more;
         }
-        if sent > 0 {
+        if sent.octets > 0 {
             entry.peer.on_sent(conn, now);
-            let idle = self.peers.spend(conn, sent);
+            entry.traffic.count_sent(&sent);
+            let idle = self.peers.spend(conn, sent.octets);
             self.effects.push_back(Effect::Send { conn, frames });
             if idle {
                 self.watch_sending(id, conn, now);

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::show::{Counters, FibOperations, Histogram, MalformedCount, UpdateRow};
 use crate::fib;
 use crate::num::Instant;
+use crate::rib::pack::Load;
 use crate::wire::AttrCode;
 
 /// Notices about malformed attributes that one peer gets before they are only counted, in one session.
@@ -30,6 +31,13 @@ impl Traffic {
     pub fn count_malformed(&mut self, attribute: Option<AttrCode>, action: &'static str) {
         *self.malformed.entry((attribute, action)).or_default() += 1;
         self.updates.malformed += 1;
+    }
+
+    /// What a group told this peer.
+    pub fn count_sent(&mut self, load: &Load) {
+        self.updates_sent += u64::from(load.updates);
+        self.updates.announced_sent += u64::from(load.announced);
+        self.updates.withdrawn_sent += u64::from(load.withdrawn);
     }
 
     /// A peer that sends nothing but rubbish does not fill the log.

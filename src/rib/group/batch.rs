@@ -11,7 +11,7 @@ use foldhash::fast::FixedState;
 use ipnet::IpNet;
 
 use super::super::adj_out::{Avoid, GroupKey};
-use super::super::pack::Buckets;
+use super::super::pack::{Buckets, Load};
 use super::told::{ClassId, Outgoing, Told};
 use crate::num::{Family, Nlri, PeerId};
 use crate::wire::{Context, encode_reach, encode_unreach};
@@ -110,18 +110,18 @@ impl Batch {
 }
 
 /// Announces all of `nlri`, of one family.
-pub(super) fn write_reach(out: &Outgoing, nlri: &[Nlri], ctx: &Context, mut to: impl FnMut(&mut dyn FnMut(&mut BytesMut))) {
+pub(super) fn write_reach(out: &Outgoing, nlri: &[Nlri], ctx: &Context, mut to: impl FnMut(Load, &mut dyn FnMut(&mut BytesMut))) {
     for run in nlri.chunks(RUN) {
-        to(&mut |buf| {
+        to(Load::of(run.len(), true), &mut |buf| {
             encode_reach(&out.attrs, run, ctx, buf);
         });
     }
 }
 
 /// Withdraws all of `nlri`, of one family.
-pub(super) fn write_unreach(nlri: &[Nlri], ctx: &Context, mut to: impl FnMut(&mut dyn FnMut(&mut BytesMut))) {
+pub(super) fn write_unreach(nlri: &[Nlri], ctx: &Context, mut to: impl FnMut(Load, &mut dyn FnMut(&mut BytesMut))) {
     for run in nlri.chunks(RUN) {
-        to(&mut |buf| {
+        to(Load::of(run.len(), false), &mut |buf| {
             encode_unreach(run, ctx, buf);
         });
     }

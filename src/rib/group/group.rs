@@ -337,10 +337,10 @@ impl Group {
     fn write(&mut self) {
         let Group { batch, log, key, .. } = self;
         batch.unreach.drain(|avoid, nlri| {
-            write_unreach(nlri, &key.send, |write| log.append(Tag::Except(avoid), |buf| write(buf)));
+            write_unreach(nlri, &key.send, |load, write| log.append(Tag::Except(avoid), load, |buf| write(buf)));
         });
         batch.reach.drain(|out, nlri| {
-            write_reach(&out, nlri, &key.send, |write| log.append(Tag::Except(out.avoid), |buf| write(buf)));
+            write_reach(&out, nlri, &key.send, |load, write| log.append(Tag::Except(out.avoid), load, |buf| write(buf)));
         });
         batch.directed.sort_by_key(|d| (d.member, d.out.is_some()));
         let mut rest = &batch.directed[..];
@@ -351,8 +351,8 @@ impl Group {
             let nlri: Vec<Nlri> = run.iter().map(|d| d.nlri).collect();
             let only = Tag::Only(first.member);
             match &first.out {
-                None => write_unreach(&nlri, &key.send, |write| log.append(only, |buf| write(buf))),
-                Some(out) => write_reach(out, &nlri, &key.send, |write| log.append(only, |buf| write(buf))),
+                None => write_unreach(&nlri, &key.send, |load, write| log.append(only, load, |buf| write(buf))),
+                Some(out) => write_reach(out, &nlri, &key.send, |load, write| log.append(only, load, |buf| write(buf))),
             }
         }
         batch.directed.clear();

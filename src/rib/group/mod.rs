@@ -29,7 +29,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use ipnet::IpNet;
 
-use super::pack::Slices;
+use super::pack::{Load, Slices};
 use super::{BestChange, Rib};
 use crate::num::{Family, PeerId};
 use crate::wire::PathAttributes;
@@ -191,9 +191,9 @@ impl ExportGroups {
 
     /// Appends the next octets for a member until they are about `credit`; returns how many they are. The last piece may go beyond by a
     /// segment.
-    pub fn poll_member(&mut self, rib: &Rib, peer: PeerId, credit: usize, out: &mut Slices) -> usize {
+    pub fn poll_member(&mut self, rib: &Rib, peer: PeerId, credit: usize, out: &mut Slices) -> Load {
         let group = self.home.get(&peer).and_then(|i| self.groups.get_mut(*i)).and_then(Option::as_mut);
-        group.map_or(0, |g| g.poll(rib, peer, credit, out))
+        group.map_or_else(Load::default, |g| g.poll(rib, peer, credit, out))
     }
 
     /// Why a prefix was or was not told to a peer.

@@ -13,52 +13,52 @@ use super::member::{Mode, Snapshot, Walk, WalkKind};
 use super::told::{ClassId, Outgoing};
 use crate::num::{Family, Nlri, PeerId};
 use crate::rib::adj_out::MemberFacts;
-use crate::rib::pack::{Buckets, FrameBuf, Slices, Tag};
+use crate::rib::pack::{Buckets, FrameBuf, Load, Slices, Tag};
 use crate::rib::{DestId, Rib};
 use crate::wire::{Message, RefreshSubtype, RouteRefresh, encode_end_of_rib};
 
 impl Group {
-    pub fn poll(&mut self, rib: &Rib, peer: PeerId, credit: usize, out: &mut Slices) -> usize {
-        let mut octets = 0;
-        while octets < credit {
+    pub fn poll(&mut self, rib: &Rib, peer: PeerId, credit: usize, out: &mut Slices) -> Load {
+        let mut load = Load::default();
+        while load.octets < credit {
             let Some(member) = self.members.get_mut(&peer) else { break };
             match &mut member.mode {
                 Mode::Follows { .. } => match self.poll_follower(peer, out) {
-                    Some(more) => octets += more,
+                    Some(more) => load += more,
                     None => break,
                 },
                 Mode::CatchesUp(owed) if owed.is_done() => self.rejoin(peer),
-                Mode::CatchesUp(_) => octets += self.poll_catch_up(rib, peer, out),
+                Mode::CatchesUp(_) => load += self.poll_catch_up(rib, peer, out),
             }
         }
-        octets
+        load
     }
 
     /// One step of a member that follows the log. `None` if it has read everything.
-    fn poll_follower(&mut self, peer: PeerId, out: &mut Slices) -> Option<usize> {
+    fn poll_follower(&mut self, peer: PeerId, out: &mut Slices) -> Option<Load> {
         self.log.seal();
         let member = self.members.get_mut(&peer)?;
         let Mode::Follows { place, snapshot } = &mut member.mode else { return None };
         if let Some((frames, next)) = snapshot {
-            let octets = frames.frames.get(*next).map(|f| f.show(&member.facts, out));
+            let load = frames.frames.get(*next).map(|f| f.show(&member.facts, out));
             *next += 1;
             if *next >= frames.frames.len() {
                 *snapshot = None;
             }
-            return Some(octets.unwrap_or(0));
+            return Some(load.unwrap_or_default());
         }
         if !self.hold_end && member.end_at.is_some_and(|end| *place >= end) {
             member.end_at = None;
             let mut buf = FrameBuf::default();
             for family in self.key.families.iter() {
-                buf.append(Tag::Only(peer), |octets| encode_end_of_rib(family, octets));
+                buf.append(Tag::Only(peer), Load::default(), |octets| encode_end_of_rib(family, octets));
             }
             return Some(buf.freeze().show(&member.facts, out));
         }
-        let octets = self.log.frames(*place)?.show(&member.facts, out);
+        let load = self.log.frames(*place)?.show(&member.facts, out);
         self.log.pass(*place);
         *place += 1;
-        Some(octets)
+        Some(load)
     }
 
     /// It is owed nothing of its own any more: on with the log.
@@ -72,10 +72,10 @@ impl Group {
     }
 
     /// One piece of a walk, or some of the prefixes that changed.
-    fn poll_catch_up(&mut self, rib: &Rib, peer: PeerId, out: &mut Slices) -> usize {
-        let Some(member) = self.members.get_mut(&peer) else { return 0 };
+    fn poll_catch_up(&mut self, rib: &Rib, peer: PeerId, out: &mut Slices) -> Load {
+        let Some(member) = self.members.get_mut(&peer) else { return Load::default() };
         let facts = member.facts;
-        let Mode::CatchesUp(owed) = &mut member.mode else { return 0 };
+        let Mode::CatchesUp(owed) = &mut member.mode else { return Load::default() };
         let mut buf = FrameBuf::default();
         match owed.walks.front_mut() {
             Some(walk) => {
@@ -106,7 +106,7 @@ impl Group {
             self.collect_dest(rib, &mut own, DestId::new(walk.family, index as u32), Some(to));
         }
         own.reach.drain(|out, nlri| {
-            write_reach(&out, nlri, &self.key.send, |write| buf.append(Tag::Only(to.id), |octets| write(octets)));
+            write_reach(&out, nlri, &self.key.send, |load, write| buf.append(Tag::Only(to.id), load, |octets| write(octets)));
         });
         if walk.kind == WalkKind::Enhanced && last {
             self.write_refresh(to, walk.family, RefreshSubtype::EoRR, buf);
@@ -115,7 +115,7 @@ impl Group {
 
     fn write_refresh(&self, to: &MemberFacts, family: Family, subtype: RefreshSubtype, buf: &mut FrameBuf) {
         let message = Message::RouteRefresh(RouteRefresh::new(family, subtype));
-        buf.append(Tag::Only(to.id), |octets| message.encode(&self.key.send, octets));
+        buf.append(Tag::Only(to.id), Load::default(), |octets| message.encode(&self.key.send, octets));
     }
 
     /// These prefixes as they stand: announced, or withdrawn if this member does not hear them.
@@ -129,10 +129,10 @@ impl Group {
             }
         }
         for nlri in gone.iter().filter(|n| !n.is_empty()) {
-            write_unreach(nlri, &self.key.send, |write| buf.append(Tag::Only(to.id), |octets| write(octets)));
+            write_unreach(nlri, &self.key.send, |load, write| buf.append(Tag::Only(to.id), load, |octets| write(octets)));
         }
         own.reach.drain(|out, nlri| {
-            write_reach(&out, nlri, &self.key.send, |write| buf.append(Tag::Only(to.id), |octets| write(octets)));
+            write_reach(&out, nlri, &self.key.send, |load, write| buf.append(Tag::Only(to.id), load, |octets| write(octets)));
         });
     }
 
@@ -167,8 +167,8 @@ impl Group {
         }
         let (mut frames, mut buf, send) = (Vec::new(), FrameBuf::default(), &self.key.send);
         own.reach.drain(|out, nlri| {
-            write_reach(&out, nlri, send, |write| {
-                buf.append(Tag::Except(out.avoid), |octets| write(octets));
+            write_reach(&out, nlri, send, |load, write| {
+                buf.append(Tag::Except(out.avoid), load, |octets| write(octets));
                 if buf.is_full() {
                     frames.push(buf.freeze());
                 }
