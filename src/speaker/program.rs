@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
-use super::{BlockSource, Effect, Speaker};
+use super::{BlockSource, Effect, OnTerm, Speaker};
 use crate::fib::{Errno, FibKind, FibRoute, News};
 use crate::kernel::{Hops, KernelEvent};
 use crate::num::{Family, Instant, Nlri, PeerId};
@@ -162,6 +162,10 @@ impl Speaker {
 
     /// Hands planned changes to the shell, as many as the planner lets out.
     pub(super) fn drain_fib(&mut self, now: Instant) {
+        // Going away and leaving the kernel's routes: what the closing sessions take out of the tables is to stay in the kernel.
+        if self.stopping == Some(OnTerm::Keep) {
+            return;
+        }
         let mut last = None;
         while let Some((seq, change)) = self.fib.poll() {
             last = Some(seq);
