@@ -27,7 +27,7 @@ fn build() -> Result<PathBuf, String> {
     let profile_dir = exe.ancestors().skip(1).find(|dir| dir.join("deps").is_dir()).ok_or("not started from cargo's target folder")?;
     let target_dir = profile_dir.parent().ok_or("no target folder")?;
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--bin", "catbird", "--target-dir"]).arg(target_dir).current_dir(workspace());
+    cargo.args(["build", "--bin", "catbird", "--target-dir"]).arg(target_dir).current_dir(workspace());
     if profile_dir.file_name().is_some_and(|name| name == "release") {
         cargo.arg("--release");
     }
