@@ -183,6 +183,20 @@ impl Story {
         Ok(())
     }
 
+    /// How to enter each node from another terminal.
+    pub fn doors(&self) -> Vec<String> {
+        let enter = |(name, machine): (&String, &Machine)| {
+            let mounts = machine.ns.init_pid().map(|pid| format!("--mount=/proc/{pid}/ns/mnt ")).unwrap_or_default();
+            format!("{name:<8} nsenter --net={} {mounts}", machine.ns.net_path())
+        };
+        self.machines.iter().map(enter).collect()
+    }
+
+    /// Where logs and copies of configurations lie.
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
     /// Runs a command line on a node; as containerlab does, without a shell.
     ///
     /// # Errors
