@@ -65,8 +65,7 @@ impl Load {
             config.rr_client = asn(n) == OWN_AS;
             Arc::new(config)
         };
-        let mut fib = catbird::fib::Params::default();
-        fib.enabled = false;
+        let fib = catbird::fib::Params { enabled: false, ..Default::default() };
         let params = Params {
             name: "load".into(),
             asn: OWN_AS,
@@ -187,7 +186,7 @@ fn table(prefixes: u32) -> impl Iterator<Item = (PathAttributes, Vec<Nlri>)> {
         for asn in [400_000 + n, 4000 + n % 900, 3356 + n % 12, 65001] {
             editor.prepend(Asn(asn), 1);
         }
-        (0..n % 5).for_each(|c| drop(editor.add_community(catbird::wire::Community(3356 << 16 | (n + c) % 600)).to_owned()));
+        (0..n % 5).for_each(|c| drop(editor.add_community(catbird::wire::Community((3356 << 16) | ((n + c) % 600))).to_owned()));
         editor.finish()
     };
     let net = |n: u32| {

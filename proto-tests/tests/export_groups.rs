@@ -174,7 +174,8 @@ fn a_refresh_says_everything_again_between_borr_and_eorr() {
     world.flush();
     for enhanced in [false, true] {
         let hearer = world.hearers.get_mut(&PeerId(2)).expect("it joined");
-        (hearer.messages.clear(), hearer.table.clear());
+        hearer.messages.clear();
+        hearer.table.clear();
         world.groups.refresh(PeerId(2), Family::Ipv4Unicast, enhanced);
         world.flush();
         let hearer = &world.hearers[&PeerId(2)];

@@ -198,7 +198,8 @@ fn any_rules() -> impl Strategy<Value = Rules> {
 fn by_the_book(all: &[Candidate<'_>], rules: &Rules) -> Option<usize> {
     let mut left: Vec<usize> = (0..all.len()).collect();
     let rid = |c: &Candidate<'_>| c.pref.originator.unwrap_or(c.source.router_id);
-    let beats: [&dyn Fn(&Candidate<'_>, &Candidate<'_>) -> bool; 7] = [
+    type Beats<'a> = &'a dyn Fn(&Candidate<'_>, &Candidate<'_>) -> bool;
+    let beats: [Beats<'_>; 7] = [
         &|n, m| n.source.kind == SourceKind::Local && m.source.kind != SourceKind::Local,
         &|n, m| n.pref.local_pref > m.pref.local_pref,
         &|n, m| n.pref.as_path_len < m.pref.as_path_len,

@@ -54,7 +54,7 @@ impl NextHops for Ways {
 
 fn facts(n: u32) -> SourceFacts {
     let addr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, n as u8));
-    let kind = if n % 2 == 0 { SourceKind::External } else { SourceKind::Internal };
+    let kind = if n.is_multiple_of(2) { SourceKind::External } else { SourceKind::Internal };
     let router_id = RouterId::new(Ipv4Addr::from(n)).expect("not zero");
     SourceFacts { id: PeerId(n), kind, asn: Asn(65000 + n), router_id, addr, rr_client: false, local_addr: addr, interface: None }
 }

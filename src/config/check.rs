@@ -259,9 +259,7 @@ impl Checker<'_> {
     fn range(&self, raw: &RawGroup, node: &Node) -> Option<Range> {
         let nets = list(&raw.listen);
         let name = value(&raw.name)?;
-        if raw.listen.is_none() {
-            return None;
-        }
+        raw.listen.as_ref()?;
         let Some(asn) = &raw.asn else {
             if !raw.asn_said {
                 let why = "with `listen`, the AS number of the neighbours, or \"external\" or \"internal\"";
@@ -333,12 +331,12 @@ impl Checker<'_> {
             let help = "remove `rr_client`, or give the peer this router's own AS number (RFC 4456)".to_owned();
             self.notes.say(client.span.clone(), Problem::Conflict { what, help });
         }
-        if let (Some(least), Some(most)) = (&s.idle_hold, &s.idle_hold_max) {
-            if least.value > most.value {
-                let what = format!("`idle_hold` ({}) is longer than `idle_hold_max` ({})", least.value, most.value);
-                let help = "the wait grows from the first to the second".to_owned();
-                self.notes.say_also(least.span.clone(), Problem::Conflict { what, help }, most.span.clone(), "and this");
-            }
+        if let (Some(least), Some(most)) = (&s.idle_hold, &s.idle_hold_max)
+            && least.value > most.value
+        {
+            let what = format!("`idle_hold` ({}) is longer than `idle_hold_max` ({})", least.value, most.value);
+            let help = "the wait grows from the first to the second".to_owned();
+            self.notes.say_also(least.span.clone(), Problem::Conflict { what, help }, most.span.clone(), "and this");
         }
     }
 

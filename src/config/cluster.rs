@@ -42,11 +42,11 @@ fn duplicates(cluster: &RawCluster, checker: &Checker<'_>) {
     let mut names = BTreeMap::new();
     let mut addresses = BTreeMap::new();
     for member in &cluster.nodes {
-        if let Some(name) = &member.name {
-            if let Some(first) = names.insert(name.value.clone(), name.span.clone()) {
-                let problem = Problem::Duplicate { kind: "node", what: name.value.clone() };
-                checker.notes.say_also(name.span.clone(), problem, first, "first here");
-            }
+        if let Some(name) = &member.name
+            && let Some(first) = names.insert(name.value.clone(), name.span.clone())
+        {
+            let problem = Problem::Duplicate { kind: "node", what: name.value.clone() };
+            checker.notes.say_also(name.span.clone(), problem, first, "first here");
         }
         for address in member.addresses.iter().flat_map(|list| &list.value) {
             if let Some(first) = addresses.insert(address.value, address.span.clone()) {

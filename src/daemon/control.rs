@@ -76,10 +76,10 @@ struct SocketPath {
 impl Drop for SocketPath {
     /// Unless another daemon has put its own there meanwhile.
     fn drop(&mut self) {
-        if inode(&self.path) == self.inode {
-            if let Err(error) = fs::remove_file(&self.path) {
-                tracing::debug!(%error, "control socket: its name stays behind");
-            }
+        if inode(&self.path) == self.inode
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::debug!(%error, "control socket: its name stays behind");
         }
     }
 }

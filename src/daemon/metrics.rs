@@ -131,6 +131,8 @@ impl Collector for Scrape {
 }
 
 type Labels<'a> = &'a [(&'static str, &'a str)];
+/// Metric, labels, value.
+type Series = (&'static str, Vec<(&'static str, String)>, f64);
 
 /// Series by metric.
 #[derive(Default)]
@@ -294,7 +296,7 @@ impl Families {
         let row = &peer.row;
         let base = [("peer", row.address.as_str()), ("kind", row.kind.as_str())];
         let remote_as = row.remote_as.map_or_else(String::new, |asn| asn.to_string());
-        let mut series: Vec<(&'static str, Vec<(&'static str, String)>, f64)> = Vec::new();
+        let mut series: Vec<Series> = Vec::new();
         let mut add = |name, labels: &[(&'static str, &str)], value| {
             series.push((name, labels.iter().map(|(n, v)| (*n, (*v).to_owned())).collect(), value));
         };

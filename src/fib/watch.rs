@@ -90,7 +90,10 @@ impl Fib {
 
     fn on_own(&mut self, route: &KernelRoute, shape: FibRoute) {
         let Some(slot) = self.entries.find(&route.net) else {
-            return if self.synced { () } else { self.adopt(route, shape) };
+            if !self.synced {
+                self.adopt(route, shape);
+            }
+            return;
         };
         let (dump, dumping) = (self.dump, self.dumping);
         let Some(entry) = self.entries.get_mut(slot) else { return };

@@ -133,7 +133,7 @@ mod tests {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let n = (seed >> 40) as u32 % 3000;
             // The last tags wrap around the end of the array.
-            let tag = if n % 3 == 0 { u32::MAX - n % 7 } else { (n % 500).wrapping_mul(2_654_435_761) };
+            let tag = if n.is_multiple_of(3) { u32::MAX - n % 7 } else { (n % 500).wrapping_mul(2_654_435_761) };
             let grow = (round / 10_000) % 2 == 0;
             if model.contains_key(&n) && (!grow || seed >> 63 == 1) {
                 assert!(index.remove(tag, n));

@@ -159,7 +159,7 @@ impl Engine {
             other: 0,
             bytes: 0,
             have: 0,
-            bits: vec![0; (self.uni.len() + 63) / 64],
+            bits: vec![0; self.uni.len().div_ceil(64)],
             target: None,
             mine: 0..0,
             echo: 0,
@@ -176,7 +176,7 @@ impl Engine {
         for i in 0..self.peers.len() {
             self.peers[i].target = f(i);
         }
-        self.pending = self.peers.iter().filter(|p| p.target.map_or(false, |t| t != p.have)).count();
+        self.pending = self.peers.iter().filter(|p| p.target.is_some_and(|t| t != p.have)).count();
     }
     pub fn begin_phase(&mut self) {
         self.hist.reset();
@@ -408,17 +408,15 @@ impl Engine {
                 let k = self.ka.clone();
                 self.send(i, k);
             }
-            wire::KEEPALIVE => {
-                if self.peers[i].st == St::OpenConfirm {
-                    self.peers[i].st = St::Up;
-                    self.peers[i].t_up = Some(now);
-                    self.up += 1;
-                    self.inflight -= 1;
-                    if self.eager {
-                        if let Some(b) = self.peers[i].blast.clone() {
-                            self.send(i, b);
-                        }
-                    }
+            wire::KEEPALIVE if self.peers[i].st == St::OpenConfirm => {
+                self.peers[i].st = St::Up;
+                self.peers[i].t_up = Some(now);
+                self.up += 1;
+                self.inflight -= 1;
+                if self.eager
+                    && let Some(b) = self.peers[i].blast.clone()
+                {
+                    self.send(i, b);
                 }
             }
             wire::NOTIFICATION => {
@@ -494,7 +492,7 @@ impl Engine {
                     let mut q = if typ == 14 { 5 + v[3] as usize } else { 3 };
                     while q < v.len() {
                         let l = v[q];
-                        let n = (l as usize + 7) / 8;
+                        let n = (l as usize).div_ceil(8);
                         let mut o = [0u8; 16];
                         o[..n].copy_from_slice(&v[q + 1..q + 1 + n]);
                         let ix = self.uni.idx6(u128::from_be_bytes(o), l);
@@ -524,7 +522,7 @@ impl Engine {
 
 #[inline]
 pub fn rd4(b: &[u8], at: usize, l: u8) -> (u32, usize) {
-    let n = (l as usize + 7) / 8;
+    let n = (l as usize).div_ceil(8);
     let mut o = [0u8; 4];
     o[..n].copy_from_slice(&b[at + 1..at + 1 + n]);
     (u32::from_be_bytes(o), n)

@@ -46,6 +46,7 @@ impl Args {
     }
 }
 
+#[derive(Default)]
 pub struct J(Vec<String>);
 impl J {
     pub fn new() -> J {
@@ -148,12 +149,12 @@ fn play(a: &Args) {
         e.set_targets(|i| (i > 0).then_some(total));
     } else {
         total = senders * per + own;
-        for i in 0..senders {
+        for (i, &asn) in asns.iter().enumerate().take(senders) {
             let mut at = wire::Attrs::default();
-            if asns[i] == das {
+            if asn == das {
                 at.local_pref = Some(100);
             } else {
-                at.path.push(asns[i]);
+                at.path.push(asn);
                 // some realism for wide eBGP feeds: a few origins behind each peer
             }
             let at = at.encode(Some(peer_ip(i)));

@@ -20,12 +20,12 @@ impl Cpu {
 pub fn cpu(pids: &[u32]) -> Cpu {
     let mut c = Cpu::default();
     for p in pids {
-        if let Ok(s) = std::fs::read_to_string(format!("/proc/{p}/stat")) {
-            if let Some(r) = s.rfind(')') {
-                let f: Vec<&str> = s[r + 2..].split(' ').collect();
-                c.user += f[11].parse::<f64>().unwrap_or(0.0) / 100.0;
-                c.sys += f[12].parse::<f64>().unwrap_or(0.0) / 100.0;
-            }
+        if let Ok(s) = std::fs::read_to_string(format!("/proc/{p}/stat"))
+            && let Some(r) = s.rfind(')')
+        {
+            let f: Vec<&str> = s[r + 2..].split(' ').collect();
+            c.user += f[11].parse::<f64>().unwrap_or(0.0) / 100.0;
+            c.sys += f[12].parse::<f64>().unwrap_or(0.0) / 100.0;
         }
     }
     c

@@ -46,7 +46,8 @@ fn count(b: &[u8], u: Option<&Universe>) -> (u64, u64, usize) {
         }
         at += len;
     }
-    (m, n, at + (hit & 0) * 2)
+    std::hint::black_box(hit);
+    (m, n, at)
 }
 
 pub fn run(a: &Args) {

@@ -21,6 +21,12 @@ pub struct FakeDesk {
 pub const ROWS: usize = 1000;
 pub const ROWS_A_PAGE: usize = 64;
 
+impl Default for FakeDesk {
+    fn default() -> FakeDesk {
+        FakeDesk::new()
+    }
+}
+
 impl FakeDesk {
     pub fn new() -> FakeDesk {
         FakeDesk { notices: broadcast::channel(4).0, gauges: Arc::default(), heard: Arc::default(), config: Arc::new(Mutex::new(plain())) }

@@ -17,6 +17,7 @@
 //! joins, leaves, refreshes and slow reading (tested against that function).
 
 mod batch;
+#[expect(clippy::module_inception, reason = "one group, in the room of groups")]
 mod group;
 mod member;
 mod poll;
