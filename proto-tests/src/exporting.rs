@@ -180,6 +180,12 @@ impl World {
         self.rib.apply(RouteChange { peer: PeerId(n), nlri: Nlri::new(prefix), route, cause: Cause::Announced });
     }
 
+    /// One attribute set for many prefixes, as an UPDATE has it.
+    pub fn announce_all(&mut self, n: u32, prefixes: impl Iterator<Item = IpNet>, attrs: &PathAttributes) {
+        let route = Route::as_received(self.rib.intern_new(attrs.clone()));
+        self.rib.announce(PeerId(n), prefixes.map(Nlri::new), &route, &Cause::Announced);
+    }
+
     pub fn withdraw(&mut self, n: u32, prefix: IpNet) {
         self.rib.apply(RouteChange { peer: PeerId(n), nlri: Nlri::new(prefix), route: None, cause: Cause::Withdrawn });
     }
@@ -191,12 +197,22 @@ impl World {
         self.rib.apply(RouteChange { peer: PeerId::LOCAL, nlri, route, cause: Cause::Announced });
     }
 
+    /// The best paths are chosen; [`World::tell`] has yet to come.
+    pub fn take_in(&mut self) -> bool {
+        self.rib.settle(4096, &mut Reachable, &mut self.changes)
+    }
+
+    /// What was taken in is told to the groups.
+    pub fn tell(&mut self) {
+        self.groups.advertise(&self.rib, &self.changes);
+        self.changes.clear();
+    }
+
     /// All changes are taken in and told.
     pub fn settle(&mut self) {
         loop {
-            let more = self.rib.settle(4096, &mut Reachable, &mut self.changes);
-            self.groups.advertise(&self.rib, &self.changes);
-            self.changes.clear();
+            let more = self.take_in();
+            self.tell();
             if !more {
                 return;
             }

@@ -164,6 +164,8 @@ impl PathFlags {
     pub const UNREFRESHED: PathFlags = PathFlags(2);
     /// Shares load with the best path.
     pub const SHARES: PathFlags = PathFlags(4);
+    /// Import let it in and its next hop can be reached, as of the last settlement.
+    pub const USABLE: PathFlags = PathFlags(8);
 
     pub fn has(self, bit: PathFlags) -> bool {
         self.0 & bit.0 != 0

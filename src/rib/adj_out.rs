@@ -93,6 +93,11 @@ pub enum NextHopMode {
 }
 
 impl GroupKey {
+    /// Are several paths of a prefix told, each with an identifier?
+    pub fn tells_paths(&self, family: Family) -> bool {
+        self.add_path != AddPathSend::Off && self.send.add_path.contains(family)
+    }
+
     /// The facts for the chain, with `source` to be filled in.
     fn facts(&self, source: Source) -> PeerFacts {
         PeerFacts { peer: self.peer.clone(), external: self.external, local_as: self.local_as, source }

@@ -210,7 +210,7 @@ impl Core {
     pub fn settle_one<K: Key>(&mut self, table: &mut Table<K>, dirty: Dirty, next_hops: &mut impl NextHops, out: &mut Vec<BestChange>) {
         let Dirty { dest: id, old } = dirty;
         let Some(dest) = table.get_mut(id.raw()) else { return };
-        let (new, why, mut touched) = choose(dest, &mut self.peers, &self.rules, next_hops);
+        let (new, why, mut touched) = choose(dest, &mut self.peers, &self.rules, next_hops, self.all_paths);
         touched.paths = self.all_paths;
         let counts = &mut self.counts[id.family().index()];
         counts.best = counts.best + u64::from(new.is_some()) - u64::from(old.is_some());

@@ -125,12 +125,14 @@ pub(super) fn candidates<'a>(
     (all, places)
 }
 
-/// Chooses anew for one destination. Leaves the best path first and the bits of all paths true.
+/// Chooses anew for one destination. Leaves the best path first, with `rank` all others in order of preference, and the bits of all
+/// paths true.
 pub(super) fn choose<K: Key>(
     dest: &mut Dest<K>,
     peers: &mut Peers,
     rules: &Rules,
     next_hops: &mut impl NextHops,
+    rank: bool,
 ) -> (Option<Best>, Step, Touched) {
     let mut touched = Touched { share: dest.flags.has(DestFlags::SHARE_TOUCHED), way: dest.flags.has(DestFlags::WAY_TOUCHED), paths: true };
     for bit in [DestFlags::DIRTY, DestFlags::SHARE_TOUCHED, DestFlags::WAY_TOUCHED] {
@@ -138,18 +140,26 @@ pub(super) fn choose<K: Key>(
     }
     let step = match dest.paths.as_mut_slice() {
         [] => None,
-        [path] => metric(path, peers, next_hops).map(|_| {
+        [path] => mark_usable(path, metric(path, peers, next_hops)).map(|_| {
             touched.share |= path.flags.has(PathFlags::SHARES);
             path.flags.set(PathFlags::SHARES, false);
             Step::Only
         }),
         paths => {
-            let metrics: SmallVec<[Option<u32>; 8]> = paths.iter().map(|p| metric(p, peers, next_hops)).collect();
+            let mut metrics: SmallVec<[Option<u32>; 8]> = paths.iter().map(|p| metric(p, peers, next_hops)).collect();
+            for (path, metric) in paths.iter_mut().zip(&metrics) {
+                mark_usable(path, *metric);
+            }
             let has_best = dest.flags.has(DestFlags::HAS_BEST);
             let (all, places) = candidates(paths, has_best, peers, &metrics);
             let selection = select(&all, rules);
             drop(all);
-            arrange(paths, &selection, &places, &mut touched);
+            if let Some(at) = arrange(paths, &selection, &places, &mut touched) {
+                metrics.swap(0, at);
+            }
+            if rank {
+                order(paths, &mut metrics, peers, rules);
+            }
             selection.best.map(|_| selection.why)
         }
     };
@@ -158,16 +168,34 @@ pub(super) fn choose<K: Key>(
     (best_of(dest, peers), step.unwrap_or(Step::Only), touched)
 }
 
-/// Puts the best path first and marks those that share the load.
-fn arrange(paths: &mut [Path], selection: &Selection, places: &[usize], touched: &mut Touched) {
+fn mark_usable(path: &mut Path, metric: Option<u32>) -> Option<u32> {
+    path.flags.set(PathFlags::USABLE, metric.is_some());
+    metric
+}
+
+/// Puts the paths behind the best one in the order in which they would be chosen if those before were gone (RFC 7911: the best N).
+fn order(paths: &mut [Path], metrics: &mut [Option<u32>], peers: &Peers, rules: &Rules) {
+    for from in 1..paths.len() {
+        let (Some(rest), Some(costs)) = (paths.get(from..), metrics.get(from..)) else { return };
+        let (all, places) = candidates(rest, false, peers, costs);
+        let next = select(&all, rules).best.and_then(|i| places.get(i)).map(|at| from + at);
+        drop(all);
+        let Some(next) = next else { return };
+        paths.swap(from, next);
+        metrics.swap(from, next);
+    }
+}
+
+/// Puts the best path first, which tells where it stood, and marks those that share the load.
+fn arrange(paths: &mut [Path], selection: &Selection, places: &[usize], touched: &mut Touched) -> Option<usize> {
     for (at, path) in paths.iter_mut().enumerate() {
         let shares = selection.multipath.len() > 1 && selection.multipath.iter().any(|i| places.get(*i) == Some(&at));
         touched.share |= shares != path.flags.has(PathFlags::SHARES);
         path.flags.set(PathFlags::SHARES, shares);
     }
-    if let Some(at) = selection.best.and_then(|i| places.get(i)).copied().filter(|at| *at != 0 && *at < paths.len()) {
-        paths.swap(0, at);
-    }
+    let at = selection.best.and_then(|i| places.get(i)).copied().filter(|at| *at != 0 && *at < paths.len())?;
+    paths.swap(0, at);
+    Some(at)
 }
 
 /// Every place of a peer's list that still holds a destination.

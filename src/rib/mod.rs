@@ -141,6 +141,8 @@ pub struct PathView<'a> {
     pub best: bool,
     /// Carries load together with the best path.
     pub shares: bool,
+    /// Import let it in and its next hop could be reached at the last settlement.
+    pub usable: bool,
     pub stale: bool,
     /// In whole seconds of the speaker's time line.
     pub since: u32,
@@ -197,8 +199,12 @@ impl Rib {
         self.core.now = u32::try_from(now.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX);
     }
 
-    /// Whether to report destinations of which only a path that is not in use changed (some peer is sent all paths).
+    /// Whether to report destinations of which only a path that is not in use changed, and to keep paths in order of preference (some
+    /// peer is sent several, RFC 7911).
     pub fn tell_all_paths(&mut self, yes: bool) {
+        if yes && !self.core.all_paths {
+            self.touch_choices();
+        }
         self.core.all_paths = yes;
     }
 
@@ -341,6 +347,10 @@ impl Rib {
             return;
         }
         self.core.rules = rules;
+        self.touch_choices();
+    }
+
+    fn touch_choices(&mut self) {
         for family in Family::ALL {
             on_table!(self, family, |table, core| {
                 for index in 0..table.end() {

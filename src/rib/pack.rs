@@ -104,11 +104,13 @@ impl<T> Buckets<T> {
     }
 }
 
-/// Who may see a run of octets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who may see a run of octets. Says whom by nature and not by name, so that it holds for members yet to come.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tag {
     /// All members but those.
     Except(Avoid),
+    /// Split horizon moved: those whom the first names and the second does not.
+    Moved(Box<(Avoid, Avoid)>),
     /// One member alone.
     Only(PeerId),
 }
@@ -117,6 +119,7 @@ impl Tag {
     fn shows_to(&self, member: &MemberFacts) -> bool {
         match self {
             Tag::Except(avoid) => avoid.hits(member).is_none(),
+            Tag::Moved(pair) => pair.0.hits(member).is_some() && pair.1.hits(member).is_none(),
             Tag::Only(id) => *id == member.id,
         }
     }
@@ -149,7 +152,7 @@ impl AddAssign for Load {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Mark {
     /// The run ends here; it began where the one before ended.
     end: u32,
@@ -213,7 +216,7 @@ impl FrameBuf {
     }
 
     /// Has `write` append whole messages, which carry `tag` and speak of as many prefixes as `load` says.
-    pub fn append<R>(&mut self, tag: Tag, mut load: Load, write: impl FnOnce(&mut BytesMut) -> R) -> R {
+    pub fn append<R>(&mut self, tag: &Tag, mut load: Load, write: impl FnOnce(&mut BytesMut) -> R) -> R {
         if self.data.is_empty() && self.data.capacity() < 4096 {
             self.data.reserve(SEGMENT);
         }
@@ -224,11 +227,11 @@ impl FrameBuf {
         load.updates = messages(self.data.get(before..).unwrap_or_default());
         match self.marks.last_mut() {
             _ if load.octets == 0 => {}
-            Some(last) if last.tag == tag => {
+            Some(last) if last.tag == *tag => {
                 last.end = end;
                 last.load += load;
             }
-            _ => self.marks.push(Mark { end, tag, load }),
+            _ => self.marks.push(Mark { end, tag: tag.clone(), load }),
         }
         result
     }
@@ -279,7 +282,7 @@ impl Log {
     }
 
     /// Appends messages; see [`FrameBuf::append`].
-    pub fn append<R>(&mut self, tag: Tag, load: Load, write: impl FnOnce(&mut BytesMut) -> R) -> R {
+    pub fn append<R>(&mut self, tag: &Tag, load: Load, write: impl FnOnce(&mut BytesMut) -> R) -> R {
         let result = self.open.append(tag, load, write);
         if self.open.is_full() {
             self.seal();

@@ -180,6 +180,7 @@ impl Rib {
             cause: self.core.causes.get(path.cause),
             best: at == 0 && found.flags.has(DestFlags::HAS_BEST),
             shares: path.flags.has(PathFlags::SHARES),
+            usable: path.flags.has(PathFlags::USABLE),
             stale: path.flags.has(PathFlags::STALE),
             since: path.since,
         })

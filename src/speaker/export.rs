@@ -57,6 +57,9 @@ impl Speaker {
         let Some(live) = &entry.live else { return };
         let key = self.group_key(entry, &live.session);
         let member = MemberFacts { id, router_id: live.session.remote_id, addr: live.session.remote.ip() };
+        if Family::ALL.into_iter().any(|family| key.tells_paths(family)) {
+            self.rib.tell_all_paths(true);
+        }
         self.groups.join(member, key, &self.rib);
     }
 

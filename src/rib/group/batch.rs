@@ -1,6 +1,6 @@
 //! One batch of changes on its way from best routes to frames: what is withdrawn and what is announced, by attribute set.
 //!
-//! In: the class before and the class after of a destination. Out: buckets, and frames for single members where split horizon moved.
+//! In: the class before and the class after of a destination. Out: buckets, those of prefixes where split horizon moved among them.
 //! The order in which octets are written makes every interleaving right: withdrawals first, then announcements; and a destination that
 //! changes twice in a batch closes the batch before its second change.
 
@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use super::super::adj_out::{Avoid, GroupKey};
 use super::super::pack::{Buckets, Load};
 use super::told::{ClassId, Outgoing, Told};
-use crate::num::{Family, Nlri, PeerId};
+use crate::num::{Family, Nlri};
 use crate::wire::{Context, encode_reach, encode_unreach};
 
 /// So many prefixes are handed to the encoder at a time, so that segments stay near their size.
@@ -29,16 +29,18 @@ pub(super) struct Batch {
     last: Option<(ClassId, Family, u32)>,
     avoids: HashMap<(Avoid, Family), u32, FixedState>,
     uniform: bool,
-    /// For single members: what they alone hear.
-    pub directed: Vec<Directed>,
+    /// Withdrawn for those whom the first names and the second does not.
+    pub lost: Buckets<(Avoid, Avoid)>,
+    /// Announced to those whom the avoidance names and that of the route does not.
+    pub gained: Buckets<(Outgoing, Avoid)>,
+    moves: HashMap<(Move, Family), u32, FixedState>,
 }
 
-/// A prefix for one member. `None` withdraws.
-#[derive(Debug)]
-pub(super) struct Directed {
-    pub member: PeerId,
-    pub nlri: Nlri,
-    pub out: Option<Outgoing>,
+/// Where split horizon went, of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Move {
+    Lost { after: Avoid, before: Avoid },
+    Gained { new: ClassId, before: Avoid },
 }
 
 impl Batch {
@@ -50,12 +52,14 @@ impl Batch {
             last: None,
             avoids: HashMap::default(),
             uniform: !key.chain.depends_on_prefix(),
-            directed: Vec::new(),
+            lost: Buckets::new(),
+            gained: Buckets::new(),
+            moves: HashMap::default(),
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.reach.is_empty() && self.unreach.is_empty() && self.directed.is_empty()
+        self.reach.is_empty() && self.unreach.is_empty() && self.lost.is_empty() && self.gained.is_empty()
     }
 
     /// The slot of a class whose rules do not look at the prefix, if this batch has one.
@@ -92,17 +96,42 @@ impl Batch {
         unreach.push(slot, nlri);
     }
 
+    /// Split horizon moved: those whom `after` names and `before` does not no longer hear the prefix.
+    pub fn lose(&mut self, nlri: Nlri, before: Avoid, after: Avoid) {
+        let lost = &mut self.lost;
+        let slot = *self.moves.entry((Move::Lost { after, before }, nlri.family())).or_insert_with(|| lost.slot((after, before)));
+        lost.push(slot, nlri);
+    }
+
+    /// Those whom `before` names and the route's own avoidance does not hear it from now on.
+    pub fn gain(&mut self, nlri: Nlri, before: Avoid, new: ClassId, out: &Outgoing) {
+        let gained = &mut self.gained;
+        // Where rules look at the prefix one class goes out in many ways.
+        let slot = match self.moves.get(&(Move::Gained { new, before }, nlri.family())).filter(|_| self.uniform) {
+            Some(slot) => *slot,
+            None => {
+                let slot = gained.slot((out.clone(), before));
+                self.moves.insert((Move::Gained { new, before }, nlri.family()), slot);
+                slot
+            }
+        };
+        gained.push(slot, nlri);
+    }
+
     /// Its content has been written; the numbers of its slots mean nothing any more.
     pub fn reset(&mut self) {
         self.last = None;
         self.slots.clear();
         self.avoids.clear();
+        self.moves.clear();
     }
 
     /// Gives back memory that a burst took.
     pub fn shrink(&mut self) {
         self.reach.shrink();
         self.unreach.shrink();
+        self.lost.shrink();
+        self.gained.shrink();
         if self.slots.capacity() > 4096 {
             self.slots = HashMap::default();
         }

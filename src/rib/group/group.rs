@@ -10,12 +10,12 @@ use foldhash::fast::FixedState;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
-use super::batch::{Batch, Directed, current, write_reach, write_unreach};
+use super::batch::{Batch, current, write_reach, write_unreach};
 use super::member::{CatchUp, Member, Mode, Snapshot, Walk, WalkKind};
-use super::told::{ClassId, Told};
+use super::told::{ClassId, List, Listed, Told};
 use super::{Bounds, ExportVerdict};
-use crate::num::{Family, Nlri, PathId, PeerId, RouterId};
-use crate::rib::adj_out::{Avoid, GroupKey, MemberFacts, RouteSource, Withheld, export};
+use crate::num::{Family, Nlri, PathId, PeerId};
+use crate::rib::adj_out::{AddPathSend, Avoid, GroupKey, MemberFacts, RouteSource, Withheld, export};
 use crate::rib::pack::{Frames, Log, SEGMENT, Tag};
 use crate::rib::{Best, BestChange, DestId, Rib};
 use crate::wire::{Decoder, Message, PathAttributes, frame_len};
@@ -32,8 +32,6 @@ pub(super) struct Group {
     pub(super) members: HashMap<PeerId, Member, FixedState>,
     /// Members that do not follow the log.
     pub(super) lagging: Vec<PeerId>,
-    pub(super) by_router_id: HashMap<RouterId, SmallVec<[PeerId; 1]>, FixedState>,
-    pub(super) by_addr: HashMap<std::net::IpAddr, SmallVec<[PeerId; 1]>, FixedState>,
     pub(super) snapshot: Option<Arc<Snapshot>>,
     /// Something was said that members have not been named for yet.
     pub(super) news: bool,
@@ -50,8 +48,6 @@ impl Group {
             batch: Batch::new(&key),
             members: HashMap::default(),
             lagging: Vec::new(),
-            by_router_id: HashMap::default(),
-            by_addr: HashMap::default(),
             snapshot: None,
             news: false,
             hold_end: false,
@@ -67,6 +63,13 @@ impl Group {
         for family in self.key.families.iter() {
             let moving = unsettled.iter().filter(|(d, old)| d.family() == family && old.is_some()).map(|(d, _)| *d);
             for dest in rib.dests(family, 0).filter(|d| !unsettled.contains_key(d)).chain(moving) {
+                if let Some(net) = rib.net(dest).filter(|_| self.key.tells_paths(family)) {
+                    let list = self.wanted_paths(rib, dest, &net, &List::new());
+                    if !list.is_empty() {
+                        self.told.put_list(dest, list);
+                    }
+                    continue;
+                }
                 let best = unsettled.get(&dest).map_or_else(|| rib.best(dest), |old| old.cloned());
                 let (Some(best), Some(net)) = (best, rib.net(dest)) else { continue };
                 let class = self.told.classify(&best, rib, &self.key);
@@ -115,10 +118,7 @@ impl Group {
     }
 
     fn add(&mut self, member: Member) {
-        let facts = member.facts;
-        self.by_router_id.entry(facts.router_id).or_default().push(facts.id);
-        self.by_addr.entry(facts.addr).or_default().push(facts.id);
-        self.members.insert(facts.id, member);
+        self.members.insert(member.facts.id, member);
         self.news = true;
     }
 
@@ -128,8 +128,6 @@ impl Group {
             self.log.leave(place);
         }
         self.lagging.retain(|p| *p != peer);
-        forget(&mut self.by_router_id, member.facts.router_id, peer);
-        forget(&mut self.by_addr, member.facts.addr, peer);
         Some(member)
     }
 
@@ -201,10 +199,15 @@ impl Group {
 
     pub fn advertise(&mut self, rib: &Rib, changes: &[BestChange], bounds: &Bounds) {
         for change in changes {
-            if change.old == change.new || !self.key.families.contains(change.dest.family()) {
+            let family = change.dest.family();
+            if !self.key.families.contains(family) {
                 continue;
             }
-            self.change(rib, change.dest, change.net, change.new.as_ref());
+            if self.key.tells_paths(family) {
+                self.change_paths(rib, change.dest, change.net);
+            } else if change.old != change.new {
+                self.change(rib, change.dest, change.net, change.new.as_ref());
+            }
         }
         self.flush();
         self.told.reap();
@@ -229,6 +232,53 @@ impl Group {
         }
         self.move_path(dest, Nlri::new(net), old, class);
         self.told.put(dest, class);
+    }
+
+    /// Of a destination whose paths are told each (RFC 7911): those that should stand now, against those that do.
+    fn change_paths(&mut self, rib: &Rib, dest: DestId, net: IpNet) {
+        let old = self.told.list(dest);
+        let new = self.wanted_paths(rib, dest, &net, &old);
+        if old == new {
+            return;
+        }
+        if self.told.is_fresh(dest) {
+            self.flush();
+        }
+        let class_of = |list: &List, id| list.iter().find(|l| l.id == id).map_or(ClassId::NONE, |l| l.class);
+        for gone in old.iter().filter(|l| class_of(&new, l.id).is_none()) {
+            self.move_path(dest, Nlri { net, path_id: gone.id }, gone.class, ClassId::NONE);
+        }
+        for listed in &new {
+            let before = class_of(&old, listed.id);
+            if before != listed.class {
+                self.move_path(dest, Nlri { net, path_id: listed.id }, before, listed.class);
+            }
+        }
+        self.told.put_list(dest, new);
+    }
+
+    /// The usable paths in order of preference, as many as are told; each with the identifier that it has or a free one.
+    fn wanted_paths(&mut self, rib: &Rib, dest: DestId, net: &IpNet, old: &List) -> List {
+        let limit = match self.key.add_path {
+            AddPathSend::Off => 1,
+            AddPathSend::Best(n) => usize::from(n),
+            AddPathSend::All => usize::MAX,
+        };
+        let mut new = List::new();
+        for path in rib.paths(dest).iter().filter(|p| p.usable) {
+            let Some(attrs) = path.attrs.filter(|_| new.len() < limit) else { continue };
+            let best = Best { peer: path.source.id, path_id: path.path_id, attrs: attrs.clone() };
+            let class = self.told.classify(&best, rib, &self.key);
+            if class.is_none() || self.told.is_withheld(class, net, &self.key) {
+                continue;
+            }
+            let from = (best.peer, best.path_id);
+            let taken = |id: u32| old.iter().chain(&new).any(|l| l.id == PathId(id));
+            let known = old.iter().find(|l| l.from == from).map(|l| l.id);
+            let id = known.unwrap_or_else(|| PathId((1..).find(|id| !taken(*id)).unwrap_or(u32::MAX)));
+            new.push(Listed { id, from, class });
+        }
+        new
     }
 
     /// One path of a destination goes from one class to another.
@@ -269,7 +319,7 @@ impl Group {
                 self.batch.reach.push(slot, nlri);
             }
             if before != after {
-                self.direct(nlri, new, (before, after), same);
+                self.follow_horizon(nlri, new, (before, after), same);
             }
         }
         true
@@ -292,38 +342,14 @@ impl Group {
 
     /// Split horizon moves with the source: who may no longer hear the prefix gets a withdrawal, and who may hear it now gets it, if the
     /// others, for whom nothing changed, do not.
-    fn direct(&mut self, nlri: Nlri, new: ClassId, (before, after): (Avoid, Avoid), same: bool) {
-        for member in self.concerned(&after) {
-            if before.hits(&member).is_none() {
-                self.batch.directed.push(Directed { member: member.id, nlri, out: None });
-            }
-        }
-        if !same {
-            return;
-        }
-        for member in self.concerned(&before) {
-            if after.hits(&member).is_none() {
-                let out = current(&mut self.told, new, &nlri.net, &self.key);
-                self.batch.directed.push(Directed { member: member.id, nlri, out });
-            }
+    fn follow_horizon(&mut self, nlri: Nlri, new: ClassId, (before, after): (Avoid, Avoid), same: bool) {
+        self.batch.lose(nlri, before, after);
+        if same && let Some(out) = current(&mut self.told, new, &nlri.net, &self.key) {
+            self.batch.gain(nlri, before, new, &out);
         }
     }
 
-    /// The members that must not hear it.
-    fn concerned(&self, avoid: &Avoid) -> SmallVec<[MemberFacts; 2]> {
-        let originator = avoid.originator.and_then(|id| self.by_router_id.get(&id));
-        let next_hop = self.by_addr.get(&avoid.next_hop);
-        let ids = std::iter::once(&avoid.source).chain(originator.into_iter().flatten()).chain(next_hop.into_iter().flatten());
-        let mut found: SmallVec<[MemberFacts; 2]> = SmallVec::new();
-        for member in ids.filter_map(|id| self.members.get(id)) {
-            if !found.contains(&member.facts) {
-                found.push(member.facts);
-            }
-        }
-        found
-    }
-
-    /// Writes the batch to the log: withdrawals, then announcements, then what concerns single members.
+    /// Writes the batch to the log: withdrawals, then announcements, then what few hear because split horizon moved.
     fn flush(&mut self) {
         if !self.batch.is_empty() {
             self.write();
@@ -337,25 +363,21 @@ impl Group {
     fn write(&mut self) {
         let Group { batch, log, key, .. } = self;
         batch.unreach.drain(|avoid, nlri| {
-            write_unreach(nlri, &key.send, |load, write| log.append(Tag::Except(avoid), load, |buf| write(buf)));
+            let tag = Tag::Except(avoid);
+            write_unreach(nlri, &key.send, |load, write| log.append(&tag, load, |buf| write(buf)));
         });
         batch.reach.drain(|out, nlri| {
-            write_reach(&out, nlri, &key.send, |load, write| log.append(Tag::Except(out.avoid), load, |buf| write(buf)));
+            let tag = Tag::Except(out.avoid);
+            write_reach(&out, nlri, &key.send, |load, write| log.append(&tag, load, |buf| write(buf)));
         });
-        batch.directed.sort_by_key(|d| (d.member, d.out.is_some()));
-        let mut rest = &batch.directed[..];
-        while let Some(first) = rest.first() {
-            let same = |d: &Directed| d.member == first.member && attrs_of(d) == attrs_of(first) && d.nlri.family() == first.nlri.family();
-            let (run, others) = rest.split_at(rest.iter().take_while(|d| same(d)).count());
-            rest = others;
-            let nlri: Vec<Nlri> = run.iter().map(|d| d.nlri).collect();
-            let only = Tag::Only(first.member);
-            match &first.out {
-                None => write_unreach(&nlri, &key.send, |load, write| log.append(only, load, |buf| write(buf))),
-                Some(out) => write_reach(out, &nlri, &key.send, |load, write| log.append(only, load, |buf| write(buf))),
-            }
-        }
-        batch.directed.clear();
+        batch.lost.drain(|(after, before), nlri| {
+            let tag = Tag::Moved(Box::new((after, before)));
+            write_unreach(nlri, &key.send, |load, write| log.append(&tag, load, |buf| write(buf)));
+        });
+        batch.gained.drain(|(out, before), nlri| {
+            let tag = Tag::Moved(Box::new((before, out.avoid)));
+            write_reach(&out, nlri, &key.send, |load, write| log.append(&tag, load, |buf| write(buf)));
+        });
     }
 
     /// Drops a snapshot that the log has outgrown (so building them costs no more than writing the log did), and has members give up their place that are too far behind.
@@ -379,13 +401,13 @@ impl Group {
         self.members.get(&peer).is_some_and(|m| m.is_owed(&self.log, self.hold_end))
     }
 
-    /// Puts members that have something to hear into the queue, unless they stand there.
     /// Holds End-of-RIB back, or lets it go.
     pub fn hold_end(&mut self, hold: bool) {
         self.hold_end = hold;
         self.news = true;
     }
 
+    /// Puts members that have something to hear into the queue, unless they stand there.
     pub fn announce_ready(&mut self, ready: &mut VecDeque<PeerId>) {
         if !std::mem::take(&mut self.news) {
             return;
@@ -407,12 +429,13 @@ impl Group {
         let Some(member) = self.members.get(&peer) else { return ExportVerdict::NoSession };
         let (facts, queued) = (member.facts, member.is_owed(&self.log, self.hold_end));
         let Some((dest, best)) = rib.find(net).and_then(|dest| Some((dest, rib.best(dest)?))) else { return ExportVerdict::NoRoute };
-        let class = self.told.entry(dest);
-        if let Some(out) = current(&mut self.told, class, net, &self.key) {
-            return match out.avoid.hits(&facts) {
-                Some(reason) => ExportVerdict::Withheld(reason),
-                None => ExportVerdict::Sent { attrs: out.attrs, queued },
-            };
+        if let Some((_, attrs)) = self.hears(&facts, dest, net).into_iter().next() {
+            return ExportVerdict::Sent { attrs, queued };
+        }
+        if let Some((_, class)) = self.told.paths(dest).first().copied()
+            && let Some(reason) = self.told.avoid(class, net, &self.key).and_then(|avoid| avoid.hits(&facts))
+        {
+            return ExportVerdict::Withheld(reason);
         }
         let Some(source) = rib.source(best.peer).map(|s| RouteSource::new(s, best.path_id)) else { return ExportVerdict::NoRoute };
         match export(net, &best.attrs, &source, &self.key) {
@@ -453,19 +476,6 @@ impl Group {
 
 /// Paths with their attributes, and the cursor to go on with.
 pub type Page = (Vec<(Nlri, Arc<PathAttributes>)>, Option<usize>);
-
-fn attrs_of(directed: &Directed) -> Option<*const PathAttributes> {
-    directed.out.as_ref().map(|out| Arc::as_ptr(&out.attrs))
-}
-
-fn forget<K: std::hash::Hash + Eq>(map: &mut HashMap<K, SmallVec<[PeerId; 1]>, FixedState>, key: K, peer: PeerId) {
-    if let Some(ids) = map.get_mut(&key) {
-        ids.retain(|id| *id != peer);
-        if ids.is_empty() {
-            map.remove(&key);
-        }
-    }
-}
 
 /// Paths by identifier, as one member hears them.
 type Heard = SmallVec<[(PathId, Arc<PathAttributes>); 1]>;

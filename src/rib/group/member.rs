@@ -7,10 +7,8 @@
 //! fell behind gives up its place and keeps the set of prefixes that changed since ([`CatchUp`]): its memory grows by prefixes, not by
 //! updates. It gets each of them as it stands when there is room, and then follows the log again.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-
-use foldhash::fast::RandomState;
 
 use super::super::DestId;
 use super::super::adj_out::MemberFacts;
@@ -74,10 +72,8 @@ impl Mode {
 pub(super) struct CatchUp {
     /// Whole families, in slab order, first.
     pub walks: VecDeque<Walk>,
-    /// Then these prefixes, as they stand.
-    pub work: Vec<Nlri>,
-    /// Changed since.
-    pub dirty: HashSet<Nlri, RandomState>,
+    /// Then these, as they stand: what has changed since. In order, and safe from a peer who would choose prefixes that collide.
+    pub dirty: BTreeSet<Nlri>,
 }
 
 /// A family that is said from the beginning.
@@ -114,15 +110,11 @@ impl CatchUp {
     }
 
     pub fn is_done(&self) -> bool {
-        self.walks.is_empty() && self.work.is_empty() && self.dirty.is_empty()
+        self.walks.is_empty() && self.dirty.is_empty()
     }
 
     /// Up to `n` prefixes to be told as they stand.
     pub fn take(&mut self, n: usize) -> Vec<Nlri> {
-        if self.work.is_empty() {
-            self.work = std::mem::take(&mut self.dirty).into_iter().collect();
-            self.work.sort_unstable();
-        }
-        self.work.split_off(self.work.len().saturating_sub(n))
+        std::iter::from_fn(|| self.dirty.pop_first()).take(n).collect()
     }
 }

@@ -9,8 +9,9 @@
 //! # How a change travels
 //! [`ExportGroups::advertise`] compares, for each group, what stands for a destination with what should. The differences are bucketed by
 //! attribute set and encoded once, withdrawals first, into the log. Each run of octets knows from whom it came; a member's slices go
-//! around its own (split horizon). Where the best route moves from one member to another, the two hear what the others do not: the new
-//! source a withdrawal, the old one the route, in frames of their own.
+//! around its own (split horizon). Where the best route moves from one source to another, these two hear what the others do not: the new
+//! source a withdrawal, the old one the route. Their frames say whom they are for by nature (source, originator, next hop) and not by
+//! name, so the log means the same to a member that joins later and reads it from an older snapshot on.
 //!
 //! # Invariants
 //! What a member has, once it took everything, equals [`export`] of each best route for it alone, in every interleaving of changes,

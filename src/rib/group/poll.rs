@@ -51,7 +51,7 @@ impl Group {
             member.end_at = None;
             let mut buf = FrameBuf::default();
             for family in self.key.families.iter() {
-                buf.append(Tag::Only(peer), Load::default(), |octets| encode_end_of_rib(family, octets));
+                buf.append(&Tag::Only(peer), Load::default(), |octets| encode_end_of_rib(family, octets));
             }
             return Some(buf.freeze().show(&member.facts, out));
         }
@@ -106,7 +106,7 @@ impl Group {
             self.collect_dest(rib, &mut own, DestId::new(walk.family, index as u32), Some(to));
         }
         own.reach.drain(|out, nlri| {
-            write_reach(&out, nlri, &self.key.send, |load, write| buf.append(Tag::Only(to.id), load, |octets| write(octets)));
+            write_reach(&out, nlri, &self.key.send, |load, write| buf.append(&Tag::Only(to.id), load, |octets| write(octets)));
         });
         if walk.kind == WalkKind::Enhanced && last {
             self.write_refresh(to, walk.family, RefreshSubtype::EoRR, buf);
@@ -115,7 +115,7 @@ impl Group {
 
     fn write_refresh(&self, to: &MemberFacts, family: Family, subtype: RefreshSubtype, buf: &mut FrameBuf) {
         let message = Message::RouteRefresh(RouteRefresh::new(family, subtype));
-        buf.append(Tag::Only(to.id), Load::default(), |octets| message.encode(&self.key.send, octets));
+        buf.append(&Tag::Only(to.id), Load::default(), |octets| message.encode(&self.key.send, octets));
     }
 
     /// These prefixes as they stand: announced, or withdrawn if this member does not hear them.
@@ -129,10 +129,10 @@ impl Group {
             }
         }
         for nlri in gone.iter().filter(|n| !n.is_empty()) {
-            write_unreach(nlri, &self.key.send, |load, write| buf.append(Tag::Only(to.id), load, |octets| write(octets)));
+            write_unreach(nlri, &self.key.send, |load, write| buf.append(&Tag::Only(to.id), load, |octets| write(octets)));
         }
         own.reach.drain(|out, nlri| {
-            write_reach(&out, nlri, &self.key.send, |load, write| buf.append(Tag::Only(to.id), load, |octets| write(octets)));
+            write_reach(&out, nlri, &self.key.send, |load, write| buf.append(&Tag::Only(to.id), load, |octets| write(octets)));
         });
     }
 
@@ -168,7 +168,7 @@ impl Group {
         let (mut frames, mut buf, send) = (Vec::new(), FrameBuf::default(), &self.key.send);
         own.reach.drain(|out, nlri| {
             write_reach(&out, nlri, send, |load, write| {
-                buf.append(Tag::Except(out.avoid), load, |octets| write(octets));
+                buf.append(&Tag::Except(out.avoid), load, |octets| write(octets));
                 if buf.is_full() {
                     frames.push(buf.freeze());
                 }

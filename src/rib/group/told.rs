@@ -9,6 +9,7 @@
 //! # Invariants
 //! A class lives as long as an entry names it; [`Told::reap`] removes the rest.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -78,6 +79,18 @@ struct Brief {
 /// Above so many classes what goes out is not kept between batches.
 const HELD_CLASSES: usize = 1024;
 
+/// One of several paths of a destination that are told (RFC 7911).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// As we number it, for as long as it is told.
+    pub id: PathId,
+    /// Whose path it is, as they number it.
+    pub from: (PeerId, PathId),
+    pub class: ClassId,
+}
+
+pub(super) type List = SmallVec<[Listed; 2]>;
+
 #[derive(Debug)]
 pub(super) struct Told {
     classes: Vec<Option<Class>>,
@@ -85,12 +98,17 @@ pub(super) struct Told {
     index: HashTable<u32>,
     hasher: FixedState,
     entries: [Vec<u32>; 2],
+    /// Instead of `entries` for families of which several paths are told. An empty list was emptied in the batch under way.
+    lists: HashMap<DestId, List, FixedState>,
+    /// One more than the highest destination that has had a list.
+    listed_end: [usize; 2],
     count: [u32; 2],
     /// Classes that may be without entries.
     idle: Vec<ClassId>,
     last: Option<(PeerId, PathId, Attrs, ClassId)>,
     /// Entries changed in this batch.
     fresh: Vec<DestId>,
+    fresh_lists: HashSet<DestId, FixedState>,
     /// Classes made or used in this batch whose attributes are held.
     held: Vec<(ClassId, Family)>,
     /// One verdict holds for all prefixes of a family.
@@ -105,10 +123,13 @@ impl Told {
             index: HashTable::new(),
             hasher: FixedState::default(),
             entries: [Vec::new(), Vec::new()],
+            lists: HashMap::default(),
+            listed_end: [0, 0],
             count: [0, 0],
             idle: Vec::new(),
             last: None,
             fresh: Vec::new(),
+            fresh_lists: HashSet::default(),
             held: Vec::new(),
             uniform: !key.chain.depends_on_prefix(),
         }
@@ -126,6 +147,9 @@ impl Told {
 
     /// What stands for a destination, path by path; one without identifier unless ADD-PATH is sent.
     pub fn paths(&self, dest: DestId) -> SmallVec<[(PathId, ClassId); 1]> {
+        if let Some(list) = self.lists.get(&dest) {
+            return list.iter().map(|l| (l.id, l.class)).collect();
+        }
         let entry = self.entry(dest);
         if entry.is_none() { SmallVec::new() } else { SmallVec::from_elem((PathId(0), entry), 1) }
     }
@@ -135,14 +159,35 @@ impl Told {
         self.paths(dest).iter().find(|(i, _)| *i == id).map_or(ClassId::NONE, |(_, class)| *class)
     }
 
+    /// The paths that stand for a destination of which several may.
+    pub fn list(&self, dest: DestId) -> List {
+        self.lists.get(&dest).cloned().unwrap_or_default()
+    }
+
+    /// Notes which paths stand from now on.
+    pub fn put_list(&mut self, dest: DestId, list: List) {
+        let family = dest.family().index();
+        for new in &list {
+            self.hold(new.class, family);
+        }
+        if !self.is_fresh(dest) {
+            self.fresh.push(dest);
+            self.fresh_lists.insert(dest);
+        }
+        self.listed_end[family] = self.listed_end[family].max(dest.index() + 1);
+        for old in self.lists.insert(dest, list).unwrap_or_default() {
+            self.release(old.class, family);
+        }
+    }
+
     /// One more than the highest destination that may have an entry.
     pub fn end(&self, family: Family) -> usize {
-        self.entries[family.index()].len()
+        self.entries[family.index()].len().max(self.listed_end[family.index()])
     }
 
     /// Was the entry changed in the batch under way?
     pub fn is_fresh(&self, dest: DestId) -> bool {
-        self.entries[dest.family().index()].get(dest.index()).is_some_and(|e| e & ClassId::FRESH != 0)
+        self.entries[dest.family().index()].get(dest.index()).is_some_and(|e| e & ClassId::FRESH != 0) || self.fresh_lists.contains(&dest)
     }
 
     /// Notes what stands from now on. Returns what stood before.
@@ -160,19 +205,27 @@ impl Told {
             self.fresh.push(dest);
         }
         entries[index] = class.0 | ClassId::FRESH;
-        if let Some(class) = self.class_mut(class) {
+        self.hold(class, family);
+        self.release(old, family);
+        old
+    }
+
+    fn hold(&mut self, id: ClassId, family: usize) {
+        if let Some(class) = self.class_mut(id) {
             class.refs[family] += 1;
             self.count[family] += 1;
         }
-        if let Some(before) = self.class_mut(old) {
-            before.refs[family] -= 1;
-            let unused = before.refs == [0, 0];
+    }
+
+    fn release(&mut self, id: ClassId, family: usize) {
+        if let Some(class) = self.class_mut(id) {
+            class.refs[family] -= 1;
+            let unused = class.refs == [0, 0];
             self.count[family] -= 1;
             if unused {
-                self.idle.push(old);
+                self.idle.push(id);
             }
         }
-        old
     }
 
     /// The class of a best route; made if there was none. None if the group may not hear it whatever the rules say.
@@ -280,6 +333,11 @@ impl Told {
                 *entry &= !ClassId::FRESH;
             }
         }
+        for dest in self.fresh_lists.drain() {
+            if self.lists.get(&dest).is_some_and(|list| list.is_empty()) {
+                self.lists.remove(&dest);
+            }
+        }
     }
 
     /// The batch is over: forgets classes without entries and attributes that there are too many of.
@@ -297,6 +355,7 @@ impl Told {
         for family in Family::ALL {
             if self.count[family.index()] == 0 {
                 self.entries[family.index()] = Vec::new();
+                self.listed_end[family.index()] = 0;
             }
         }
         if self.fresh.capacity() > 4096 {
@@ -348,6 +407,9 @@ impl Told {
             let mut refs = vec![0; self.classes.len()];
             for class in self.entries[f].iter().map(|e| ClassId(e & !ClassId::FRESH)).filter(|c| !c.is_none()) {
                 refs[class.place()] += 1;
+            }
+            for listed in self.lists.iter().filter(|(d, _)| d.family() == family).flat_map(|(_, list)| list) {
+                refs[listed.class.place()] += 1;
             }
             assert_eq!(refs.iter().sum::<u32>(), self.count[f], "prefixes told of {family}");
             for (class, counted) in self.classes.iter().zip(refs) {
