@@ -1,5 +1,7 @@
 //! catbird's laboratory: what the tests stand on.
 pub mod dsl;
 pub mod exporting;
+#[cfg(feature = "kernel")]
+pub mod keeper;
 pub mod lab;
 pub mod netlab;

@@ -22,6 +22,7 @@ pub mod listener;
 pub mod metrics;
 pub mod netlink;
 pub mod notices;
+pub mod privilege;
 pub mod protocol;
 pub mod ready;
 pub mod reload;
@@ -76,6 +77,11 @@ pub fn run(config: Config, path: PathBuf) -> ExitCode {
 async fn serve(config: Config, path: PathBuf, log: LogLevel, notices: Notices) -> io::Result<()> {
     control::alone(&config.control.socket)?;
     let descriptors = sockopt::raise_descriptor_limit()?;
+    // Before the writer's thread is started: capabilities are each thread's own.
+    let kept = privilege::drop_others()?;
+    if !kept.net_admin {
+        tracing::warn!("without CAP_NET_ADMIN no route is written and no TCP-MD5 key is set");
+    }
     let gauges = Arc::new(Gauges::default());
     let (inbox, words) = Inbox::new(gauges.clone());
     let (requests, asked) = mpsc::channel(REQUESTS);
@@ -88,7 +94,7 @@ async fn serve(config: Config, path: PathBuf, log: LogLevel, notices: Notices) -
     let handle = Handle::new(requests, keeper, notices.clone(), log, gauges);
     tasks::service("reload", keeping.serve(handle.clone()));
     tasks::service("signals", signal::serve(handle));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node.name, asn = %config.node.asn, descriptors, "catbird starts");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node.name, asn = %config.node.asn, descriptors, capabilities = %kept, "catbird starts");
     let speaker = Speaker::new(params, clock.now(), seed());
     Core::new(speaker, clock, (words, asked), inbox, kernel, notices).run().await;
     tracing::info!("catbird has stopped");

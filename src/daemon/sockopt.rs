@@ -146,6 +146,71 @@ pub fn watch(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
     Ok(unsafe { AsyncFd::register(listener) }?)
 }
 
+/// Capability sets of a thread, bit by bit as capabilities(7) numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    pub effective: u64,
+    pub permitted: u64,
+    pub inheritable: u64,
+}
+
+/// `struct __user_cap_header_struct` and twice `struct __user_cap_data_struct` of linux/capability.h, version 3.
+#[repr(C)]
+struct CapHeader {
+    version: u32,
+    pid: c_int,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+const CAP_HEADER: CapHeader = CapHeader { version: 0x2008_0522, pid: 0 };
+
+/// Of the calling thread.
+///
+/// # Errors
+/// The kernel's.
+pub fn capabilities() -> io::Result<Capabilities> {
+    let (mut header, mut data) = (CAP_HEADER, [CapData::default(); 2]);
+    // SAFETY: `header` and `data` have the layout that version 3 asks for and live across the call.
+    check_long(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) })?;
+    let join = |part: fn(&CapData) -> u32| u64::from(part(&data[0])) | u64::from(part(&data[1])) << 32;
+    Ok(Capabilities { effective: join(|d| d.effective), permitted: join(|d| d.permitted), inheritable: join(|d| d.inheritable) })
+}
+
+/// Of the calling thread and of threads that it starts later.
+///
+/// # Errors
+/// EPERM for what is not permitted now.
+pub fn set_capabilities(sets: Capabilities) -> io::Result<()> {
+    let half = |shift: u32| CapData {
+        effective: (sets.effective >> shift) as u32,
+        permitted: (sets.permitted >> shift) as u32,
+        inheritable: (sets.inheritable >> shift) as u32,
+    };
+    let (mut header, data) = (CAP_HEADER, [half(0), half(32)]);
+    // SAFETY: as above; the kernel only reads `data`.
+    check_long(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) })
+}
+
+/// No program that this thread starts can have more rights than it has itself.
+///
+/// # Errors
+/// The kernel's.
+pub fn no_new_privileges() -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })
+}
+
+fn check_long(answer: libc::c_long) -> io::Result<()> {
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Nanoseconds of CLOCK_MONOTONIC, the time line of `clock::Clock`.
 pub fn monotonic() -> Instant {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -150,10 +150,12 @@ impl Fib {
         };
         let wanted = route.map_or(ShapeId::NONE, |r| self.shapes.hold(Shape::from(FibRoute { net, ..r }.normal())));
         let before = self.entries.get(slot).map_or(ShapeId::NONE, |e| e.wanted);
+        let (reshaped, rekeyed) = (before != wanted, self.metric(before) != self.metric(wanted));
         self.shapes.release(before);
-        let reshaped = before != wanted;
         self.edit(slot, |e| {
             e.wanted = wanted;
+            let taken = e.flags.has(Flags::TAKEN) && !rekeyed;
+            e.flags.set(Flags::TAKEN, taken);
             if wanted.is_some() {
                 e.flags.set(Flags::STALE, false);
             }
@@ -222,11 +224,12 @@ impl Fib {
         let Some(flight) = self.land(seq) else { return };
         let slot = flight.slot;
         let doubt = self.entries.get(slot).is_some_and(|e| e.flags.has(Flags::DOUBT));
-        let (dump, dumping) = (self.dump, self.dumping);
+        // What is written while a dump is read, or compared, cannot be missing from it.
+        let (dump, looking) = (self.dump, self.dumping || self.sweep.is_some());
         self.edit(slot, |e| {
             e.flags.set(Flags::FLYING, false);
             e.flags.set(Flags::DOUBT, false);
-            e.touched = if dumping { dump } else { e.touched };
+            e.touched = if looking { dump } else { e.touched };
         });
         self.totals.count(flight.op == Op::Remove, result.is_ok());
         match (flight.op, result) {
@@ -260,6 +263,7 @@ impl Fib {
     /// The first dump has ended: from here on we write.
     pub(super) fn on_synced(&mut self) {
         self.synced = true;
+        self.sweep = Some(0);
         if std::mem::take(&mut self.reap_at_sync) {
             self.reap();
         }
@@ -274,6 +278,8 @@ impl Fib {
     /// and stay as they were at the start.
     pub fn set_params(&mut self, params: Params) {
         self.params = Params { table: self.params.table, protocol: self.params.protocol, ..params };
+        let blocked: Vec<Slot> = self.entries.iter_from(0).filter(|(_, e)| e.flags.has(Flags::BLOCKED)).map(|(s, _)| s).collect();
+        blocked.into_iter().for_each(|slot| self.tidy(slot));
     }
 
     /// Nothing is wanted any more, adopted routes included: all that is ours goes.
@@ -302,6 +308,10 @@ impl Fib {
         let entry = self.entries.get_mut(slot)?;
         entry.flags.set(Flags::QUEUED, false);
         if entry.flags.has(Flags::FLYING) || entry.flags.has(Flags::WAITING) {
+            return None;
+        }
+        if entry.wanted.is_none() && entry.installed.is_none() && !entry.flags.has(Flags::LEFTOVERS) {
+            self.tidy(slot);
             return None;
         }
         let (op, shape) = self.next_op(slot)?;
@@ -333,9 +343,7 @@ impl Fib {
             return self.leftover(slot).map(|shape| (Op::Remove, shape));
         }
         let metric = self.metric(entry.wanted);
-        if entry.installed.is_some() && self.metric(entry.installed) != metric {
-            self.set_aside(slot, metric);
-        }
+        self.align(slot, metric);
         let taken = entry.flags.has(Flags::TAKEN);
         let occupied = self.foreign.get(&entry.net).is_some_and(|l| l.iter().any(|f| Some(f.metric) == metric));
         let may = match self.params.conflict {
@@ -349,10 +357,18 @@ impl Fib {
             e.flags.set(Flags::PARKED, parked);
         });
         if !may || parked {
+            self.forget_wait(slot);
+        }
+        if !may {
+            // What cannot come keeps nothing old alive.
+            return self.leftover(slot).map(|shape| (Op::Remove, shape));
+        }
+        if parked {
             return None;
         }
         let entry = self.entries.get(slot)?;
-        let absent = entry.installed.is_none() && entry.flags.has(Flags::SURE) && !occupied && !entry.flags.has(Flags::OVERWRITE);
+        let nothing = entry.installed.is_none() && entry.flags.has(Flags::SURE) || entry.flags.has(Flags::GONE);
+        let absent = nothing && !occupied && !entry.flags.has(Flags::OVERWRITE);
         Some((if absent { Op::Add } else { Op::Replace }, entry.wanted))
     }
 
@@ -364,23 +380,32 @@ impl Fib {
         self.leftovers.get(&slot)?.last().copied()
     }
 
-    /// What stands has another metric than what is wanted: another key. Keep it until the new route stands; and if a leftover has the
-    /// wanted metric, it is what the new route replaces.
-    fn set_aside(&mut self, slot: Slot, metric: Option<u32>) {
-        let Some(old) = self.entries.get(slot).map(|e| e.installed) else { return };
-        let list = self.leftovers.entry(slot).or_default();
-        let same = list.iter().position(|&s| self.shapes.get(s).map(|s| s.metric) == metric);
-        let new = same.map_or(ShapeId::NONE, |i| list.remove(i));
-        list.push(old);
-        self.edit(slot, |e| {
-            e.installed = new;
-            e.flags.set(Flags::SURE, true);
-            e.flags.set(Flags::LEFTOVERS, true);
-        });
+    /// One key, one memory. What stands at another metric than the wanted one is kept until the new route stands, then removed;
+    /// a leftover at the wanted metric is what the new route replaces.
+    fn align(&mut self, slot: Slot, metric: Option<u32>) {
+        let Some(installed) = self.entries.get(slot).map(|e| e.installed) else { return };
+        if installed.is_some() && self.metric(installed) != metric {
+            self.shapes.hold_again(installed);
+            self.add_leftover(slot, installed);
+            self.set_installed(slot, ShapeId::NONE, true);
+        }
+        let list = self.leftovers.get(&slot);
+        let same = list.and_then(|l| l.iter().copied().find(|&s| self.metric(s) == metric));
+        let Some(same) = same else { return };
+        if self.entries.get(slot).is_some_and(|e| e.installed.is_none()) {
+            self.shapes.hold_again(same);
+            self.set_installed(slot, same, false);
+        }
+        self.drop_leftover(slot, same);
     }
 
     /// A route of ours at a metric that is not wanted; it goes when what is wanted stands.
     pub(super) fn add_leftover(&mut self, slot: Slot, shape: ShapeId) {
+        let metric = self.metric(shape);
+        let same = self.leftovers.get(&slot).and_then(|l| l.iter().copied().find(|&s| self.metric(s) == metric));
+        if let Some(same) = same {
+            self.drop_leftover(slot, same);
+        }
         self.leftovers.entry(slot).or_default().push(shape);
         self.edit(slot, |e| e.flags.set(Flags::LEFTOVERS, true));
     }
@@ -447,7 +472,8 @@ impl Fib {
     fn on_refused(&mut self, slot: Slot, op: Op, shape: ShapeId, errno: Errno) {
         let Some(entry) = self.entries.get(slot) else { return };
         let (net, installed) = (entry.net, entry.installed);
-        if op != Op::Remove && errno == Errno::EEXIST && !entry.flags.has(Flags::FOREIGN) {
+        let known = self.foreign.get(&net).is_some_and(|l| l.iter().any(|f| Some(f.metric) == self.metric(shape)));
+        if op != Op::Remove && errno == Errno::EEXIST && !known {
             // Nobody told us who stands there: give the news some time, then it gives way.
             self.edit(slot, |e| e.flags.set(Flags::OVERWRITE, true));
         }
@@ -457,6 +483,7 @@ impl Fib {
             if installed.is_none() {
                 self.shapes.hold_again(shape);
                 self.set_installed(slot, shape, false);
+                self.set_gone(slot);
             } else {
                 self.edit(slot, |e| e.flags.set(Flags::SURE, false));
             }
@@ -476,10 +503,19 @@ impl Fib {
         self.edit(slot, |e| {
             e.installed = shape;
             e.flags.set(Flags::SURE, sure);
-            e.flags.set(Flags::BLOCKED, false);
-            e.flags.set(Flags::PARKED, false);
+            for flag in [Flags::BLOCKED, Flags::PARKED, Flags::GONE] {
+                e.flags.set(flag, false);
+            }
         });
         self.shapes.release(old);
+    }
+
+    /// The kernel says that what stood is gone.
+    pub(super) fn set_gone(&mut self, slot: Slot) {
+        self.edit(slot, |e| {
+            e.flags.set(Flags::SURE, false);
+            e.flags.set(Flags::GONE, true);
+        });
     }
 
     /// Others changed what we wrote: put it right at once, or later if this goes on and on.
@@ -593,7 +629,8 @@ impl Fib {
             assert_eq!(self.entries.find(&e.net), Some(slot), "{} is not found", e.net);
             let due = self.waits.get(&slot).map(|w| (w.until, slot));
             assert_eq!(e.flags.has(Flags::WAITING), due.is_some_and(|d| self.timers.contains(&d)), "{}: timer", e.net);
-            assert!(e.wanted.is_some() || e.installed.is_some() || leftovers > 0 || e.flags.has(Flags::FLYING), "{} is empty", e.net);
+            let moving = [Flags::FLYING, Flags::QUEUED, Flags::WAITING].iter().any(|f| e.flags.has(*f));
+            assert!(e.wanted.is_some() || e.installed.is_some() || leftovers > 0 || moving, "{} is empty", e.net);
             let busy = [Flags::FLYING, Flags::QUEUED, Flags::WAITING, Flags::BLOCKED, Flags::PARKED, Flags::STALE];
             let settled = e.installed == e.wanted && e.flags.has(Flags::SURE) && leftovers == 0;
             assert!(settled || busy.iter().any(|f| e.flags.has(*f)), "{} is forgotten: {e:?}", e.net);

@@ -180,7 +180,7 @@ impl Fib {
             net: entry.net,
             state: state(entry),
             wanted: told(entry.wanted),
-            installed: told(entry.installed),
+            installed: told(entry.installed).filter(|_| !entry.flags.has(Flags::GONE)),
             errno: wait.and_then(|w| w.errno),
             attempts: wait.map_or(0, |w| w.attempts),
             foreign: self.foreign(&entry.net),

@@ -190,6 +190,8 @@ impl Flags {
     pub const FOREIGN: Flags = Flags(1 << 13);
     /// One of them has a better metric.
     pub const SHADOWED: Flags = Flags(1 << 14);
+    /// The kernel said that `installed` is gone. That may be old news, so it is kept: if nobody wants it, it is removed all the same.
+    pub const GONE: Flags = Flags(1 << 15);
 
     pub fn has(self, flag: Flags) -> bool {
         self.0 & flag.0 != 0

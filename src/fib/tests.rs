@@ -169,7 +169,11 @@ fn what_waits_for_a_link_is_tried_when_that_link_comes_up_and_no_other() {
     b.hear(link(IfIndex(9), true));
     assert_eq!(b.fib.poll(), None);
     b.hear(link(ETH0, true));
-    assert_eq!(b.grant().len(), 1);
+    let (seq, _) = b.fib.poll().unwrap();
+    b.fib.on_done(b.now, seq, Err(Errno::ENETUNREACH));
+    let on_link = RouteKind::Unicast([Hop { gateway: None, ifindex: ETH0, onlink: false }].into_iter().collect());
+    b.hear(KernelEvent::Route(KernelRoute { kind: on_link, ..stands(&via("192.0.2.0/24", "192.0.2.1"), 2) }));
+    assert_eq!(b.grant().len(), 1, "the gateway's prefix is on the link now");
 }
 
 #[test]

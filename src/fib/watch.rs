@@ -9,9 +9,9 @@ use ipnet::IpNet;
 
 use super::plan::{Fib, Foreign};
 use super::show::News;
-use super::store::{Flags, Shape, ShapeId, ShapeSet, Slot};
+use super::store::{Entry, Flags, Shape, ShapeId, ShapeSet, Slot};
 use super::{Conflict, FibRoute};
-use crate::kernel::{IfIndex, KernelEvent, KernelRoute};
+use crate::kernel::{IfIndex, KernelEvent, KernelRoute, RouteKind};
 use crate::num::Instant;
 
 impl Fib {
@@ -53,11 +53,7 @@ impl Fib {
         for (net, metric) in gone {
             self.drop_foreign(net, metric);
         }
-        if self.synced {
-            self.sweep = Some(0);
-        } else {
-            self.on_synced();
-        }
+        if self.synced { self.sweep = Some(0) } else { self.on_synced() }
     }
 
     /// After a dump: what it did not mention, and we have not written since it began, is gone.
@@ -65,11 +61,12 @@ impl Fib {
         let Some(from) = self.sweep else { return };
         let to = from.saturating_add(u32::try_from(most).unwrap_or(u32::MAX)).min(self.entries.end());
         let dump = self.dump;
-        let missing = |e: &super::store::Entry| e.installed.is_some() && e.seen != dump && e.touched != dump && !e.flags.has(Flags::FLYING);
+        let stands = |f: Flags| !f.has(Flags::FLYING) && !f.has(Flags::GONE);
+        let missing = |e: &Entry| e.installed.is_some() && e.seen != dump && e.touched != dump && stands(e.flags);
         let gone: Vec<Slot> =
             self.entries.iter_from(from).take_while(|(s, _)| s.0 < to).filter(|(_, e)| missing(e)).map(|(s, _)| s).collect();
         for slot in gone {
-            self.set_installed(slot, ShapeId::NONE, true);
+            self.set_gone(slot);
             self.disturbed(slot);
         }
         self.sweep = (to < self.entries.end()).then_some(to);
@@ -96,10 +93,14 @@ impl Fib {
             return;
         };
         let (dump, dumping) = (self.dump, self.dumping);
-        let Some(entry) = self.entries.get_mut(slot) else { return };
-        if dumping && entry.touched == dump {
+        if self.entries.get(slot).is_some_and(|e| dumping && e.touched == dump) {
             return;
         }
+        if self.foreign.contains_key(&route.net) {
+            // There is but one route under a key.
+            self.drop_foreign(route.net, route.metric);
+        }
+        let Some(entry) = self.entries.get_mut(slot) else { return };
         let (wanted, installed, flags) = (entry.wanted, entry.installed, entry.flags);
         let metric = |id: ShapeId| self.shapes.get(id).map(|s| s.metric);
         let same_key = metric(installed) == Some(shape.metric);
@@ -117,6 +118,7 @@ impl Fib {
         }
         let ours = !self.synced && self.params.could_be_ours(route);
         if installed.is_none() && (ours || metric(wanted) == metric(said)) || same_key {
+            self.totals.adopted += u64::from(!self.synced);
             self.set_installed(slot, said, true);
             return self.disturbed(slot);
         }
@@ -149,31 +151,23 @@ impl Fib {
         if entry.flags.has(Flags::FLYING) {
             return self.edit(slot, |e| e.flags.set(Flags::DOUBT, true));
         }
-        let metric = shape.metric;
-        let gone = Shape::from(shape);
-        let installed = entry.installed;
-        match self.shapes.get(installed) {
-            Some(s) if *s == gone => {
-                self.set_installed(slot, ShapeId::NONE, true);
-                self.disturbed(slot);
-            }
-            // One way of several (IPv6), or something older.
-            Some(s) if s.metric == metric => {
-                self.edit(slot, |e| e.flags.set(Flags::SURE, false));
-                self.disturbed(slot);
-            }
-            _ => {
-                let list = self.leftovers.get(&slot);
-                let left = list.and_then(|l| l.iter().copied().find(|&s| self.shapes.get(s).is_some_and(|s| s.metric == metric)));
-                if let Some(left) = left {
-                    self.drop_leftover(slot, left);
-                    self.tidy(slot);
-                }
-            }
+        // What stands at other metrics (leftovers) is removed by us in any case.
+        let known = entry.flags.has(Flags::GONE);
+        let Some(stood) = self.shapes.get(entry.installed).filter(|s| !known && s.metric == shape.metric) else { return };
+        // One way of several (IPv6), or something older: then who knows.
+        if *stood == Shape::from(shape) {
+            self.set_gone(slot)
+        } else {
+            self.edit(slot, |e| e.flags.set(Flags::SURE, false))
         }
+        self.disturbed(slot);
     }
 
     fn on_foreign(&mut self, route: &KernelRoute) {
+        self.on_connected(route);
+        if self.dumping && self.wrote_since_dump(route) {
+            return;
+        }
         let entry = Foreign { metric: route.metric, protocol: route.protocol, seen: self.dump };
         let list = self.foreign.entry(route.net).or_default();
         match list.iter_mut().find(|f| f.metric == route.metric) {
@@ -184,10 +178,8 @@ impl Fib {
         self.edit(slot, |e| e.flags.set(Flags::FOREIGN, true));
         self.see_others(slot);
         let Some(entry) = self.entries.get(slot) else { return };
-        if self.dumping && entry.touched == self.dump {
-            return;
-        }
-        let ours_stood_there = self.shapes.get(entry.installed).is_some_and(|s| s.metric == route.metric);
+        let stood = self.shapes.get(entry.installed).is_some_and(|s| s.metric == route.metric);
+        let ours_stood_there = stood && !entry.flags.has(Flags::GONE);
         if !ours_stood_there {
             return self.tidy(slot);
         }
@@ -195,13 +187,23 @@ impl Fib {
             return self.edit(slot, |e| e.flags.set(Flags::DOUBT, true));
         }
         let net = entry.net;
-        self.set_installed(slot, ShapeId::NONE, true);
+        let wanted_there = self.shapes.get(entry.wanted).is_some_and(|s| s.metric == route.metric);
+        self.set_gone(slot);
         self.edit(slot, |e| {
-            e.flags.set(Flags::TAKEN, true);
+            e.flags.set(Flags::TAKEN, wanted_there);
             e.flags.set(Flags::STALE, false);
         });
         self.tell(News::Foreign { net, protocol: route.protocol });
         if self.params.conflict == Conflict::Yield { self.tidy(slot) } else { self.disturbed(slot) }
+    }
+
+    /// Did we, since the dump began, write what stands under this key? Then the dump tells of the time before.
+    fn wrote_since_dump(&self, route: &KernelRoute) -> bool {
+        let entry = self.entries.find(&route.net).and_then(|s| self.entries.get(s));
+        let stands = |f: Flags| f.has(Flags::SURE) && !f.has(Flags::GONE);
+        entry.is_some_and(|e| {
+            e.touched == self.dump && stands(e.flags) && self.shapes.get(e.installed).is_some_and(|s| s.metric == route.metric)
+        })
     }
 
     fn on_foreign_gone(&mut self, route: &KernelRoute) {
@@ -212,9 +214,13 @@ impl Fib {
         self.forget_foreign(net, metric);
         let Some(slot) = self.entries.find(&net) else { return };
         self.see_others(slot);
-        let waits_for_it = self.entries.get(slot).is_some_and(|e| e.flags.has(Flags::BLOCKED));
-        if waits_for_it {
-            self.edit(slot, |e| e.flags.set(Flags::BLOCKED, false));
+        let Some(entry) = self.entries.get(slot) else { return };
+        if self.shapes.get(entry.wanted).is_some_and(|s| s.metric == metric) {
+            // The next stranger there will be one who came first.
+            self.edit(slot, |e| {
+                e.flags.set(Flags::TAKEN, false);
+                e.flags.set(Flags::BLOCKED, false);
+            });
             self.tidy(slot);
         }
     }
@@ -254,6 +260,20 @@ impl Fib {
 
     fn has_parked(&self) -> bool {
         self.counts.iter().any(|c| c.parked > 0 || c.failed > 0)
+    }
+
+    /// A prefix is on a link now: what the kernel refused for want of it may stand.
+    fn on_connected(&mut self, route: &KernelRoute) {
+        let RouteKind::Unicast(hops) = &route.kind else { return };
+        if self.counts.iter().all(|c| c.failed == 0) {
+            return;
+        }
+        for hop in hops.iter().filter(|h| h.gateway.is_none()) {
+            if self.shapes.use_link(hop.ifindex) {
+                let over = self.shapes.table(|s| s.uses(hop.ifindex));
+                self.retry(&over);
+            }
+        }
     }
 
     fn on_address(&mut self, ifindex: IfIndex, addr: IpAddr) {

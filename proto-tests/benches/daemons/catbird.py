@@ -29,4 +29,4 @@ class Daemon(Base):
 
     def start(self, c: Ctx):
         conf = c.write('catbird.toml', self.config(c))
-        return [c.popen([self.binary(), 'run', conf])]
+        return [c.popen([self.binary(), 'run', '-c', conf])]

@@ -27,8 +27,8 @@ const DISTURBED_MOST: u32 = 5;
 /// After an overrun that follows on one, we wait so long for the storm to pass; twice as long each time.
 const STORM_FIRST: Duration = Duration::from_millis(20);
 const STORM_MOST: Duration = Duration::from_secs(2);
-/// No dump takes so long.
-const STUCK: Duration = Duration::from_secs(120);
+/// No dump is silent for so long.
+const STUCK: Duration = Duration::from_secs(3);
 
 pub struct Monitor {
     socket: TokioSocket,
@@ -118,6 +118,8 @@ impl Monitor {
                         Counters::add(&self.counters.overruns, 1);
                         tokio::time::sleep(storm).await;
                         storm = (storm * 2).clamp(STORM_FIRST, STORM_MOST);
+                        // A dump that ran may have lost its end with the rest.
+                        self.dump.started = None;
                         self.begin();
                     }
                     Err(error) => {
@@ -160,12 +162,15 @@ impl Monitor {
                 self.dump.disturbed = true;
             }
             match message.kind {
-                NLMSG_DONE | NLMSG_ERROR if of_dump => self.on_part_done(),
+                NLMSG_DONE | NLMSG_ERROR if of_dump => self.on_part_end(message::errno(&message)),
                 NLMSG_DONE | NLMSG_ERROR => {}
                 _ => self.on_message(&message),
             }
         }
         Counters::add(&self.counters.messages, n);
+        if self.dump.started.is_some() {
+            self.dump.next = Instant::now() + STUCK;
+        }
     }
 
     // ------------------------------------------------------------------------------------------------ dumps
@@ -195,7 +200,7 @@ impl Monitor {
 
     fn on_audit(&mut self) {
         if self.dump.started.take().is_some() {
-            tracing::warn!("a netlink dump did not end: once more");
+            tracing::warn!("a netlink dump did not go on: once more");
         }
         self.begin();
     }
@@ -210,8 +215,17 @@ impl Monitor {
         }
     }
 
-    /// An error here means that there is no such table, or that the kernel knows no nexthop objects: an empty part.
-    fn on_part_done(&mut self) {
+    fn on_part_end(&mut self, errno: i32) {
+        match errno {
+            // No such table, or a kernel that knows no nexthop objects: an empty part.
+            0 | libc::ENOENT | libc::EOPNOTSUPP | libc::EAFNOSUPPORT | libc::EINVAL => {}
+            // No room for the answer, or an earlier dump still runs: what we have proves nothing.
+            _ => {
+                self.dump.started = None;
+                self.dump.next = Instant::now() + STORM_FIRST;
+                return;
+            }
+        }
         if self.dump.disturbed && self.dump.disturbances < DISTURBED_MOST {
             self.dump.disturbances += 1;
             return self.ask();

@@ -1,0 +1,73 @@
+//! Rights: as few as the work needs, given up before there is anything to attack.
+//!
+//! In: the capabilities that the process was started with. Out: the two that it keeps, and in words what a missing one will cost.
+//! It leaves to the unit or manifest whether the process starts as root or as a user with just these.
+//!
+//! CAP_NET_ADMIN writes routes, sets TCP-MD5 keys and large netlink buffers; CAP_NET_BIND_SERVICE listens on port 179. As root without
+//! the others, the process still reads root's files, but no longer anybody else's.
+
+use std::fmt;
+use std::io;
+
+use super::sockopt::{self, Capabilities};
+
+const NET_BIND_SERVICE: u64 = 1 << 10;
+const NET_ADMIN: u64 = 1 << 12;
+/// Everything that the daemon ever needs.
+const NEEDED: u64 = NET_BIND_SERVICE | NET_ADMIN;
+
+/// What is left after `drop_others`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub net_admin: bool,
+    pub net_bind_service: bool,
+    /// How many others were given up.
+    pub dropped: u32,
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut first = true;
+        let names = [(self.net_admin, "net_admin"), (self.net_bind_service, "net_bind_service")];
+        for (_, name) in names.iter().filter(|(kept, _)| *kept) {
+            write!(f, "{}{name}", if first { "" } else { "," })?;
+            first = false;
+        }
+        f.write_str(if first { "none" } else { "" })
+    }
+}
+
+/// Gives up every capability but the needed ones, for this thread and those that it starts, and the way back to more (`no_new_privs`).
+/// To be called before the first thread is started.
+///
+/// # Errors
+/// The kernel's. Nothing has changed then, or less is left than before.
+pub fn drop_others() -> io::Result<Kept> {
+    let had = sockopt::capabilities()?;
+    let keep = had.permitted & NEEDED;
+    sockopt::no_new_privileges()?;
+    sockopt::set_capabilities(Capabilities { effective: keep, permitted: keep, inheritable: 0 })?;
+    let has = |cap| keep & cap != 0;
+    Ok(Kept { net_admin: has(NET_ADMIN), net_bind_service: has(NET_BIND_SERVICE), dropped: (had.permitted & !NEEDED).count_ones() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_gave_them_up_has_only_the_needed_ones_and_cannot_get_more() {
+        let (kept, now, again) = std::thread::spawn(|| {
+            let kept = drop_others().unwrap();
+            let now = sockopt::capabilities().unwrap();
+            let again = sockopt::set_capabilities(Capabilities { effective: u64::MAX >> 24, permitted: u64::MAX >> 24, inheritable: 0 });
+            (kept, now, again)
+        })
+        .join()
+        .unwrap();
+        assert_eq!(now.permitted & !NEEDED, 0);
+        assert_eq!((now.effective, now.inheritable), (now.permitted, 0));
+        assert_eq!(kept.net_admin, now.permitted & NET_ADMIN != 0);
+        assert!(again.is_err(), "what is given up stays given up");
+    }
+}
