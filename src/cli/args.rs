@@ -209,3 +209,41 @@ impl std::str::FromStr for Target {
 fn time(text: &str) -> Result<Duration, String> {
     text.parse::<crate::config::values::Time>().map(|time| time.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn what_may_be_typed_is_sound_and_told() {
+        Args::command().debug_assert();
+        let help = Args::command().render_long_help().to_string();
+        for exit in ["0  it was done", "1  it was refused", "2  it was not understood", "3  the daemon is not running"] {
+            assert!(help.contains(exit), "{help}");
+        }
+    }
+
+    #[test]
+    fn an_address_asks_for_its_longest_match_and_a_prefix_for_itself() {
+        let what = |text: &str| match Args::try_parse_from(["catbird", "routes", text]).map(|args| args.command) {
+            Ok(Command::Routes { what, .. }) => what,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(what("10.0.0.1"), Some(Target::Address([10, 0, 0, 1].into())));
+        assert_eq!(what("10.0.0.0/8"), Some(Target::Net("10.0.0.0/8".parse().expect("a prefix"))));
+        assert!(Args::try_parse_from(["catbird", "routes", "ten"]).is_err());
+        assert!(Args::try_parse_from(["catbird", "reload", "--confirm", "soon"]).is_err());
+    }
+
+    #[test]
+    fn every_shell_gets_completions_that_know_the_commands() {
+        for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "catbird", &mut script);
+            let script = String::from_utf8(script).expect("text");
+            assert!(["nexthops", "undrain", "--confirm"].iter().all(|word| script.contains(word.trim_start_matches("--"))), "{shell}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! In: [`Raw`] and the [`Surroundings`]. Out: a [`Config`] if there is no error, and every finding in any case.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -51,7 +51,7 @@ pub(super) fn check(raw: &Raw, around: &Surroundings<'_>, notes: &Notes) -> Conf
         sessions.extend(checker.peer(peer, &groups, &node));
     }
     checker.duplicates(raw, &sessions, &node);
-    let names: Vec<&str> = sessions.iter().map(|s| s.name.as_str()).chain(groups.keys().map(String::as_str)).collect();
+    let names = sessions.iter().map(|s| s.name.as_str()).chain(groups.keys().map(String::as_str)).collect::<BTreeSet<&str>>();
     policy::check_peers(&raw.policies, &names, notes);
     let ranges = raw.groups.iter().filter_map(|group| checker.range(group, &node)).collect();
     Config {

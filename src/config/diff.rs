@@ -2,13 +2,14 @@
 //!
 //! In: two configurations as meant. Out: a list of [`Change`]s, empty if they mean the same. Doing it is for those who own what changes.
 
+use std::collections::HashMap;
 use std::fmt::{self, Debug};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::model::{ChainRef, Config, MaxPrefix, Session, Setup};
-use super::values::Time;
+use super::values::{Time, ZonedAddr};
 use crate::num::FamilySet;
 
 /// What a change costs.
@@ -76,7 +77,7 @@ shown_by_display!(
     std::net::IpAddr,
     std::net::Ipv4Addr,
     std::net::Ipv6Addr,
-    super::values::ZonedAddr,
+    ZonedAddr,
     super::model::NextHopMode,
     super::model::AddPath,
     super::model::Mode,
@@ -169,13 +170,13 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
 
 /// Sessions of the old configuration that are there in the new one too: what a change of the node touches.
 fn kept(old: &Config, new: &Config) -> Vec<String> {
-    let stays = |s: &&Session| new.sessions.iter().any(|n| same(s, n));
-    old.sessions.iter().filter(stays).map(|s| s.name.clone()).collect()
+    let there = by_remote(new);
+    old.sessions.iter().filter(|s| there.contains_key(&s.remote)).map(|s| s.name.clone()).collect()
 }
 
-/// A session is who it is with.
-fn same(a: &Session, b: &Session) -> bool {
-    a.remote == b.remote
+/// A session is who it is with. (A cluster has thousands.)
+fn by_remote(config: &Config) -> HashMap<&ZonedAddr, &Session> {
+    config.sessions.iter().map(|session| (&session.remote, session)).collect()
 }
 
 fn node(old: &Config, new: &Config, changes: &mut Changes) {
@@ -200,8 +201,9 @@ fn node(old: &Config, new: &Config, changes: &mut Changes) {
 }
 
 fn sessions(old: &Config, new: &Config, changes: &mut Changes) {
+    let (before, after) = (by_remote(old), by_remote(new));
     for session in &old.sessions {
-        match new.sessions.iter().find(|n| same(session, n)) {
+        match after.get(&session.remote) {
             Some(now) => session_changes(session, now, changes),
             None => {
                 let name = &session.name;
@@ -210,7 +212,7 @@ fn sessions(old: &Config, new: &Config, changes: &mut Changes) {
         }
     }
     for session in &new.sessions {
-        if !old.sessions.iter().any(|o| same(o, session)) {
+        if !before.contains_key(&session.remote) {
             changes.add(Cost::Live, format!("{}: new session with {}", session.name, session.remote), Vec::new());
         }
     }

@@ -3,7 +3,7 @@
 //! In: the sections as typed. Out: a [`Policy`] of plain values, names of prefix sets resolved. [`super::params`] turns it into the
 //! chain that judges routes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -301,11 +301,11 @@ pub fn policies(raw: &[RawPolicy], sets: &[RawPrefixSet], notes: &Notes) -> BTre
 }
 
 /// The peers that rules name exist: by name, by address, or by AS number.
-pub fn check_peers(raw: &[RawPolicy], known: &[&str], notes: &Notes) {
+pub fn check_peers(raw: &[RawPolicy], known: &BTreeSet<&str>, notes: &Notes) {
     for name in raw.iter().flat_map(|p| &p.rules).flat_map(|r| &r.peers).flat_map(|list| &list.value) {
         let text = name.value.as_str();
         let asn = text.strip_prefix("AS").is_some_and(|number| number.parse::<u32>().is_ok());
-        if !asn && text.parse::<IpAddr>().is_err() && !known.contains(&text) {
+        if !asn && text.parse::<IpAddr>().is_err() && !known.contains(text) {
             let known = known.iter().map(|k| (*k).to_owned()).collect();
             notes.say(name.span.clone(), Problem::Unresolved { kind: "peer", name: text.to_owned(), known });
         }

@@ -324,6 +324,32 @@ fn a_new_password_is_a_change_that_is_not_shown() {
     assert_eq!(shown, ["restart 10.0.0.2: the password changes"]);
 }
 
+#[test]
+fn the_configuration_in_the_kubernetes_manifest_is_legal() {
+    let manifest = include_str!("../../configs/kubernetes/catbird.yaml");
+    let (_, rest) = manifest.split_once("catbird.toml: |\n").expect("a ConfigMap");
+    let lines = rest.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
+    let text: String = lines.map(|line| format!("{}\n", line.trim_start())).collect();
+    let checked =
+        Config::parse("catbird.yaml", &text, &Surroundings { hostname: Some("node-b".into()), read: &nothing, secrets_needed: true });
+    assert!(checked.report.findings().is_empty(), "{}", checked.report);
+    let config = checked.config.expect("legal");
+    assert_eq!((config.sessions.len(), config.pods.file.is_some()), (1, true));
+    assert!(manifest.contains(NODE_VARIABLE), "each node finds itself by this variable");
+}
+
+#[test]
+fn a_list_of_thousands_of_nodes_is_read_and_compared_at_once() {
+    let node = |n: u32| format!("  {{ name = \"n{n}\", addresses = [\"{}\"] }},\n", std::net::Ipv4Addr::from(0x0A00_0000 + n));
+    let list: String = (1..=5000).map(node).collect();
+    let text = format!("[node]\nname = \"n1\"\nasn = 64512\n[cluster]\nnodes = [\n{list}]\n");
+    let started = std::time::Instant::now();
+    let (old, new) = (good(&text), good(&text.replace("[cluster]", "[cluster]\nhold_time = 30")));
+    assert_eq!(old.sessions.len(), 4999);
+    assert_eq!(diff::diff(&old, &new).len(), 4999);
+    assert!(started.elapsed().as_secs() < 20, "{:?}: something is quadratic", started.elapsed());
+}
+
 mod mutated {
     use proptest::prelude::*;
 

@@ -26,56 +26,111 @@ pub const FIXED_SERIES: usize = 150;
 
 use MetricType::{COUNTER, GAUGE, HISTOGRAM};
 
-/// Every metric that is ours: name, type, help. The README lists the same.
-pub const METRICS: &[(&str, MetricType, &str)] = &[
-    ("catbird_build_info", GAUGE, "Version of the running catbird; always 1."),
-    ("catbird_start_time_seconds", GAUGE, "When the daemon started, in seconds since 1970."),
-    ("catbird_ready", GAUGE, "1 if /readyz says yes."),
-    ("catbird_peers", GAUGE, "Configured peers by kind and state; state down: switched off by the operator."),
-    ("catbird_peer_up", GAUGE, "1 if the session with this peer is established."),
-    ("catbird_peer_state", GAUGE, "State of the session: 1 Idle, 2 Connect, 3 Active, 4 OpenSent, 5 OpenConfirm, 6 Established."),
-    ("catbird_peer_admin_up", GAUGE, "0 if an operator has switched this peer off."),
-    (
+/// A metric that is ours.
+pub struct Known {
+    pub name: &'static str,
+    pub kind: MetricType,
+    /// Those that it may have; `peer` is absent where peers are summed.
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+const fn known(name: &'static str, kind: MetricType, labels: &'static [&'static str], help: &'static str) -> Known {
+    Known { name, kind, labels, help }
+}
+
+/// All of them. A name is a promise: the README lists the same, which a test compares.
+pub const METRICS: &[Known] = &[
+    known("catbird_build_info", GAUGE, &["version"], "Version of the running catbird; always 1."),
+    known("catbird_start_time_seconds", GAUGE, &[], "When the daemon started, in seconds since 1970."),
+    known("catbird_ready", GAUGE, &[], "1 if /readyz says yes."),
+    known("catbird_peers", GAUGE, &["kind", "state"], "Configured peers by kind and state; state down: switched off by the operator."),
+    known("catbird_peer_up", GAUGE, &["peer", "kind", "peer_as", "name"], "1 if the session with this peer is established."),
+    known(
+        "catbird_peer_state",
+        GAUGE,
+        &["peer", "kind"],
+        "State of the session: 1 Idle, 2 Connect, 3 Active, 4 OpenSent, 5 OpenConfirm, 6 Established.",
+    ),
+    known("catbird_peer_admin_up", GAUGE, &["peer", "kind"], "0 if an operator has switched this peer off."),
+    known(
         "catbird_peer_established_timestamp_seconds",
         GAUGE,
+        &["peer", "kind"],
         "When the session was established, in seconds since 1970; absent while it is not.",
     ),
-    ("catbird_peer_flaps_total", COUNTER, "Established sessions that ended."),
-    ("catbird_peer_last_down_info", GAUGE, "Why the last session ended; always 1."),
-    ("catbird_messages_total", COUNTER, "UPDATE and KEEPALIVE messages."),
-    ("catbird_notifications_total", COUNTER, "NOTIFICATION messages by code and subcode (RFC 4271 section 4.5)."),
-    ("catbird_routes", GAUGE, "Routes of a peer: received, accepted, rejected, stale (Adj-RIB-In), advertised (Adj-RIB-Out)."),
-    ("catbird_route_changes_total", COUNTER, "Prefixes announced or withdrawn in UPDATE messages."),
-    ("catbird_malformed_attributes_total", COUNTER, "Malformed attributes and what was done about them (RFC 7606)."),
-    ("catbird_max_prefix_ratio", GAUGE, "Received prefixes divided by the most that this peer may send."),
-    ("catbird_rib_routes", GAUGE, "Prefixes in the Loc-RIB."),
-    ("catbird_rib_paths", GAUGE, "Paths in the Loc-RIB, of all peers."),
-    ("catbird_attribute_sets", GAUGE, "Distinct sets of path attributes in memory."),
-    ("catbird_bestpath_duration_seconds", HISTOGRAM, "Time of one round of route selection."),
-    ("catbird_convergence_seconds", HISTOGRAM, "Time from an UPDATE to the kernel's answer for the routes that follow from it."),
-    ("catbird_fib_routes", GAUGE, "Kernel routes: wanted, installed, failed, and foreign ones that stand in the way."),
-    ("catbird_fib_operations_total", COUNTER, "Changes to kernel routes by kind and result."),
-    ("catbird_fib_reconciles_total", COUNTER, "Comparisons of all wanted routes with the kernel's."),
-    ("catbird_fib_repaired_routes_total", COUNTER, "Kernel routes put right after somebody else changed them."),
-    (
+    known("catbird_peer_flaps_total", COUNTER, &["peer", "kind"], "Established sessions that ended."),
+    known("catbird_peer_last_down_info", GAUGE, &["peer", "kind", "reason", "direction"], "Why the last session ended; always 1."),
+    known("catbird_messages_total", COUNTER, &["peer", "kind", "direction", "type"], "UPDATE and KEEPALIVE messages."),
+    known(
+        "catbird_notifications_total",
+        COUNTER,
+        &["peer", "kind", "direction", "code", "subcode"],
+        "NOTIFICATION messages by code and subcode (RFC 4271 section 4.5).",
+    ),
+    known(
+        "catbird_routes",
+        GAUGE,
+        &["peer", "kind", "family", "view"],
+        "Routes of a peer: received, accepted, rejected, stale (Adj-RIB-In), advertised (Adj-RIB-Out).",
+    ),
+    known(
+        "catbird_route_changes_total",
+        COUNTER,
+        &["peer", "kind", "action", "result"],
+        "Prefixes announced or withdrawn in UPDATE messages.",
+    ),
+    known(
+        "catbird_malformed_attributes_total",
+        COUNTER,
+        &["peer", "kind", "attribute", "action"],
+        "Malformed attributes and what was done about them (RFC 7606).",
+    ),
+    known("catbird_max_prefix_ratio", GAUGE, &["peer", "kind", "family"], "Received prefixes divided by the most that this peer may send."),
+    known("catbird_rib_routes", GAUGE, &["family"], "Prefixes in the Loc-RIB."),
+    known("catbird_rib_paths", GAUGE, &["family"], "Paths in the Loc-RIB, of all peers."),
+    known("catbird_attribute_sets", GAUGE, &[], "Distinct sets of path attributes in memory."),
+    known("catbird_bestpath_duration_seconds", HISTOGRAM, &[], "Time of one round of route selection."),
+    known("catbird_convergence_seconds", HISTOGRAM, &[], "Time from an UPDATE to the kernel's answer for the routes that follow from it."),
+    known(
+        "catbird_fib_routes",
+        GAUGE,
+        &["table", "state"],
+        "Kernel routes: wanted, installed, failed, and foreign ones that stand in the way.",
+    ),
+    known("catbird_fib_operations_total", COUNTER, &["op", "result"], "Changes to kernel routes by kind and result."),
+    known("catbird_fib_reconciles_total", COUNTER, &[], "Comparisons of all wanted routes with the kernel's."),
+    known("catbird_fib_repaired_routes_total", COUNTER, &[], "Kernel routes put right after somebody else changed them."),
+    known(
         "catbird_netlink_overruns_total",
         COUNTER,
+        &[],
         "Times that the kernel had more to say than it could keep, so that everything was read again.",
     ),
-    ("catbird_netlink_dumps_total", COUNTER, "Readings of all links, addresses and routes of the kernel."),
-    ("catbird_queue_depth", GAUGE, "Entries that wait in a queue of the daemon."),
-    ("catbird_backpressure_seconds_total", COUNTER, "Time that was spent waiting because a queue was full."),
-    ("catbird_unsent_bytes", GAUGE, "Octets that wait in the daemon because peers do not read fast enough."),
-    ("catbird_connections", GAUGE, "TCP connections of the daemon: open, half_open (no OPEN yet), lingering (being closed)."),
-    ("catbird_connections_refused_total", COUNTER, "Connections turned away: from no configured peer, or too many at once."),
-    ("catbird_accept_failures_total", COUNTER, "Connections that could not be accepted for want of descriptors or memory."),
-    ("catbird_dials_total", COUNTER, "Attempts to connect to a peer, by result."),
-    ("catbird_config_last_reload_successful", GAUGE, "1 if the last reading of the configuration was taken over."),
-    ("catbird_config_last_reload_timestamp_seconds", GAUGE, "When the configuration was last read, in seconds since 1970."),
-    ("catbird_local_blocks", GAUGE, "Pod blocks of this node by source."),
-    ("catbird_graceful_restart_active", GAUGE, "1 while kernel routes of an earlier run wait to be learned again."),
-    ("catbird_graceful_restart_stale_routes", GAUGE, "Routes of restarting peers that are kept until they are said again."),
-    ("catbird_draining", GAUGE, "1 after catbird drain."),
+    known("catbird_netlink_dumps_total", COUNTER, &[], "Readings of all links, addresses and routes of the kernel."),
+    known("catbird_queue_depth", GAUGE, &["queue"], "Entries that wait in a queue of the daemon."),
+    known("catbird_backpressure_seconds_total", COUNTER, &["queue"], "Time that was spent waiting because a queue was full."),
+    known("catbird_unsent_bytes", GAUGE, &[], "Octets that wait in the daemon because peers do not read fast enough."),
+    known(
+        "catbird_connections",
+        GAUGE,
+        &["state"],
+        "TCP connections of the daemon: open, half_open (no OPEN yet), lingering (being closed).",
+    ),
+    known(
+        "catbird_connections_refused_total",
+        COUNTER,
+        &["reason"],
+        "Connections turned away: from no configured peer, or too many at once.",
+    ),
+    known("catbird_accept_failures_total", COUNTER, &[], "Connections that could not be accepted for want of descriptors or memory."),
+    known("catbird_dials_total", COUNTER, &["result"], "Attempts to connect to a peer, by result."),
+    known("catbird_config_last_reload_successful", GAUGE, &[], "1 if the last reading of the configuration was taken over."),
+    known("catbird_config_last_reload_timestamp_seconds", GAUGE, &[], "When the configuration was last read, in seconds since 1970."),
+    known("catbird_local_blocks", GAUGE, &["source", "family"], "Pod blocks of this node by source."),
+    known("catbird_graceful_restart_active", GAUGE, &[], "1 while kernel routes of an earlier run wait to be learned again."),
+    known("catbird_graceful_restart_stale_routes", GAUGE, &[], "Routes of restarting peers that are kept until they are said again."),
+    known("catbird_draining", GAUGE, &[], "1 after catbird drain."),
 ];
 
 /// What a scrape needs besides the snapshot.
@@ -111,7 +166,7 @@ struct Scrape {
 
 impl Scrape {
     fn new(snapshot: &Snapshot, gauges: &Gauges, around: &Surroundings) -> prometheus::Result<Scrape> {
-        let desc = |(name, _, help): &(&str, MetricType, &str)| Desc::new((*name).into(), (*help).into(), Vec::new(), Default::default());
+        let desc = |m: &Known| Desc::new(m.name.into(), m.help.into(), Vec::new(), Default::default());
         let descs = METRICS.iter().map(desc).collect::<prometheus::Result<Vec<Desc>>>()?;
         let mut families = Families::default();
         families.whole(snapshot, gauges, around);
@@ -131,6 +186,7 @@ impl Collector for Scrape {
 }
 
 type Labels<'a> = &'a [(&'static str, &'a str)];
+
 /// Metric, labels, value.
 type Series = (&'static str, Vec<(&'static str, String)>, f64);
 
@@ -153,7 +209,7 @@ impl Families {
     /// A series of a gauge or a counter, as the table of metrics has it.
     fn add(&mut self, name: &'static str, labels: Labels<'_>, value: f64) {
         let mut metric = Families::labelled(labels);
-        if METRICS.iter().any(|(known, kind, _)| *known == name && *kind == COUNTER) {
+        if METRICS.iter().any(|known| known.name == name && known.kind == COUNTER) {
             let mut counter = Counter::default();
             counter.set_value(value);
             metric.set_counter(counter);
@@ -185,12 +241,12 @@ impl Families {
     }
 
     fn finish(mut self) -> Vec<MetricFamily> {
-        let family = |(name, kind, help): &(&'static str, MetricType, &'static str)| {
-            let metrics = self.0.remove(name)?;
+        let family = |known: &Known| {
+            let metrics = self.0.remove(known.name)?;
             let mut family = MetricFamily::default();
-            family.set_name((*name).to_owned());
-            family.set_help((*help).to_owned());
-            family.set_field_type(*kind);
+            family.set_name(known.name.to_owned());
+            family.set_help(known.help.to_owned());
+            family.set_field_type(known.kind);
             family.set_metric(metrics);
             Some(family)
         };

@@ -23,13 +23,13 @@ pub const ROWS_A_PAGE: usize = 64;
 
 impl Default for FakeDesk {
     fn default() -> FakeDesk {
-        FakeDesk::new()
+        FakeDesk { notices: broadcast::channel(4).0, gauges: Arc::default(), heard: Arc::default(), config: Arc::new(Mutex::new(plain())) }
     }
 }
 
 impl FakeDesk {
     pub fn new() -> FakeDesk {
-        FakeDesk { notices: broadcast::channel(4).0, gauges: Arc::default(), heard: Arc::default(), config: Arc::new(Mutex::new(plain())) }
+        FakeDesk::default()
     }
 
     /// As a reload would.

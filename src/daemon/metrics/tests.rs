@@ -189,9 +189,9 @@ fn histograms_are_cumulative_and_states_are_numbers() {
 
 #[test]
 fn names_follow_prometheus_habits() {
-    for (name, kind, help) in METRICS {
-        assert!(name.starts_with("catbird_") && !help.is_empty());
-        assert_eq!(name.ends_with("_total"), *kind == COUNTER, "{name}");
+    for known in METRICS {
+        assert!(known.name.starts_with("catbird_") && !known.help.is_empty());
+        assert_eq!(known.name.ends_with("_total"), known.kind == COUNTER, "{}", known.name);
     }
 }
 
@@ -216,7 +216,7 @@ fn promtool_has_nothing_to_say_about_a_scrape() {
 fn named(text: &str) -> std::collections::BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':');
     let ours = words.filter(|word| word.starts_with("catbird_"));
-    let histograms = METRICS.iter().filter(|(_, kind, _)| *kind == HISTOGRAM).map(|(name, _, _)| *name);
+    let histograms = METRICS.iter().filter(|known| known.kind == HISTOGRAM).map(|known| known.name);
     let histograms: Vec<&str> = histograms.collect();
     let base = |word: &str| {
         let stem = ["_bucket", "_sum", "_count"].into_iter().find_map(|suffix| word.strip_suffix(suffix));
@@ -227,7 +227,7 @@ fn named(text: &str) -> std::collections::BTreeSet<String> {
 
 #[test]
 fn alerts_and_dashboards_speak_of_metrics_that_exist() {
-    let known: std::collections::BTreeSet<String> = METRICS.iter().map(|(name, _, _)| (*name).to_owned()).collect();
+    let known: std::collections::BTreeSet<String> = METRICS.iter().map(|known| known.name.to_owned()).collect();
     let rules = include_str!("../../../configs/prometheus/catbird.rules.yml");
     let dashboard = include_str!("../../../configs/grafana/catbird.json");
     for (file, text) in [("rules", rules), ("dashboard", dashboard)] {
@@ -245,8 +245,16 @@ fn alerts_and_dashboards_speak_of_metrics_that_exist() {
 #[test]
 fn every_metric_of_the_table_appears_in_a_full_scrape() {
     let text = scrape(&snapshot(vec![peer(1, "external"), peer(2, "mesh")]), PerPeer::External);
-    for (name, _, _) in METRICS {
-        assert!(text.contains(&format!("# TYPE {name} ")), "{name}");
+    for known in METRICS {
+        assert!(text.contains(&format!("# TYPE {} ", known.name)), "{}", known.name);
+    }
+    for line in series(&text) {
+        let name = line.split(['{', ' ']).next().unwrap_or_default();
+        let Some(known) = METRICS.iter().find(|known| known.name == name) else { continue };
+        let labels = line.split_once('{').and_then(|(_, rest)| rest.rsplit_once('}')).map_or("", |(labels, _)| labels);
+        for label in labels.split("\",").filter(|label| !label.is_empty()).filter_map(|label| label.split_once('=')) {
+            assert!(known.labels.contains(&label.0), "{}: {line}", label.0);
+        }
     }
 }
 
@@ -258,4 +266,20 @@ fn alert_rules_ring_when_they_should_and_only_then() {
         Ok(outcome) => assert!(outcome.status.success(), "{}", String::from_utf8_lossy(&outcome.stdout)),
         Err(_) => eprintln!("SKIPPED: promtool is not installed (Debian package prometheus)"),
     }
+}
+
+#[test]
+fn the_readme_lists_every_metric_with_its_labels() {
+    let readme = include_str!("../../../README.md");
+    let word = |kind| match kind {
+        COUNTER => "counter",
+        HISTOGRAM => "histogram",
+        _ => "gauge",
+    };
+    for known in METRICS {
+        let row = format!("| `{}` | {} | {} | {} |", known.name, word(known.kind), known.labels.join(", "), known.help);
+        assert!(readme.contains(&row), "README.md lacks this row:\n{row}");
+    }
+    let rows = readme.lines().filter(|line| line.starts_with("| `catbird_")).count();
+    assert_eq!(rows, METRICS.len(), "and lists no others");
 }
