@@ -15,7 +15,7 @@ use super::model::{
 };
 use super::policy::{AnyCommunity, Matches, Policy, SetNextHop, Sets};
 use super::values::ZonedAddr;
-use crate::num::{Asn, Family, FamilySet};
+use crate::num::{Asn, ClusterId, Family, FamilySet};
 use crate::peer::{self, GracefulParams, Offer, PeerKind, Remote, RemoteAs, Secret, Ttl};
 use crate::policy::LocalKind;
 use crate::policy::{
@@ -41,7 +41,7 @@ pub fn speaker(config: &Config) -> speaker::Params {
         asn: config.node.asn,
         router_id: config.node.router_id,
         mode: config.cluster.as_ref().map_or("none", |c| super::values::Word::word(c.mode)).to_owned(),
-        cluster_id: config.cluster.as_ref().and_then(|c| c.cluster_id),
+        cluster_id: cluster_id(config),
         addresses: NodeAddresses { v4: config.node.ipv4, v6: config.node.ipv6 },
         peers,
         ranges,
@@ -57,6 +57,13 @@ pub fn speaker(config: &Config) -> speaker::Params {
         },
         recovery: RecoveryParams { deadline: config.graceful.startup_deadline, end_of_rib_wait: config.graceful.end_of_rib_wait },
     }
+}
+
+/// A node with clients of its own reflects, by its router identifier unless the cluster says otherwise (RFC 4456 §7).
+fn cluster_id(config: &Config) -> Option<ClusterId> {
+    let said = config.cluster.as_ref().and_then(|c| c.cluster_id);
+    let clients = config.sessions.iter().any(|s| s.setup.rr_client) || config.ranges.iter().any(|r| r.setup.rr_client);
+    said.or_else(|| clients.then(|| ClusterId(config.node.router_id.addr())))
 }
 
 fn rules(config: &Config) -> Rules {
