@@ -10,7 +10,7 @@ use super::event::{Action, DialError, DownReason, Event, PeerNotice, StopKind};
 use super::fsm::{self, Dialing, Fsm, Link, Resting, State, Step, Tell, Trigger, Waiting};
 use super::params::{Change, Params};
 use super::session::{Direction, Session};
-use super::timer::{TICK, Timer, TimerTable};
+use super::timer::{TICK, Timer, TimerTable, round_up};
 use super::why::Failure;
 use super::{ConnIds, Peer, negotiate};
 use crate::num::{ConnId, Family, Instant};
@@ -602,10 +602,12 @@ impl Peer {
     }
 
     pub(super) fn arm_keepalive(&mut self, which: Which, from: Instant, every: Duration) {
-        // The grid rounds up; a third of the hold time shall stay a third.
-        let wait = self.rng.jitter(every).saturating_sub(TICK).max(Duration::from_secs(1));
+        // Where they are rare, all peers' keepalives of a second leave together: one wake-up instead of many. The grid rounds up; a third
+        // of the hold time shall stay a third.
+        let grid = if every >= Duration::from_secs(10) { Duration::from_secs(1) } else { TICK };
+        let wait = self.rng.jitter(every).saturating_sub(grid).max(Duration::from_secs(1));
         if let Some(machine) = self.machine_mut(which) {
-            machine.timers.set(Timer::Keepalive, from + wait);
+            machine.timers.set(Timer::Keepalive, round_up(from + wait, grid));
         }
     }
 

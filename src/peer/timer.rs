@@ -65,7 +65,7 @@ pub struct TimerTable([Option<Instant>; Timer::ALL.len()]);
 impl TimerTable {
     /// Sets or moves a deadline, rounded up to the grid.
     pub fn set(&mut self, timer: Timer, at: Instant) {
-        self.put(timer, Some(round_up(at)));
+        self.put(timer, Some(round_up(at, TICK)));
     }
 
     pub fn stop(&mut self, timer: Timer) {
@@ -108,8 +108,9 @@ impl TimerTable {
     }
 }
 
-fn round_up(at: Instant) -> Instant {
-    let tick = TICK.as_nanos() as u64;
+/// The next point of a grid.
+pub(super) fn round_up(at: Instant, grid: Duration) -> Instant {
+    let tick = u64::try_from(grid.as_nanos()).unwrap_or(u64::MAX).max(1);
     Instant::from_nanos(at.as_nanos().div_ceil(tick).saturating_mul(tick))
 }
 
