@@ -24,7 +24,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -38,6 +38,10 @@ use super::tasks::{Panicked, caught};
 
 /// Octets of one read, and so the most that a batch holds.
 const READ: usize = 64 * 1024;
+
+/// Batches of one connection that wait for the core at most. What is decoded too early only fills memory: a full table would stand there
+/// whole, several times as large as in the tables.
+const AHEAD: usize = 2;
 
 /// Frames of one vectored write.
 const SLICES: usize = 64;
@@ -153,6 +157,7 @@ enum End {
 async fn read_loop(id: ConnId, mut socket: OwnedReadHalf, context: Arc<Slot>, inbox: &Inbox) -> End {
     let mut codec = Codec::default();
     let mut octets = BytesMut::new();
+    let ahead = Arc::new(Semaphore::new(AHEAD));
     loop {
         match fill(&mut socket, &mut octets).await {
             Ok(0) if octets.is_empty() => return End::Closed(None),
@@ -163,17 +168,17 @@ async fn read_loop(id: ConnId, mut socket: OwnedReadHalf, context: Arc<Slot>, in
         loop {
             let mut batch = Vec::new();
             match codec.decode_batch(&mut octets, &mut batch) {
-                Stop::Drained => break deliver(id, batch, None, inbox).await,
+                Stop::Drained => break deliver(id, batch, None, &ahead, inbox).await,
                 Stop::Open => {
-                    deliver(id, batch, None, inbox).await;
+                    deliver(id, batch, None, &ahead, inbox).await;
                     codec.set_context(context.take().await);
                 }
                 Stop::Ended(Ended::Malformed(error)) => {
-                    deliver(id, batch, Some(error), inbox).await;
+                    deliver(id, batch, Some(error), &ahead, inbox).await;
                     return End::Malformed;
                 }
                 Stop::Ended(Ended::Socket(error)) => {
-                    deliver(id, batch, None, inbox).await;
+                    deliver(id, batch, None, &ahead, inbox).await;
                     return End::Closed(Some(error.to_string()));
                 }
             }
@@ -183,9 +188,11 @@ async fn read_loop(id: ConnId, mut socket: OwnedReadHalf, context: Arc<Slot>, in
     }
 }
 
-async fn deliver(conn: ConnId, messages: Vec<Message>, error: Option<DecodeError>, inbox: &Inbox) {
+async fn deliver(conn: ConnId, messages: Vec<Message>, error: Option<DecodeError>, ahead: &Arc<Semaphore>, inbox: &Inbox) {
     if !messages.is_empty() || error.is_some() {
-        inbox.put(Word::Input(Input::Received { conn, messages, error })).await;
+        // Never closed, so there always is a permit in the end.
+        let permit = ahead.clone().acquire_owned().await.ok();
+        inbox.put(Word::Batch(Input::Received { conn, messages, error }, permit)).await;
     }
 }
 
@@ -415,7 +422,7 @@ mod tests {
 
     async fn input(words: &mut Receiver<Word>) -> Input {
         match timeout(Duration::from_secs(5), words.recv()).await.expect("in time") {
-            Some(Word::Input(input)) => input,
+            Some(Word::Input(input) | Word::Batch(input, _)) => input,
             other => panic!("{other:?}"),
         }
     }

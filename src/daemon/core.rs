@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::fib::FibChange;
@@ -63,8 +63,16 @@ const GOODBYE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub enum Word {
     Input(Input),
-    Dialled { conn: ConnId, outcome: Result<TcpStream, DialError> },
-    Accepted { socket: std::net::TcpStream, remote: SocketAddr },
+    /// A batch of messages, with the permit that its reader waits for before it delivers more.
+    Batch(Input, Option<OwnedSemaphorePermit>),
+    Dialled {
+        conn: ConnId,
+        outcome: Result<TcpStream, DialError>,
+    },
+    Accepted {
+        socket: std::net::TcpStream,
+        remote: SocketAddr,
+    },
 }
 
 /// Where words are put.
@@ -289,7 +297,7 @@ impl Core {
     /// How many messages the word brought (at least one).
     fn hear(&mut self, word: Word, now: Instant) -> usize {
         match word {
-            Word::Input(input) => return self.hear_input(input, now),
+            Word::Input(input) | Word::Batch(input, _) => return self.hear_input(input, now),
             Word::Dialled { conn, outcome } => self.dialled(conn, outcome, now),
             Word::Accepted { socket, remote } => self.accepted(socket, remote, now),
         }
