@@ -19,14 +19,20 @@ class Daemon(Base):
              '[metrics]', 'listen = ""', '[control]', f'socket = "{c.path("catbird.sock")}"', '[log]', 'level = "warn"']
         if c.own:
             t += ['[pods]', 'blocks = [%s]' % ', '.join(f'"{p}"' for p in c.own)]
-        families = '["ipv4-unicast", "ipv6-unicast"]' if c.v6 else '["ipv4-unicast"]'
-        t += ['[[peer_group]]', 'name = "bench"', 'passive = true', f'hold_time = "{c.hold}s"', f'families = {families}',
-              'graceful_restart = false', 'import = "all"', 'export = "all"']
-        for i, p in enumerate(c.peers):
-            t += ['[[peer]]', f'name = "p{i}"', 'group = "bench"', f'address = "{p.addr}"', f'asn = {p.asn}']
-            t += ['rr_client = true'] if p.rr else []
+        common = ['passive = true', f'hold_time = "{c.hold}s"', 'graceful_restart = false',
+                  'families = ["ipv4-unicast", "ipv6-unicast"]' if c.v6 else 'families = ["ipv4-unicast"]']
+        clients = [p for p in c.peers if p.rr]
+        if clients:
+            t += ['[cluster]', 'mode = "route-reflector"'] + common
+            t += ['[[cluster.nodes]]', 'name = "bench"', f'addresses = ["{c.addr}"]', f'cluster_id = "{c.rid}"']
+            for p in clients:
+                t += ['[[cluster.nodes]]', f'name = "n{p.addr}"', f'addresses = ["{p.addr}"]']
+        t += ['[[peer_group]]', 'name = "bench"', 'import = "all"', 'export = "all"'] + common
+        for p in c.peers:
+            if not p.rr:
+                t += ['[[peer]]', f'name = "p{p.addr}"', 'group = "bench"', f'address = "{p.addr}"', f'asn = {p.asn}']
         return '\n'.join(t) + '\n'
 
     def start(self, c: Ctx):
         conf = c.write('catbird.toml', self.config(c))
-        return [c.popen([self.binary(), 'run', '-c', conf])]
+        return [c.popen([self.binary(), 'run', '--config', conf])]
