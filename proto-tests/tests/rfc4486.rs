@@ -83,3 +83,11 @@ fn too_many_prefixes_are_one_with_family_and_bound() {
     lab.until("the peer to come back", Duration::from_secs(220), |lab| lab.established("a", "x"));
     assert!(lab.seconds() - from >= 199.0, "it stayed away for the restart time");
 }
+
+#[test]
+fn a_stranger_is_told_five() {
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked("a", "x").scripted("stranger", 64514);
+    lab.connect("stranger", "a");
+    assert_eq!(lab.until_told("stranger"), (6, 5));
+    lab.until_established("a", "x");
+}

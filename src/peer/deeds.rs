@@ -18,6 +18,7 @@ impl Peer {
     pub(super) fn dial(&mut self, now: Instant, conns: &mut ConnIds) {
         self.close_attempt(Which::Main);
         let conn = conns.next_id();
+        self.farewell = None;
         self.timers.stop(Timer::IdleHold);
         self.main.enter(Fsm::Connect(Dialing { conn, link: None }));
         let wait = self.rng.jitter(self.params.connect_retry);
@@ -28,6 +29,7 @@ impl Peer {
     }
 
     pub(super) fn listen(&mut self, now: Instant) {
+        self.farewell = None;
         self.timers.stop(Timer::IdleHold);
         self.main.enter(Fsm::Active(Waiting { link: None }));
         self.main.timers.stop_all();
@@ -49,13 +51,17 @@ impl Peer {
         self.fire(now, Which::Main, event, Fact::default(), conns);
     }
 
-    /// RFC 4486 §4: a connection that we do not want is told so.
+    /// RFC 4486 §4: a connection that we do not want is told so. While the peer is down for a reason that it was told, it is told that
+    /// again: its operator looks at the last NOTIFICATION, and that should be the text or the limit, not a mere refusal.
     pub(super) fn refuse(&mut self, now: Instant, fact: Fact) {
         let Some(link) = fact.link else { return };
         self.counters.refused = self.counters.refused.saturating_add(1);
         let reason = fact.reason.or_else(|| self.failure.as_ref().map(|f| f.reason.clone())).unwrap_or(DownReason::New);
         self.note(now, PeerNotice::Refused { reason });
-        self.send(link.conn, &Message::Notification(Notification::cease(CeaseSubcode::ConnectionRejected, None)));
+        let resting = matches!(self.main.fsm, Fsm::Idle(_));
+        let farewell = self.farewell.clone().filter(|_| resting);
+        let told = farewell.unwrap_or_else(|| Notification::cease(CeaseSubcode::ConnectionRejected, None));
+        self.send(link.conn, &Message::Notification(told));
         self.counters.notifications_sent = self.counters.notifications_sent.saturating_add(1);
         self.actions.push_back(Action::Close { conn: link.conn });
     }

@@ -142,6 +142,7 @@ impl Peer {
 
     fn on_start(&mut self, now: Instant, conns: &mut ConnIds) {
         self.wanted = true;
+        self.farewell = None;
         self.damping = Default::default();
         self.without = Default::default();
         self.failure = None;
@@ -165,6 +166,7 @@ impl Peer {
             self.wanted = false;
         }
         let told = Notification::cease(subcode, text.as_deref());
+        self.farewell = (kind == StopKind::Shutdown && text.is_some()).then(|| told.clone());
         let hard = matches!(kind, StopKind::Shutdown | StopKind::Deconfigured | StopKind::HardReset);
         let told = if hard && self.speaks_hard_reset() { told.into_hard_reset() } else { told };
         let event = match kind {
@@ -241,10 +243,12 @@ impl Peer {
         if !self.admission.admit(now) {
             return self.refuse(now, Fact { reason: Some(DownReason::TooManyConnections), ..fact() });
         }
-        self.note(now, PeerNotice::Connected { conn: link.conn, direction: link.direction, remote: link.remote });
         if let Fsm::Idle(Resting::Held) = self.main.fsm {
             // Resting ends for a peer that comes by itself; admission keeps this from spinning.
             self.fire(now, Which::Main, Trigger::AutomaticStartDampedPassive, Fact::default(), conns);
+        }
+        if !matches!(self.main.fsm, Fsm::Idle(_)) {
+            self.note(now, PeerNotice::Connected { conn: link.conn, direction: link.direction, remote: link.remote });
         }
         match &self.main.fsm {
             Fsm::Idle(_) | Fsm::Active(Waiting { link: None }) => {
@@ -496,6 +500,7 @@ impl Peer {
 
     fn on_max_prefix(&mut self, now: Instant, family: Family, limit: u32, restart: Option<Duration>) {
         let told = Notification::maximum_prefixes(family.afi(), family.safi(), limit);
+        self.farewell = Some(told.clone());
         let told = if self.speaks_hard_reset() { told.into_hard_reset() } else { told };
         let reason = DownReason::MaxPrefix { family, limit };
         for which in [Which::Rival, Which::Main] {

@@ -50,6 +50,7 @@ pub use timer::{Timer, TimerTable};
 pub use why::{Counters, Failure};
 
 use crate::num::{ConnId, Instant, PeerId};
+use crate::wire::Notification;
 use damping::{Admission, Damping};
 use fsm::{Fsm, Resting};
 use graceful::Returning;
@@ -79,6 +80,8 @@ pub struct Peer {
     rival: Option<Box<Machine>>,
     /// The operator wants it up.
     wanted: bool,
+    /// What the peer was told when it was barred, and is told again when it knocks.
+    farewell: Option<Notification>,
     damping: Damping,
     admission: Admission,
     without: Without,
@@ -105,6 +108,7 @@ impl Peer {
             main: Machine::new(Fsm::Idle(Resting::Off)),
             rival: None,
             wanted: false,
+            farewell: None,
             damping: Damping::default(),
             admission: Admission::new(),
             without: Without::default(),

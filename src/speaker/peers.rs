@@ -18,7 +18,7 @@ use crate::num::{ConnId, Family, FamilySet, Instant, PeerId};
 use crate::peer::{self, Action, ConnIds, DialError, Direction, Event, Peer, PeerNotice, Session, StopKind};
 use crate::rib::{SourceFacts, SourceKind};
 use crate::stats::Notice;
-use crate::wire::{DecodeError, Message};
+use crate::wire::{CeaseSubcode, Context, DecodeError, Message, Notification};
 
 /// Strangers are told of in the log once in so many seconds.
 const STRANGER_NOTICE_SECONDS: u64 = 10;
@@ -455,6 +455,9 @@ impl Speaker {
             Direction::Accepted => self.acceptor(local, remote, now),
         };
         let Some(id) = id else {
+            if direction == Direction::Accepted {
+                self.reject_stranger(conn);
+            }
             self.effects.push_back(Effect::Close { conn });
             return;
         };
@@ -465,6 +468,13 @@ impl Speaker {
             }
         }
         self.tell(id, Event::Connected { conn, local, remote, direction }, now);
+    }
+
+    /// RFC 4486 §4: whoever is not configured here is told so.
+    fn reject_stranger(&mut self, conn: ConnId) {
+        let told = Message::Notification(Notification::cease(CeaseSubcode::ConnectionRejected, None));
+        let frames = std::iter::once(told.to_bytes(&Context::INITIAL)).collect();
+        self.effects.push_back(Effect::Send { conn, frames });
     }
 
     /// Whose connection is this? `None`: a stranger's.

@@ -1,0 +1,610 @@
+//! catbird against other people's BGP daemons: two namespaces, a wire between them, one session.
+//!
+//! In: which daemon, and how the session is to be. Out: what both sides say of it, in their own words.
+//! What ought to come of it is said in `tests/interop_*.rs`; whole networks are `netlab::story`'s.
+//!
+//! We are 10.77.0.1, AS 65001, with the block 10.99.0.0/26; they are 10.77.0.2, AS 65002, with 10.88.0.0/24 and 10.88.1.0/24.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::netlab::mounts::{Scratch, fresh_run};
+use crate::netlab::proc::{catbird, frr_program, program};
+use crate::netlab::{Ns, patiently, skip, user};
+
+pub const US: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+pub const THEM: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+pub const OUR_ROUTE: &str = "10.99.0.0/26";
+pub const THEIR_ROUTE: &str = "10.88.0.0/24";
+/// Longer than anything here takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Somebody else's daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Other {
+    Bird,
+    Frr,
+    Gobgp,
+    OpenBgpd,
+}
+
+/// How the session is to be. Times in seconds.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub they_are_passive: bool,
+    pub we_are_passive: bool,
+    pub their_key: Option<&'static str>,
+    pub our_key: Option<&'static str>,
+    pub gtsm_ours: bool,
+    pub gtsm_theirs: bool,
+    pub their_as: u32,
+    pub hold: u16,
+    pub graceful: bool,
+    pub max_prefix: Option<u32>,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup {
+            they_are_passive: false,
+            we_are_passive: false,
+            their_key: None,
+            our_key: None,
+            gtsm_ours: false,
+            gtsm_theirs: false,
+            their_as: 65002,
+            hold: 9,
+            graceful: false,
+            max_prefix: None,
+        }
+    }
+}
+
+/// Two machines and their daemons.
+pub struct Arena {
+    other: Other,
+    setup: Setup,
+    // Dropped before the namespaces.
+    ours: Option<Child>,
+    theirs: Vec<Child>,
+    us: Ns,
+    them: Ns,
+    scratch: Scratch,
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- them\n{}\n--- us\n{}", tail(&self.log("them")), tail(&self.log("us")));
+        }
+        self.kill_us();
+        self.kill_them();
+    }
+}
+
+impl Arena {
+    /// Both daemons run. `None`, said loudly, where that cannot be.
+    pub fn new(test: &str, other: Other, setup: Setup) -> Option<Arena> {
+        if !user::is_root() {
+            skip(test, "daemons in namespaces need root");
+            return None;
+        }
+        if let Some(missing) = other.missing() {
+            skip(test, &format!("{missing} is not installed"));
+            return None;
+        }
+        let mut arena = Arena::build(other, setup).unwrap_or_else(|e| panic!("{test}: {e}"));
+        arena.start_them();
+        arena.start_us();
+        Some(arena)
+    }
+
+    fn build(other: Other, setup: Setup) -> io::Result<Arena> {
+        let scratch = Scratch::new("interop")?;
+        let (us, them) = (Ns::node("us")?, Ns::node("them")?);
+        us.run(fresh_run)?;
+        them.run(fresh_run)?;
+        // OpenBGPD locks itself up there.
+        them.run(|| fs::create_dir_all("/run/openbgpd"))?;
+        let far = them.net_fd();
+        us.rtnl(move |rtnl| rtnl.add_veth("eth0", None, "eth0", far))?;
+        for (ns, addr) in [(&us, US), (&them, THEM)] {
+            ns.rtnl(move |rtnl| {
+                let eth = rtnl.index("eth0")?;
+                rtnl.set_up(eth)?;
+                rtnl.add_addr(eth, Ipv4Net::new(addr, 24).expect("24 <= 32").into())
+            })?;
+            ns.rtnl(|rtnl| rtnl.index("lo").and_then(|lo| rtnl.set_up(lo)))?;
+        }
+        Ok(Arena { other, setup, ours: None, theirs: Vec::new(), us, them, scratch })
+    }
+
+    pub fn start_us(&mut self) {
+        let config = self.file("catbird.toml", &our_config(&self.setup, self.scratch.path()));
+        let binary = catbird().unwrap_or_else(|e| panic!("{e}"));
+        let mut command = Command::new(binary);
+        command.arg("run").arg("-c").arg(config);
+        self.ours = Some(self.spawn(&self.us, command, "us"));
+    }
+
+    pub fn start_them(&mut self) {
+        let commands = self.other.commands(&self.setup, self);
+        for mut command in commands {
+            command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+            self.theirs.push(self.spawn(&self.them, command, "them"));
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        if self.other == Other::Gobgp {
+            for route in [THEIR_ROUTE, "10.88.1.0/24"] {
+                patiently(PATIENCE, || !self.ask_them(&["gobgp", "global", "rib", "add", route]).contains("rror"));
+            }
+        }
+    }
+
+    /// SIGKILL.
+    pub fn kill_us(&mut self) {
+        if let Some(mut child) = self.ours.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    pub fn kill_them(&mut self) {
+        for mut child in self.theirs.drain(..).rev() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// SIGSTOP: connections stand, and nobody is at home.
+    pub fn freeze_them(&self) {
+        self.signal_them(libc::SIGSTOP);
+    }
+
+    pub fn thaw_them(&self) {
+        self.signal_them(libc::SIGCONT);
+    }
+
+    fn signal_them(&self, signal: libc::c_int) {
+        for child in &self.theirs {
+            // SAFETY: a child of ours that has not been waited for; its group is its own.
+            unsafe { libc::kill(-(child.id() as libc::pid_t), signal) };
+        }
+    }
+
+    fn spawn(&self, ns: &Ns, mut command: Command, log: &str) -> Child {
+        let open = || fs::File::options().create(true).append(true).open(self.log(log)).expect("the scratch folder is ours");
+        command.stdin(Stdio::null()).stdout(open()).stderr(open());
+        let what = format!("{command:?}");
+        ns.spawn(command).unwrap_or_else(|e| panic!("{what}: {e}"))
+    }
+
+    fn log(&self, who: &str) -> PathBuf {
+        self.scratch.path().join(format!("{who}.log"))
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.scratch.path().join(name);
+        fs::write(&path, text).expect("the scratch folder is ours");
+        path
+    }
+
+    /// What they have said so far.
+    pub fn their_log(&self) -> String {
+        fs::read_to_string(self.log("them")).unwrap_or_default()
+    }
+
+    /// What we have said so far.
+    pub fn our_log(&self) -> String {
+        fs::read_to_string(self.log("us")).unwrap_or_default()
+    }
+
+    /// Runs a client program beside their daemon.
+    pub fn ask_them(&self, words: &[&str]) -> String {
+        let Some(path) = words.first().and_then(|name| program(name)) else { panic!("{words:?}: no such program") };
+        let mut command = Command::new(path);
+        command.args(&words[1..]).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
+        said(&self.them, command)
+    }
+
+    /// `catbird ARGS` beside our daemon.
+    pub fn ask_us(&self, args: &[&str]) -> String {
+        let mut command = Command::new(catbird().unwrap_or_else(|e| panic!("{e}")));
+        command.args(args).stdin(Stdio::null());
+        said(&self.us, command)
+    }
+
+    /// What they say of the session.
+    pub fn their_view(&self) -> String {
+        let words: &[&str] = match self.other {
+            Other::Bird => &["birdc", "show", "protocols", "all", "catbird"],
+            Other::Frr => &["vtysh", "-c", "show bgp neighbors 10.77.0.1"],
+            Other::Gobgp => &["gobgp", "neighbor", "10.77.0.1"],
+            Other::OpenBgpd => &["bgpctl", "show", "neighbor", "10.77.0.1"],
+        };
+        self.ask_them(words)
+    }
+
+    /// Both sides say that the session is up.
+    pub fn is_up(&self) -> bool {
+        self.our_state() == "established" && self.their_view().to_lowercase().replace("bgp state:", "").contains("established")
+    }
+
+    /// The state that we are in.
+    pub fn our_state(&self) -> String {
+        let detail: serde_json::Value = serde_json::from_str(&self.ask_us(&["peer", "them", "--json"])).unwrap_or_default();
+        let detail = detail.get("data").unwrap_or(&detail);
+        detail.get("state").and_then(|s| s.as_str()).unwrap_or("unknown").to_lowercase()
+    }
+
+    /// Our view of the session, with the event ring.
+    pub fn our_view(&self) -> String {
+        self.ask_us(&["peer", "them"])
+    }
+
+    /// Waits for a session that both sides call established.
+    pub fn until_up(&self) {
+        let up = patiently(PATIENCE, || self.is_up());
+        assert!(up.is_some(), "no session:\n{}\n{}", self.our_view(), self.their_view());
+    }
+
+    /// Waits for something.
+    pub fn until(&self, what: &str, test: impl Fn(&Arena) -> bool) {
+        let so = patiently(PATIENCE, || test(self));
+        assert!(so.is_some(), "{what}: never\n{}\n{}", self.our_view(), self.their_view());
+    }
+
+    /// Is there a route in our kernel?
+    pub fn in_our_kernel(&self, net: &str) -> bool {
+        in_kernel(&self.us, net)
+    }
+
+    /// Is there a route in theirs?
+    pub fn in_their_kernel(&self, net: &str) -> bool {
+        in_kernel(&self.them, net)
+    }
+
+    /// Have they learned our route?
+    pub fn they_know(&self, net: &str) -> bool {
+        let line = match self.other {
+            Other::Bird => self.ask_them(&["birdc", "show", "route", "for", net.split('/').next().unwrap_or(net)]),
+            Other::Frr => self.ask_them(&["vtysh", "-c", &format!("show bgp ipv4 unicast {net}")]),
+            Other::Gobgp => self.ask_them(&["gobgp", "global", "rib", net]),
+            Other::OpenBgpd => self.ask_them(&["bgpctl", "show", "rib", net]),
+        };
+        line.contains("10.77.0.1")
+    }
+}
+
+fn in_kernel(ns: &Ns, net: &str) -> bool {
+    let net: IpNet = net.parse().expect("a prefix");
+    ns.rtnl(|rtnl| rtnl.routes()).unwrap_or_default().iter().any(|route| route.net == net)
+}
+
+fn said(ns: &Ns, command: Command) -> String {
+    let what = format!("{command:?}");
+    match ns.output(command) {
+        Ok(out) => String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr),
+        Err(e) => format!("{what}: Error {e}"),
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
+
+fn our_config(setup: &Setup, scratch: &Path) -> String {
+    let mut text = format!(
+        "[node]\nname = \"us\"\nasn = 65001\naddresses = [\"{US}\"]\n[pods]\nblocks = [\"{OUR_ROUTE}\"]\n[log]\nlevel = \"debug\"\n\
+         [graceful_restart]\nenabled = {}\n[[peer]]\nname = \"them\"\naddress = \"{THEM}\"\nasn = {}\nhold_time = \"{}s\"\n\
+         connect_retry = \"1s\"\nidle_hold_max = \"4s\"\npassive = {}\nimport = \"all\"\nexport = \"own-blocks\"\n",
+        setup.graceful, setup.their_as, setup.hold, setup.we_are_passive
+    );
+    if let Some(key) = setup.our_key {
+        let path = scratch.join("password");
+        fs::write(&path, key).expect("the scratch folder is ours");
+        let _ = writeln!(text, "password_file = \"{}\"", path.display());
+    }
+    if setup.gtsm_ours {
+        text.push_str("ttl_security = 1\n");
+    }
+    if let Some(limit) = setup.max_prefix {
+        let _ = writeln!(text, "max_prefix_ipv4 = {limit}");
+    }
+    text
+}
+
+impl Other {
+    /// What is not installed.
+    fn missing(self) -> Option<&'static str> {
+        match self {
+            Other::Bird => ["bird", "birdc"].into_iter().find(|p| program(p).is_none()),
+            Other::Frr => ["zebra", "bgpd"].into_iter().find(|p| frr_program(p).is_none()),
+            Other::Gobgp => ["gobgpd", "gobgp"].into_iter().find(|p| program(p).is_none()),
+            Other::OpenBgpd => ["bgpd", "bgpctl"].into_iter().find(|p| program(p).is_none()),
+        }
+    }
+
+    fn commands(self, setup: &Setup, arena: &Arena) -> Vec<Command> {
+        let start = |path: PathBuf, args: &[&str]| {
+            let mut command = Command::new(path);
+            command.args(args);
+            command
+        };
+        let known = |name: &str| program(name).expect("looked for before");
+        match self {
+            Other::Bird => {
+                let config = arena.file("bird.conf", &bird_config(setup));
+                vec![start(known("bird"), &["-f", "-c", &config.to_string_lossy()])]
+            }
+            Other::Frr => {
+                let config = arena.file("frr.conf", &frr_config(setup)).to_string_lossy().into_owned();
+                let frr = |name: &str| frr_program(name).expect("looked for before");
+                let bgpd = ["-A", "127.0.0.1", "-f", &config, "--log", "stdout", "--log-level", "debugging"];
+                vec![start(frr("zebra"), &["-A", "127.0.0.1", "-r", "--log", "stdout"]), start(frr("bgpd"), &bgpd)]
+            }
+            Other::Gobgp => {
+                let config = arena.file("gobgp.toml", &gobgp_config(setup));
+                vec![start(known("gobgpd"), &["-l", "debug", "-f", &config.to_string_lossy()])]
+            }
+            Other::OpenBgpd => {
+                use std::os::unix::fs::PermissionsExt as _;
+                let config = arena.file("bgpd.conf", &openbgpd_config(setup));
+                let _ = fs::set_permissions(&config, fs::Permissions::from_mode(0o600));
+                vec![start(known("bgpd"), &["-d", "-v", "-f", &config.to_string_lossy()])]
+            }
+        }
+    }
+}
+
+fn bird_config(setup: &Setup) -> String {
+    let on = |what: bool, text: &str| if what { text.to_owned() } else { String::new() };
+    let key = setup.their_key.map(|k| format!("password \"{k}\";")).unwrap_or_default();
+    format!(
+        "router id {THEM};\nlog stderr all;\ndebug protocols all;\nprotocol device {{ scan time 1; }}\n\
+         protocol static own {{ ipv4; route {THEIR_ROUTE} blackhole; route 10.88.1.0/24 blackhole; }}\n\
+         protocol kernel {{ {} ipv4 {{ export where source = RTS_BGP; }}; }}\n{}\
+         protocol bgp catbird {{ local {THEM} as {}; neighbor {US} as 65001; hold time {}; {} {} {} {}\n\
+         connect delay time 1; connect retry time 1; error wait time 1, 2; startup hold time 30;\n\
+         ipv4 {{ import all; export where source = RTS_STATIC; }}; }}\n",
+        on(setup.graceful, "persist;"),
+        on(setup.graceful, "graceful restart wait 30;\n"),
+        setup.their_as,
+        setup.hold,
+        on(setup.they_are_passive, "passive on;"),
+        key,
+        on(setup.gtsm_theirs, "ttl security on;"),
+        on(setup.graceful, "graceful restart on; graceful restart time 60;"),
+    )
+}
+
+fn frr_config(setup: &Setup) -> String {
+    let mut text = format!(
+        "frr defaults traditional\nlog stdout\nrouter bgp {}\n bgp router-id {THEM}\n no bgp ebgp-requires-policy\n no bgp network import-check\n\
+         {} neighbor {US} remote-as 65001\n neighbor {US} timers 3 {}\n neighbor {US} timers connect 1\n",
+        setup.their_as,
+        if setup.graceful { " bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n" } else { "" },
+        setup.hold
+    );
+    if setup.they_are_passive {
+        let _ = writeln!(text, " neighbor {US} passive");
+    }
+    if let Some(key) = setup.their_key {
+        let _ = writeln!(text, " neighbor {US} password {key}");
+    }
+    if setup.gtsm_theirs {
+        let _ = writeln!(text, " neighbor {US} ttl-security hops 1");
+    }
+    text + &format!(" address-family ipv4 unicast\n  network {THEIR_ROUTE}\n  network 10.88.1.0/24\n exit-address-family\n")
+}
+
+fn gobgp_config(setup: &Setup) -> String {
+    let mut text = format!("[global.config]\nas = {}\nrouter-id = \"{THEM}\"\n[[neighbors]]\n", setup.their_as);
+    let _ = writeln!(text, "[neighbors.config]\nneighbor-address = \"{US}\"\npeer-as = 65001");
+    if let Some(key) = setup.their_key {
+        let _ = writeln!(text, "auth-password = \"{key}\"");
+    }
+    let _ = writeln!(
+        text,
+        "[neighbors.timers.config]\nconnect-retry = 1\nhold-time = {}\nkeepalive-interval = 3\nidle-hold-time-after-reset = 1\n\
+         [neighbors.transport.config]\npassive-mode = {}",
+        setup.hold, setup.they_are_passive
+    );
+    if setup.gtsm_theirs {
+        text.push_str("[neighbors.ttl-security.config]\nenabled = true\nttl-min = 255\n");
+    }
+    if setup.graceful {
+        text.push_str("[neighbors.graceful-restart.config]\nenabled = true\nrestart-time = 60\n");
+    }
+    text.push_str("[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"ipv4-unicast\"\n");
+    if setup.graceful {
+        text.push_str("[neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true\n");
+    }
+    text
+}
+
+fn openbgpd_config(setup: &Setup) -> String {
+    let mut text = format!(
+        "AS {}\nrouter-id {THEM}\nfib-update no\nholdtime {}\nconnect-retry 5\nnetwork {THEIR_ROUTE}\nnetwork 10.88.1.0/24\n\
+         neighbor {US} {{\n remote-as 65001\n descr \"us\"\n announce IPv6 none\n",
+        setup.their_as, setup.hold
+    );
+    if setup.they_are_passive {
+        text.push_str(" passive\n");
+    }
+    if let Some(key) = setup.their_key {
+        let _ = writeln!(text, " tcp md5sig password {key}");
+    }
+    if setup.gtsm_theirs {
+        text.push_str(" ttl-security yes\n");
+    }
+    if setup.graceful {
+        text.push_str(" announce restart yes\n");
+    }
+    text + "}\nallow to any\nallow from any\n"
+}
+
+/// What is asked of every daemon alike; `tests/interop_*.rs` call these by name.
+pub mod scenario {
+    use super::*;
+
+    /// Both learn the other's route, whoever dials.
+    pub fn establishes_in_both_roles(other: Other) {
+        for they_are_passive in [true, false] {
+            let setup = Setup { they_are_passive, we_are_passive: !they_are_passive, ..Setup::default() };
+            let Some(arena) = Arena::new("both roles", other, setup) else { return };
+            arena.until_up();
+            arena.until("our kernel has their route", |a| a.in_our_kernel(THEIR_ROUTE));
+            arena.until("they know our route", |a| a.they_know(OUR_ROUTE));
+        }
+    }
+
+    /// Both dial at once and one session is left.
+    pub fn both_dial_and_one_session_is_left(other: Other) {
+        let Some(arena) = Arena::new("collision", other, Setup::default()) else { return };
+        arena.until_up();
+        std::thread::sleep(Duration::from_secs(12));
+        assert!(arena.is_up(), "longer than the hold time:\n{}", arena.our_view());
+        arena.until("our kernel has their route", |a| a.in_our_kernel(THEIR_ROUTE));
+    }
+
+    pub fn keys_must_be_equal(other: Other) {
+        let same = Setup { their_key: Some("s3cret"), our_key: Some("s3cret"), ..Setup::default() };
+        if let Some(arena) = Arena::new("MD5, equal keys", other, same) {
+            arena.until_up();
+        }
+        let different = Setup { their_key: Some("s3cret"), our_key: Some("other"), ..Setup::default() };
+        let Some(arena) = Arena::new("MD5, different keys", other, different) else { return };
+        arena.until("the reason names MD5", |a| a.our_view().contains("MD5"));
+        assert!(!arena.is_up());
+        let ours_only = Setup { our_key: Some("s3cret"), ..Setup::default() };
+        let Some(arena) = Arena::new("MD5, ours alone", other, ours_only) else { return };
+        arena.until("the reason names MD5", |a| a.our_view().contains("MD5"));
+        assert!(!arena.is_up());
+    }
+
+    /// RFC 5082: with it on both sides, a session; with it on ours alone, what they send with TTL 1 is dropped.
+    pub fn ttl_security_is_kept_by_both(other: Other) {
+        let both = Setup { gtsm_ours: true, gtsm_theirs: true, ..Setup::default() };
+        if let Some(arena) = Arena::new("GTSM, both", other, both) {
+            arena.until_up();
+        }
+        let Some(arena) = Arena::new("GTSM, ours alone", other, Setup { gtsm_ours: true, ..Setup::default() }) else { return };
+        std::thread::sleep(Duration::from_secs(10));
+        assert!(!arena.is_up(), "{}", arena.our_view());
+    }
+
+    /// They are stopped for longer than the hold time, and read afterwards why they were let go.
+    pub fn silence_ends_the_session_with_hold_timer_expired(other: Other, their_words: &str) {
+        let Some(arena) = Arena::new("silence", other, Setup::default()) else { return };
+        arena.until_up();
+        arena.freeze_them();
+        arena.until("our hold timer expires", |a| a.our_view().contains("HoldTimer expired"));
+        arena.thaw_them();
+        let heard = |a: &Arena| a.their_log().contains(their_words) || a.their_view().contains(their_words);
+        arena.until(&format!("they say {their_words:?}"), heard);
+        arena.until_up();
+    }
+
+    /// Our operator's shutdown, in their output.
+    pub fn a_shutdown_is_read_by_the_other_side(other: Other, their_words: &str, with_text: bool) {
+        let Some(arena) = Arena::new("shutdown", other, Setup::default()) else { return };
+        arena.until_up();
+        let _ = arena.ask_us(&["peer", "them", "down", "-m", "moving rack 12"]);
+        arena.until("they read the subcode", |a| a.their_log().contains(their_words) || a.their_view().contains(their_words));
+        if with_text {
+            arena.until("they read the text", |a| a.their_log().contains("moving rack 12") || a.their_view().contains("moving rack 12"));
+        }
+        let _ = arena.ask_us(&["peer", "them", "up"]);
+        arena.until_up();
+    }
+
+    /// Their operator's shutdown, in our output.
+    pub fn their_shutdown_is_read_by_us(other: Other, order: &[&str], our_words: &[&str]) {
+        let Some(arena) = Arena::new("their shutdown", other, Setup::default()) else { return };
+        arena.until_up();
+        let _ = arena.ask_them(order);
+        arena.until(&format!("we say {our_words:?}"), |a| {
+            let view = a.our_view();
+            our_words.iter().all(|word| view.contains(word))
+        });
+    }
+
+    pub fn another_as_is_said_to_be_one(other: Other) {
+        let Some(mut arena) = Arena::build(other, Setup { their_as: 65099, ..Setup::default() }).ok().filter(|_| user::is_root()) else {
+            return skip("AS mismatch", "daemons in namespaces need root");
+        };
+        if let Some(missing) = other.missing() {
+            return skip("AS mismatch", missing);
+        }
+        arena.start_them();
+        arena.setup.their_as = 65002;
+        arena.start_us();
+        arena.until("the reason", |a| a.our_view().contains("AS mismatch: the peer says AS 65099, configured is 65002"));
+    }
+
+    pub fn too_many_prefixes_close_the_session(other: Other, their_words: &str) {
+        let Some(arena) = Arena::new("max-prefix", other, Setup { max_prefix: Some(1), ..Setup::default() }) else { return };
+        arena.until("we close", |a| a.our_view().contains("more than 1 prefixes"));
+        arena.until("they read why", |a| a.their_log().contains(their_words) || a.their_view().contains(their_words));
+        assert!(!arena.in_our_kernel(THEIR_ROUTE));
+    }
+
+    /// We are killed and come back: they keep our route; then they are killed and come back: our kernel keeps theirs.
+    pub fn routes_outlive_a_kill_on_either_side(other: Other, they_restart_gracefully: bool) {
+        let Some(mut arena) = Arena::new("graceful restart", other, Setup { graceful: true, hold: 30, ..Setup::default() }) else { return };
+        arena.until_up();
+        arena.until("both have learned", |a| a.in_our_kernel(THEIR_ROUTE) && a.they_know(OUR_ROUTE));
+        std::thread::sleep(Duration::from_secs(2));
+        arena.kill_us();
+        for _ in 0..10 {
+            std::thread::sleep(Duration::from_millis(200));
+            assert!(arena.they_know(OUR_ROUTE), "they dropped our route while we were away:\n{}", arena.their_view());
+            assert!(arena.in_our_kernel(THEIR_ROUTE), "our kernel lost the route with the process");
+        }
+        arena.start_us();
+        arena.until_up();
+        for _ in 0..10 {
+            std::thread::sleep(Duration::from_millis(200));
+            assert!(arena.they_know(OUR_ROUTE) && arena.in_our_kernel(THEIR_ROUTE), "a route was lost after the restart");
+        }
+        if !they_restart_gracefully {
+            return;
+        }
+        arena.kill_them();
+        for _ in 0..10 {
+            std::thread::sleep(Duration::from_millis(200));
+            assert!(arena.in_our_kernel(THEIR_ROUTE), "we dropped their route while they were away");
+        }
+        arena.start_them();
+        arena.until_up();
+        for _ in 0..10 {
+            std::thread::sleep(Duration::from_millis(200));
+            assert!(arena.in_our_kernel(THEIR_ROUTE), "their route was lost after their restart:\n{}", arena.our_view());
+        }
+    }
+
+    /// A refresh asked for by them is answered, and one asked for by us is answered by them; the session stays.
+    pub fn refreshes_go_both_ways(other: Other, order: &[&str]) {
+        let Some(arena) = Arena::new("refresh", other, Setup::default()) else { return };
+        arena.until_up();
+        arena.until("both have learned", |a| a.in_our_kernel(THEIR_ROUTE) && a.they_know(OUR_ROUTE));
+        let _ = arena.ask_them(order);
+        let _ = arena.ask_us(&["peer", "them", "refresh", "in"]);
+        std::thread::sleep(Duration::from_secs(2));
+        assert!(arena.is_up() && arena.in_our_kernel(THEIR_ROUTE) && arena.they_know(OUR_ROUTE));
+        let ours: serde_json::Value = serde_json::from_str(&arena.ask_us(&["peer", "them", "--json"])).unwrap_or_default();
+        let detail = ours.get("data").unwrap_or(&ours);
+        let flaps = detail.get("flaps").and_then(serde_json::Value::as_u64);
+        assert_eq!(flaps, Some(0), "no session was lost for it");
+    }
+}

@@ -1,0 +1,62 @@
+//! catbird and BIRD 2 over real sockets.
+
+use proto_tests::interop::{Other, scenario};
+
+#[test]
+fn bird_establishes_in_both_roles() {
+    scenario::establishes_in_both_roles(Other::Bird);
+}
+
+#[test]
+fn bird_and_we_dial_at_once() {
+    scenario::both_dial_and_one_session_is_left(Other::Bird);
+}
+
+#[test]
+fn bird_wants_the_same_key() {
+    scenario::keys_must_be_equal(Other::Bird);
+}
+
+#[test]
+fn bird_keeps_ttl_security() {
+    scenario::ttl_security_is_kept_by_both(Other::Bird);
+}
+
+#[test]
+fn bird_reads_that_our_hold_timer_expired() {
+    scenario::silence_ends_the_session_with_hold_timer_expired(Other::Bird, "Hold timer expired");
+}
+
+#[test]
+fn bird_reads_our_shutdown_and_its_text() {
+    scenario::a_shutdown_is_read_by_the_other_side(Other::Bird, "Administrative shutdown", true);
+}
+
+#[test]
+fn we_read_birds_shutdown_and_its_text() {
+    scenario::their_shutdown_is_read_by_us(
+        Other::Bird,
+        &["birdc", "disable", "catbird", "\"new kernel\""],
+        &["Administrative Shutdown", "new kernel"],
+    );
+}
+
+#[test]
+fn bird_of_another_as_is_named() {
+    scenario::another_as_is_said_to_be_one(Other::Bird);
+}
+
+#[test]
+fn bird_reads_that_it_told_too_much() {
+    scenario::too_many_prefixes_close_the_session(Other::Bird, "Maximum number of prefixes reached");
+}
+
+#[test]
+fn bird_and_we_survive_each_others_kill() {
+    scenario::routes_outlive_a_kill_on_either_side(Other::Bird, true);
+}
+
+#[test]
+fn bird_refreshes_and_is_refreshed() {
+    scenario::refreshes_go_both_ways(Other::Bird, &["birdc", "reload", "in", "catbird"]);
+}

@@ -1,0 +1,59 @@
+//! catbird and FRR over real sockets.
+
+use proto_tests::interop::{Other, scenario};
+
+#[test]
+fn frr_establishes_in_both_roles() {
+    scenario::establishes_in_both_roles(Other::Frr);
+}
+
+#[test]
+fn frr_and_we_dial_at_once() {
+    scenario::both_dial_and_one_session_is_left(Other::Frr);
+}
+
+#[test]
+fn frr_wants_the_same_key() {
+    scenario::keys_must_be_equal(Other::Frr);
+}
+
+#[test]
+fn frr_keeps_ttl_security() {
+    scenario::ttl_security_is_kept_by_both(Other::Frr);
+}
+
+#[test]
+fn frr_reads_that_our_hold_timer_expired() {
+    scenario::silence_ends_the_session_with_hold_timer_expired(Other::Frr, "Hold Timer Expired");
+}
+
+#[test]
+fn frr_reads_our_shutdown_and_its_text() {
+    scenario::a_shutdown_is_read_by_the_other_side(Other::Frr, "Administrative Shutdown", true);
+}
+
+#[test]
+fn we_read_frrs_shutdown_and_its_text() {
+    let order = ["vtysh", "-c", "configure terminal", "-c", "router bgp 65002", "-c", "neighbor 10.77.0.1 shutdown message new kernel"];
+    scenario::their_shutdown_is_read_by_us(Other::Frr, &order, &["Administrative Shutdown", "new kernel"]);
+}
+
+#[test]
+fn frr_of_another_as_is_named() {
+    scenario::another_as_is_said_to_be_one(Other::Frr);
+}
+
+#[test]
+fn frr_reads_that_it_told_too_much() {
+    scenario::too_many_prefixes_close_the_session(Other::Frr, "Maximum Number of Prefixes Reached");
+}
+
+#[test]
+fn frr_keeps_our_route_while_we_are_away() {
+    scenario::routes_outlive_a_kill_on_either_side(Other::Frr, false);
+}
+
+#[test]
+fn frr_refreshes_and_is_refreshed() {
+    scenario::refreshes_go_both_ways(Other::Frr, &["vtysh", "-c", "clear bgp ipv4 unicast 10.77.0.1 soft in"]);
+}

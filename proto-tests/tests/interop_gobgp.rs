@@ -1,0 +1,49 @@
+//! catbird and GoBGP over real sockets.
+
+use proto_tests::interop::{Other, scenario};
+
+#[test]
+fn gobgp_establishes_in_both_roles() {
+    scenario::establishes_in_both_roles(Other::Gobgp);
+}
+
+#[test]
+fn gobgp_and_we_dial_at_once() {
+    scenario::both_dial_and_one_session_is_left(Other::Gobgp);
+}
+
+#[test]
+fn gobgp_wants_the_same_key() {
+    scenario::keys_must_be_equal(Other::Gobgp);
+}
+
+#[test]
+fn gobgp_reads_that_our_hold_timer_expired() {
+    scenario::silence_ends_the_session_with_hold_timer_expired(Other::Gobgp, "hold timer expired");
+}
+
+#[test]
+fn gobgp_reads_our_shutdown_and_its_text() {
+    scenario::a_shutdown_is_read_by_the_other_side(Other::Gobgp, "administrative shutdown", true);
+}
+
+#[test]
+fn we_read_gobgps_shutdown_and_its_text() {
+    let order = ["gobgp", "neighbor", "10.77.0.1", "shutdown", "new kernel"];
+    scenario::their_shutdown_is_read_by_us(Other::Gobgp, &order, &["Administrative Shutdown"]);
+}
+
+#[test]
+fn gobgp_of_another_as_is_named() {
+    scenario::another_as_is_said_to_be_one(Other::Gobgp);
+}
+
+#[test]
+fn gobgp_keeps_our_route_while_we_are_away() {
+    scenario::routes_outlive_a_kill_on_either_side(Other::Gobgp, false);
+}
+
+#[test]
+fn gobgp_refreshes_and_is_refreshed() {
+    scenario::refreshes_go_both_ways(Other::Gobgp, &["gobgp", "neighbor", "10.77.0.1", "softresetin"]);
+}

@@ -1,0 +1,44 @@
+//! catbird and OpenBGPD over real sockets. (Its Linux edition writes no kernel routes and knows no TCP-MD5.)
+
+use proto_tests::interop::{Other, scenario};
+
+#[test]
+fn openbgpd_establishes_in_both_roles() {
+    scenario::establishes_in_both_roles(Other::OpenBgpd);
+}
+
+#[test]
+fn openbgpd_and_we_dial_at_once() {
+    scenario::both_dial_and_one_session_is_left(Other::OpenBgpd);
+}
+
+#[test]
+fn openbgpd_keeps_ttl_security() {
+    scenario::ttl_security_is_kept_by_both(Other::OpenBgpd);
+}
+
+#[test]
+fn openbgpd_reads_that_our_hold_timer_expired() {
+    scenario::silence_ends_the_session_with_hold_timer_expired(Other::OpenBgpd, "HoldTimer expired");
+}
+
+#[test]
+fn openbgpd_reads_our_shutdown_and_its_text() {
+    scenario::a_shutdown_is_read_by_the_other_side(Other::OpenBgpd, "administratively down", true);
+}
+
+#[test]
+fn we_read_openbgpds_shutdown_and_its_text() {
+    let order = ["bgpctl", "neighbor", "10.77.0.1", "down", "new kernel"];
+    scenario::their_shutdown_is_read_by_us(Other::OpenBgpd, &order, &["Administrative Shutdown", "new kernel"]);
+}
+
+#[test]
+fn openbgpd_of_another_as_is_named() {
+    scenario::another_as_is_said_to_be_one(Other::OpenBgpd);
+}
+
+#[test]
+fn openbgpd_refreshes_and_is_refreshed() {
+    scenario::refreshes_go_both_ways(Other::OpenBgpd, &["bgpctl", "neighbor", "10.77.0.1", "refresh"]);
+}
