@@ -250,8 +250,8 @@ impl World {
                 let net = net(n);
                 let attrs = self.attrs(&net, flavour, u32::from(next_hop) % PEERS);
                 let attrs = self.rib.intern_new(attrs);
-                let change =
-                    RouteChange { peer: id(peer), nlri: Nlri::new(net), route: Some(Route::as_received(attrs)), cause: Cause::Announced };
+                let nlri = Nlri { net, path_id: PathId(path) };
+                let change = RouteChange { peer: id(peer), nlri, route: Some(Route::as_received(attrs)), cause: Cause::Announced };
                 self.rib.apply(change);
             }
             Op::Withdraw { peer, net: n, path } => {
