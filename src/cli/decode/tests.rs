@@ -263,3 +263,81 @@ fn mrt_tables_name_the_peer_of_each_entry() {
     assert_eq!(lines[3]["update"]["announced"][0]["attributes"]["next_hop"], "2001:db8::1");
     assert_eq!(lines.len(), 4);
 }
+
+/// What is compared with `proto-tests/corpus/tshark.sh`, in its order, after the number of the packet.
+const FIELDS: [fn(&Value) -> Vec<String>; 17] = [
+    |m| vec![code(m["type"].as_str().unwrap())],
+    |m| routes(m, |a| vec![["igp", "egp", "incomplete"].iter().position(|o| a["origin"] == *o).unwrap().to_string()]),
+    |m| routes(m, |a| words(&a["as_path"], &[' ', '{', '}'])),
+    |m| routes(m, |a| words(&a["next_hop"], &[]).into_iter().filter(|h| !h.contains(':')).collect()),
+    |m| routes(m, |a| a["med"].as_u64().map(|m| m.to_string()).into_iter().collect()),
+    |m| routes(m, |a| strings(&a["communities"]).iter().filter_map(|c| Some(c.split_once(':')?.0.to_owned())).collect()),
+    |m| routes(m, |a| strings(&a["communities"]).iter().filter_map(|c| Some(c.split_once(':')?.1.to_owned())).collect()),
+    |m| routes(m, |a| strings(&a["large_communities"]).iter().map(|c| c.split(':').next().unwrap().to_owned()).collect()),
+    |m| nets(&announced(m), false),
+    |m| nets(&list(&m["update"]["withdrawn"]), false),
+    |m| nets(&announced(m), true),
+    |m| nets(&list(&m["update"]["withdrawn"]), true),
+    |m| [announced(m), list(&m["update"]["withdrawn"])].concat().iter().filter_map(|n| Some(n["path_id"].as_u64()?.to_string())).collect(),
+    |m| m["notification"]["code"].as_u64().map(|c| c.to_string()).into_iter().collect(),
+    |m| m["notification"]["text"].as_str().map(str::to_owned).into_iter().collect(),
+    |m| m["open"]["my_as"].as_u64().map(|c| c.to_string()).into_iter().collect(),
+    |m| list(&m["open"]["capabilities"]).iter().map(|c| c["code"].to_string()).collect(),
+];
+
+fn code(name: &str) -> String {
+    let names = ["OPEN", "UPDATE", "NOTIFICATION", "KEEPALIVE", "ROUTE-REFRESH"];
+    (names.iter().position(|n| *n == name).expect("a message that is well formed") + 1).to_string()
+}
+
+fn list(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_default()
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    list(value).iter().map(|v| v.as_str().unwrap().to_owned()).collect()
+}
+
+fn words(value: &Value, separators: &[char]) -> Vec<String> {
+    value.as_str().unwrap_or_default().split(separators).filter(|w| !w.is_empty()).map(str::to_owned).collect()
+}
+
+/// Something of the attributes of each route.
+fn routes(message: &Value, of: impl Fn(&Value) -> Vec<String>) -> Vec<String> {
+    list(&message["update"]["announced"]).iter().flat_map(|a| of(&a["attributes"])).collect()
+}
+
+fn announced(message: &Value) -> Vec<Value> {
+    list(&message["update"]["announced"]).iter().flat_map(|a| list(&a["nlri"])).collect()
+}
+
+/// Addresses of prefixes of one family.
+fn nets(nlri: &[Value], v6: bool) -> Vec<String> {
+    let text = nlri.iter().map(|n| n.as_str().or_else(|| n["prefix"].as_str()).unwrap().split('/').next().unwrap().to_owned());
+    text.filter(|n| n.contains(':') == v6).collect()
+}
+
+#[test]
+fn a_capture_of_frr_bird_and_gobgp_says_what_tshark_says() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("proto-tests/corpus");
+    let ours = json(&std::fs::read(corpus.join("mesh.pcap")).unwrap());
+    let theirs = std::fs::read_to_string(corpus.join("mesh.tshark")).unwrap();
+    let mut compared = [0; FIELDS.len()];
+    for line in theirs.lines() {
+        let columns: Vec<&str> = line.split('|').collect();
+        let packet: u64 = columns[0].parse().unwrap();
+        let messages: Vec<&Value> = ours.iter().filter(|m| m["packet"] == packet).collect();
+        for (i, field) in FIELDS.iter().enumerate() {
+            let sorted = |mut all: Vec<String>| {
+                all.sort();
+                all
+            };
+            let wanted = sorted(columns[i + 1].split(',').filter(|v| !v.is_empty()).map(str::to_owned).collect());
+            let got = sorted(messages.iter().flat_map(|m| field(m)).collect());
+            compared[i] += wanted.len();
+            assert_eq!(got, wanted, "packet {packet}, field {i}: {messages:?}");
+        }
+    }
+    assert_eq!(compared[0], ours.len(), "no message of ours that tshark has not seen");
+    assert!(compared.iter().all(|n| *n > 0), "every field occurs: {compared:?}");
+}
