@@ -1,6 +1,7 @@
 //! catbird's laboratory: what the tests stand on.
 pub mod dsl;
 pub mod exporting;
+pub mod harmless;
 pub mod interop;
 #[cfg(feature = "kernel")]
 pub mod keeper;

@@ -25,7 +25,7 @@ pub(crate) const ROW: Row = Row {
 
 /// RFC 6793 §6. Confederation segments are no reason to drop it; they are left out when it is merged.
 fn check(value: &[u8]) -> Result<(), Fault> {
-    if value.is_empty() { Err(Fault::SegmentOverrun) } else { as_path::check(value, 4, true) }
+    if value.is_empty() { Err(Fault::SegmentOverrun) } else { as_path::check(value, 4, true).map(drop) }
 }
 
 /// The path as it was before an old speaker narrowed it (RFC 6793 §4.2.3): the leading part of `as_path` (two octets a number, checked) that is longer

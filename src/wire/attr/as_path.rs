@@ -27,10 +27,9 @@ pub(crate) const ROW: Row = Row {
     internal_only: false,
     rule: "RFC 7606 §7.2",
     decode: |value, ctx, facts| {
-        check(value, if ctx.four_octet_as { 4 } else { 2 }, ctx.confederation)?;
-        if ctx.four_octet_as {
-            facts.note_path(AsPath(value));
-        }
+        let counted = check(value, if ctx.four_octet_as { 4 } else { 2 }, ctx.confederation)?;
+        facts.path_len = counted.len;
+        facts.neighbor_as = counted.neighbor_as;
         Ok(())
     },
     encode,
@@ -153,10 +152,20 @@ pub(crate) fn segments(octets: &[u8], width: usize) -> impl Iterator<Item = (Seg
     })
 }
 
+/// What the check of a path has counted on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// As [`AsPath::len`].
+    pub(crate) len: u16,
+    /// As [`AsPath::neighbor_as`].
+    pub(crate) neighbor_as: Option<Asn>,
+}
+
 /// RFC 7606 §7.2: type, length and number of each segment; RFC 7607: no AS 0; RFC 5065 §5.3: confederation segments from members only.
 #[inline]
-pub(crate) fn check(value: &[u8], width: usize, confederation: bool) -> Result<(), Fault> {
+pub(crate) fn check(value: &[u8], width: usize, confederation: bool) -> Result<Counted, Fault> {
     let mut r = Reader::new(value);
+    let (mut counted, mut inside) = (Counted::default(), true);
     while let Some(kind) = r.u8() {
         let segment = SegmentKind::from_code(kind).ok_or(Fault::SegmentType { kind })?;
         let count = r.u8().ok_or(Fault::SegmentOverrun)?;
@@ -165,14 +174,30 @@ pub(crate) fn check(value: &[u8], width: usize, confederation: bool) -> Result<(
         }
         let len = usize::from(count).checked_mul(width).ok_or(Fault::SegmentOverrun)?;
         let asns = r.take(len).ok_or(Fault::SegmentOverrun)?;
-        if segment.is_confederation() && !confederation {
-            return Err(Fault::Confederation);
-        }
         if has_zero(asns, width) {
             return Err(Fault::AsZero);
         }
+        match segment {
+            SegmentKind::Sequence => {
+                counted.len = counted.len.saturating_add(u16::from(count));
+                counted.neighbor_as = counted.neighbor_as.or_else(|| first(asns, width).filter(|_| inside));
+            }
+            SegmentKind::Set => counted.len = counted.len.saturating_add(1),
+            SegmentKind::ConfedSequence | SegmentKind::ConfedSet if !confederation => return Err(Fault::Confederation),
+            SegmentKind::ConfedSequence | SegmentKind::ConfedSet => continue,
+        }
+        inside = false;
     }
-    Ok(())
+    Ok(counted)
+}
+
+#[inline]
+fn first(asns: &[u8], width: usize) -> Option<Asn> {
+    if width == 4 {
+        asns.first_chunk::<4>().map(|o| Asn(u32::from_be_bytes(*o)))
+    } else {
+        asns.first_chunk::<2>().map(|o| Asn(u32::from(u16::from_be_bytes(*o))))
+    }
 }
 
 #[inline]
@@ -248,7 +273,7 @@ mod tests {
     #[test]
     fn a_set_counts_as_one_however_large() {
         let path = AsPath(&PATH);
-        assert_eq!(check(&PATH, 4, false), Ok(()));
+        assert_eq!(check(&PATH, 4, false), Ok(Counted { len: 3, neighbor_as: Some(Asn(64512)) }));
         assert_eq!(path.len(), 3);
         assert_eq!(path.to_string(), "64512 64513 {65537 1}");
         assert_eq!(path.first_as(), Some(Asn(64512)));
@@ -261,7 +286,7 @@ mod tests {
     fn confederation_segments_do_not_count_and_are_looked_through() {
         // AS_CONFED_SEQUENCE 65001, AS_SEQUENCE 7
         let octets = [3, 1, 0, 0, 0xfd, 0xe9, 2, 1, 0, 0, 0, 7];
-        assert_eq!(check(&octets, 4, true), Ok(()));
+        assert_eq!(check(&octets, 4, true), Ok(Counted { len: 1, neighbor_as: Some(Asn(7)) }));
         assert_eq!(check(&octets, 4, false), Err(Fault::Confederation));
         let path = AsPath(&octets);
         assert_eq!((path.len(), path.first_as(), path.neighbor_as()), (1, Some(Asn(65001)), Some(Asn(7))));
@@ -270,7 +295,7 @@ mod tests {
 
     #[test]
     fn each_way_of_being_malformed_has_its_name() {
-        assert_eq!(check(&[], 4, false), Ok(()), "an empty path is a path");
+        assert_eq!(check(&[], 4, false), Ok(Counted::default()), "an empty path is a path");
         assert_eq!(check(&[5, 1, 0, 0, 0, 1], 4, false), Err(Fault::SegmentType { kind: 5 }));
         assert_eq!(check(&[2, 0], 4, false), Err(Fault::SegmentEmpty));
         assert_eq!(check(&[2, 2, 0, 0, 0, 1], 4, false), Err(Fault::SegmentOverrun));

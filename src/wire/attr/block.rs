@@ -28,9 +28,11 @@ struct Item<'a> {
 /// What one walk has found.
 pub(crate) struct Block<'a> {
     octets: &'a [u8],
-    items: SmallVec<[Item<'a>; 12]>,
     facts: Facts,
-    seen: [u64; 4],
+    seen: Codes,
+    /// Of those that were seen, the ones that belong to the set: their first occurrence does.
+    kept: Codes,
+    last_kept: u8,
     /// Begin and end of the MP attributes, which are cut out of the canonical octets.
     holes: SmallVec<[(usize, usize); 2]>,
     /// Apart from the holes the octets are canonical already.
@@ -42,6 +44,46 @@ pub(crate) struct Block<'a> {
     pub(crate) reach: Option<MpReach<'a>>,
     pub(crate) unreach: Option<(Option<Family>, &'a [u8])>,
     pub(crate) errors: Vec<DecodeError>,
+}
+
+/// A set of type codes.
+#[derive(Clone, Copy, Default)]
+struct Codes([u64; 4]);
+
+impl Codes {
+    /// `false` if it was there already.
+    #[inline]
+    fn insert(&mut self, code: u8) -> bool {
+        let bit = 1u64 << (code & 63);
+        match self.0.get_mut(usize::from(code >> 6)) {
+            Some(word) if *word & bit == 0 => {
+                *word |= bit;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// `false` if it was not there.
+    fn remove(&mut self, code: u8) -> bool {
+        let had = self.contains(code);
+        if let Some(word) = self.0.get_mut(usize::from(code >> 6)) {
+            *word &= !(1u64 << (code & 63));
+        }
+        had
+    }
+
+    #[inline]
+    fn contains(&self, code: u8) -> bool {
+        self.0.get(usize::from(code >> 6)).is_some_and(|word| word & (1u64 << (code & 63)) != 0)
+    }
+
+    /// Those below 64.
+    #[inline]
+    fn low(&self) -> u64 {
+        let [low, ..] = self.0;
+        low
+    }
 }
 
 /// Where the block stands, to name places and to cut out octets.
@@ -56,9 +98,10 @@ impl<'a> Block<'a> {
     pub(crate) fn walk(octets: &'a [u8], ctx: &Context, place: Place<'_>) -> Block<'a> {
         let mut block = Block {
             octets,
-            items: SmallVec::new(),
             facts: Facts::default(),
-            seen: [0; 4],
+            seen: Codes::default(),
+            kept: Codes::default(),
+            last_kept: 0,
             holes: SmallVec::new(),
             canonical: ctx.four_octet_as,
             narrow: !ctx.four_octet_as,
@@ -101,7 +144,7 @@ impl<'a> Block<'a> {
         ctx: &Context,
     ) -> Result<(), (Fault, Severity)> {
         let is_mp = matches!(AttrCode(code), AttrCode::MP_REACH_NLRI | AttrCode::MP_UNREACH_NLRI);
-        if self.mark(code) {
+        if !self.seen.insert(code) {
             return Err((Fault::Duplicate, if is_mp { Severity::Reset } else { Severity::Discard }));
         }
         let Some(row) = row else { return self.unknown(flags, code, value) };
@@ -123,35 +166,21 @@ impl<'a> Block<'a> {
         Ok(())
     }
 
-    /// Notes that the code occurred; `true` if it had before.
-    #[inline]
-    fn mark(&mut self, code: u8) -> bool {
-        let bit = 1u64 << (code & 63);
-        match self.seen.get_mut(usize::from(code >> 6)) {
-            Some(word) if *word & bit == 0 => {
-                *word |= bit;
-                false
-            }
-            _ => true,
-        }
-    }
-
     pub(crate) fn has_seen(&self, code: AttrCode) -> bool {
-        self.seen.get(usize::from(code.0 >> 6)).is_some_and(|word| word & (1u64 << (code.0 & 63)) != 0)
+        self.seen.contains(code.0)
     }
 
     /// Nothing but MP_UNREACH_NLRI, if that.
     pub(crate) fn only_unreach(&self) -> bool {
-        self.seen == [1u64 << AttrCode::MP_UNREACH_NLRI.0, 0, 0, 0] || self.seen == [0; 4]
+        self.seen.0 == [1u64 << AttrCode::MP_UNREACH_NLRI.0, 0, 0, 0] || self.seen.0 == [0; 4]
     }
 
     #[inline]
     fn keep(&mut self, flags: u8, code: u8, wanted: u8, value: &'a [u8]) {
         let long = if value.len() > 255 { EXTENDED } else { 0 };
-        let in_order = self.items.last().is_none_or(|last| last.code < code);
-        self.canonical &= in_order && flags == wanted | long;
-        self.facts.note_present(code);
-        self.items.push(Item { code, flags: wanted, value });
+        self.canonical &= self.last_kept < code && flags == wanted | long;
+        self.last_kept = code;
+        self.kept.insert(code);
     }
 
     /// RFC 4271 §6.3 and §5: unknown and well-known is an error, unknown and transitive is kept, unknown and not transitive is forgotten.
@@ -228,14 +257,41 @@ impl<'a> Block<'a> {
         self.facts.next_hop.map(NextHop::V4)
     }
 
+    /// The canonical octets for prefixes in the body are the octets that came.
+    #[inline]
+    pub(crate) fn is_verbatim(&self) -> bool {
+        self.canonical && self.holes.is_empty()
+    }
+
     /// The set for prefixes with this next hop. (NEXT_HOP is not for prefixes in MP_REACH_NLRI: RFC 4760 §3.)
+    #[inline]
     pub(crate) fn assemble(&self, next_hop: NextHop) -> PathAttributes {
-        let fits = matches!(next_hop, NextHop::V4(addr) if self.facts.next_hop == Some(addr))
-            || (matches!(next_hop, NextHop::V6 { .. }) && !self.has_seen(AttrCode::NEXT_HOP));
+        let fits = match next_hop {
+            NextHop::V4(addr) => self.facts.next_hop == Some(addr),
+            NextHop::V6 { .. } => !self.has_seen(AttrCode::NEXT_HOP),
+        };
         if self.canonical && fits {
-            return PathAttributes::new(self.without_holes(), next_hop, self.facts);
+            let facts = Facts { present: self.kept.low(), ..self.facts };
+            return PathAttributes::new(self.without_holes(), next_hop, facts);
         }
         self.rebuild(next_hop)
+    }
+
+    /// What belongs to the set, with canonical flags, in the order of the message.
+    fn items(&self) -> impl Iterator<Item = Item<'a>> {
+        let (mut r, mut left) = (Reader::new(self.octets), self.kept);
+        std::iter::from_fn(move || {
+            loop {
+                let (flags, code, value) = next(&mut r)?;
+                if left.remove(code) {
+                    let flags = row(AttrCode(code)).map_or(OPTIONAL_TRANSITIVE | PARTIAL, |row| {
+                        let partial = if row.flags == OPTIONAL_TRANSITIVE { flags & PARTIAL } else { 0 };
+                        row.flags | partial
+                    });
+                    return Some(Item { code, flags, value });
+                }
+            }
+        })
     }
 
     #[inline]
@@ -255,12 +311,10 @@ impl<'a> Block<'a> {
 
     /// Attribute by attribute, in order, with four octets of AS.
     fn rebuild(&self, next_hop: NextHop) -> PathAttributes {
-        let mut facts = self.facts;
-        facts.next_hop = None;
-        facts.present &= !(1u64 << AttrCode::NEXT_HOP.0);
+        let mut facts = Facts { next_hop: None, present: self.kept.low() & !(1u64 << AttrCode::NEXT_HOP.0), ..self.facts };
         let (path, aggregator) = self.wide();
         let (from_old, v4) = (path.is_some(), if let NextHop::V4(addr) = next_hop { Some(addr.octets()) } else { None });
-        let mut items: SmallVec<[Item<'_>; 12]> = self.items.iter().filter(|i| i.code != AttrCode::NEXT_HOP.0).copied().collect();
+        let mut items: SmallVec<[Item<'_>; 12]> = self.items().filter(|i| i.code != AttrCode::NEXT_HOP.0).collect();
         if let (NextHop::V4(addr), Some(value)) = (next_hop, &v4) {
             facts.next_hop = Some(addr);
             facts.note_present(AttrCode::NEXT_HOP.0);
@@ -285,7 +339,7 @@ impl<'a> Block<'a> {
 
     /// RFC 6793 §4.2.3: AS_PATH and AGGREGATOR of an old speaker, with what AS4_PATH and AS4_AGGREGATOR know better. `None` in the new world.
     fn wide(&self) -> (Option<SmallVec<[u8; 64]>>, Option<[u8; 8]>) {
-        let item = |code: AttrCode| self.items.iter().find(|i| i.code == code.0).map(|i| i.value);
+        let item = |code: AttrCode| self.items().find(|i| i.code == code.0).map(|i| i.value);
         let Some(path) = item(AttrCode::AS_PATH).filter(|_| self.narrow) else { return (None, None) };
         let aggregator = item(AttrCode::AGGREGATOR).and_then(|v| aggregator::decode(v, false).ok());
         let (mut as4_path, mut better) = (self.as4_path, None);

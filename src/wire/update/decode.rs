@@ -31,6 +31,8 @@ pub struct Decoder {
 #[derive(Debug)]
 struct Last {
     attrs: Arc<PathAttributes>,
+    /// The octets of `attrs` are the block itself, so the key is not needed.
+    verbatim: bool,
     /// Where MP_REACH_NLRI was cut out of the key, how long its head is (which is at the end of the key), and its family. `None`: prefixes in the body.
     reach: Option<(usize, usize, Family)>,
 }
@@ -103,26 +105,33 @@ impl Decoder {
             }
             if let Some(attrs) = self.remembered_body(&fields) {
                 let nlri_at = fields.nlri_at;
-                return Ok(finish_body(update, frame, nlri_at, add_path, attrs));
+                return Ok(finish_body(update, frame, nlri_at, add_path, Some(attrs)));
             }
         }
         if let Some((attrs, nlri)) = self.remembered_reach(&fields, &frame)? {
             update.announced.push(Announced { nlri, attrs: Some(attrs) });
             return Ok(update);
         }
-        self.afresh(&frame, &fields, update)
+        let nlri_at = fields.nlri_at;
+        let body = self.afresh(&frame, &fields, &mut update)?;
+        let add_path = self.ctx.add_path.contains(Family::Ipv4Unicast);
+        Ok(match body {
+            None => update,
+            Some(attrs) => finish_body(update, frame, nlri_at, add_path, attrs),
+        })
     }
 
     /// Prefixes in the body under the very attributes of last time.
     #[inline]
     fn remembered_body(&self, fields: &Fields<'_>) -> Option<Arc<PathAttributes>> {
         let last = self.last.as_ref()?;
-        (last.reach.is_none() && !fields.nlri.is_empty() && self.key == fields.attributes).then(|| last.attrs.clone())
+        let key = if last.verbatim { last.attrs.octets() } else { &self.key };
+        (last.reach.is_none() && !fields.nlri.is_empty() && key == fields.attributes).then(|| last.attrs.clone())
     }
 
     /// Prefixes in MP_REACH_NLRI under the attributes and the next hop of last time.
     fn remembered_reach(&self, fields: &Fields<'_>, frame: &Bytes) -> Result<Option<(Arc<PathAttributes>, NlriSet)>, DecodeError> {
-        let Some(Last { attrs, reach: Some((cut, head, family)) }) = self.last.as_ref() else { return Ok(None) };
+        let Some(Last { attrs, reach: Some((cut, head, family)), .. }) = self.last.as_ref() else { return Ok(None) };
         if !fields.nlri.is_empty() {
             return Ok(None);
         }
@@ -140,41 +149,46 @@ impl Decoder {
         Ok(Some((attrs.clone(), NlriSet::checked(frame.slice_ref(nlri), *family, add_path))))
     }
 
-    /// Every attribute is looked at.
-    fn afresh(&mut self, frame: &Bytes, fields: &Fields<'_>, mut update: Update) -> Result<Update, DecodeError> {
+    /// Every attribute is looked at. The prefixes in the body are left to the caller: what they share, or `Some(None)` if they are withdrawn.
+    fn afresh(
+        &mut self,
+        frame: &Bytes,
+        fields: &Fields<'_>,
+        update: &mut Update,
+    ) -> Result<Option<Option<Arc<PathAttributes>>>, DecodeError> {
         let mut block = Block::walk(fields.attributes, &self.ctx, Place { message: frame, at: fields.attributes_at });
         if let Some(at) = block.errors.iter().position(|e| e.severity() == Severity::Reset) {
             return Err(block.errors.swap_remove(at));
         }
-        self.unreach(&block, frame, &mut update)?;
-        let body = (self.ctx.families.contains(Family::Ipv4Unicast) && !fields.nlri.is_empty()).then_some(fields.nlri);
+        self.unreach(&block, frame, update)?;
+        let body = self.ctx.families.contains(Family::Ipv4Unicast) && !fields.nlri.is_empty();
         let reach = block.reach.and_then(|r| Some((r.family?, r.next_hop, r.nlri)));
         if let Some((family, _, nlri)) = reach {
             check(nlri, NlriField::MpReach, family, self.ctx.add_path.contains(family), frame)?;
         }
-        if body.is_some() || reach.is_some_and(|(_, _, nlri)| !nlri.is_empty()) {
-            missing(&mut block, body.is_some());
+        let reach = reach.filter(|(_, _, nlri)| !nlri.is_empty());
+        if body || reach.is_some() {
+            missing(&mut block, body);
         }
         let names_something = !fields.nlri.is_empty() || block.reach.is_some_and(|r| !r.nlri.is_empty());
-        let withdraw = self.weigh(&mut block, names_something)?;
-        if let Some((family, next_hop, nlri)) = reach.filter(|(_, _, nlri)| !nlri.is_empty()) {
+        let withdraw = self.weigh(&block, names_something)?;
+        if let Some((family, next_hop, nlri)) = reach {
             let attrs = (!withdraw).then(|| Arc::new(block.assemble(next_hop)));
             let nlri = NlriSet::checked(frame.slice_ref(nlri), family, self.ctx.add_path.contains(family));
+            self.remember(fields, &block, attrs.as_ref(), family);
             update.announced.push(Announced { nlri, attrs });
         }
-        if let Some(nlri) = body {
+        let body = body.then(|| {
             let next_hop = block.body_next_hop().filter(|_| !withdraw);
             let attrs = next_hop.map(|next_hop| Arc::new(block.assemble(next_hop)));
-            let add_path = self.ctx.add_path.contains(Family::Ipv4Unicast);
-            update.announced.push(Announced { nlri: NlriSet::checked(frame.slice_ref(nlri), Family::Ipv4Unicast, add_path), attrs });
-        }
+            self.remember(fields, &block, attrs.as_ref(), Family::Ipv4Unicast);
+            attrs
+        });
         update.end_of_rib = self.end_of_rib(&block, fields);
-        if block.errors.is_empty() {
-            self.remember(fields, &block, &update);
-        } else {
+        if !block.errors.is_empty() {
             update.errors = Some(Box::new(block.errors));
         }
-        Ok(update)
+        Ok(body)
     }
 
     fn unreach(&self, block: &Block<'_>, frame: &Bytes, update: &mut Update) -> Result<(), DecodeError> {
@@ -188,7 +202,7 @@ impl Decoder {
     }
 
     /// Whether the routes are to be withdrawn; RFC 7606 §5.2 makes that a reset where no route is named.
-    fn weigh(&self, block: &mut Block<'_>, names_something: bool) -> Result<bool, DecodeError> {
+    fn weigh(&self, block: &Block<'_>, names_something: bool) -> Result<bool, DecodeError> {
         let Some(worst) = strongest(&block.errors) else { return Ok(false) };
         if worst.severity() < Severity::Withdraw {
             return Ok(false);
@@ -210,31 +224,34 @@ impl Decoder {
         }
     }
 
-    /// Keeps the octets of a faultless block that says one thing.
-    fn remember(&mut self, fields: &Fields<'_>, block: &Block<'_>, update: &Update) {
-        let [Announced { attrs: Some(attrs), nlri }] = &update.announced[..] else { return };
-        if block.unreach.is_some() || (block.reach.is_some() && !fields.nlri.is_empty()) {
-            return;
-        }
-        let reach = match block.reach {
+    /// Keeps a faultless block that says one thing.
+    fn remember(&mut self, fields: &Fields<'_>, block: &Block<'_>, attrs: Option<&Arc<PathAttributes>>, family: Family) {
+        let Some(attrs) = attrs.filter(|_| block.errors.is_empty() && block.unreach.is_none()) else { return };
+        let (verbatim, reach) = match block.reach {
+            None if block.is_verbatim() => (true, None),
             None => {
                 self.key.clear();
                 self.key.extend_from_slice(fields.attributes);
-                None
+                (false, None)
             }
-            Some(reach) => {
-                let Some((start, value, end)) = find_reach(fields.attributes) else { return };
-                let head = end.saturating_sub(value).saturating_sub(reach.nlri.len());
-                let (Some(before), Some(after)) = (fields.attributes.get(..start), fields.attributes.get(end..)) else { return };
-                let Some(head_octets) = fields.attributes.get(value..value.saturating_add(head)) else { return };
-                self.key.clear();
-                self.key.extend_from_slice(before);
-                self.key.extend_from_slice(after);
-                self.key.extend_from_slice(head_octets);
-                Some((start, head, nlri.family()))
-            }
+            Some(reach) if fields.nlri.is_empty() => match self.remember_reach(fields, reach.nlri.len(), family) {
+                Some(reach) => (false, Some(reach)),
+                None => return,
+            },
+            Some(_) => return,
         };
-        self.last = Some(Last { attrs: attrs.clone(), reach });
+        self.last = Some(Last { attrs: attrs.clone(), verbatim, reach });
+    }
+
+    /// The block without the prefixes: what stands before MP_REACH_NLRI, what stands after it, and its head.
+    fn remember_reach(&mut self, fields: &Fields<'_>, nlri: usize, family: Family) -> Option<(usize, usize, Family)> {
+        let (start, value, end) = find_reach(fields.attributes)?;
+        let head = end.checked_sub(value)?.checked_sub(nlri)?;
+        let (before, after) = (fields.attributes.get(..start)?, fields.attributes.get(end..)?);
+        let head_octets = fields.attributes.get(value..)?.get(..head)?;
+        self.key.clear();
+        [before, after, head_octets].iter().for_each(|part| self.key.extend_from_slice(part));
+        Some((start, head, family))
     }
 }
 
@@ -261,10 +278,10 @@ impl<'a> Fields<'a> {
 
 /// The frame itself becomes the run of prefixes: nothing is counted up or down.
 #[inline]
-fn finish_body(mut update: Update, mut frame: Bytes, nlri_at: usize, add_path: bool, attrs: Arc<PathAttributes>) -> Update {
+fn finish_body(mut update: Update, mut frame: Bytes, nlri_at: usize, add_path: bool, attrs: Option<Arc<PathAttributes>>) -> Update {
     frame.advance(nlri_at.min(frame.len()));
     let nlri = NlriSet::checked(frame, Family::Ipv4Unicast, add_path);
-    update.announced.push(Announced { nlri, attrs: Some(attrs) });
+    update.announced.push(Announced { nlri, attrs });
     update
 }
 

@@ -1,0 +1,8 @@
+//! A stream of octets, framed and decoded as the shell does it.
+#![no_main]
+#![allow(dead_code, reason = "the other targets use the rest")]
+
+#[path = "../../src/harmless.rs"]
+mod harmless;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| harmless::framing(data));

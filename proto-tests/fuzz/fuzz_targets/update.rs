@@ -1,0 +1,8 @@
+//! UPDATE under every context: the first octet chooses it, the rest is the body.
+#![no_main]
+#![allow(dead_code, reason = "the other targets use the rest")]
+
+#[path = "../../src/harmless.rs"]
+mod harmless;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| harmless::update(data));
