@@ -66,8 +66,8 @@ mod tests {
     #[test]
     fn a_deadline_is_slept_until_on_tokios_time_line() {
         let clock = Clock::start();
-        let wake = clock.wake_at(clock.now() + Duration::from_secs(3));
+        let wake = clock.wake_at(clock.now() + Duration::from_secs(60));
         let ahead = wake - tokio::time::Instant::now();
-        assert!(ahead > Duration::from_millis(2900) && ahead <= Duration::from_secs(3) + TICK, "{ahead:?}");
+        assert!(ahead > Duration::from_secs(50) && ahead <= Duration::from_secs(60) + TICK, "{ahead:?}");
     }
 }

@@ -83,7 +83,7 @@ pub struct Keeping {
 #[derive(Default)]
 struct Services {
     control: Option<(config::model::Control, JoinHandle<()>)>,
-    http: Option<(config::model::Metrics, JoinHandle<()>)>,
+    http: Option<(SocketAddr, JoinHandle<()>)>,
     blocks: Option<(PathBuf, JoinHandle<()>)>,
 }
 
@@ -106,7 +106,7 @@ impl Services {
         arrange(&mut self.control, Some(config.control.clone()), |_| {
             tasks::service("control", control::serve(handle.clone(), config.clone()))
         });
-        arrange(&mut self.http, Some(config.metrics), |_| tasks::service("http", http::serve(handle.clone(), config.clone())));
+        arrange(&mut self.http, config.metrics.listen, |_| tasks::service("http", http::serve(handle.clone(), config.clone())));
         arrange(&mut self.blocks, config.pods.file.clone(), |file| tasks::service("blocks", blocks::serve(handle.clone(), file.clone())));
     }
 }
