@@ -66,14 +66,56 @@ enum Out {
     Withheld,
     /// Not held: made again when needed.
     Brief(Brief),
-    Held(Outgoing),
+    Held(Arc<PathAttributes>),
 }
 
-/// What is kept of a route that goes out.
+/// What is kept of a route that goes out: a full table has two hundred thousand of these.
 #[derive(Clone, Copy, Debug)]
 struct Brief {
-    hash: u64,
-    avoid: Avoid,
+    /// Of the attributes.
+    hash: u32,
+    /// Its number among [`Avoids`].
+    avoid: u32,
+}
+
+fn short(attrs: &PathAttributes) -> u32 {
+    (attrs.content_hash() >> 32) as u32
+}
+
+/// The distinct [`Avoid`]s that briefs name, counted; about as many as sources.
+#[derive(Debug, Default)]
+struct Avoids {
+    all: Vec<(Avoid, u32)>,
+    index: hashbrown::HashMap<Avoid, u32, FixedState>,
+    free: Vec<u32>,
+}
+
+impl Avoids {
+    fn hold(&mut self, avoid: Avoid) -> u32 {
+        let number = *self.index.entry(avoid).or_insert_with(|| {
+            let number = self.free.pop().unwrap_or(self.all.len() as u32);
+            match self.all.get_mut(number as usize) {
+                Some(place) => *place = (avoid, 0),
+                None => self.all.push((avoid, 0)),
+            }
+            number
+        });
+        self.all[number as usize].1 += 1;
+        number
+    }
+
+    fn release(&mut self, number: u32) {
+        let (avoid, holders) = &mut self.all[number as usize];
+        *holders -= 1;
+        if *holders == 0 {
+            self.index.remove(avoid);
+            self.free.push(number);
+        }
+    }
+
+    fn get(&self, number: u32) -> Avoid {
+        self.all[number as usize].0
+    }
 }
 
 /// Above so many classes what goes out is not kept between batches.
@@ -113,6 +155,7 @@ pub(super) struct Told {
     held: Vec<(ClassId, Family)>,
     /// One verdict holds for all prefixes of a family.
     uniform: bool,
+    avoids: Avoids,
 }
 
 impl Told {
@@ -132,6 +175,7 @@ impl Told {
             fresh_lists: HashSet::default(),
             held: Vec::new(),
             uniform: !key.chain.depends_on_prefix(),
+            avoids: Avoids::default(),
         }
     }
 
@@ -277,20 +321,21 @@ impl Told {
     pub fn outgoing(&mut self, class: ClassId, net: &IpNet, key: &GroupKey) -> Result<Outgoing, Withheld> {
         let (uniform, family) = (self.uniform, Family::of(net));
         let Some(known) = self.class_mut(class) else { return Err(Withheld::IbgpToIbgp) };
-        if let Out::Held(out) = &known.out[family.index()] {
-            return Ok(out.clone());
+        let source = known.source.peer;
+        if let Out::Held(attrs) = &known.out[family.index()] {
+            return Ok(Outgoing { attrs: attrs.clone(), avoid: Avoid::new(source, attrs) });
         }
-        let made = export(net, &known.attrs, &known.source, key).map(|attrs| {
-            let avoid = Avoid::new(known.source.peer, &attrs);
-            Outgoing { attrs: Arc::new(attrs), avoid }
-        });
+        let made = export(net, &known.attrs, &known.source, key).map(Arc::new);
         if uniform {
-            known.out[family.index()] = made.as_ref().map_or(Out::Withheld, |out| Out::Held(out.clone()));
+            let new = made.as_ref().map_or(Out::Withheld, |attrs| Out::Held(attrs.clone()));
+            if let Out::Brief(brief) = std::mem::replace(&mut known.out[family.index()], new) {
+                self.avoids.release(brief.avoid);
+            }
             if made.is_ok() {
                 self.held.push((class, family));
             }
         }
-        made
+        made.map(|attrs| Outgoing { avoid: Avoid::new(source, &attrs), attrs })
     }
 
     /// Does the group hear this class at all? Cheaper than [`Told::outgoing`] once that is known.
@@ -304,24 +349,26 @@ impl Told {
 
     /// Is it certain, without making attributes anew, that these two go out differently?
     pub fn surely_differ(&self, a: ClassId, b: ClassId, family: Family) -> bool {
-        match (self.brief(a, family), self.brief(b, family)) {
-            (Some(a), Some(b)) => a.hash != b.hash,
+        match (self.known(a, family), self.known(b, family)) {
+            (Some((a, _)), Some((b, _))) => a != b,
             _ => false,
         }
     }
 
     /// Who must not hear the route that stands. Asks nothing of the rules where the class knows it.
     pub fn avoid(&mut self, class: ClassId, net: &IpNet, key: &GroupKey) -> Option<Avoid> {
-        match self.brief(class, Family::of(net)) {
-            Some(brief) => Some(brief.avoid),
+        match self.known(class, Family::of(net)) {
+            Some((_, avoid)) => Some(avoid),
             None => self.outgoing(class, net, key).ok().map(|out| out.avoid),
         }
     }
 
-    fn brief(&self, class: ClassId, family: Family) -> Option<Brief> {
-        match &self.class(class)?.out[family.index()] {
-            Out::Brief(brief) => Some(*brief),
-            Out::Held(out) => Some(Brief { hash: out.attrs.content_hash(), avoid: out.avoid }),
+    /// The hash of what goes out and who must not hear it, if that was found out before.
+    fn known(&self, class: ClassId, family: Family) -> Option<(u32, Avoid)> {
+        let class = self.class(class)?;
+        match &class.out[family.index()] {
+            Out::Brief(brief) => Some((brief.hash, self.avoids.get(brief.avoid))),
+            Out::Held(attrs) => Some((short(attrs), Avoid::new(class.source.peer, attrs))),
             Out::Unknown | Out::Withheld => None,
         }
     }
@@ -370,18 +417,23 @@ impl Told {
         if let Ok(found) = self.index.find_entry(hash, |i| *i == place) {
             found.remove();
         }
-        self.classes[class.place()] = None;
+        for out in self.classes[class.place()].take().into_iter().flat_map(|c| c.out) {
+            if let Out::Brief(brief) = out {
+                self.avoids.release(brief.avoid);
+            }
+        }
         self.free.push(place);
         if self.index.is_empty() {
             (self.classes, self.free, self.index) = (Vec::new(), Vec::new(), HashTable::new());
         }
     }
 
-    fn let_go(&mut self, class: ClassId, family: Family) {
-        if let Some(class) = self.class_mut(class)
-            && let Out::Held(out) = &class.out[family.index()]
-        {
-            class.out[family.index()] = Out::Brief(Brief { hash: out.attrs.content_hash(), avoid: out.avoid });
+    fn let_go(&mut self, id: ClassId, family: Family) {
+        let Some(class) = id.0.checked_sub(1).and_then(|i| self.classes.get_mut(i as usize)).and_then(Option::as_mut) else { return };
+        let out = &mut class.out[family.index()];
+        if let Out::Held(attrs) = out {
+            let avoid = self.avoids.hold(Avoid::new(class.source.peer, attrs));
+            *out = Out::Brief(Brief { hash: short(attrs), avoid });
         }
     }
 
@@ -417,6 +469,9 @@ impl Told {
             }
         }
         assert_eq!(self.classes.iter().flatten().count(), self.index.len(), "classes in the index");
+        let briefs = self.classes.iter().flatten().flat_map(|c| &c.out).filter(|o| matches!(o, Out::Brief(_))).count();
+        assert_eq!(self.avoids.all.iter().map(|(_, n)| *n as usize).sum::<usize>(), briefs, "holders of avoids");
+        assert_eq!(size_of::<Option<Class>>(), 64, "a full table has two hundred thousand classes");
         assert!(self.classes.iter().flatten().all(|c| c.refs != [0, 0]), "a class without entries");
     }
 }
