@@ -517,9 +517,7 @@ pub mod scenario {
 
     /// Our operator's shutdown, in their output.
     pub fn a_shutdown_is_read_by_the_other_side(other: Other, their_words: &str, with_text: bool) {
-        // FRR would dial again after a second, and show its complaint about the refusal in the place of our words.
-        let setup = Setup { they_are_passive: matches!(other, Other::Frr), ..Setup::default() };
-        let Some(arena) = Arena::new("shutdown", other, setup) else { return };
+        let Some(arena) = Arena::new("shutdown", other, Setup::default()) else { return };
         arena.until_up();
         let _ = arena.ask_us(&["peer", "them", "down", "-m", "moving rack 12"]);
         // Both in one look: the next attempt of an impatient daemon overwrites what it shows.
