@@ -7,3 +7,4 @@ pub mod interop;
 pub mod keeper;
 pub mod lab;
 pub mod netlab;
+pub mod outside;
