@@ -270,9 +270,7 @@ fn connect(from: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
     let len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
     let (local, remote) = (sockaddr(from, 0), sockaddr(*to.ip(), to.port()));
     // SAFETY: the descriptor is open, and both addresses are `len` octets that live across the calls.
-    let done = unsafe {
-        libc::bind(fd, (&raw const local).cast(), len) == 0 && libc::connect(fd, (&raw const remote).cast(), len) == 0
-    };
+    let done = unsafe { libc::bind(fd, (&raw const local).cast(), len) == 0 && libc::connect(fd, (&raw const remote).cast(), len) == 0 };
     if done { Ok(TcpStream::from(owned)) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -68,7 +68,22 @@ fn header_errors_are_told_in_every_state() {
             cases.push((format!("marker octet {octet}"), at, octets, told(1, 1, &[])));
         }
         cases.push(("marker of zeros".into(), at, vec![0; 19], told(1, 1, &[])));
-        for (kind, len) in [(4, 0), (4, 18), (4, 20), (4, 4096), (1, 28), (2, 22), (2, 19), (3, 20), (3, 19), (5, 22), (2, 4097), (1, 65535), (99, 18), (99, 4097)] {
+        for (kind, len) in [
+            (4, 0),
+            (4, 18),
+            (4, 20),
+            (4, 4096),
+            (1, 28),
+            (2, 22),
+            (2, 19),
+            (3, 20),
+            (3, 19),
+            (5, 22),
+            (2, 4097),
+            (1, 65535),
+            (99, 18),
+            (99, 4097),
+        ] {
             cases.push((format!("type {kind} of length {len}"), at, header(kind, len), told(1, 2, &len.to_be_bytes())));
         }
         for kind in [0, 6, 7, 128, 255] {
@@ -175,7 +190,10 @@ fn opens_that_are_odd_but_legal_lead_to_a_session() {
         ("unknown capabilities", plain(90, id, &capabilities(&[(200, &[1, 2, 3]), (255, &[]), (0, &[0])]))),
         ("a capability said twice", plain(90, id, &capabilities(&[(1, v4), (1, v4), (2, &[]), (2, &[])]))),
         ("each capability in a parameter of its own", plain(90, id, &many)),
-        ("capabilities of lengths that they do not have", plain(90, id, &capabilities(&[(1, v4), (2, &[9]), (69, &[1]), (64, &[0]), (70, &[1, 2])]))),
+        (
+            "capabilities of lengths that they do not have",
+            plain(90, id, &capabilities(&[(1, v4), (2, &[9]), (69, &[1]), (64, &[0]), (70, &[1, 2])])),
+        ),
         ("a family that we do not know beside one that we do", plain(90, id, &capabilities(&[(1, &[0, 25, 0, 70]), (1, v4)]))),
         ("AS_TRANS with the capability", open(4, 23456, 90, id, &capabilities(&[(65, &asn)]))),
         ("graceful restart with an unknown family", plain(90, id, &capabilities(&[(64, &[0x40, 120, 0, 99, 1, 0x80])]))),

@@ -2,9 +2,7 @@
 //!
 //! Each case first announces a good route, so that "withdrawn" and "kept" can be told from "never heard of".
 
-use proto_tests::outside::{
-    Caller, Daemon, OUR_AS, THEIR_AS, attribute, capabilities, keepalive, open, update, usual_attributes,
-};
+use proto_tests::outside::{Caller, Daemon, OUR_AS, THEIR_AS, attribute, capabilities, keepalive, open, update, usual_attributes};
 
 /// What becomes of the route, or of the session.
 #[derive(Clone, Debug, PartialEq)]
@@ -184,7 +182,9 @@ fn well_known_attributes_from_an_external_peer() {
     // §3(g): the first counts.
     cases.push(with("ORIGIN twice", Kept, 0x40, 1, &[2]));
     cases.push(with("NEXT_HOP twice, the second malformed", Kept, 0x40, 3, &[1]));
-    cases.push(case("ORIGIN twice, the first malformed", Withdrawn, |u| u.origin = [attribute(0x40, 1, &[7]), attribute(0x40, 1, &[0])].concat()));
+    cases.push(case("ORIGIN twice, the first malformed", Withdrawn, |u| {
+        u.origin = [attribute(0x40, 1, &[7]), attribute(0x40, 1, &[0])].concat()
+    }));
     run(false, cases);
 }
 
@@ -354,7 +354,15 @@ fn bodies_that_are_odd_but_legal_do_nothing_to_the_session() {
         // A family that was not negotiated; its octets mean nothing to us.
         update(&[], &[&head[..], &attribute(0x80, 14, &vpn)].concat(), &[]),
         // IPv6 with a link-local address behind the global one.
-        update(&[], &[&head[..], &attribute(0x80, 14, &[&[0, 2, 1, 32][..], &v6_hop, &[0xfe, 0x80], &[0; 13], &[1, 0, 32, 0x20, 1, 0x0d, 0xb8]].concat())].concat(), &[]),
+        update(
+            &[],
+            &[
+                &head[..],
+                &attribute(0x80, 14, &[&[0, 2, 1, 32][..], &v6_hop, &[0xfe, 0x80], &[0; 13], &[1, 0, 32, 0x20, 1, 0x0d, 0xb8]].concat()),
+            ]
+            .concat(),
+            &[],
+        ),
     ] {
         caller.say(&octets);
     }
