@@ -464,7 +464,7 @@ fn a_route_that_changes_its_way_loses_no_packet() {
     let came = || arrived(&node.router) - before;
     patiently(Duration::from_secs(1), || came() >= sent);
     eprintln!("{replaced} replaces under {sent} datagrams: {} arrived, {refused} found no route", came());
-    assert!(replaced > 100 && sent > 500);
+    assert!(replaced > 20 && sent > 200);
     assert_eq!((came(), refused), (sent, 0));
 }
 
