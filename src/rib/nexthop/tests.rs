@@ -1,0 +1,191 @@
+//! Next hops against facts of a kernel made from thin air.
+
+use super::*;
+
+const ETH0: IfIndex = IfIndex(2);
+const ETH1: IfIndex = IfIndex(3);
+
+fn ip(s: &str) -> IpAddr {
+    s.parse().unwrap()
+}
+
+fn hop(gateway: &str, ifindex: IfIndex) -> Hop {
+    Hop { gateway: (!gateway.is_empty()).then(|| ip(gateway)), ifindex, onlink: false }
+}
+
+fn route(net: &str, hops: &[Hop]) -> KernelRoute {
+    let kind = RouteKind::Unicast(hops.iter().copied().collect());
+    KernelRoute { net: net.parse().unwrap(), table: 254, metric: 0, protocol: 4, kind, source: None }
+}
+
+/// eth0 with 192.0.2.1/24 and 2001:db8::1/64, eth1 with 198.51.100.1/24.
+fn plugged() -> NexthopTable {
+    let mut table = NexthopTable::new(Params::default());
+    for (ifindex, name, nets) in [(ETH0, "eth0", &["192.0.2.1/24", "2001:db8::1/64"][..]), (ETH1, "eth1", &["198.51.100.1/24"][..])] {
+        table.on_kernel(&KernelEvent::Link { ifindex, name: name.into(), up: true });
+        for net in nets {
+            let net: IpNet = net.parse().unwrap();
+            table.on_kernel(&KernelEvent::Address { ifindex, net });
+            table.on_kernel(&KernelEvent::Route(KernelRoute { net: net.trunc(), ..route("0.0.0.0/0", &[hop("", ifindex)]) }));
+        }
+    }
+    table
+}
+
+fn link(ifindex: IfIndex, up: bool) -> KernelEvent {
+    KernelEvent::Link { ifindex, name: "eth".into(), up }
+}
+
+#[test]
+fn a_connected_address_is_its_own_gateway_at_no_cost() {
+    let mut table = plugged();
+    let id = table.track(ip("192.0.2.7"), None);
+    let hops: Hops = [hop("192.0.2.7", ETH0)].into_iter().collect();
+    assert_eq!(*table.resolution(id), Resolution::Via { hops, metric: 0, connected: true });
+    assert_eq!(table.track(ip("192.0.2.7"), None), id, "the same address is the same next hop");
+    table.untrack(id);
+    table.untrack(id);
+    assert!(table.is_empty());
+    table.check_invariants();
+}
+
+#[test]
+fn an_address_of_this_machine_is_no_next_hop_until_it_goes() {
+    let mut table = plugged();
+    let id = table.track(ip("192.0.2.1"), None);
+    assert_eq!(*table.resolution(id), Resolution::Unresolved(Unresolved::OwnAddress));
+    table.on_kernel(&KernelEvent::AddressGone { ifindex: ETH0, net: "192.0.2.1/24".parse().unwrap() });
+    assert_eq!(table.take_changed(), [id]);
+    assert!(table.resolution(id).is_usable());
+}
+
+#[test]
+fn a_gateway_is_taken_over_with_all_its_equals() {
+    let mut table = plugged();
+    table.on_kernel(&KernelEvent::Route(route("203.0.113.0/24", &[hop("198.51.100.9", ETH1), hop("192.0.2.9", ETH0)])));
+    let id = table.track(ip("203.0.113.5"), None);
+    let hops: Hops = [hop("192.0.2.9", ETH0), hop("198.51.100.9", ETH1)].into_iter().collect();
+    assert_eq!(table.resolution(id).hops(), Some(&hops));
+    table.on_kernel(&link(ETH0, false));
+    assert_eq!(table.take_changed(), [id]);
+    assert_eq!(table.resolution(id).hops().unwrap()[..], [hop("198.51.100.9", ETH1)]);
+    table.on_kernel(&link(ETH1, false));
+    assert_eq!(*table.resolution(id), Resolution::Unresolved(Unresolved::LinkDown));
+    table.check_invariants();
+}
+
+#[test]
+fn changes_are_said_once_with_the_event_that_made_them() {
+    let mut table = plugged();
+    let far = table.track(ip("203.0.113.5"), None);
+    let near = table.track(ip("192.0.2.7"), None);
+    assert!(!table.resolution(far).is_usable() && table.resolution(near).is_usable());
+    table.on_kernel(&KernelEvent::Route(route("0.0.0.0/0", &[hop("192.0.2.254", ETH0)])));
+    assert_eq!(table.take_changed(), [far], "the default route carries what nothing else does");
+    assert_eq!(table.take_changed(), []);
+    table.on_kernel(&KernelEvent::RouteGone(route("0.0.0.0/0", &[hop("192.0.2.254", ETH0)])));
+    assert_eq!(table.take_changed(), [far]);
+    table.check_invariants();
+}
+
+#[test]
+fn a_default_route_carries_nothing_where_that_is_not_allowed() {
+    let mut table = NexthopTable { params: Params { allow_default: false, ..Params::default() }, ..plugged() };
+    table.on_kernel(&KernelEvent::Route(route("0.0.0.0/0", &[hop("192.0.2.254", ETH0)])));
+    let id = table.track(ip("203.0.113.5"), None);
+    assert_eq!(*table.resolution(id), Resolution::Unresolved(Unresolved::OnlyDefault));
+}
+
+#[test]
+fn a_blackhole_resolves_nothing() {
+    let mut table = plugged();
+    table.on_kernel(&KernelEvent::Route(KernelRoute { kind: RouteKind::Blackhole, ..route("203.0.113.0/24", &[]) }));
+    let id = table.track(ip("203.0.113.5"), None);
+    assert_eq!(*table.resolution(id), Resolution::Unresolved(Unresolved::Discarded));
+}
+
+#[test]
+fn link_local_needs_its_interface_and_no_route() {
+    let mut table = plugged();
+    let nowhere = table.track(ip("fe80::1"), None);
+    let here = table.track(ip("fe80::1"), Some(ETH1));
+    assert_eq!(*table.resolution(nowhere), Resolution::Unresolved(Unresolved::NoInterface));
+    assert_eq!(table.resolution(here).hops().unwrap()[..], [hop("fe80::1", ETH1)]);
+    table.on_kernel(&KernelEvent::Address { ifindex: ETH0, net: "fe80::1/64".parse().unwrap() });
+    assert!(table.resolution(here).is_usable(), "the same link-local address on another link is another router's");
+    table.on_kernel(&KernelEvent::Address { ifindex: ETH1, net: "fe80::1/64".parse().unwrap() });
+    assert_eq!(*table.resolution(here), Resolution::Unresolved(Unresolved::OwnAddress));
+}
+
+#[test]
+fn a_global_address_bound_to_an_interface_is_taken_to_be_on_its_link() {
+    let mut table = plugged();
+    let id = table.track(ip("203.0.113.5"), Some(ETH1));
+    assert_eq!(table.resolution(id).hops().unwrap()[..], [Hop { onlink: true, ..hop("203.0.113.5", ETH1) }]);
+    let id = table.track(ip("198.51.100.5"), Some(ETH1));
+    assert_eq!(table.resolution(id).hops().unwrap()[..], [hop("198.51.100.5", ETH1)]);
+}
+
+#[test]
+fn our_routes_in_the_kernel_carry_nothing_but_chosen_direct_ones_do() {
+    let mut table = plugged();
+    let ours = KernelRoute { protocol: 186, ..route("203.0.113.0/24", &[hop("192.0.2.9", ETH0)]) };
+    let id = table.track(ip("203.0.113.5"), None);
+    table.on_kernel(&KernelEvent::Route(ours));
+    assert!(!table.resolution(id).is_usable(), "or a route could hold itself up for ever");
+    table.on_own("203.0.113.0/24".parse().unwrap(), Some(([hop("192.0.2.9", ETH0)].into_iter().collect(), 0)));
+    assert_eq!(table.resolution(id).hops().unwrap()[..], [hop("192.0.2.9", ETH0)]);
+    let neighbour = table.track(ip("192.0.2.9"), None);
+    table.on_own("192.0.2.9/32".parse().unwrap(), Some(([hop("192.0.2.9", ETH0)].into_iter().collect(), 0)));
+    assert!(
+        matches!(table.resolution(neighbour), Resolution::Via { connected: true, .. }),
+        "a peer's own /32 cannot capture the way to it"
+    );
+    table.on_own("203.0.113.0/24".parse().unwrap(), None);
+    assert!(!table.resolution(id).is_usable());
+    table.check_invariants();
+}
+
+#[test]
+fn a_multipath_route_loses_one_way_and_keeps_the_others() {
+    let mut table = plugged();
+    let both = [hop("2001:db8::8", ETH0), hop("2001:db8::9", ETH0)];
+    table.on_kernel(&KernelEvent::Route(route("2001:db8:5::/48", &both)));
+    let id = table.track(ip("2001:db8:5::1"), None);
+    table.on_kernel(&KernelEvent::RouteGone(route("2001:db8:5::/48", &both[..1])));
+    assert_eq!(table.resolution(id).hops().unwrap()[..], both[1..]);
+    table.on_kernel(&KernelEvent::RouteGone(route("2001:db8:5::/48", &both[1..])));
+    assert_eq!(*table.resolution(id), Resolution::Unresolved(Unresolved::NoRoute));
+}
+
+#[test]
+fn a_dump_takes_away_what_it_does_not_mention() {
+    let mut table = plugged();
+    let near = table.track(ip("192.0.2.7"), None);
+    let other = table.track(ip("198.51.100.7"), None);
+    table.on_kernel(&KernelEvent::DumpStart);
+    table.on_kernel(&link(ETH0, true));
+    table.on_kernel(&link(ETH1, true));
+    table.on_kernel(&KernelEvent::Route(route("192.0.2.0/24", &[hop("", ETH0)])));
+    assert_eq!(table.take_changed(), [], "nothing is gone before the dump ends");
+    table.on_kernel(&KernelEvent::DumpEnd);
+    assert_eq!(table.take_changed(), [other]);
+    assert!(table.resolution(near).is_usable() && !table.is_own_address(ip("192.0.2.1")));
+    table.check_invariants();
+}
+
+#[test]
+fn pods_coming_and_going_touch_no_next_hop() {
+    let mut table = plugged();
+    let id = table.track(ip("192.0.2.7"), None);
+    for i in 0..1000 {
+        let pod = IfIndex(100 + i);
+        table.on_kernel(&link(pod, true));
+        table.on_kernel(&KernelEvent::Route(route("10.244.1.9/32", &[hop("", pod)])));
+        table.on_kernel(&KernelEvent::RouteGone(route("10.244.1.9/32", &[hop("", pod)])));
+        table.on_kernel(&KernelEvent::LinkGone { ifindex: pod });
+    }
+    assert_eq!(table.take_changed(), []);
+    assert!(table.resolution(id).is_usable());
+    assert_eq!((table.links.len(), table.v4.len()), (2, 2), "nothing of them is kept");
+}
