@@ -76,6 +76,14 @@ pub enum KernelEvent {
     },
     Route(KernelRoute),
     RouteGone(KernelRoute),
+    /// A tunnel device of ours (`fib::overlay`) carries packets to this node: what it needs to know of it stands.
+    Tunnel {
+        node: IpAddr,
+        ifindex: IfIndex,
+    },
+    TunnelGone {
+        node: IpAddr,
+    },
     /// A full dump begins: what is not said again before `DumpEnd` is no longer there.
     DumpStart,
     DumpEnd,

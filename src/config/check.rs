@@ -65,7 +65,7 @@ pub(super) fn check(raw: &Raw, around: &Surroundings<'_>, notes: &Notes) -> Conf
             as_path_relax: or(&raw.best_path.as_path_relax, false),
             width: or(&raw.fib.ecmp_width, 16).max(1),
         },
-        fib: fib(&raw.fib),
+        fib: fib::Params { overlay: checker.overlay(raw, &node), ..fib(&raw.fib) },
         graceful: checker.graceful(raw),
         ready: checker.ready(raw),
         metrics: Metrics {
@@ -104,7 +104,7 @@ fn fib(raw: &RawFib) -> fib::Params {
         allow_default: or(&raw.allow_default, default.allow_default),
         pools: list(&raw.pools),
         conflict: or(&raw.conflict, default.conflict),
-        window: default.window,
+        ..default
     }
 }
 

@@ -158,7 +158,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     blocks(old, new, &mut changes);
     changes.section("listen", &old.listen, &new.listen);
     changes.section("best_path", &old.best_path, &new.best_path);
-    changes.section("fib", &old.fib, &new.fib);
+    fib(old, new, &mut changes);
     changes.section("ready", &old.ready, &new.ready);
     changes.section("metrics", &old.metrics, &new.metrics);
     changes.section("control", &old.control, &new.control);
@@ -286,6 +286,14 @@ fn policies(old: &Config, new: &Config, changes: &mut Changes) {
         let users = new.sessions.iter().filter(|s| uses(&s.setup.import) || uses(&s.setup.export));
         changes.add(Cost::Refresh, format!("policy {name} changes"), users.map(|s| s.name.clone()).collect());
     }
+}
+
+/// The section and those below it apart.
+fn fib(old: &Config, new: &Config, changes: &mut Changes) {
+    let (a, b) = (&old.fib, &new.fib);
+    changes.section("fib.overlay", &a.overlay, &b.overlay);
+    let rest = |of: &crate::fib::Params| crate::fib::Params { overlay: Default::default(), ..of.clone() };
+    changes.section("fib", &rest(a), &rest(b));
 }
 
 fn blocks(old: &Config, new: &Config, changes: &mut Changes) {

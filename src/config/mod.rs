@@ -12,6 +12,7 @@ pub mod diff;
 #[cfg(feature = "daemon")]
 mod load;
 pub mod model;
+mod overlay;
 pub mod params;
 pub mod policy;
 mod raw;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::model::{AddPath, LogFormat, LogLevel, MaxPrefixAction, Mode, NextHopMode, OnTerm, PerPeer};
+use super::overlay::RawOverlay;
 use super::policy::{RawPolicy, RawPrefixSet};
 use super::reader::{Section, Value, integer, text};
 use super::report::{At, Notes, Problem, Span};
@@ -282,6 +283,7 @@ pub struct RawFib {
     pub source_ipv6: Opt<std::net::Ipv6Addr>,
     pub allow_default: Opt<bool>,
     pub pools: List<IpNet>,
+    pub overlay: RawOverlay,
 }
 
 /// `[graceful_restart]`
@@ -449,6 +451,7 @@ fn fib(mut section: Section<'_>) -> RawFib {
         source_ipv6: section.take("source_ipv6"),
         allow_default: section.take("allow_default"),
         pools: section.take("pools"),
+        overlay: super::overlay::read(section.table("overlay")),
     };
     section.finish();
     raw

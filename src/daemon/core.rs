@@ -431,6 +431,7 @@ impl Core {
             Effect::Send { conn, frames } => self.outgoing.entry(conn).or_default().extend(frames),
             Effect::Close { conn } => self.close(conn, now),
             Effect::Fib { seq, change } => self.changes.push((seq, change)),
+            Effect::Overlay(wanted) => self.netlink.tunnels(*wanted),
             Effect::Answer { id, answer } => {
                 if self.replies.remove(&id).is_some_and(|reply| reply.send(answer).is_err()) {
                     tracing::debug!("who asked did not wait for the answer");
@@ -502,6 +503,9 @@ impl Core {
         let conns = std::mem::take(&mut self.conns);
         // Those that the speaker left open close with the process, without a NOTIFICATION (RFC 4724 §4.2).
         drop(conns);
+        // Nobody listens any more, so nobody waits to be heard.
+        self.events.kernel.close();
+        self.netlink.finish();
         let all = async { while self.lingering.join_next().await.is_some() {} };
         if tokio::time::timeout(GOODBYE, all).await.is_err() {
             tracing::debug!("some closed connections were still lingering");

@@ -108,6 +108,14 @@ pub const METRICS: &[Known] = &[
         "Times that the kernel had more to say than it could keep, so that everything was read again.",
     ),
     known("catbird_netlink_dumps_total", COUNTER, &[], "Readings of all links, addresses and routes of the kernel."),
+    known("catbird_tunnels", GAUGE, &[], "Nodes that the overlay's devices carry packets to."),
+    known(
+        "catbird_tunnel_repairs_total",
+        COUNTER,
+        &[],
+        "Settings and entries of overlay devices put right after somebody else changed them.",
+    ),
+    known("catbird_tunnel_failures_total", COUNTER, &[], "Changes to overlay devices that the kernel refused."),
     known("catbird_queue_depth", GAUGE, &["queue"], "Entries that wait in a queue of the daemon."),
     known("catbird_backpressure_seconds_total", COUNTER, &["queue"], "Time that was spent waiting because a queue was full."),
     known("catbird_unsent_bytes", GAUGE, &[], "Octets that wait in the daemon because peers do not read fast enough."),
@@ -318,6 +326,9 @@ impl Families {
         if let Some(netlink) = gauges.netlink.get() {
             self.add("catbird_netlink_overruns_total", &[], netlink.overruns.load(Relaxed) as f64);
             self.add("catbird_netlink_dumps_total", &[], netlink.dumps.load(Relaxed) as f64);
+            self.add("catbird_tunnels", &[], netlink.tunnels.load(Relaxed) as f64);
+            self.add("catbird_tunnel_repairs_total", &[], netlink.tunnel_repairs.load(Relaxed) as f64);
+            self.add("catbird_tunnel_failures_total", &[], netlink.tunnel_failures.load(Relaxed) as f64);
         }
         let failed = gauges.dial_failures.get();
         self.add("catbird_dials_total", &[("result", "failed")], failed as f64);

@@ -6,6 +6,7 @@
 //!
 //! Who owns which route, and how that is known, is told at `Fib`.
 
+pub mod overlay;
 mod params;
 mod plan;
 mod show;

@@ -1,6 +1,6 @@
 //! How our routes look and which of them may be written.
 //!
-//! In: the operator's meaning, checked. Out: the metric of a route, and whether a prefix may be written at all.
+//! In: the operator's meaning, checked. Out: the metric of a route, and whether a prefix may be written at all. Of tunnels see [`overlay`].
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::FibKind;
+use super::{FibKind, overlay};
 use crate::kernel::KernelRoute;
 
 /// What we write and what we leave alone.
@@ -32,6 +32,8 @@ pub struct Params {
     pub conflict: Conflict,
     /// Most changes that wait for the kernel's answer at one time. What changes again meanwhile is written once.
     pub window: usize,
+    /// Tunnels to nodes that are on no link of ours.
+    pub overlay: overlay::Params,
 }
 
 impl Default for Params {
@@ -48,6 +50,7 @@ impl Default for Params {
             pools: Vec::new(),
             conflict: Conflict::Heal,
             window: 2048,
+            overlay: overlay::Params::default(),
         }
     }
 }

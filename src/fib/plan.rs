@@ -51,7 +51,7 @@ pub struct Fib {
     pub(super) leftovers: hashbrown::HashMap<Slot, SmallVec<[ShapeId; 1]>, RandomState>,
     /// Up or down, of links that our routes use or used.
     pub(super) links: hashbrown::HashMap<IfIndex, bool, FixedState>,
-    pub(super) addrs: hashbrown::HashMap<IfIndex, SmallVec<[std::net::Ipv4Addr; 1]>, FixedState>,
+    pub(super) addrs: hashbrown::HashMap<IfIndex, SmallVec<[ipnet::Ipv4Net; 1]>, FixedState>,
     pub(super) synced: bool,
     pub(super) dumping: bool,
     /// The number of the current or last dump, 1 to 255 and round again.

@@ -3,8 +3,6 @@
 //! Our own changes are not among it (the shell's monitor leaves them out, and knows that by the socket, not by the protocol), so
 //! whatever is said about a route of ours was done by somebody else, or by the kernel when a link went.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
 use super::plan::{Fib, Foreign};
@@ -20,8 +18,8 @@ impl Fib {
         match event {
             KernelEvent::Link { ifindex, up, .. } => self.on_link(*ifindex, *up),
             KernelEvent::LinkGone { ifindex } => self.on_link(*ifindex, false),
-            KernelEvent::Address { ifindex, net } => self.on_address(*ifindex, net.addr()),
-            KernelEvent::AddressGone { ifindex, net } => self.on_address_gone(*ifindex, net.addr()),
+            KernelEvent::Address { ifindex, net } => self.on_address(*ifindex, *net),
+            KernelEvent::AddressGone { ifindex, net } => self.on_address_gone(*ifindex, *net),
             KernelEvent::Route(route) if route.table != self.params.table => {}
             KernelEvent::RouteGone(route) if route.table != self.params.table => {}
             KernelEvent::Route(route) => match FibRoute::from_kernel(route) {
@@ -38,6 +36,8 @@ impl Fib {
                 self.dump = self.dump.checked_add(1).unwrap_or(1);
             }
             KernelEvent::DumpEnd => self.on_dump_end(),
+            // Ways, not routes: next hops follow them (`rib::nexthop`).
+            KernelEvent::Tunnel { .. } | KernelEvent::TunnelGone { .. } => {}
         }
     }
 
@@ -276,13 +276,14 @@ impl Fib {
         }
     }
 
-    fn on_address(&mut self, ifindex: IfIndex, addr: IpAddr) {
-        if let IpAddr::V4(a) = addr {
+    fn on_address(&mut self, ifindex: IfIndex, net: IpNet) {
+        let addr = net.addr();
+        if let IpNet::V4(n) = net {
             let list = self.addrs.entry(ifindex).or_default();
-            if list.contains(&a) {
+            if list.contains(&n) {
                 return;
             }
-            list.push(a);
+            list.push(n);
         }
         if self.has_parked() && (self.shapes.use_link(ifindex) || self.params.source_for(&addr.into()) == Some(addr)) {
             let over = self.shapes.table(|s| s.uses(ifindex) || s.source == Some(addr));
@@ -291,9 +292,9 @@ impl Fib {
     }
 
     /// With the last IPv4 address of a link go, unsaid, the IPv4 routes over it; with any address, those that prefer it as source.
-    fn on_address_gone(&mut self, ifindex: IfIndex, addr: IpAddr) {
-        let mut last = false;
-        if let IpAddr::V4(a) = addr
+    fn on_address_gone(&mut self, ifindex: IfIndex, net: IpNet) {
+        let (mut last, addr) = (false, net.addr());
+        if let IpNet::V4(a) = net
             && let Some(list) = self.addrs.get_mut(&ifindex)
         {
             list.retain(|known| *known != a);

@@ -16,8 +16,12 @@
 //!    connected (RFC 4271 §9.1.2.1 allows recursion and forbids loops). So "connected" never depends on what we wrote, and what
 //!    we wrote never rests on anything but "connected": two layers, no circle.
 //! 5. A default route carries next hops only if that is allowed (`Params::allow_default`).
+//! 6. A node of the cluster that 1-5 reach, but not over a link of ours (or any, if so configured), is reached through the tunnel device
+//!    that carries packets to it (`tunnels`). Such a next hop is never "connected".
 //!
 //! A link that is down (administratively, or without carrier) carries nothing, whatever routes still name it.
+
+mod tunnels;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,6 +34,8 @@ use serde::Serialize;
 use smallvec::SmallVec;
 
 use crate::kernel::{Hop, Hops, IfIndex, KernelEvent, KernelRoute, RouteKind};
+
+pub use tunnels::{Nodes, TunnelRule};
 
 /// A tracked next hop. Valid from `track` until the matching `untrack`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -102,6 +108,8 @@ pub enum Unresolved {
     NoInterface,
     /// Unspecified, multicast, broadcast or loopback: no address of a router.
     NotUnicast,
+    /// It is to be reached through a tunnel that does not stand (yet).
+    NoTunnel,
 }
 
 impl fmt::Display for Unresolved {
@@ -114,6 +122,7 @@ impl fmt::Display for Unresolved {
             Unresolved::LinkDown => "the link is down",
             Unresolved::NoInterface => "link-local, and on no known interface",
             Unresolved::NotUnicast => "not the address of a router",
+            Unresolved::NoTunnel => "the tunnel that is to carry it does not stand",
         })
     }
 }
@@ -127,11 +136,13 @@ pub struct Params {
     pub own: (u32, u8),
     /// May a default route carry a next hop? A node behind its data centre's gateway wants it; RFC 4271 leaves it open.
     pub allow_default: bool,
+    /// Which next hops are nodes to be reached through a tunnel, and when.
+    pub tunnels: TunnelRule,
 }
 
 impl Default for Params {
     fn default() -> Params {
-        Params { table: 254, own: (254, 186), allow_default: true }
+        Params { table: 254, own: (254, 186), allow_default: true, tunnels: TunnelRule::default() }
     }
 }
 
@@ -160,12 +171,14 @@ pub struct NexthopTable {
     /// By address, so that the next hops under a prefix are a range.
     by_addr: BTreeMap<(IpAddr, Option<IfIndex>), NhId>,
     links: HashMap<IfIndex, Link>,
-    addrs: HashMap<IpAddr, SmallVec<[(IfIndex, u32); 1]>>,
+    /// With the length of the prefix: one address may stand twice on a link while its subnet changes.
+    addrs: HashMap<IpAddr, Standing>,
     v4: PrefixMap<Ipv4Net, Candidates>,
     v6: PrefixMap<Ipv6Net, Candidates>,
     changed: Vec<NhId>,
     /// Counts the dumps: what bears an older number at a dump's end is gone.
     generation: u32,
+    tunnels: tunnels::Tunnels,
 }
 
 #[derive(Debug)]
@@ -194,6 +207,9 @@ struct Candidate {
 }
 
 type Candidates = SmallVec<[Candidate; 1]>;
+
+/// Where an address stands: link, length of its prefix, generation.
+type Standing = SmallVec<[(IfIndex, u8, u32); 1]>;
 
 /// Keys come from the kernel, not from peers: a fixed seed serves, and a run can be repeated.
 type HashMap<K, V> = hashbrown::HashMap<K, V, FixedState>;
@@ -225,6 +241,7 @@ impl NexthopTable {
             v6: PrefixMap::new(),
             changed: Vec::new(),
             generation: 0,
+            tunnels: tunnels::Tunnels::default(),
         }
     }
 
@@ -245,6 +262,7 @@ impl NexthopTable {
         });
         self.entries[id.0 as usize] = Some(entry);
         self.by_addr.insert((addr, ifindex), id);
+        self.note_node(addr);
         id
     }
 
@@ -257,6 +275,7 @@ impl NexthopTable {
             self.by_addr.remove(&key);
             self.entries[id.0 as usize] = None;
             self.free.push(id);
+            self.note_node(key.0);
         }
     }
 
@@ -316,11 +335,13 @@ impl NexthopTable {
         match event {
             KernelEvent::Link { ifindex, name, up } => self.on_link(*ifindex, name, *up),
             KernelEvent::LinkGone { ifindex } => self.on_link_gone(*ifindex),
-            KernelEvent::Address { ifindex, net } => self.on_address(*ifindex, net.addr()),
-            KernelEvent::AddressGone { ifindex, net } => self.on_address_gone(*ifindex, net.addr()),
+            KernelEvent::Address { ifindex, net } => self.on_address(*ifindex, *net),
+            KernelEvent::AddressGone { ifindex, net } => self.on_address_gone(*ifindex, net.addr(), net.prefix_len()),
             KernelEvent::Route(route) if self.concerns(route) => self.on_route(route),
             KernelEvent::RouteGone(route) if self.concerns(route) => self.on_route_gone(route),
             KernelEvent::Route(_) | KernelEvent::RouteGone(_) => {}
+            KernelEvent::Tunnel { node, ifindex } => self.on_tunnel(*node, Some(*ifindex)),
+            KernelEvent::TunnelGone { node } => self.on_tunnel(*node, None),
             KernelEvent::DumpStart => self.generation = self.generation.wrapping_add(1),
             KernelEvent::DumpEnd => self.sweep(),
         }
@@ -359,23 +380,25 @@ impl NexthopTable {
         }
     }
 
-    fn on_address(&mut self, ifindex: IfIndex, addr: IpAddr) {
-        let generation = self.generation;
+    fn on_address(&mut self, ifindex: IfIndex, net: IpNet) {
+        let (generation, addr) = (self.generation, net.addr());
         let list = self.addrs.entry(addr).or_default();
-        match list.iter_mut().find(|(i, _)| *i == ifindex) {
-            Some(known) => known.1 = generation,
+        match list.iter_mut().find(|(i, len, _)| (*i, *len) == (ifindex, net.prefix_len())) {
+            Some(known) => known.2 = generation,
             None => {
-                list.push((ifindex, generation));
+                list.push((ifindex, net.prefix_len(), generation));
+                self.note_node(addr);
                 self.review_addr(addr);
             }
         }
     }
 
-    fn on_address_gone(&mut self, ifindex: IfIndex, addr: IpAddr) {
+    fn on_address_gone(&mut self, ifindex: IfIndex, addr: IpAddr, len: u8) {
         let Some(list) = self.addrs.get_mut(&addr) else { return };
-        list.retain(|(i, _)| *i != ifindex);
+        list.retain(|(i, l, _)| (*i, *l) != (ifindex, len));
         if list.is_empty() {
             self.addrs.remove(&addr);
+            self.note_node(addr);
         }
         self.review_addr(addr);
     }
@@ -420,11 +443,11 @@ impl NexthopTable {
         let now = self.generation;
         let links: Vec<IfIndex> = self.links.iter().filter(|(_, l)| l.generation != now).map(|(&i, _)| i).collect();
         links.into_iter().for_each(|i| self.on_link_gone(i));
-        let stale = |(&addr, list): (&IpAddr, &SmallVec<[(IfIndex, u32); 1]>)| -> Vec<(IfIndex, IpAddr)> {
-            list.iter().filter(|(_, g)| *g != now).map(|&(i, _)| (i, addr)).collect()
+        let stale = |(&addr, list): (&IpAddr, &Standing)| -> Vec<(IfIndex, IpAddr, u8)> {
+            list.iter().filter(|(_, _, g)| *g != now).map(|&(i, len, _)| (i, addr, len)).collect()
         };
         let addrs: Vec<_> = self.addrs.iter().flat_map(stale).collect();
-        addrs.into_iter().for_each(|(i, addr)| self.on_address_gone(i, addr));
+        addrs.into_iter().for_each(|(i, addr, len)| self.on_address_gone(i, addr, len));
         let old = |c: &Candidate| !c.own && c.generation != now;
         let v4: Vec<IpNet> = self.v4.iter().filter(|(_, l)| l.iter().any(old)).map(|(n, _)| n.into()).collect();
         let v6 = self.v6.iter().filter(|(_, l)| l.iter().any(old)).map(|(n, _)| n.into());
@@ -475,7 +498,7 @@ impl NexthopTable {
         if !is_router_address(addr) {
             return Found::no(Unresolved::NotUnicast);
         }
-        if self.addrs.get(&addr).is_some_and(|on| !is_link_local(addr) || ifindex.is_none_or(|i| on.iter().any(|(o, _)| *o == i))) {
+        if self.addrs.get(&addr).is_some_and(|on| !is_link_local(addr) || ifindex.is_none_or(|i| on.iter().any(|(o, ..)| *o == i))) {
             return Found::no(Unresolved::OwnAddress);
         }
         match (ifindex, is_link_local(addr)) {
@@ -487,7 +510,7 @@ impl NexthopTable {
                     matches!(&found.resolution, Resolution::Via { hops, connected: true, .. } if hops.iter().all(|h| h.ifindex == i));
                 if direct { found } else { self.on_interface(addr, i, true) }
             }
-            (None, false) => self.by_route(addr),
+            (None, false) => self.over_tunnel(addr, self.by_route(addr)),
         }
     }
 

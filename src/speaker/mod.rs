@@ -17,6 +17,7 @@ mod export;
 mod import;
 mod metrics;
 mod order;
+mod overlay;
 mod params;
 mod peers;
 mod program;
@@ -32,6 +33,7 @@ use bytes::Bytes;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
+use crate::fib::overlay::Wanted;
 use crate::fib::{Errno, Fib, FibChange};
 use crate::kernel::KernelEvent;
 use crate::num::{ConnId, Instant};
@@ -129,6 +131,8 @@ pub enum Effect {
         seq: u64,
         change: FibChange,
     },
+    /// The tunnel devices that there should be, whole. What stands of them comes back as `KernelEvent::Tunnel`.
+    Overlay(Box<Wanted>),
     Answer {
         id: u64,
         answer: Answer,
@@ -179,6 +183,7 @@ pub struct Speaker {
     /// Scratch of `settle`.
     changes: Vec<BestChange>,
     counters: metrics::Meters,
+    tunnels: overlay::Tunnels,
 }
 
 impl Speaker {
@@ -200,6 +205,7 @@ impl Speaker {
             repaired_said: 0,
             changes: Vec::new(),
             counters: metrics::Meters::default(),
+            tunnels: overlay::Tunnels::default(),
             params: Box::new(params),
         };
         speaker.start(now);
@@ -213,6 +219,7 @@ impl Speaker {
         for config in self.params.peers.clone() {
             self.add_peer(config, now);
         }
+        self.tell_tunnels();
     }
 
     /// Takes in what happened. Cheap; selection and announcements wait for `settle`.
@@ -247,6 +254,7 @@ impl Speaker {
         let mut changes = std::mem::take(&mut self.changes);
         changes.clear();
         let more = self.rib.settle(SETTLE_BUDGET, &mut self.nexthops, &mut changes);
+        self.want_tunnels();
         self.program(&changes);
         self.groups.advertise(&self.rib, &changes);
         self.changes = changes;

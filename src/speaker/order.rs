@@ -119,6 +119,9 @@ impl Speaker {
         };
         if done && !self.stopped {
             self.stopped = true;
+            if self.stopping == Some(OnTerm::Withdraw) {
+                self.end_tunnels();
+            }
             self.effects.push_back(Effect::Stopped);
         }
     }

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::fib;
+use crate::fib::{self, overlay};
 use crate::num::{Asn, ClusterId, Family, FamilySet, RouterId};
 use crate::peer;
 use crate::policy::Chain;
 use crate::rib::Rules;
 use crate::rib::group::NextHopMode;
-use crate::rib::nexthop;
+use crate::rib::nexthop::{self, Nodes, TunnelRule};
 
 /// Everything the speaker is configured with. Two equal values make the same router.
 #[derive(Clone, Debug, PartialEq)]
@@ -175,7 +175,19 @@ impl Default for RecoveryParams {
 impl Params {
     /// How next hops are resolved, as follows from where our routes stand.
     pub fn nexthops(&self) -> nexthop::Params {
-        nexthop::Params { own: (self.fib.table, self.fib.protocol), ..nexthop::Params::default() }
+        nexthop::Params { own: (self.fib.table, self.fib.protocol), tunnels: self.tunnels(), ..nexthop::Params::default() }
+    }
+
+    /// Which next hops go through a tunnel. Where nothing is written to the kernel, none does.
+    pub fn tunnels(&self) -> TunnelRule {
+        let overlay = &self.fib.overlay;
+        let nodes = || Nodes::new(overlay.reachable_nodes());
+        match overlay.mode {
+            _ if !self.fib.enabled => TunnelRule::Never,
+            overlay::Mode::Never => TunnelRule::Never,
+            overlay::Mode::CrossSubnet => TunnelRule::Remote(nodes()),
+            overlay::Mode::Always => TunnelRule::Always(nodes()),
+        }
     }
 
     /// Families that any peer may carry.

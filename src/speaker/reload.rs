@@ -36,6 +36,7 @@ impl Speaker {
         if old.fib != self.params.fib {
             tally.changes += 1;
             self.fib.set_params(self.params.fib.clone());
+            self.nexthops.set_tunnels(self.params.tunnels());
             self.program_all();
         }
         if (old.asn, old.router_id) != (self.params.asn, self.params.router_id) {
@@ -46,6 +47,7 @@ impl Speaker {
             tally.changes += 1;
             self.rekey_all();
         }
+        self.tell_tunnels();
     }
 
     fn reload_peers(&mut self, tally: &mut Tally, now: Instant) {

@@ -212,7 +212,10 @@ pub(super) fn lost(step: Step) -> String {
 pub(super) fn resolution(speaker: &Speaker, resolution: &Resolution) -> String {
     match resolution {
         Resolution::Unresolved(why) => why.to_string(),
-        Resolution::Via { hops, .. } => hops.iter().map(|h| hop(speaker, h)).collect::<Vec<_>>().join(", "),
+        Resolution::Via { hops, .. } => {
+            let tunnel = |h: &Hop| if speaker.nexthops.is_tunnel(h) { " (overlay)" } else { "" };
+            hops.iter().map(|h| hop(speaker, h) + tunnel(h)).collect::<Vec<_>>().join(", ")
+        }
     }
 }
 

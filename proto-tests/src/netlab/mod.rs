@@ -17,6 +17,7 @@ pub mod ns;
 pub mod ping;
 pub mod proc;
 pub mod signal;
+pub mod sites;
 pub mod story;
 pub mod topology;
 pub mod user;

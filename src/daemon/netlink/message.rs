@@ -31,10 +31,10 @@ pub const NLMSG_DONE: u16 = 3;
 pub const NLM_F_REQUEST: u16 = 1;
 pub const NLM_F_ACK: u16 = 4;
 pub const NLM_F_DUMP_INTR: u16 = 0x10;
-const NLM_F_REPLACE: u16 = 0x100;
-const NLM_F_EXCL: u16 = 0x200;
+pub const NLM_F_REPLACE: u16 = 0x100;
+pub const NLM_F_EXCL: u16 = 0x200;
 pub const NLM_F_DUMP: u16 = 0x300;
-const NLM_F_CREATE: u16 = 0x400;
+pub const NLM_F_CREATE: u16 = 0x400;
 
 pub const AF_INET: u8 = 2;
 pub const AF_INET6: u8 = 10;
@@ -265,7 +265,7 @@ fn nexthop(body: &[u8], gone: bool) -> Option<Said> {
 }
 
 /// Type and value; ends at the first that does not fit. The two uppermost bits of a type are flags.
-fn attributes(mut octets: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn attributes(mut octets: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let len = usize::from(u16_at(octets, 0)?);
         let (kind, value) = (u16_at(octets, 2)? & 0x3fff, octets.get(4..len)?);
@@ -274,7 +274,7 @@ fn attributes(mut octets: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-fn ip(family: u8, octets: &[u8]) -> Option<IpAddr> {
+pub(super) fn ip(family: u8, octets: &[u8]) -> Option<IpAddr> {
     match family {
         AF_INET => <[u8; 4]>::try_from(octets).ok().map(IpAddr::from),
         AF_INET6 => <[u8; 16]>::try_from(octets).ok().map(IpAddr::from),
@@ -287,11 +287,11 @@ fn via(octets: &[u8]) -> Option<IpAddr> {
     ip(u8::try_from(u16_at(octets, 0)?).ok()?, octets.get(2..)?)
 }
 
-fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
+pub(super) fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
     octets.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
 }
 
-fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
+pub(super) fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
     octets.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
 }
 
@@ -398,7 +398,7 @@ pub fn dump_request(kind: u16, family: u8, table: Option<u32>, seq: u32) -> Vec<
     out
 }
 
-fn put_header(out: &mut Vec<u8>, kind: u16, flags: u16, seq: u32) {
+pub(super) fn put_header(out: &mut Vec<u8>, kind: u16, flags: u16, seq: u32) {
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&kind.to_ne_bytes());
     out.extend_from_slice(&flags.to_ne_bytes());
@@ -406,14 +406,14 @@ fn put_header(out: &mut Vec<u8>, kind: u16, flags: u16, seq: u32) {
     out.extend_from_slice(&[0; 4]);
 }
 
-fn put_ip(out: &mut Vec<u8>, kind: u16, addr: IpAddr) {
+pub(super) fn put_ip(out: &mut Vec<u8>, kind: u16, addr: IpAddr) {
     match addr {
         IpAddr::V4(a) => put(out, kind, &a.octets()),
         IpAddr::V6(a) => put(out, kind, &a.octets()),
     }
 }
 
-fn put(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(super) fn put(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let start = out.len();
     out.extend_from_slice(&[0; 2]);
     out.extend_from_slice(&kind.to_ne_bytes());
@@ -422,7 +422,7 @@ fn put(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
 }
 
 /// The length of what began at `start`, then padding to four octets.
-fn set_len(out: &mut Vec<u8>, start: usize) {
+pub(super) fn set_len(out: &mut Vec<u8>, start: usize) {
     let len = u16::try_from(out.len() - start).expect("an attribute of ours is far below 64 KiB: at most 256 hops of 32 octets");
     set_u16(out, start, len);
     out.resize(out.len().next_multiple_of(4), 0);
@@ -432,7 +432,7 @@ fn set_u16(out: &mut [u8], at: usize, value: u16) {
     out[at..at + 2].copy_from_slice(&value.to_ne_bytes());
 }
 
-fn end(out: &mut [u8], start: usize) {
+pub(super) fn end(out: &mut [u8], start: usize) {
     let len = u32::try_from(out.len() - start).expect("a message of ours is below 64 KiB");
     out[start..start + 4].copy_from_slice(&len.to_ne_bytes());
 }

@@ -86,7 +86,9 @@ impl Mirror {
         if !matches!(net, IpNet::V4(_)) {
             return;
         }
-        if let Some(keys) = self.by_source.get(&net.addr()) {
+        // While a subnet changes, the same address stands twice, with two lengths: then it is still ours.
+        let others = |list: &Vec<IpNet>| list.iter().any(|n| n.addr() == net.addr() && *n != net);
+        if let Some(keys) = self.by_source.get(&net.addr()).filter(|_| !self.addrs.values().any(others)) {
             let keys: Vec<Key> = keys.iter().copied().collect();
             self.flush(&keys, out);
         }
@@ -174,7 +176,13 @@ mod tests {
         mirror.on_route(&sourced);
         mirror.on_address_gone(IfIndex(2), b, &mut gone);
         assert_eq!(gone, [KernelEvent::RouteGone(sourced)]);
+        // Another length of the same address, and then the former goes: nothing goes with it.
+        mirror.on_address(IfIndex(2), "192.0.2.1/16".parse().unwrap());
+        mirror.on_route(&KernelRoute { source: Some(a.addr()), ..route("10.3.0.0/16", &[2]) });
         mirror.on_address_gone(IfIndex(2), a, &mut gone);
+        assert_eq!(gone.len(), 1);
+        mirror.on_address_gone(IfIndex(2), "192.0.2.1/16".parse().unwrap(), &mut gone);
+        gone.retain(|e| !matches!(e, KernelEvent::RouteGone(r) if r.source.is_some()));
         assert_eq!(gone.last(), Some(&KernelEvent::RouteGone(plain)));
     }
 }

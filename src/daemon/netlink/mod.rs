@@ -10,11 +10,15 @@
 //! and not by the protocol number. It dumps through the same socket by which it listens, so that what a dump says and what happens
 //! meanwhile arrive in the order in which they were true. If its buffer overflows all the same, it dumps at once; and now and then
 //! without cause.
+//!
+//! Tunnel devices have a thread of their own beside these ([`overlay`]), started when one is wanted.
 
+mod device;
 mod message;
 mod mirror;
 mod monitor;
 mod objects;
+mod overlay;
 mod writer;
 
 use std::io;
@@ -24,6 +28,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
+use crate::fib::overlay::Wanted;
 use crate::fib::{Errno, FibChange, Params};
 use crate::kernel::KernelEvent;
 
@@ -67,6 +72,12 @@ pub struct Counters {
     pub messages: AtomicU64,
     /// Sends of the writer; each carries many changes.
     pub sends: AtomicU64,
+    /// Nodes that tunnels carry packets to, now.
+    pub tunnels: AtomicU64,
+    /// What was put right on tunnel devices because somebody had changed it.
+    pub tunnel_repairs: AtomicU64,
+    /// What the kernel refused to do to them.
+    pub tunnel_failures: AtomicU64,
 }
 
 impl Counters {
@@ -82,6 +93,7 @@ pub struct Netlink {
     audit: Arc<Notify>,
     counters: Arc<Counters>,
     monitor: tokio::task::JoinHandle<()>,
+    overlay: overlay::Overlay,
 }
 
 /// Answers to changes, by their numbers.
@@ -113,14 +125,25 @@ impl Netlink {
         let audit = Arc::new(Notify::new());
         let monitor = monitor::Monitor::open(&settings, writer.port(), counters.clone(), audit.clone())?;
         std::thread::Builder::new().name("catbird-fib".into()).spawn(move || writer.run(&orders, &answers))?;
+        let overlay = overlay::Overlay::new(events.clone(), counters.clone());
         let monitor = tokio::spawn(monitor.run(events));
-        Ok((Netlink { changes, audit, counters, monitor }, Events { kernel, done }))
+        Ok((Netlink { changes, audit, counters, monitor, overlay }, Events { kernel, done }))
     }
 
     /// Hands changes to the kernel; each is answered once through `Events::done`. Never waits.
     pub fn apply(&mut self, changes: Vec<(u64, FibChange)>) {
         // The thread ends only with us: there is nobody to tell.
         let _ = self.changes.send(changes);
+    }
+
+    /// The tunnel devices that there should be, whole. What they carry is told through `Events::kernel`.
+    pub fn tunnels(&mut self, wanted: Wanted) {
+        self.overlay.want(wanted);
+    }
+
+    /// Removes tunnel devices that are not wanted any more without waiting for their time. The daemon ends.
+    pub fn finish(&mut self) {
+        self.overlay.finish();
     }
 
     /// Look at everything again, now.

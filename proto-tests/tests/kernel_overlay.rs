@@ -1,0 +1,178 @@
+//! The overlay beside a real kernel: two daemons in two subnets with a router between, pods that speak with each other through tunnels.
+
+use std::time::Duration;
+
+use proto_tests::netlab::sites::{Sites, ip};
+use proto_tests::netlab::{may_run, patiently};
+
+/// A loaded machine takes its time.
+const SOON: Duration = Duration::from_secs(20);
+
+const CROSS_SUBNET: &str = "[fib.overlay]\nmode = \"cross-subnet\"";
+
+fn sites(test: &str, prefix_len: u8, more: &str) -> Option<Sites> {
+    if !may_run(test) {
+        return None;
+    }
+    let mut sites = Sites::build(prefix_len).unwrap();
+    sites.configure(more).unwrap();
+    sites.start_all().unwrap();
+    Some(sites)
+}
+
+const ROUTES: &str = "route show proto bgp";
+
+fn until_route(sites: &Sites, to: &str) -> Duration {
+    sites.until_ip(0, SOON, ROUTES, |said| said.contains(to))
+}
+
+/// Until each pod reaches the other.
+fn until_ping(sites: &Sites, v6: bool) {
+    let to = if v6 { "fd00:10:244:2::2" } else { "10.244.2.2" };
+    let answer = sites.nodes[0].pod.run(move || proto_tests::netlab::ping::ping(to.parse().unwrap(), SOON));
+    answer.unwrap_or_else(|why| panic!("{to}: {why}\n{}\n{}", sites.ip(0, "neigh show"), sites.log(0)));
+}
+
+#[test]
+fn pods_of_two_subnets_reach_each_other_over_vxlan() {
+    let Some(sites) = sites("pods_of_two_subnets_reach_each_other_over_vxlan", 24, CROSS_SUBNET) else { return };
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird onlink");
+    sites.until_ip(0, SOON, "-6 route show proto bgp", |s| {
+        s.contains("fd00:10:244:2::/122 via fd00:2::1 dev catbird-v6") && s.contains("onlink")
+    });
+    until_ping(&sites, false);
+    until_ping(&sites, true);
+    let link = sites.ip(0, "-d link show dev catbird");
+    for wanted in ["vxlan id 4096 local 10.0.1.1", "dstport 4789", "nolearning", "mtu 1450", "02:cb:0a:00:01:01"] {
+        assert!(link.contains(wanted), "{wanted} is not in\n{link}");
+    }
+    assert!(sites.ip(0, "link show dev catbird-v6").contains("mtu 1430"));
+    let said = sites.catbird(0, "nexthops");
+    assert!(said.contains("via 10.0.2.1 dev catbird onlink (overlay)"), "{said}");
+    let said = sites.catbird(0, "fib");
+    assert!(said.contains("10.244.2.0/26 via 10.0.2.1 dev catbird onlink"), "{said}");
+}
+
+#[test]
+fn a_tunnel_that_others_damage_is_whole_again() {
+    let Some(sites) = sites("a_tunnel_that_others_damage_is_whole_again", 24, CROSS_SUBNET) else { return };
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird onlink");
+    until_ping(&sites, false);
+    let sound = |said: &str| said.contains("02:cb:0a:00:02:01");
+    type IsRight = fn(&str) -> bool;
+    let mischief: [(&str, &str, IsRight); 6] = [
+        ("link del catbird", ROUTES, |s| s.contains("10.244.2.0/26 via 10.0.2.1 dev catbird onlink")),
+        ("neigh del 10.0.2.1 dev catbird", "neigh show dev catbird", |s| s.contains("02:cb:0a:00:02:01 PERMANENT")),
+        ("neigh replace 10.0.2.1 lladdr 02:00:00:00:00:07 dev catbird", "neigh show dev catbird", |s| {
+            s.contains("02:cb:0a:00:02:01 PERMANENT")
+        }),
+        ("link set catbird mtu 1400", "link show catbird", |s| s.contains("mtu 1450")),
+        ("link set catbird down", ROUTES, |s| s.contains("10.244.2.0/26 via 10.0.2.1 dev catbird onlink")),
+        ("link set catbird address 02:00:00:00:00:07", "link show catbird", |s| s.contains("02:cb:0a:00:01:01")),
+    ];
+    for (deed, look, is_right) in mischief {
+        let ping = sites.ping(false).unwrap();
+        sites.ip(0, deed);
+        let took = sites.until_ip(0, SOON, look, is_right);
+        until_ping(&sites, false);
+        let (sent, lost) = ping.stop();
+        println!("{deed}: right again after {took:?}, {lost} of {sent} round trips lost");
+    }
+    let mut bridge = std::process::Command::new("bridge");
+    bridge.args(["fdb", "del", "02:cb:0a:00:02:01", "dev", "catbird", "dst", "10.0.2.1"]);
+    assert!(sites.nodes[0].ns.output(bridge).unwrap().status.success());
+    until_ping(&sites, false);
+    assert!(sound(&sites.ip(0, "neigh show dev catbird")));
+    let repairs =
+        sites.nodes[0].ns.run(|| proto_tests::netlab::story::http_get(proto_tests::netlab::story::METRICS.into(), "/metrics")).unwrap();
+    assert!(repairs.lines().any(|l| l.starts_with("catbird_tunnel_repairs_total ") && !l.ends_with(" 0")), "{repairs}");
+}
+
+/// One node's subnet becomes narrow or wide, as its operator would do it: the new prefix first.
+fn resize(sites: &Sites, index: usize, from: u8, to: u8) {
+    let n = index + 1;
+    sites.ip(index, &format!("addr add 10.0.{n}.1/{to} dev eth0"));
+    sites.ip(index, &format!("addr del 10.0.{n}.1/{from} dev eth0"));
+    // The default route had the old prefix' address as its own and may have gone with it.
+    sites.ip(index, &format!("route replace default via 10.0.{n}.254 dev eth0 onlink"));
+}
+
+#[test]
+fn a_node_that_leaves_our_subnet_is_reached_by_vxlan_and_back_without_a_packet_lost() {
+    let test = "a_node_that_leaves_our_subnet_is_reached_by_vxlan_and_back_without_a_packet_lost";
+    let Some(sites) = sites(test, 16, CROSS_SUBNET) else { return };
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev eth0");
+    until_ping(&sites, false);
+    // What is needed for the tunnel is there before it is.
+    sites.until_ip(0, SOON, "neigh show dev catbird", |s| s.contains("10.0.2.1"));
+    let ping = sites.ping(false).unwrap();
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        for (from, to, way) in [(16, 24, "dev catbird onlink"), (24, 16, "dev eth0")] {
+            for index in [0, 1] {
+                resize(&sites, index, from, to);
+                let other = 2 - index;
+                let wanted = format!("10.244.{other}.0/26 via 10.0.{other}.1 {way}");
+                times.push(sites.until_ip(index, SOON, ROUTES, |said| said.contains(&wanted)));
+            }
+        }
+    }
+    let (sent, lost) = ping.stop();
+    println!("12 switches, each within {:?}: {lost} of {sent} round trips lost", times.iter().max().unwrap());
+    assert!(sent > 100);
+    assert_eq!(lost, 0);
+}
+
+#[test]
+fn a_reload_changes_the_overlay_while_it_runs() {
+    let Some(mut sites) = sites("a_reload_changes_the_overlay_while_it_runs", 24, CROSS_SUBNET) else { return };
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird onlink");
+    sites.configure("[fib.overlay]\nmode = \"always\"\nvni = 77\nport = 8472\nmtu = 1300\naddresses = [\"10.244.1.1\"]").unwrap();
+    let said = sites.catbird(0, "reload");
+    assert!(said.contains("[fib.overlay] changes"), "{said}");
+    sites.catbird(1, "reload");
+    for index in [0, 1] {
+        sites.until_ip(index, SOON, "-d link show type vxlan", |s| {
+            s.contains("vxlan id 77") && s.contains("dstport 8472") && s.contains("mtu 1300")
+        });
+    }
+    sites.until_ip(0, SOON, "addr show", |s| s.contains("10.244.1.1/32"));
+    until_ping(&sites, false);
+    // Another name: the old device stays until the routes lead over the new one, then goes.
+    sites.configure("[fib.overlay]\nmode = \"always\"\ndevice = \"ov\"\nvni = 78\nport = 8472").unwrap();
+    sites.catbird(0, "reload");
+    sites.catbird(1, "reload");
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev ov onlink");
+    until_ping(&sites, false);
+    sites.until_ip(0, SOON, "link show", |s| !s.contains(" catbird:"));
+    // A restart finds everything as it is: the same device, and not one route written.
+    let before = sites.ip(0, "-o link show dev ov");
+    sites.end(0, libc::SIGKILL);
+    sites.start(0).unwrap();
+    let settled = || sites.catbird(0, "nexthops").contains("(overlay)");
+    patiently(SOON, settled).unwrap_or_else(|| panic!("{}", sites.log(0)));
+    assert_eq!(sites.ip(0, "-o link show dev ov"), before);
+    // Without an overlay no device of it stays.
+    sites.configure("[fib.overlay]\nmode = \"never\"").unwrap();
+    sites.catbird(0, "reload");
+    sites.until_ip(0, SOON, "link show", |s| !s.contains(" ov:"));
+    sites.until_ip(0, SOON, ROUTES, |s| s.contains("10.244.2.0/26 via 10.0.1.254 dev eth0"));
+}
+
+#[test]
+fn a_name_that_is_taken_is_said_and_left_alone() {
+    if !may_run("a_name_that_is_taken_is_said_and_left_alone") {
+        return;
+    }
+    let mut sites = Sites::build(24).unwrap();
+    sites.configure(CROSS_SUBNET).unwrap();
+    ip(&sites.nodes[0].ns, "link add catbird type bridge");
+    sites.start_all().unwrap();
+    let said = || sites.log(0).contains("an interface catbird of kind \"bridge\" is there already");
+    patiently(SOON, said).unwrap_or_else(|| panic!("{}", sites.log(0)));
+    let why = || sites.catbird(0, "nexthops").contains("the tunnel that is to carry it does not stand");
+    patiently(SOON, why).unwrap_or_else(|| panic!("{}", sites.catbird(0, "nexthops")));
+    assert!(!sites.ip(0, ROUTES).contains("10.244.2.0/26"), "rather no route than one that leads nowhere");
+    sites.ip(0, "link del catbird");
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird onlink");
+}

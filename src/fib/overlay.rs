@@ -1,0 +1,332 @@
+//! Tunnels to nodes that are on no link of ours: which devices and entries there should be, and what to do where others stand.
+//!
+//! In: what the operator wants (`Params`), this node's addresses, the nodes that paths name, and what stands in the kernel (`Standing`).
+//! Out: `Device`s, whole, and the `Deed`s that make the kernel so. Which next hop goes through a tunnel is `rib::nexthop`'s affair, the
+//! route over it the planner's; netlink is the shell's.
+//!
+//! VXLAN (RFC 7348): one device for each address family of the nodes. It learns nothing and floods nothing: each remote node is a
+//! permanent neighbour with a MAC address that follows from the node's address ([`Mac::of`]), and a forwarding entry from that MAC to that
+//! address. So nodes need to tell each other nothing, and the gateway of a route over the device is the node itself, `onlink`.
+//! IPIP (RFC 2003): one device without a remote end; the gateway of the route is where the outer packet goes. IPv4 only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+/// When nodes are reached through a tunnel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    #[default]
+    Never,
+    /// When they are on no link of ours.
+    CrossSubnet,
+    Always,
+}
+
+/// How packets are wrapped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    #[default]
+    Vxlan,
+    Ipip,
+}
+
+/// What the operator wants of the overlay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Params {
+    pub mode: Mode,
+    pub kind: Kind,
+    /// The name of the device; of VXLAN between IPv6 addresses, see [`Params::device_v6`].
+    pub device: String,
+    pub vni: u32,
+    pub port: u16,
+    /// `None`: what the link of our own address carries, less what wrapping takes.
+    pub mtu: Option<u32>,
+    /// Checksums in the outer UDP header.
+    pub checksum: bool,
+    /// Addresses of the devices, one of each family at most: what the node's own packets carry as source when they go through a tunnel.
+    pub addresses: Vec<IpAddr>,
+    /// Which addresses are nodes.
+    pub nodes: Vec<IpNet>,
+}
+
+impl Default for Params {
+    fn default() -> Params {
+        Params {
+            mode: Mode::Never,
+            kind: Kind::Vxlan,
+            device: "catbird".to_owned(),
+            vni: 4096,
+            port: 4789,
+            mtu: None,
+            checksum: true,
+            addresses: Vec::new(),
+            nodes: Vec::new(),
+        }
+    }
+}
+
+/// What Linux takes as the name of an interface, at most.
+pub const NAME_MOST: usize = 15;
+
+impl Params {
+    /// The VXLAN device between IPv6 addresses: `-v6` behind the name, which loses its end if that is too long.
+    pub fn device_v6(&self) -> String {
+        let room = NAME_MOST - 3;
+        let kept: String = self.device.chars().take(room).collect();
+        format!("{kept}-v6")
+    }
+
+    /// The prefixes of nodes that this kind of tunnel can reach.
+    pub fn reachable_nodes(&self) -> impl Iterator<Item = IpNet> {
+        self.nodes.iter().copied().filter(|net| self.kind == Kind::Vxlan || matches!(net, IpNet::V4(_)))
+    }
+
+    /// The devices that should be there.
+    pub fn wanted(&self, v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>, nodes: &BTreeSet<IpAddr>) -> Wanted {
+        if self.mode == Mode::Never {
+            return Wanted::default();
+        }
+        let own = [v4.map(|a| (IpAddr::V4(a), self.device.clone())), v6.map(|a| (IpAddr::V6(a), self.device_v6()))];
+        let reached = own.into_iter().flatten().filter(|(local, _)| self.kind == Kind::Vxlan || local.is_ipv4());
+        Wanted { devices: reached.map(|(local, name)| self.one(local, name, nodes)).collect() }
+    }
+
+    fn one(&self, local: IpAddr, name: String, nodes: &BTreeSet<IpAddr>) -> Device {
+        let tunnel = match self.kind {
+            Kind::Vxlan => Tunnel::Vxlan { vni: self.vni, port: self.port, checksum: self.checksum },
+            Kind::Ipip => Tunnel::Ipip,
+        };
+        let same = |a: &IpAddr| a.is_ipv4() == local.is_ipv4();
+        Device {
+            name,
+            local,
+            tunnel,
+            mtu: self.mtu,
+            address: self.addresses.iter().copied().find(same).map(IpNet::from),
+            nodes: nodes.iter().copied().filter(same).collect(),
+        }
+    }
+}
+
+/// Everything that should be there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub devices: Vec<Device>,
+}
+
+/// A tunnel device as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    pub name: String,
+    /// This node's address, the source of the outer packets.
+    pub local: IpAddr,
+    pub tunnel: Tunnel,
+    pub mtu: Option<u32>,
+    pub address: Option<IpNet>,
+    /// The nodes at its other ends.
+    pub nodes: BTreeSet<IpAddr>,
+}
+
+/// What cannot be changed on a living device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tunnel {
+    Vxlan { vni: u32, port: u16, checksum: bool },
+    Ipip,
+}
+
+/// A MAC address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// That of the VXLAN device of the node with this address: locally administered, the same wherever it is computed. Of IPv6 addresses
+    /// 40 bits of a hash (FNV-1a); among 5,000 nodes two share one with a chance of 1 in 90,000.
+    pub fn of(node: IpAddr) -> Mac {
+        match node {
+            IpAddr::V4(a) => {
+                let [a, b, c, d] = a.octets();
+                Mac([0x02, 0xcb, a, b, c, d])
+            }
+            IpAddr::V6(a) => {
+                let fnv = |hash: u64, octet: &u8| (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3);
+                let hash = a.octets().iter().fold(0xcbf2_9ce4_8422_2325, fnv);
+                let [.., a, b, c, d, e] = (hash ^ hash >> 40).to_be_bytes();
+                Mac([0x06, a, b, c, d, e])
+            }
+        }
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// A device as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub kind: StandingKind,
+    pub local: Option<IpAddr>,
+    pub mac: Option<Mac>,
+    pub mtu: u32,
+    pub up: bool,
+    pub addresses: BTreeSet<IpNet>,
+    /// Permanent neighbours.
+    pub neighbours: BTreeMap<IpAddr, Mac>,
+    /// Forwarding entries: frames for this MAC address go to that node. Several nodes may stand behind one.
+    pub forwards: BTreeSet<(Mac, IpAddr)>,
+}
+
+/// What a device is, as far as it matters to us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StandingKind {
+    Vxlan { vni: u32, port: u16, checksum: bool, learning: bool },
+    Ipip,
+    Other(String),
+}
+
+/// One thing to do to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Make it as far as [`Tunnel`] and the local address go; the rest follows when it stands.
+    Create,
+    Delete,
+    SetLocal(IpAddr),
+    SetMac(Mac),
+    SetMtu(u32),
+    SetUp,
+    AddAddress(IpNet),
+    DeleteAddress(IpNet),
+    /// Puts it in the place of what stands there.
+    Neighbour(IpAddr, Mac),
+    DeleteNeighbour(IpAddr),
+    /// Puts it in the place of what stands there.
+    Forward(Mac, IpAddr),
+    DeleteForward(Mac, IpAddr),
+}
+
+/// The device's name is taken by another kind of interface, which is not ours to remove.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Occupied {
+    pub name: String,
+    pub by: String,
+}
+
+impl fmt::Display for Occupied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an interface {} of kind {:?} is there already; name another in [fib.overlay] device", self.name, self.by)
+    }
+}
+
+impl Device {
+    /// What is to be done, in this order: what is new comes before anything old goes. After `Create` look again.
+    /// `link_mtu`: what the link of our own address carries, if there is one.
+    ///
+    /// # Errors
+    /// [`Occupied`].
+    pub fn deeds(&self, standing: Option<&Standing>, link_mtu: Option<u32>) -> Result<Vec<Deed>, Occupied> {
+        let Some(standing) = standing else { return Ok(vec![Deed::Create]) };
+        if let StandingKind::Other(kind) = &standing.kind {
+            return Err(Occupied { name: self.name.clone(), by: kind.clone() });
+        }
+        if !self.could_become(standing) {
+            return Ok(vec![Deed::Delete, Deed::Create]);
+        }
+        let mut deeds = self.setting_deeds(standing, link_mtu);
+        if matches!(self.tunnel, Tunnel::Vxlan { .. }) {
+            self.entry_deeds(standing, &mut deeds);
+        }
+        Ok(deeds)
+    }
+
+    /// Is it ours but for what can be changed?
+    fn could_become(&self, standing: &Standing) -> bool {
+        match (self.tunnel, &standing.kind) {
+            (Tunnel::Ipip, StandingKind::Ipip) => self.is_fallback() || standing.local == Some(self.local),
+            (Tunnel::Vxlan { vni, port, checksum }, StandingKind::Vxlan { vni: v, port: p, checksum: c, learning }) => {
+                let family = standing.local.is_some_and(|l| l.is_ipv4() == self.local.is_ipv4());
+                (vni, port, checksum) == (*v, *p, *c) && !learning && family
+            }
+            _ => false,
+        }
+    }
+
+    /// `tunl0` comes with the kernel's module and has no local address.
+    pub fn is_fallback(&self) -> bool {
+        self.tunnel == Tunnel::Ipip && self.name == "tunl0"
+    }
+
+    fn setting_deeds(&self, standing: &Standing, link_mtu: Option<u32>) -> Vec<Deed> {
+        let mut deeds = Vec::new();
+        let mtu = self.mtu_over(link_mtu);
+        let vxlan = matches!(self.tunnel, Tunnel::Vxlan { .. });
+        let mut unless = |is_so: bool, deed: Deed| {
+            if !is_so {
+                deeds.push(deed);
+            }
+        };
+        unless(!vxlan || standing.local == Some(self.local), Deed::SetLocal(self.local));
+        unless(!vxlan || standing.mac == Some(Mac::of(self.local)), Deed::SetMac(Mac::of(self.local)));
+        unless(standing.mtu == mtu, Deed::SetMtu(mtu));
+        unless(standing.up, Deed::SetUp);
+        if let Some(address) = self.address {
+            unless(standing.addresses.contains(&address), Deed::AddAddress(address));
+        }
+        let others = standing.addresses.iter().filter(|a| Some(**a) != self.address && !is_link_local(a));
+        deeds.extend(others.map(|a| Deed::DeleteAddress(*a)));
+        deeds
+    }
+
+    /// What the inner packets may be long.
+    fn mtu_over(&self, link_mtu: Option<u32>) -> u32 {
+        let wrapping = match (self.tunnel, self.local) {
+            (Tunnel::Ipip, _) => 20,
+            (Tunnel::Vxlan { .. }, IpAddr::V4(_)) => 50,
+            (Tunnel::Vxlan { .. }, IpAddr::V6(_)) => 70,
+        };
+        self.mtu.unwrap_or_else(|| link_mtu.unwrap_or(1500).saturating_sub(wrapping).max(576))
+    }
+
+    fn entry_deeds(&self, standing: &Standing, deeds: &mut Vec<Deed>) {
+        for &node in &self.nodes {
+            let mac = Mac::of(node);
+            if !standing.forwards.contains(&(mac, node)) {
+                deeds.push(Deed::Forward(mac, node));
+            }
+            if standing.neighbours.get(&node) != Some(&mac) {
+                deeds.push(Deed::Neighbour(node, mac));
+            }
+        }
+        let old = standing.neighbours.keys().filter(|node| !self.nodes.contains(node));
+        deeds.extend(old.map(|node| Deed::DeleteNeighbour(*node)));
+        // Of one MAC address' entries, the wanted one took the place of all others.
+        let told: BTreeSet<Mac> = deeds.iter().filter_map(|d| if let Deed::Forward(mac, _) = d { Some(*mac) } else { None }).collect();
+        let old = standing.forwards.iter().filter(|(mac, node)| {
+            let wanted = self.nodes.contains(node) && Mac::of(*node) == *mac;
+            !wanted && !told.contains(mac)
+        });
+        deeds.extend(old.map(|(mac, node)| Deed::DeleteForward(*mac, *node)));
+    }
+
+    /// Do packets to this node get through, as the device stands?
+    pub fn carries(&self, node: IpAddr, standing: &Standing) -> bool {
+        let mac = Mac::of(node);
+        let known = match self.tunnel {
+            Tunnel::Ipip => true,
+            Tunnel::Vxlan { .. } => standing.neighbours.get(&node) == Some(&mac) && standing.forwards.contains(&(mac, node)),
+        };
+        standing.up && known && self.nodes.contains(&node)
+    }
+}
+
+fn is_link_local(net: &IpNet) -> bool {
+    matches!(net, IpNet::V6(n) if n.addr().is_unicast_link_local())
+}
+
+#[cfg(test)]
+mod tests;

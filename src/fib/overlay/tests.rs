@@ -1,0 +1,183 @@
+//! Deeds against a device made from thin air, that obeys as the kernel does.
+
+use super::*;
+
+fn ip(s: &str) -> IpAddr {
+    s.parse().unwrap()
+}
+
+fn params() -> Params {
+    Params { mode: Mode::CrossSubnet, ..Params::default() }
+}
+
+fn device(nodes: &[&str]) -> Device {
+    let nodes = nodes.iter().map(|n| ip(n)).collect();
+    params().wanted(Some(Ipv4Addr::new(10, 0, 0, 1)), None, &nodes).devices.remove(0)
+}
+
+/// What the kernel makes of one deed.
+fn obey(device: &Device, standing: &mut Option<Standing>, deed: Deed) {
+    let kind = match device.tunnel {
+        Tunnel::Vxlan { vni, port, checksum } => StandingKind::Vxlan { vni, port, checksum, learning: false },
+        Tunnel::Ipip => StandingKind::Ipip,
+    };
+    let fresh = Standing {
+        kind,
+        local: Some(device.local),
+        mac: Some(Mac([2, 1, 1, 1, 1, 1])),
+        mtu: 1500,
+        up: false,
+        addresses: BTreeSet::new(),
+        neighbours: BTreeMap::new(),
+        forwards: BTreeSet::new(),
+    };
+    match (deed, standing.as_mut()) {
+        (Deed::Create, None) => *standing = Some(fresh),
+        (Deed::Delete, Some(_)) => *standing = None,
+        (Deed::SetLocal(a), Some(s)) => s.local = Some(a),
+        (Deed::SetMac(m), Some(s)) => s.mac = Some(m),
+        (Deed::SetMtu(m), Some(s)) => s.mtu = m,
+        (Deed::SetUp, Some(s)) => s.up = true,
+        (Deed::AddAddress(a), Some(s)) => assert!(s.addresses.insert(a)),
+        (Deed::DeleteAddress(a), Some(s)) => assert!(s.addresses.remove(&a)),
+        (Deed::Neighbour(n, m), Some(s)) => drop(s.neighbours.insert(n, m)),
+        (Deed::DeleteNeighbour(n), Some(s)) => assert!(s.neighbours.remove(&n).is_some()),
+        (Deed::Forward(m, n), Some(s)) => {
+            s.forwards.retain(|(mac, _)| *mac != m);
+            s.forwards.insert((m, n));
+        }
+        (Deed::DeleteForward(m, n), Some(s)) => assert!(s.forwards.remove(&(m, n))),
+        (deed, standing) => panic!("{deed:?} on {standing:?}"),
+    }
+}
+
+/// Looks and obeys until nothing is left to do; how many looks that took.
+fn settle(device: &Device, standing: &mut Option<Standing>) -> usize {
+    for look in 1..=4 {
+        let deeds = device.deeds(standing.as_ref(), Some(1500)).unwrap();
+        if deeds.is_empty() {
+            return look;
+        }
+        deeds.into_iter().for_each(|deed| obey(device, standing, deed));
+    }
+    panic!("it never ends: {standing:?}");
+}
+
+#[test]
+fn from_nothing_to_a_device_that_carries_to_every_node() {
+    let device = device(&["10.0.1.1", "10.0.2.1"]);
+    let mut standing = None;
+    assert_eq!(settle(&device, &mut standing), 3, "create, furnish, and then nothing is left");
+    let standing = standing.unwrap();
+    assert_eq!((standing.mtu, standing.up, standing.mac), (1450, true, Some(Mac([0x02, 0xcb, 10, 0, 0, 1]))));
+    assert!(device.carries(ip("10.0.1.1"), &standing) && device.carries(ip("10.0.2.1"), &standing));
+    assert!(!device.carries(ip("10.0.3.1"), &standing));
+}
+
+#[test]
+fn whatever_was_done_to_it_is_put_right_and_nothing_else_is_touched() {
+    let device = device(&["10.0.1.1", "10.0.2.1"]);
+    let mut right = None;
+    settle(&device, &mut right);
+    let node = ip("10.0.1.1");
+    type Mischief = fn(&mut Standing, IpAddr);
+    let cases: [(Mischief, &[Deed]); 8] = [
+        (|s, _| s.mtu = 9000, &[Deed::SetMtu(1450)]),
+        (|s, _| s.up = false, &[Deed::SetUp]),
+        (|s, _| s.mac = None, &[Deed::SetMac(Mac([0x02, 0xcb, 10, 0, 0, 1]))]),
+        (|s, _| s.local = Some("10.9.9.9".parse().unwrap()), &[Deed::SetLocal(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)))]),
+        (
+            |s, n| assert!(s.neighbours.remove(&n).is_some()),
+            &[Deed::Neighbour(IpAddr::V4(Ipv4Addr::new(10, 0, 1, 1)), Mac([2, 0xcb, 10, 0, 1, 1]))],
+        ),
+        (
+            |s, n| assert!(s.forwards.remove(&(Mac::of(n), n))),
+            &[Deed::Forward(Mac([2, 0xcb, 10, 0, 1, 1]), IpAddr::V4(Ipv4Addr::new(10, 0, 1, 1)))],
+        ),
+        (
+            |s, _| assert!(s.neighbours.insert("10.0.9.9".parse().unwrap(), Mac([9; 6])).is_none()),
+            &[Deed::DeleteNeighbour(IpAddr::V4(Ipv4Addr::new(10, 0, 9, 9)))],
+        ),
+        (|s, _| s.kind = StandingKind::Vxlan { vni: 7, port: 4789, checksum: true, learning: false }, &[Deed::Delete, Deed::Create]),
+    ];
+    for (mischief, expected) in cases {
+        let mut standing = right.clone();
+        mischief(standing.as_mut().unwrap(), node);
+        assert_eq!(device.deeds(standing.as_ref(), Some(1500)).unwrap(), expected);
+        settle(&device, &mut standing);
+        assert_eq!(standing, right);
+    }
+}
+
+#[test]
+fn what_is_new_comes_before_what_is_old_goes() {
+    let (before, after) = (device(&["10.0.1.1", "10.0.2.1"]), device(&["10.0.2.1", "10.0.3.1"]));
+    let mut standing = None;
+    settle(&before, &mut standing);
+    let deeds = after.deeds(standing.as_ref(), Some(1500)).unwrap();
+    let is_removal = |d: &Deed| matches!(d, Deed::DeleteNeighbour(_) | Deed::DeleteForward(..));
+    assert_eq!((deeds.len(), deeds.iter().filter(|d| is_removal(d)).count()), (4, 2));
+    assert!(deeds.is_sorted_by_key(is_removal));
+}
+
+#[test]
+fn random_states_all_end_where_they_should() {
+    let mut seed = 0x5eed_u64;
+    let mut next = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    for round in 0..500 {
+        let pick = |next: &mut dyn FnMut(u64) -> u64| -> BTreeSet<IpAddr> {
+            (0..next(6)).map(|_| IpAddr::V4(Ipv4Addr::new(10, 0, next(4) as u8, 2))).collect()
+        };
+        let wanted = pick(&mut next);
+        let p = Params { addresses: vec![ip("10.244.1.0")], ..params() };
+        let device = p.wanted(Some(Ipv4Addr::new(10, 0, 0, 1)), None, &wanted).devices.remove(0);
+        let mut standing = None;
+        obey(&device, &mut standing, Deed::Create);
+        let s = standing.as_mut().unwrap();
+        s.addresses = (0..next(3)).map(|i| IpNet::from(IpAddr::V4(Ipv4Addr::new(10, 244, 1, i as u8)))).collect();
+        s.neighbours = pick(&mut next).into_iter().map(|n| (n, if next(2) == 0 { Mac::of(n) } else { Mac([8; 6]) })).collect();
+        s.forwards =
+            pick(&mut next).into_iter().map(|n| (if next(3) > 0 { Mac::of(n) } else { Mac([8, 0, 0, 0, 0, next(2) as u8]) }, n)).collect();
+        settle(&device, &mut standing);
+        let s = standing.unwrap();
+        assert!(wanted.iter().all(|n| device.carries(*n, &s)), "round {round}");
+        assert_eq!((s.neighbours.len(), s.forwards.len(), s.addresses.len()), (wanted.len(), wanted.len(), 1), "round {round}");
+    }
+}
+
+#[test]
+fn each_family_has_its_device_and_its_nodes() {
+    let nodes = [ip("10.0.1.1"), ip("fd00::2")].into();
+    let wanted = params().wanted(Some(Ipv4Addr::new(10, 0, 0, 1)), Some("fd00::1".parse().unwrap()), &nodes);
+    let told: Vec<_> = wanted.devices.iter().map(|d| (d.name.as_str(), d.local, d.nodes.len(), d.mtu_over(Some(1500)))).collect();
+    assert_eq!(told, [("catbird", ip("10.0.0.1"), 1, 1450), ("catbird-v6", ip("fd00::1"), 1, 1430)]);
+    assert!(wanted.devices.iter().all(|d| d.name.len() <= NAME_MOST));
+    let ipip = Params { kind: Kind::Ipip, device: "tunl0".into(), ..params() };
+    let wanted = ipip.wanted(Some(Ipv4Addr::new(10, 0, 0, 1)), Some("fd00::1".parse().unwrap()), &nodes);
+    assert_eq!(wanted.devices.iter().map(|d| (d.name.as_str(), d.mtu_over(None))).collect::<Vec<_>>(), [("tunl0", 1480)]);
+    assert_eq!(Params::default().wanted(Some(Ipv4Addr::LOCALHOST), None, &nodes), Wanted::default());
+}
+
+#[test]
+fn another_kind_of_interface_is_not_ours_to_remove() {
+    let device = device(&[]);
+    let mut standing = None;
+    settle(&device, &mut standing);
+    let mut s = standing.unwrap();
+    s.kind = StandingKind::Other("bridge".into());
+    let occupied = device.deeds(Some(&s), None).unwrap_err();
+    assert!(occupied.to_string().contains("catbird of kind \"bridge\""), "{occupied}");
+}
+
+#[test]
+fn mac_addresses_are_local_unicast_and_differ() {
+    let v4 = (0..2000_u32).map(|i| IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + i)));
+    let v6 = (0..2000_u32).map(|i| IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, (i >> 16) as u16, i as u16)));
+    let macs: BTreeSet<Mac> = v4.chain(v6).map(Mac::of).collect();
+    assert_eq!(macs.len(), 4000);
+    assert!(macs.iter().all(|m| m.0[0] & 3 == 2));
+    assert_eq!(Mac::of(ip("10.0.0.1")).to_string(), "02:cb:0a:00:00:01");
+}

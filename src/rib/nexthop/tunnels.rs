@@ -1,0 +1,235 @@
+//! Next hops that are nodes of the cluster and not on a link of ours: through a tunnel device to the node itself.
+//!
+//! In: the rule (which addresses are nodes, and when a tunnel is used), and the kernel's word on which node a tunnel device carries
+//! packets to. Out: an on-link hop over that device in the place of the way through routers, who would not know the pods behind it; and
+//! the nodes that paths name, for `fib::overlay`. Devices and their entries are made there and in the shell.
+//!
+//! Every node that a path names gets its entries, whether or not it is on our link now, so that a node that moves, or we, need but a
+//! route replaced. A path whose node's tunnel does not stand is not usable: so a route over the tunnel never comes before what it needs.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::{Found, NexthopTable, NhId, Resolution, Unresolved, is_link_local, is_router_address};
+use crate::kernel::{Hop, Hops, IfIndex};
+
+/// When a node is reached through a tunnel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TunnelRule {
+    #[default]
+    Never,
+    /// When it is on no link of ours.
+    Remote(Nodes),
+    Always(Nodes),
+}
+
+/// Addresses of nodes, as prefixes that do not overlap, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nodes(Arc<[IpNet]>);
+
+impl Nodes {
+    pub fn new(nets: impl IntoIterator<Item = IpNet>) -> Nodes {
+        let mut nets = IpNet::aggregate(&nets.into_iter().collect());
+        nets.sort_unstable_by_key(IpNet::network);
+        Nodes(nets.into())
+    }
+
+    pub fn contain(&self, addr: IpAddr) -> bool {
+        let after = self.0.partition_point(|net| net.network() <= addr);
+        after.checked_sub(1).and_then(|i| self.0.get(i)).is_some_and(|net| net.contains(&addr))
+    }
+}
+
+impl TunnelRule {
+    fn nodes(&self) -> Option<&Nodes> {
+        match self {
+            TunnelRule::Never => None,
+            TunnelRule::Remote(nodes) | TunnelRule::Always(nodes) => Some(nodes),
+        }
+    }
+
+    /// Is this the address of a node that a tunnel may carry us to?
+    fn concerns(&self, addr: IpAddr) -> bool {
+        !is_link_local(addr) && is_router_address(addr) && self.nodes().is_some_and(|nodes| nodes.contain(addr))
+    }
+}
+
+/// Which nodes tunnels carry packets to.
+#[derive(Debug, Default)]
+pub(super) struct Tunnels {
+    to: super::HashMap<IpAddr, IfIndex>,
+    /// The nodes that paths name are others than `take_nodes` last said.
+    dirty: bool,
+}
+
+impl NexthopTable {
+    /// Another rule: every next hop is looked at again.
+    pub fn set_tunnels(&mut self, rule: TunnelRule) {
+        if self.params.tunnels == rule {
+            return;
+        }
+        self.params.tunnels = rule;
+        self.tunnels.dirty = true;
+        let ids: Vec<NhId> = self.by_addr.values().copied().collect();
+        ids.into_iter().for_each(|id| self.renew(id));
+    }
+
+    /// The nodes that paths name, this machine not among them; `None` if they are those of the last call.
+    pub fn take_nodes(&mut self) -> Option<BTreeSet<IpAddr>> {
+        if !std::mem::take(&mut self.tunnels.dirty) {
+            return None;
+        }
+        let named = self.by_addr.keys().filter(|(_, ifindex)| ifindex.is_none()).map(|(addr, _)| *addr);
+        Some(named.filter(|a| self.params.tunnels.concerns(*a) && !self.addrs.contains_key(a)).collect())
+    }
+
+    /// Does this hop lead over a tunnel of ours?
+    pub fn is_tunnel(&self, hop: &Hop) -> bool {
+        hop.onlink && hop.gateway.is_some_and(|node| self.tunnels.to.get(&node) == Some(&hop.ifindex))
+    }
+
+    /// Paths began or ceased to name this address, or it became or ceased to be ours.
+    pub(super) fn note_node(&mut self, addr: IpAddr) {
+        self.tunnels.dirty |= self.params.tunnels.concerns(addr);
+    }
+
+    pub(super) fn on_tunnel(&mut self, node: IpAddr, ifindex: Option<IfIndex>) {
+        let was = match ifindex {
+            Some(ifindex) => self.tunnels.to.insert(node, ifindex),
+            None => self.tunnels.to.remove(&node),
+        };
+        if was != ifindex {
+            self.review_addr(node);
+        }
+    }
+
+    /// What the rule makes of a way over links and routers.
+    pub(super) fn over_tunnel(&self, addr: IpAddr, underlay: Found) -> Found {
+        let Resolution::Via { metric, connected, .. } = underlay.resolution else { return underlay };
+        let direct = connected && !matches!(self.params.tunnels, TunnelRule::Always(_));
+        if direct || !self.params.tunnels.concerns(addr) {
+            return underlay;
+        }
+        let mut links = underlay.links;
+        let no = |why| Resolution::Unresolved(why);
+        let resolution = match self.tunnels.to.get(&addr) {
+            None => no(Unresolved::NoTunnel),
+            Some(&ifindex) => {
+                links.push(ifindex);
+                let hops: Hops = [Hop { gateway: Some(addr), ifindex, onlink: true }].into_iter().collect();
+                let way = Resolution::Via { hops, metric, connected: false };
+                if self.is_up(ifindex) { way } else { no(Unresolved::LinkDown) }
+            }
+        };
+        Found { resolution, links, ..underlay }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{NexthopTable, Params};
+    use super::*;
+    use crate::kernel::{KernelEvent, KernelRoute, RouteKind};
+
+    const ETH0: IfIndex = IfIndex(2);
+    const TUNNEL: IfIndex = IfIndex(9);
+
+    fn ip(s: &str) -> IpAddr {
+        s.parse().unwrap()
+    }
+
+    fn nodes() -> Nodes {
+        Nodes::new(["10.0.0.0/16", "2001:db8::/32"].map(|n| n.parse().unwrap()))
+    }
+
+    fn route(net: &str, gateway: Option<&str>) -> KernelRoute {
+        let hop = Hop { gateway: gateway.map(ip), ifindex: ETH0, onlink: false };
+        let kind = RouteKind::Unicast([hop].into_iter().collect());
+        KernelRoute { net: net.parse().unwrap(), table: 254, metric: 0, protocol: 2, kind, source: None }
+    }
+
+    /// eth0 with 10.0.1.1/24, a default route by 10.0.1.254, and a tunnel device.
+    fn plugged(tunnels: TunnelRule) -> NexthopTable {
+        let mut table = NexthopTable::new(Params { tunnels, ..Params::default() });
+        for (ifindex, name) in [(ETH0, "eth0"), (TUNNEL, "catbird")] {
+            table.on_kernel(&KernelEvent::Link { ifindex, name: name.into(), up: true });
+        }
+        table.on_kernel(&KernelEvent::Address { ifindex: ETH0, net: "10.0.1.1/24".parse().unwrap() });
+        table.on_kernel(&KernelEvent::Route(route("10.0.1.0/24", None)));
+        table.on_kernel(&KernelEvent::Route(route("0.0.0.0/0", Some("10.0.1.254"))));
+        table
+    }
+
+    fn over(table: &NexthopTable, id: NhId) -> Option<(Option<IpAddr>, IfIndex)> {
+        table.check_invariants();
+        table.resolution(id).hops().and_then(|h| h.first()).map(|h| (h.gateway, h.ifindex))
+    }
+
+    #[test]
+    fn only_nodes_off_our_links_go_through_the_tunnel() {
+        let mut table = plugged(TunnelRule::Remote(nodes()));
+        let [near, far, outside] = ["10.0.1.2", "10.0.2.2", "192.0.2.1"].map(|a| table.track(ip(a), None));
+        assert_eq!(table.take_nodes(), Some([ip("10.0.1.2"), ip("10.0.2.2")].into()));
+        assert_eq!(table.take_nodes(), None);
+        assert_eq!(*table.resolution(far), Resolution::Unresolved(Unresolved::NoTunnel), "nothing is sent before the tunnel stands");
+        for node in ["10.0.1.2", "10.0.2.2"] {
+            table.on_kernel(&KernelEvent::Tunnel { node: ip(node), ifindex: TUNNEL });
+        }
+        assert_eq!(table.take_changed(), [far]);
+        assert_eq!(over(&table, near), Some((Some(ip("10.0.1.2")), ETH0)));
+        assert_eq!(over(&table, far), Some((Some(ip("10.0.2.2")), TUNNEL)));
+        assert_eq!(over(&table, outside), Some((Some(ip("10.0.1.254")), ETH0)), "a ToR is no node");
+        table.set_tunnels(TunnelRule::Always(nodes()));
+        assert_eq!(table.take_changed(), [near]);
+        assert_eq!(over(&table, near), Some((Some(ip("10.0.1.2")), TUNNEL)));
+        table.set_tunnels(TunnelRule::Never);
+        assert_eq!(over(&table, far), Some((Some(ip("10.0.1.254")), ETH0)));
+        assert_eq!(table.take_nodes(), Some(BTreeSet::new()));
+    }
+
+    #[test]
+    fn a_change_of_our_own_subnet_moves_exactly_those_concerned() {
+        let mut table = plugged(TunnelRule::Remote(nodes()));
+        let [near, far] = ["10.0.1.2", "10.0.2.2"].map(|a| table.track(ip(a), None));
+        for node in ["10.0.1.2", "10.0.2.2"] {
+            table.on_kernel(&KernelEvent::Tunnel { node: ip(node), ifindex: TUNNEL });
+        }
+        table.take_changed();
+        table.on_kernel(&KernelEvent::Route(route("10.0.0.0/16", None)));
+        assert_eq!(table.take_changed(), [far]);
+        assert_eq!(over(&table, far), Some((Some(ip("10.0.2.2")), ETH0)));
+        table.on_kernel(&KernelEvent::RouteGone(route("10.0.0.0/16", None)));
+        assert_eq!(table.take_changed(), [far]);
+        assert_eq!(over(&table, far), Some((Some(ip("10.0.2.2")), TUNNEL)));
+        assert_eq!(over(&table, near), Some((Some(ip("10.0.1.2")), ETH0)));
+        table.on_kernel(&KernelEvent::LinkGone { ifindex: TUNNEL });
+        assert_eq!(table.take_changed(), [far]);
+        assert_eq!(*table.resolution(far), Resolution::Unresolved(Unresolved::LinkDown));
+        let again = IfIndex(10);
+        table.on_kernel(&KernelEvent::Tunnel { node: ip("10.0.2.2"), ifindex: again });
+        table.on_kernel(&KernelEvent::Link { ifindex: again, name: "catbird".into(), up: true });
+        assert_eq!(over(&table, far), Some((Some(ip("10.0.2.2")), again)));
+    }
+
+    #[test]
+    fn this_machine_and_link_local_addresses_are_no_remote_nodes() {
+        let mut table = plugged(TunnelRule::Always(Nodes::new(["0.0.0.0/0", "::/0"].map(|n| n.parse().unwrap()))));
+        for addr in ["10.0.1.1", "fe80::1", "0.0.0.0", "2001:db8::5"] {
+            table.track(ip(addr), None);
+        }
+        assert_eq!(table.take_nodes(), Some([ip("2001:db8::5")].into()));
+        table.on_kernel(&KernelEvent::Address { ifindex: ETH0, net: "2001:db8::5/64".parse().unwrap() });
+        assert_eq!(table.take_nodes(), Some(BTreeSet::new()));
+    }
+
+    #[test]
+    fn nodes_are_found_among_many() {
+        let many = Nodes::new((0..5000_u32).map(|i| IpNet::from(IpAddr::from(std::net::Ipv4Addr::from(0x0a00_0000 + 3 * i)))));
+        assert!((0..5000_u32).all(|i| many.contain(IpAddr::from(std::net::Ipv4Addr::from(0x0a00_0000 + 3 * i)))));
+        assert!((0..5000_u32).all(|i| !many.contain(IpAddr::from(std::net::Ipv4Addr::from(0x0a00_0001 + 3 * i)))));
+        assert!(!many.contain(ip("::1")) && !many.contain(ip("9.0.0.0")) && !Nodes::default().contain(ip("10.0.0.1")));
+    }
+}
