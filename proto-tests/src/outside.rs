@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{FromRawFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -54,17 +54,26 @@ impl Daemon {
     }
 
     /// The same by a command that ends in running what its arguments say.
-    pub fn start_as(group: &str, more: &str, mut command: Command) -> Daemon {
+    pub fn start_as(group: &str, more: &str, command: Command) -> Daemon {
+        Daemon::with(Ipv4Addr::LOCALHOST, command, |port, folder| config(group, more, port, folder))
+    }
+
+    /// With a configuration of the caller's own, made from the port to listen on and the folder of the control socket (`sock`).
+    pub fn configured(addr: Ipv4Addr, text: impl FnOnce(u16, &Path) -> String) -> Daemon {
+        Daemon::with(addr, Command::new(catbird().unwrap_or_else(|e| panic!("{e}"))), text)
+    }
+
+    fn with(addr: Ipv4Addr, mut command: Command, text: impl FnOnce(u16, &Path) -> String) -> Daemon {
         let scratch = Scratch::new("outside").expect("a temporary folder");
         let port = free_port();
         let path = scratch.path().join("catbird.toml");
-        fs::write(&path, config(group, more, port, &scratch)).expect("the scratch folder is ours");
+        fs::write(&path, text(port, scratch.path())).expect("the scratch folder is ours");
         let log = fs::File::create(scratch.path().join("log")).expect("the scratch folder is ours");
         command.arg("run").arg("-c").arg(path);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file")).stderr(log);
         let child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let daemon = Daemon { child, scratch, port };
-        let listening = patiently(PATIENCE, || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() && daemon.socket().exists());
+        let listening = patiently(PATIENCE, || TcpStream::connect((addr, port)).is_ok() && daemon.socket().exists());
         assert!(listening.is_some(), "the daemon does not listen: {}", daemon.log());
         daemon
     }
@@ -81,9 +90,11 @@ impl Daemon {
         fs::read_to_string(self.scratch.path().join("log")).unwrap_or_default()
     }
 
-    /// Where files that the configuration names may lie.
-    pub fn folder(&self) -> PathBuf {
-        self.scratch.path().to_owned()
+    /// CPU time used so far, in clock ticks.
+    pub fn ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split_whitespace();
+        fields.skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum()
     }
 
     /// `catbird ARGS`.
@@ -125,8 +136,8 @@ impl Daemon {
     }
 }
 
-fn config(group: &str, more: &str, port: u16, scratch: &Scratch) -> String {
-    let socket = scratch.path().join("sock");
+fn config(group: &str, more: &str, port: u16, folder: &Path) -> String {
+    let socket = folder.join("sock");
     format!(
         "[node]\nname = \"us\"\nasn = {OUR_AS}\nrouter_id = \"10.0.0.1\"\naddresses = [\"127.0.0.1\"]\n\
          [listen]\naddresses = [\"127.0.0.1\"]\nport = {port}\n[fib]\nenabled = false\n[metrics]\nlisten = \"\"\n\
@@ -163,7 +174,15 @@ impl Caller {
     /// # Errors
     /// The kernel's.
     pub fn from(addr: Ipv4Addr, port: u16) -> io::Result<Caller> {
-        let socket = connect(addr, (Ipv4Addr::LOCALHOST, port).into())?;
+        Caller::between(addr, Ipv4Addr::LOCALHOST, port)
+    }
+
+    /// To a daemon that listens elsewhere on loopback.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn between(addr: Ipv4Addr, to: Ipv4Addr, port: u16) -> io::Result<Caller> {
+        let socket = connect(addr, (to, port).into())?;
         socket.set_nodelay(true)?;
         Ok(Caller { socket, addr, octets: Vec::new() })
     }

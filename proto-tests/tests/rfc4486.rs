@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use catbird::num::HoldTime;
 use catbird::speaker::show::{Answer, Command};
-use catbird::speaker::{MaxPrefix, MaxPrefixAction, PeerConfig};
+use catbird::speaker::{Burden, MaxPrefix, MaxPrefixAction, PeerConfig};
 use proto_tests::lab::{Lab, session, update};
 
 fn pair() -> Lab {
@@ -90,4 +90,34 @@ fn a_stranger_is_told_five() {
     lab.connect("stranger", "a");
     assert_eq!(lab.until_told("stranger"), (6, 5));
     lab.until_established("a", "x");
+}
+
+/// Announces `n` prefixes, one an UPDATE, each under a path of `hops` AS numbers.
+fn flood(lab: &mut Lab, n: u32, hops: usize) {
+    for i in 0..n {
+        let path: Vec<u32> = std::iter::once(64513).chain((1..hops as u32).map(|hop| 70_000 + hop)).collect();
+        lab.raw("x", &update([10, 255, 0, 2], &path, &[&format!("10.{}.{}.0/26", 64 + i / 256, i % 256)]));
+    }
+    lab.run(Duration::from_secs(2));
+}
+
+#[test]
+fn who_fills_our_memory_is_told_eight_and_stays_away() {
+    let by_number = Burden { paths: 1000, ..Burden::default() };
+    let by_size = Burden { attribute_octets: 100_000, ..Burden::default() };
+    for (burden, hops) in [(by_number, 1), (by_size, 40)] {
+        let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked_as("a", "x", |_, c| c.burden = burden);
+        lab.until_established("a", "x");
+        flood(&mut lab, 500, 1);
+        assert!(lab.established("a", "x") && lab.prefixes("a") == 500, "within the bounds");
+        lab.script("x").greets = false;
+        flood(&mut lab, 2000, hops);
+        assert_eq!(lab.until_told("x"), (6, 8));
+        assert_eq!(lab.prefixes("a"), 0, "and its routes are gone");
+        lab.heard("x");
+        lab.run(Duration::from_secs(30));
+        assert!(!lab.heard("x").iter().any(|m| matches!(m, catbird::wire::Message::Open(_))), "not even greeted for a while");
+        lab.script("x").greets = true;
+        lab.until("the peer to come back", Duration::from_secs(120), |lab| lab.established("a", "x"));
+    }
 }

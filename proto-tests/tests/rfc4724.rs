@@ -243,3 +243,27 @@ fn a_router_that_is_told_to_end_and_keep_says_no_word_and_its_peer_keeps_the_rou
     assert!(lab.in_kernel("a", "10.9.1.0/26") && lab.best("a", "10.9.1.0/26").is_some());
     assert_eq!(lab.kernel_removals("a"), 0);
 }
+
+/// §4.1: the restarter waits for End-of-RIB of those that come, not for a machine that is switched off.
+#[test]
+fn a_dark_peer_does_not_hold_up_our_end_of_rib_and_is_met_with_the_forwarding_bit_later() {
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).scripted("dark", 64514).linked("a", "x").linked("a", "dark");
+    for peer in ["x", "dark"] {
+        lab.script(peer).open.capabilities.push(graceful(false, true, 60));
+    }
+    lab.listen("dark", false);
+    lab.until_established("a", "x");
+    lab.raw("x", &end_of_rib());
+    let from = lab.seconds();
+    lab.until("our End-of-RIB", Duration::from_secs(60), |lab| {
+        lab.script("x").heard().iter().any(|(_, m)| matches!(m, Message::Update(u) if u.end_of_rib.is_some()))
+    });
+    assert!(lab.seconds() - from < 2.0, "it came after {} s", lab.seconds() - from);
+    lab.run(Duration::from_secs(20));
+    lab.listen("dark", true);
+    lab.until_established("a", "dark");
+    let open = lab.script("dark").their_open.clone().expect("an OPEN");
+    let said = open.capabilities.iter().find_map(|c| if let Capability::GracefulRestart(g) = c { Some(g.clone()) } else { None });
+    let said = said.expect("graceful restart is offered");
+    assert!(!said.restarting && said.families.contains(&(1, 1, true)), "{said:?}");
+}

@@ -131,6 +131,7 @@ impl Model {
         let mut counts = RouteCounts::default();
         for (_, said) in self.paths.iter().filter(|((net, p, _), _)| *p == peer && Family::of(net) == family) {
             counts.received += 1;
+            counts.attribute_octets += said.set.octets().len() as u64;
             *if said.refused { &mut counts.rejected } else { &mut counts.accepted } += 1;
             counts.stale += u64::from(said.stale);
         }

@@ -75,7 +75,7 @@ pub fn parse(text: &str) -> Result<Vec<IpNet>, Unusable> {
 }
 
 /// What tells one version of a file from the next.
-type Version = (u64, u64, u64, i64, i64);
+pub(super) type Version = (u64, u64, u64, i64, i64);
 
 /// Watches one file.
 pub struct Watch {
@@ -108,7 +108,7 @@ impl Watch {
     }
 }
 
-fn version(path: &Path) -> io::Result<Version> {
+pub(super) fn version(path: &Path) -> io::Result<Version> {
     let meta = std::fs::metadata(path)?;
     Ok((meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
 }

@@ -131,6 +131,12 @@ pub const METRICS: &[Known] = &[
         &["reason"],
         "Connections turned away: from no configured peer, or too many at once.",
     ),
+    known(
+        "catbird_tcp_md5_refused_segments_total",
+        COUNTER,
+        &["reason"],
+        "TCP segments that the kernel dropped because of TCP-MD5: missing (no signature), unexpected (no key here), wrong (another key).",
+    ),
     known("catbird_accept_failures_total", COUNTER, &[], "Connections that could not be accepted for want of descriptors or memory."),
     known("catbird_dials_total", COUNTER, &["result"], "Attempts to connect to a peer, by result."),
     known("catbird_config_last_reload_successful", GAUGE, &[], "1 if the last reading of the configuration was taken over."),
@@ -322,6 +328,10 @@ impl Families {
         let strangers = strangers.saturating_add(gauges.strangers.get());
         self.add("catbird_connections_refused_total", &[("reason", "stranger")], strangers as f64);
         self.add("catbird_connections_refused_total", &[("reason", "crowded")], gauges.crowded.get() as f64);
+        let md5 = super::tcpext::md5_refused();
+        for (reason, count) in [("missing", md5.missing), ("unexpected", md5.unexpected), ("wrong", md5.wrong)] {
+            self.add("catbird_tcp_md5_refused_segments_total", &[("reason", reason)], count as f64);
+        }
         self.add("catbird_accept_failures_total", &[], gauges.accept_failures.get() as f64);
         if let Some(netlink) = gauges.netlink.get() {
             self.add("catbird_netlink_overruns_total", &[], netlink.overruns.load(Relaxed) as f64);

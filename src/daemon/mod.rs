@@ -26,9 +26,11 @@ pub mod privilege;
 pub mod protocol;
 pub mod ready;
 pub mod reload;
+pub mod secrets;
 pub mod signal;
 pub mod sockopt;
 pub mod tasks;
+pub mod tcpext;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;

@@ -1,6 +1,6 @@
 //! Keeps the configuration in force: reads the file again, compares what it means, applies it whole or not at all.
 //!
-//! In: orders to reload or to confirm, and time. Out: `Input::Reload` to the core, listening sockets arranged anew, and how it went, for
+//! In: orders to reload or to confirm, new password files, and time. Out: `Input::Reload` to the core, listening sockets arranged anew, and how it went, for
 //! `catbird status` and the metrics. It leaves parsing, checking and grading to `config`, and what a change does to a session to the speaker.
 //!
 //! An unusable file changes nothing: the last good configuration stays and the report is kept. An equal one is not even handed to the core.
@@ -22,7 +22,7 @@ use super::desk::{Desk, LastReload};
 use super::handle::{Gone, Handle};
 use super::listener::{Guest, Guests, Listeners};
 use super::protocol::{Reloaded, ReloadedChange};
-use super::{blocks, control, http, tasks};
+use super::{blocks, control, http, secrets, tasks};
 
 /// Orders that wait at most; a reload is quick and seldom.
 const ORDERS: usize = 4;
@@ -76,6 +76,9 @@ pub struct Keeping {
     probation: Option<(Instant, Arc<Config>)>,
     /// Something could not be listened on.
     again: Option<Instant>,
+    secrets: secrets::Watch,
+    /// When password files are looked at next.
+    look: Instant,
     services: Services,
 }
 
@@ -116,7 +119,17 @@ pub fn keep(config: Config, path: PathBuf, listeners: Listeners) -> (Keeper, Kee
     let state = LastReload { successful: true, at: SystemTime::now(), error: None, unconfirmed: false };
     let (sender, orders) = mpsc::channel(ORDERS);
     let keeper = Keeper { orders: sender, shared: Arc::new(Mutex::new(Shared { config: Arc::new(config), state })) };
-    (keeper.clone(), Keeping { keeper, orders, path, listeners, probation: None, again: None, services: Services::default() })
+    (keeper.clone(), Keeping {
+        keeper,
+        orders,
+        path,
+        listeners,
+        probation: None,
+        again: None,
+        secrets: secrets::Watch::default(),
+        look: Instant::now(),
+        services: Services::default(),
+    })
 }
 
 impl Keeping {
@@ -127,7 +140,8 @@ impl Keeping {
     pub async fn serve(mut self, handle: Handle) -> std::io::Result<()> {
         self.arrange(&handle);
         loop {
-            let deadline = [self.probation.as_ref().map(|p| p.0), self.again].into_iter().flatten().min();
+            let look = secrets::has_files(&self.keeper.config()).then_some(self.look);
+            let deadline = [self.probation.as_ref().map(|p| p.0), self.again, look].into_iter().flatten().min();
             let sleep = async {
                 match deadline {
                     Some(at) => tokio::time::sleep_until(at).await,
@@ -160,8 +174,19 @@ impl Keeping {
         if self.again.is_some_and(|at| at <= now) {
             self.arrange(handle);
         }
+        if self.look <= now {
+            self.look = now + secrets::LOOK;
+            let rotated = self.secrets.look(&self.keeper.config());
+            if let Some(new) = rotated
+                && self.apply(&Arc::new(new), handle).await.is_err()
+            {
+                tracing::debug!("the core ended before the new password came");
+            }
+        }
         if let Some((_, former)) = self.probation.take_if(|(at, _)| *at <= now) {
             tracing::warn!("the new configuration was not confirmed: the former one comes back");
+            // Its keys may be older than the files.
+            self.secrets = secrets::Watch::default();
             self.keeper.lock().state.unconfirmed = false;
             if self.apply(&former, handle).await.is_err() {
                 tracing::debug!("the core ended before the former configuration came back");

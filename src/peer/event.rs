@@ -97,7 +97,7 @@ pub enum StopKind {
     HardReset,
     /// Cease/6; comes back with what was reconfigured.
     ConfigChange,
-    /// Cease/8; comes back after the idle hold time.
+    /// Cease/8; the routes go, and nothing is heard of the peer until the longest idle hold time is over.
     OutOfResources,
     /// No word at all: the daemon goes away and wants the peer to keep its routes (RFC 4724 §4.1).
     Quiet,

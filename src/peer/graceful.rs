@@ -42,7 +42,8 @@ impl Peer {
     /// What our OPEN says now.
     pub(super) fn restart_facts(&self, now: Instant) -> Restart {
         match self.returning.restarting {
-            Some((until, forwarding)) if now < until => Restart { restarting: true, forwarding },
+            // Our forwarding state stands although nobody need wait for us any more: to a peer that we meet late it still counts.
+            Some((until, forwarding)) if !self.returning.settled => Restart { restarting: now < until, forwarding },
             Some(_) | None if self.returning.settled => Restart { restarting: false, forwarding: self.params.families },
             Some(_) | None => Restart::default(),
         }

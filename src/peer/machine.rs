@@ -166,8 +166,10 @@ impl Peer {
             self.wanted = false;
         }
         let told = Notification::cease(subcode, text.as_deref());
-        self.farewell = (kind == StopKind::Shutdown && text.is_some()).then(|| told.clone());
-        let hard = matches!(kind, StopKind::Shutdown | StopKind::Deconfigured | StopKind::HardReset);
+        let said_again = kind == StopKind::OutOfResources || (kind == StopKind::Shutdown && text.is_some());
+        self.farewell = said_again.then(|| told.clone());
+        // What it costs to keep its routes is why a peer is let go for want of resources.
+        let hard = matches!(kind, StopKind::Shutdown | StopKind::Deconfigured | StopKind::HardReset | StopKind::OutOfResources);
         let told = if hard && self.speaks_hard_reset() { told.into_hard_reset() } else { told };
         let event = match kind {
             StopKind::ConfigChange | StopKind::OutOfResources => Trigger::AutomaticStop,
@@ -193,10 +195,10 @@ impl Peer {
         if !comes_back {
             self.main.enter(Fsm::Idle(Resting::Off));
             self.timers.stop(Timer::IdleHold);
+        } else if self.wanted && kind == StopKind::OutOfResources {
+            self.rest(now, Resting::Barred, self.params.idle_hold_max);
         } else if self.wanted {
-            if kind != StopKind::OutOfResources {
-                self.damping = Default::default();
-            }
+            self.damping = Default::default();
             let hold = self.damping.hold(self.params.idle_hold, self.params.idle_hold_max);
             self.rest(now, Resting::Held, hold);
         }
@@ -624,7 +626,8 @@ impl Peer {
             Step::Ignore | Step::Track | Step::Hear => {}
             Step::Dial => self.dial(now, conns),
             Step::Listen => self.listen(now),
-            Step::Wake => self.wake_up(now, conns),
+            // The start that follows notes the change itself.
+            Step::Wake => return self.wake_up(now, conns),
             Step::Refuse => self.refuse(now, fact),
             Step::Greet => self.greet(now, which, fact.link),
             Step::Delay => self.delay(now, which, fact.link),

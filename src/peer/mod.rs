@@ -240,6 +240,12 @@ impl Peer {
         self.wanted
     }
 
+    /// The last attempt to connect failed, and no connection stands: nothing can come from it for now.
+    pub fn is_dark(&self) -> bool {
+        let linked = self.main.fsm.link().is_some() || self.rival.as_ref().is_some_and(|r| r.fsm.link().is_some());
+        self.dial_failure.is_some() && !linked
+    }
+
     fn rewake(&mut self) {
         let rival = self.rival.as_ref().and_then(|r| r.timers.next_deadline());
         let all = [self.timers.next_deadline(), self.main.timers.next_deadline(), rival];

@@ -96,17 +96,22 @@ pub struct RouteCounts {
     pub rejected: u64,
     /// Kept over a restart of the peer and not yet said again (RFC 4724).
     pub stale: u64,
+    /// Of the attribute sets as they came, counted for each path: no less than what the peer makes us hold.
+    #[serde(skip)]
+    pub attribute_octets: u64,
 }
 
 impl RouteCounts {
     pub(super) fn add(&mut self, path: &Path) {
         self.received += 1;
+        self.attribute_octets += path.received.octets().len() as u64;
         *if path.accepted() { &mut self.accepted } else { &mut self.rejected } += 1;
         self.stale += u64::from(path.flags.has(PathFlags::STALE));
     }
 
     pub(super) fn take(&mut self, path: &Path) {
         self.received -= 1;
+        self.attribute_octets -= path.received.octets().len() as u64;
         *if path.accepted() { &mut self.accepted } else { &mut self.rejected } -= 1;
         self.stale -= u64::from(path.flags.has(PathFlags::STALE));
     }

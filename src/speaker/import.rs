@@ -11,11 +11,14 @@ use std::sync::Arc;
 use super::peers::Entry;
 use super::{MaxPrefixAction, Params, PeerConfig, Speaker};
 use crate::num::{Family, Instant, Nlri, PeerId};
-use crate::peer::{Event, Session};
+use crate::peer::{Event, Session, StopKind};
 use crate::policy::{Chain, PeerFacts, PeerName, Source, Verdict};
 use crate::rib::{Attrs, Cause, Rib, Route, RouteChange};
 use crate::stats::Notice;
 use crate::wire::{Announced, Community, DecodeError, PathAttributes, Severity, Update};
+
+/// A peer's memory is weighed each time it has announced so many prefixes more.
+const WEIGHED: u64 = 256;
 
 /// The verdict on the attribute set that came last, for the next UPDATE or prefix with the same.
 #[derive(Default)]
@@ -139,13 +142,30 @@ impl Speaker {
             }
         }
         let Some(entry) = self.peers.get_mut(id) else { return };
+        let before = entry.traffic.updates.announced_received;
         entry.traffic.updates.announced_received += n;
+        let weigh = before / WEIGHED != entry.traffic.updates.announced_received / WEIGHED;
         entry.traffic.updates.announced_rejected += refused;
         if let Some(live) = &mut entry.live {
             live.judged.last = judged;
         }
         if limit.is_some() {
             self.check_limit(id, family, now);
+        }
+        if weigh {
+            self.check_burden(id, now);
+        }
+    }
+
+    /// RFC 4486 §4: a peer that fills our memory is let go before there is none left for the others.
+    fn check_burden(&mut self, id: PeerId, now: Instant) {
+        let Some(entry) = self.peers.get(id).filter(|e| e.live.is_some()) else { return };
+        let bound = entry.config.burden;
+        let all = Family::ALL.map(|family| self.rib.counts(id, family));
+        let paths: u64 = all.iter().map(|c| c.received).sum();
+        let octets: u64 = all.iter().map(|c| c.attribute_octets).sum();
+        if paths > bound.paths || octets > bound.attribute_octets {
+            self.tell(id, Event::Stop { kind: StopKind::OutOfResources, text: None }, now);
         }
     }
 

@@ -44,7 +44,7 @@ use crate::rib::{BestChange, Rib};
 use crate::stats::Notice;
 use crate::wire::{Context, DecodeError, Message};
 
-pub use params::{ListenRange, MaxPrefix, MaxPrefixAction, NodeAddresses, OnTerm, Params, PeerConfig, RecoveryParams, StopParams};
+pub use params::{Burden, ListenRange, MaxPrefix, MaxPrefixAction, NodeAddresses, OnTerm, Params, PeerConfig, RecoveryParams, StopParams};
 use peers::Peers;
 use show::{Answer, Command, Question};
 

@@ -67,6 +67,23 @@ pub struct PeerConfig {
     pub as_override: bool,
     /// Honour GRACEFUL_SHUTDOWN from external peers by LOCAL_PREF 0 (RFC 8326 §4.2).
     pub graceful_shutdown: bool,
+    pub burden: Burden,
+}
+
+/// How much memory one peer may make us use, whatever `max_prefix` says; beyond it is told Cease / Out of Resources (RFC 4486).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Burden {
+    /// Of all families, with all their path identifiers.
+    pub paths: u64,
+    /// Of attribute sets, counted for each path that has them.
+    pub attribute_octets: u64,
+}
+
+impl Default for Burden {
+    /// Three times the Internet's table, with attributes three times as long.
+    fn default() -> Burden {
+        Burden { paths: 4_000_000, attribute_octets: 1 << 30 }
+    }
 }
 
 impl PeerConfig {
@@ -84,6 +101,7 @@ impl PeerConfig {
             remove_private_as: false,
             as_override: false,
             graceful_shutdown: true,
+            burden: Burden::default(),
         }
     }
 

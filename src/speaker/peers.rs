@@ -530,6 +530,7 @@ impl Speaker {
     pub(super) fn on_dial_failed(&mut self, conn: ConnId, error: DialError, now: Instant) {
         if let Some(id) = self.peers.unbind(conn) {
             self.tell(id, Event::DialFailed { conn, error }, now);
+            self.recovery_may_end();
         }
     }
 

@@ -74,8 +74,7 @@ impl Speaker {
         }
         self.recovery.check = false;
         self.recovery.look_again = None;
-        if !self.recovery.released && (now >= self.recovery.release_at || self.all_peers(|l| is_done(l, now) || l.session.peer_restarted()))
-        {
+        if !self.recovery.released && (now >= self.recovery.release_at || self.nothing_more_comes_soon(now)) {
             self.release_end_of_rib(now);
         }
         if now >= self.recovery.reap_at || self.all_peers(|l| is_done(l, now)) {
@@ -84,6 +83,13 @@ impl Speaker {
             let waits = self.peers.iter().any(|e| e.live.as_ref().is_some_and(|l| l.session.graceful.is_none() && !is_done(l, now)));
             self.recovery.look_again = waits.then(|| now + QUIET);
         }
+    }
+
+    /// Every peer has said what it has, or restarts like us, or cannot be reached (RFC 4724 §4.1: nobody waits for what cannot come).
+    fn nothing_more_comes_soon(&self, now: Instant) -> bool {
+        let quiet = |l: &Live| is_done(l, now) || l.session.peer_restarted();
+        let mut expected = self.peers.iter().filter(|e| e.admin_up && e.range.is_none());
+        expected.all(|e| e.live.as_ref().map_or_else(|| e.peer.is_dark(), quiet))
     }
 
     /// Every peer that should be up is, and `done` holds for it.
@@ -95,15 +101,20 @@ impl Speaker {
         self.recovery.released = true;
         self.groups.defer_end_of_rib(false);
         for id in self.peers.ids() {
-            self.tell(id, Event::Restarting { until: now, forwarding: FamilySet::NONE }, now);
+            self.tell(id, Event::Restarting { until: now, forwarding: self.kept_forwarding() }, now);
         }
+    }
+
+    /// The families whose routes a former life of ours has left in the kernel.
+    fn kept_forwarding(&self) -> FamilySet {
+        if self.params.fib.enabled { FamilySet::ALL } else { FamilySet::NONE }
     }
 
     /// What a peer that starts now is to know of our own start: until when its OPEN carries the R bit (RFC 4724 §3).
     pub(super) fn tell_restarting(&mut self, id: PeerId, now: Instant) {
         if !self.recovery.released {
-            let forwarding = if self.params.fib.enabled { FamilySet::ALL } else { FamilySet::NONE };
-            self.tell(id, Event::Restarting { until: self.recovery.release_at, forwarding }, now);
+            let (until, forwarding) = (self.recovery.release_at, self.kept_forwarding());
+            self.tell(id, Event::Restarting { until, forwarding }, now);
         }
     }
 

@@ -1,0 +1,52 @@
+//! What the kernel counts of TCP-MD5 (RFC 2385 §4.0 has such segments dropped without a word, so nobody else can tell).
+//!
+//! In: `/proc/self/net/netstat`, which is that of our network namespace. Out: segments that were refused, by reason. Whose they were the
+//! kernel tells its log only; a peer whose key differs is seen in `catbird peer` as one that does not answer.
+
+use std::fs;
+
+/// Segments dropped since the namespace came to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Md5Refused {
+    /// Without a signature, where a key is set.
+    pub missing: u64,
+    /// Signed, where no key is set.
+    pub unexpected: u64,
+    /// Signed with another key.
+    pub wrong: u64,
+}
+
+/// As of now; zeros where the kernel does not count.
+pub fn md5_refused() -> Md5Refused {
+    fs::read_to_string("/proc/self/net/netstat").map_or_else(|_| Md5Refused::default(), |text| parse(&text))
+}
+
+/// Lines come in pairs: names, then values.
+fn parse(text: &str) -> Md5Refused {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
+    let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return Md5Refused::default() };
+    let value = |wanted: &str| {
+        let mut both = names.split_whitespace().zip(values.split_whitespace());
+        both.find(|(name, _)| *name == wanted).and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
+    };
+    Md5Refused { missing: value("TCPMD5NotFound"), unexpected: value("TCPMD5Unexpected"), wrong: value("TCPMD5Failure") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_counters_are_found_by_their_names() {
+        let text = "TcpExt: SyncookiesSent TCPMD5NotFound TCPMD5Unexpected TCPMD5Failure Last\nTcpExt: 9 1 2 3 4\n\
+                    IpExt: InNoRoutes\nIpExt: 7\n";
+        assert_eq!(parse(text), Md5Refused { missing: 1, unexpected: 2, wrong: 3 });
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_count_is_no_error() {
+        for text in ["", "TcpExt: A\n", "TcpExt: A B\nTcpExt: 1\n", "IpExt: TCPMD5Failure\nIpExt: 5\n"] {
+            assert_eq!(parse(text), Md5Refused::default(), "{text:?}");
+        }
+    }
+}
