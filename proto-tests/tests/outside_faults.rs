@@ -115,7 +115,8 @@ fn without_descriptors_the_daemon_keeps_what_it_has_and_recovers() {
     let used = daemon.ticks() - before;
     assert!(used < 200, "{used} ticks of CPU in four seconds");
     drop(crowd);
-    let served = patiently(PATIENCE, || Caller::from(Ipv4Addr::new(127, 16, 9, 9), daemon.port).is_ok_and(|c| c.established().is_established()));
+    let served =
+        patiently(PATIENCE, || Caller::from(Ipv4Addr::new(127, 16, 9, 9), daemon.port).is_ok_and(|c| c.established().is_established()));
     assert!(served.is_some(), "nobody is served though the crowd has gone");
     let longest = polite.end().expect("the session that stood before stands");
     assert!(longest < Duration::from_secs(9), "{longest:?} without a word");
@@ -140,7 +141,8 @@ fn a_rotated_password_reconnects_only_its_own_session() {
             key.display()
         )
     };
-    let range = format!("[[peer_group]]\nname = \"callers\"\nasn = {THEIR_AS}\nlisten = [\"127.16.0.0/12\"]\nimport = \"all\"\nexport = \"all\"\n");
+    let range =
+        format!("[[peer_group]]\nname = \"callers\"\nasn = {THEIR_AS}\nlisten = [\"127.16.0.0/12\"]\nimport = \"all\"\nexport = \"all\"\n");
     let a = Daemon::configured(a_addr, |port, folder| text(a_addr, port, folder, b_addr, &format!("passive = true\n{range}")));
     if a.log().contains("TCP-MD5 key") {
         return eprintln!("SKIPPED rotation: this kernel, or this user, sets no TCP-MD5 key");

@@ -119,17 +119,20 @@ pub fn keep(config: Config, path: PathBuf, listeners: Listeners) -> (Keeper, Kee
     let state = LastReload { successful: true, at: SystemTime::now(), error: None, unconfirmed: false };
     let (sender, orders) = mpsc::channel(ORDERS);
     let keeper = Keeper { orders: sender, shared: Arc::new(Mutex::new(Shared { config: Arc::new(config), state })) };
-    (keeper.clone(), Keeping {
-        keeper,
-        orders,
-        path,
-        listeners,
-        probation: None,
-        again: None,
-        secrets: secrets::Watch::default(),
-        look: Instant::now(),
-        services: Services::default(),
-    })
+    (
+        keeper.clone(),
+        Keeping {
+            keeper,
+            orders,
+            path,
+            listeners,
+            probation: None,
+            again: None,
+            secrets: secrets::Watch::default(),
+            look: Instant::now(),
+            services: Services::default(),
+        },
+    )
 }
 
 impl Keeping {
