@@ -25,11 +25,11 @@ impl NextHops for AllUp {
     }
 }
 
-fn set(n: u32) -> Arc<PathAttributes> {
+fn set(n: u32) -> PathAttributes {
     let mut editor = PathAttributes::builder(Origin::Igp, NextHop::V4(Ipv4Addr::new(10, 99, 1, 10)));
     editor.prepend(Asn(4_000_000 + n), 1);
     editor.prepend(Asn(65001), 1);
-    Arc::new(editor.finish())
+    editor.finish()
 }
 
 /// Scattered like a real table: neighbours in the stream are not neighbours in the hash.
@@ -51,7 +51,7 @@ fn cpu() -> f64 {
 }
 
 #[inline(never)]
-fn load(rib: &mut Rib, updates: &[(Arc<PathAttributes>, Vec<Nlri>)], changes: &mut usize) {
+fn load(rib: &mut Rib, updates: &[(PathAttributes, Vec<Nlri>)], changes: &mut usize) {
     let mut out: Vec<BestChange> = Vec::new();
     for batch in updates.chunks(512) {
         for (attrs, nlri) in batch {

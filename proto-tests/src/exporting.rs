@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use catbird::kernel::IfIndex;
@@ -96,7 +95,7 @@ impl NextHops for Reachable {
 pub struct Hearer {
     decoder: Decoder,
     rest: BytesMut,
-    pub table: BTreeMap<Nlri, Arc<PathAttributes>>,
+    pub table: BTreeMap<Nlri, PathAttributes>,
     pub ends: Vec<Family>,
     /// All messages, in order.
     pub messages: Vec<Message>,
@@ -132,7 +131,7 @@ impl Hearer {
     }
 
     pub fn has(&self, prefix: &str) -> Option<&PathAttributes> {
-        self.table.get(&Nlri::new(net(prefix))).map(|attrs| &**attrs)
+        self.table.get(&Nlri::new(net(prefix)))
     }
 }
 

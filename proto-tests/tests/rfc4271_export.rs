@@ -39,7 +39,7 @@ impl NextHops for Reachable {
 struct Receiver {
     decoder: Decoder,
     octets: BytesMut,
-    table: BTreeMap<Nlri, Arc<PathAttributes>>,
+    table: BTreeMap<Nlri, PathAttributes>,
     ends: Vec<Family>,
     /// Between BoRR and EoRR: what has been said again.
     refreshed: Option<BTreeSet<Nlri>>,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
 use catbird::kernel::IfIndex;
 use catbird::num::{Asn, Family, Nlri, PathId, PeerId, RouterId};
@@ -60,13 +59,13 @@ fn facts(n: u32) -> SourceFacts {
 }
 
 /// One of a few sets: next hop, preference and MED follow from the number.
-fn set(n: u32) -> Arc<PathAttributes> {
+fn set(n: u32) -> PathAttributes {
     let next_hop = NextHop::V4(Ipv4Addr::new(10, 0, 0, (n % 4) as u8));
     let mut editor = PathAttributes::builder(Origin::Igp, next_hop);
     editor.set_local_pref(Some(100 + n % 3));
     editor.set_med(Some(n % 5));
     editor.prepend(Asn(65001 + n % 2), 1);
-    Arc::new(editor.finish())
+    editor.finish()
 }
 
 fn net(n: u32) -> IpNet {
@@ -105,7 +104,7 @@ fn deed() -> impl Strategy<Value = Deed> {
 
 #[derive(Clone, Debug)]
 struct Said {
-    set: Arc<PathAttributes>,
+    set: PathAttributes,
     refused: bool,
     stale: bool,
     unrefreshed: bool,
@@ -139,7 +138,7 @@ impl Model {
     }
 
     /// Peer and path identifier of the best by a fresh selection, and its set.
-    fn best(&self, net: IpNet, rules: &Rules, ways: &Ways, rib: &mut Rib) -> Option<(u32, u32, Arc<PathAttributes>)> {
+    fn best(&self, net: IpNet, rules: &Rules, ways: &Ways, rib: &mut Rib) -> Option<(u32, u32, PathAttributes)> {
         let usable = |said: &Said| !said.refused && ways.up(Ways::octet(said.set.next_hop().addr()));
         let here: Vec<_> = self.paths.iter().filter(|((n, _, _), said)| *n == net && usable(said)).collect();
         let sources: Vec<SourceFacts> = here.iter().map(|((_, peer, _), _)| facts(*peer)).collect();

@@ -170,7 +170,7 @@ proptest! {
         let mut got = Vec::new();
         for update in &updates {
             prop_assert_eq!(&update.errors, &None);
-            prop_assert_eq!(update.announced[0].attrs.as_deref(), Some(&attrs));
+            prop_assert_eq!(update.announced[0].attrs.as_ref(), Some(&attrs));
             got.extend(update.announced[0].nlri.iter());
         }
         prop_assert_eq!(got, nlri);
@@ -280,7 +280,7 @@ fn harmless(ctx: &Context, octets: Bytes) {
                 let errors = update.errors.iter().flat_map(|e| e.iter());
                 errors.for_each(|e| assert!(e.severity() < Severity::Reset && !Notification::from(e).to_string().is_empty()));
                 let routes = update.announced.iter().filter_map(|a| a.attrs.as_ref());
-                routes.for_each(|a| assert!(serde_json::to_string(&**a).is_ok()));
+                routes.for_each(|a| assert!(serde_json::to_string(a).is_ok()));
             }
             decode_leniently(ctx, again);
         }

@@ -28,7 +28,7 @@ use crate::wire::PathAttributes;
 pub struct Attrs(Arc<Interned>);
 
 struct Interned {
-    set: Arc<PathAttributes>,
+    set: PathAttributes,
     /// One more than the identifier of the next hop; zero while it is not tracked.
     next_hop: AtomicU32,
     /// How many paths hold it. Written by the thread that owns the table only; atomic so that handles can be sent.
@@ -59,7 +59,7 @@ impl Attrs {
     }
 
     /// The set itself, shared.
-    pub fn set(&self) -> &Arc<PathAttributes> {
+    pub fn set(&self) -> &PathAttributes {
         &self.0.set
     }
 
@@ -133,12 +133,12 @@ impl AttrTable {
     }
 
     /// The one handle for this content. Costs a comparison of pointers when it is the set of the last call.
-    pub fn intern(&mut self, set: &Arc<PathAttributes>) -> Attrs {
-        if let Some(last) = self.last.as_ref().filter(|l| Arc::ptr_eq(&l.0.set, set)) {
+    pub fn intern(&mut self, set: &PathAttributes) -> Attrs {
+        if let Some(last) = self.last.as_ref().filter(|l| l.0.set.is_same(set)) {
             return last.clone();
         }
         let tag = tag(set);
-        let found = match self.sets.entry(spread(tag), |(t, a)| *t == tag && *a.0.set == **set, |(t, _)| spread(*t)) {
+        let found = match self.sets.entry(spread(tag), |(t, a)| *t == tag && a.0.set == *set, |(t, _)| spread(*t)) {
             Entry::Occupied(found) => found.get().1.clone(),
             Entry::Vacant(vacant) => {
                 let (next_hop, holders) = (AtomicU32::new(0), AtomicU32::new(0));
@@ -154,7 +154,7 @@ impl AttrTable {
 
     /// Interns a set that was just made, as policy does.
     pub fn intern_new(&mut self, set: PathAttributes) -> Attrs {
-        self.intern(&Arc::new(set))
+        self.intern(&set)
     }
 
     /// One more path holds `attrs`.

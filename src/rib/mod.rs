@@ -24,7 +24,6 @@ mod table;
 mod view;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -209,7 +208,7 @@ impl Rib {
     }
 
     /// The interned handle of an attribute set.
-    pub fn intern(&mut self, set: &Arc<PathAttributes>) -> Attrs {
+    pub fn intern(&mut self, set: &PathAttributes) -> Attrs {
         self.core.attrs.intern(set)
     }
 

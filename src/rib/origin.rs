@@ -8,7 +8,6 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -67,10 +66,10 @@ fn nlri(kind: LocalKind, net: IpNet) -> Nlri {
 }
 
 /// What a route of our own carries before a session adds its part.
-pub fn attributes(family: Family) -> Arc<PathAttributes> {
+pub fn attributes(family: Family) -> PathAttributes {
     let next_hop = match family {
         Family::Ipv4Unicast => NextHop::V4(Ipv4Addr::UNSPECIFIED),
         Family::Ipv6Unicast => NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None },
     };
-    Arc::new(PathAttributes::builder(wire::Origin::Igp, next_hop).finish())
+    PathAttributes::builder(wire::Origin::Igp, next_hop).finish()
 }

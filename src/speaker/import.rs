@@ -6,7 +6,6 @@
 //! RFC 4271 §9.1.2 (loops), §5.1.3 and §6.3 (next hops, first AS), RFC 4456 §8 (reflection loops), RFC 8212 (external peers without
 //! policy), RFC 8326 §4.2 (graceful shutdown), RFC 4486 §4 (limits).
 
-use std::sync::Arc;
 
 use super::peers::Entry;
 use super::{MaxPrefixAction, Params, PeerConfig, Speaker};
@@ -23,7 +22,7 @@ const WEIGHED: u64 = 256;
 /// The verdict on the attribute set that came last, for the next UPDATE or prefix with the same.
 #[derive(Default)]
 pub(super) struct Judged {
-    last: Option<(Arc<PathAttributes>, Route, Cause)>,
+    last: Option<(PathAttributes, Route, Cause)>,
 }
 
 /// What import needs of a session besides the route; made once for a session, and again when policy changes.
@@ -112,12 +111,12 @@ impl Speaker {
         }
     }
 
-    fn announce(&mut self, id: PeerId, run: &Announced, attrs: &Arc<PathAttributes>, now: Instant) {
+    fn announce(&mut self, id: PeerId, run: &Announced, attrs: &PathAttributes, now: Instant) {
         let family = run.nlri.family();
         let Some((entry, live)) = self.peers.get_mut(id).and_then(Entry::live_mut) else { return };
         let limit = entry.max_prefix(family).copied();
         let each_prefix = live.gate.chain.depends_on_prefix();
-        let mut judged = live.judged.last.take().filter(|(set, ..)| Arc::ptr_eq(set, attrs));
+        let mut judged = live.judged.last.take().filter(|(set, ..)| set.is_same(attrs));
         let (mut n, mut refused) = (0, 0);
         if !each_prefix && limit.is_none_or(|l| l.action != MaxPrefixAction::Refuse) {
             let first = run.nlri.iter().next();
@@ -169,7 +168,7 @@ impl Speaker {
         }
     }
 
-    fn judge_import(&mut self, id: PeerId, nlri: &Nlri, attrs: &Arc<PathAttributes>) -> (Arc<PathAttributes>, Route, Cause) {
+    fn judge_import(&mut self, id: PeerId, nlri: &Nlri, attrs: &PathAttributes) -> (PathAttributes, Route, Cause) {
         let received = self.rib.intern(attrs);
         let refused = |cause, received| (attrs.clone(), Route { received, attrs: None }, cause);
         let Some(entry) = self.peers.get(id) else { return refused(Cause::SessionDown, received) };

@@ -36,11 +36,9 @@ impl NlriSet {
     /// `Err` is the position of the first prefix that cannot be read (RFC 7606 §5.3: too long for the family, or for the field).
     #[inline]
     pub(crate) fn check(octets: &[u8], family: Family, add_path: bool) -> Result<(), usize> {
-        let mut r = Reader::new(octets);
-        while !r.is_empty() {
-            if skip(&mut r, family, add_path).is_none() {
-                return Err(octets.len().saturating_sub(r.len()));
-            }
+        let (head, max_len, mut rest) = (if add_path { 4 } else { 0 }, family.max_len(), octets);
+        while !rest.is_empty() {
+            rest = skip(rest, head, max_len).ok_or_else(|| octets.len().saturating_sub(rest.len()))?;
         }
         Ok(())
     }
@@ -145,18 +143,9 @@ fn padded<const N: usize>(octets: &[u8]) -> [u8; N] {
 }
 
 #[inline]
-fn skip(r: &mut Reader<'_>, family: Family, add_path: bool) -> Option<()> {
-    let mut at = *r;
-    if add_path {
-        at.u32()?;
-    }
-    let len = at.u8()?;
-    if len > family.max_len() {
-        return None;
-    }
-    at.take(octets_for(len))?;
-    *r = at;
-    Some(())
+fn skip(octets: &[u8], head: usize, max_len: u8) -> Option<&[u8]> {
+    let (len, rest) = octets.get(head..)?.split_first()?;
+    if *len > max_len { None } else { rest.get(octets_for(*len)..) }
 }
 
 /// The octets of one prefix, at most 21.

@@ -164,7 +164,7 @@ fn update_json(update: &Update) -> Value {
     object.insert("withdrawn".into(), withdrawn.into());
     let announced = update.announced.iter().map(|a| {
         let nlri: Vec<Value> = a.nlri.iter().map(|n| nlri_json(&n)).collect();
-        json!({"nlri": nlri, "attributes": a.attrs.as_deref().map(|attrs| json!(attrs)), "treated_as_withdrawn": a.attrs.is_none()})
+        json!({"nlri": nlri, "attributes": a.attrs.as_ref().map(|attrs| json!(attrs)), "treated_as_withdrawn": a.attrs.is_none()})
     });
     object.insert("announced".into(), announced.collect::<Vec<_>>().into());
     if let Some(errors) = &update.errors {

@@ -441,7 +441,7 @@ impl Group {
         match export(net, &best.attrs, &source, &self.key) {
             Err(_) if source.peer == peer => ExportVerdict::Withheld(Withheld::ItsOwn),
             Err(reason) => ExportVerdict::Withheld(reason),
-            Ok(attrs) => ExportVerdict::Sent { attrs: Arc::new(attrs), queued: true },
+            Ok(attrs) => ExportVerdict::Sent { attrs, queued: true },
         }
     }
 
@@ -475,12 +475,12 @@ impl Group {
 }
 
 /// Paths with their attributes, and the cursor to go on with.
-pub type Page = (Vec<(Nlri, Arc<PathAttributes>)>, Option<usize>);
+pub type Page = (Vec<(Nlri, PathAttributes)>, Option<usize>);
 
 /// Paths by identifier, as one member hears them.
-type Heard = SmallVec<[(PathId, Arc<PathAttributes>); 1]>;
+type Heard = SmallVec<[(PathId, PathAttributes); 1]>;
 
-fn find(heard: &Heard, id: PathId) -> Option<&Arc<PathAttributes>> {
+fn find(heard: &Heard, id: PathId) -> Option<&PathAttributes> {
     heard.iter().find(|(i, _)| *i == id).map(|(_, attrs)| attrs)
 }
 

@@ -26,7 +26,6 @@ mod told;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use ipnet::IpNet;
@@ -65,7 +64,7 @@ pub enum ExportVerdict {
     NoRoute,
     /// Told, or on its way if `queued`, like this.
     Sent {
-        attrs: Arc<PathAttributes>,
+        attrs: PathAttributes,
         queued: bool,
     },
     Withheld(Withheld),

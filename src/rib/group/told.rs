@@ -10,7 +10,6 @@
 //! A class lives as long as an entry names it; [`Told::reap`] removes the rest.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -44,7 +43,7 @@ impl ClassId {
 /// A route as it goes out.
 #[derive(Clone, Debug)]
 pub(super) struct Outgoing {
-    pub attrs: Arc<PathAttributes>,
+    pub attrs: PathAttributes,
     pub avoid: Avoid,
 }
 
@@ -66,7 +65,7 @@ enum Out {
     Withheld,
     /// Not held: made again when needed.
     Brief(Brief),
-    Held(Arc<PathAttributes>),
+    Held(PathAttributes),
 }
 
 /// What is kept of a route that goes out: a full table has two hundred thousand of these.
@@ -325,7 +324,7 @@ impl Told {
         if let Out::Held(attrs) = &known.out[family.index()] {
             return Ok(Outgoing { attrs: attrs.clone(), avoid: Avoid::new(source, attrs) });
         }
-        let made = export(net, &known.attrs, &known.source, key).map(Arc::new);
+        let made = export(net, &known.attrs, &known.source, key);
         if uniform {
             let new = made.as_ref().map_or(Out::Withheld, |attrs| Out::Held(attrs.clone()));
             if let Out::Brief(brief) = std::mem::replace(&mut known.out[family.index()], new) {

@@ -3,11 +3,13 @@
 //! In: the attribute block, cut to Total Path Attribute Length. Out: where each attribute stands, the facts, the runs of prefixes, and every error found.
 //! What the errors add up to is decided in `wire::update`; the canonical octets are assembled here when somebody wants them.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::mp_reach::{self, MpReach};
-use super::set::Facts;
+use super::set::{Facts, bit};
 use super::{
     AttrCode, EXTENDED, NextHop, OPTIONAL, OPTIONAL_TRANSITIVE, PARTIAL, PathAttributes, Row, TRANSITIVE, aggregator, as_path, as4_path,
     mp_unreach, put_header, row,
@@ -46,16 +48,27 @@ pub(crate) struct Block<'a> {
     pub(crate) errors: Vec<DecodeError>,
 }
 
-/// A set of type codes.
-#[derive(Clone, Copy, Default)]
-struct Codes([u64; 4]);
+/// A set of type codes. Nearly all there are stand below 64.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Codes {
+    low: u64,
+    high: [u64; 3],
+}
 
 impl Codes {
+    #[inline]
+    fn word(&mut self, code: u8) -> Option<&mut u64> {
+        match usize::from(code >> 6).checked_sub(1) {
+            None => Some(&mut self.low),
+            Some(word) => self.high.get_mut(word),
+        }
+    }
+
     /// `false` if it was there already.
     #[inline]
     fn insert(&mut self, code: u8) -> bool {
         let bit = 1u64 << (code & 63);
-        match self.0.get_mut(usize::from(code >> 6)) {
+        match self.word(code) {
             Some(word) if *word & bit == 0 => {
                 *word |= bit;
                 true
@@ -66,23 +79,19 @@ impl Codes {
 
     /// `false` if it was not there.
     fn remove(&mut self, code: u8) -> bool {
-        let had = self.contains(code);
-        if let Some(word) = self.0.get_mut(usize::from(code >> 6)) {
-            *word &= !(1u64 << (code & 63));
+        let bit = 1u64 << (code & 63);
+        match self.word(code) {
+            Some(word) if *word & bit != 0 => {
+                *word &= !bit;
+                true
+            }
+            _ => false,
         }
-        had
     }
 
     #[inline]
-    fn contains(&self, code: u8) -> bool {
-        self.0.get(usize::from(code >> 6)).is_some_and(|word| word & (1u64 << (code & 63)) != 0)
-    }
-
-    /// Those below 64.
-    #[inline]
-    fn low(&self) -> u64 {
-        let [low, ..] = self.0;
-        low
+    fn contains(mut self, code: u8) -> bool {
+        self.word(code).is_some_and(|word| *word & (1u64 << (code & 63)) != 0)
     }
 }
 
@@ -166,13 +175,20 @@ impl<'a> Block<'a> {
         Ok(())
     }
 
+    /// A whole set for prefixes in the body and nothing else, without a fault: what nearly every UPDATE is.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        const NEEDED: u64 = 1 << AttrCode::ORIGIN.0 | 1 << AttrCode::AS_PATH.0 | 1 << AttrCode::NEXT_HOP.0;
+        self.errors.is_empty() && self.holes.is_empty() && self.seen.low & NEEDED == NEEDED
+    }
+
     pub(crate) fn has_seen(&self, code: AttrCode) -> bool {
         self.seen.contains(code.0)
     }
 
     /// Nothing but MP_UNREACH_NLRI, if that.
     pub(crate) fn only_unreach(&self) -> bool {
-        self.seen.0 == [1u64 << AttrCode::MP_UNREACH_NLRI.0, 0, 0, 0] || self.seen.0 == [0; 4]
+        self.seen == Codes { low: bit(AttrCode::MP_UNREACH_NLRI.0), high: [0; 3] } || self.seen == Codes::default()
     }
 
     #[inline]
@@ -271,8 +287,7 @@ impl<'a> Block<'a> {
             NextHop::V6 { .. } => !self.has_seen(AttrCode::NEXT_HOP),
         };
         if self.canonical && fits {
-            let facts = Facts { present: self.kept.low(), ..self.facts };
-            return PathAttributes::new(self.without_holes(), next_hop, facts);
+            return PathAttributes::new(&self.without_holes(), next_hop, &self.facts, self.kept.low);
         }
         self.rebuild(next_hop)
     }
@@ -295,9 +310,9 @@ impl<'a> Block<'a> {
     }
 
     #[inline]
-    fn without_holes(&self) -> Box<[u8]> {
+    fn without_holes(&self) -> Cow<'a, [u8]> {
         if self.holes.is_empty() {
-            return self.octets.into();
+            return Cow::Borrowed(self.octets);
         }
         let mut octets = Vec::with_capacity(self.octets.len());
         let mut at = 0;
@@ -306,18 +321,17 @@ impl<'a> Block<'a> {
             at = *end;
         }
         octets.extend_from_slice(self.octets.get(at..).unwrap_or_default());
-        octets.into_boxed_slice()
+        Cow::Owned(octets)
     }
 
     /// Attribute by attribute, in order, with four octets of AS.
     fn rebuild(&self, next_hop: NextHop) -> PathAttributes {
-        let mut facts = Facts { next_hop: None, present: self.kept.low() & !(1u64 << AttrCode::NEXT_HOP.0), ..self.facts };
+        let (mut facts, mut present) = (self.facts, self.kept.low & !bit(AttrCode::NEXT_HOP.0));
         let (path, aggregator) = self.wide();
         let (from_old, v4) = (path.is_some(), if let NextHop::V4(addr) = next_hop { Some(addr.octets()) } else { None });
         let mut items: SmallVec<[Item<'_>; 12]> = self.items().filter(|i| i.code != AttrCode::NEXT_HOP.0).collect();
-        if let (NextHop::V4(addr), Some(value)) = (next_hop, &v4) {
-            facts.next_hop = Some(addr);
-            facts.note_present(AttrCode::NEXT_HOP.0);
+        if let Some(value) = &v4 {
+            present |= bit(AttrCode::NEXT_HOP.0);
             items.push(Item { code: AttrCode::NEXT_HOP.0, flags: TRANSITIVE, value });
         }
         items.sort_unstable_by_key(|i| i.code);
@@ -334,7 +348,7 @@ impl<'a> Block<'a> {
                 facts.note_path(as_path::AsPath(value));
             }
         }
-        PathAttributes::new(octets.into_boxed_slice(), next_hop, facts)
+        PathAttributes::new(&octets, next_hop, &facts, present)
     }
 
     /// RFC 6793 §4.2.3: AS_PATH and AGGREGATOR of an old speaker, with what AS4_PATH and AS4_AGGREGATOR know better. `None` in the new world.

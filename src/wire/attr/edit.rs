@@ -3,12 +3,11 @@
 //! In: a `PathAttributes` and changes by name. Out: a new canonical `PathAttributes`.
 //! Which changes a session or a policy wants is decided by those who call.
 
-use std::net::Ipv4Addr;
 
 use smallvec::SmallVec;
 
 use super::as_path::{AsPath, SegmentKind};
-use super::set::{Facts, raw};
+use super::set::{Facts, bit, raw};
 use super::{
     Aggregator, AttrCode, Community, EXTENDED, ExtendedCommunity, LargeCommunity, NextHop, OPTIONAL, Origin, PARTIAL, PathAttributes,
     TRANSITIVE, put_header, row,
@@ -303,8 +302,8 @@ impl Editor {
             octets.extend_from_slice(&addr.octets());
         }
         after.iter().for_each(|i| put(i, &mut octets));
-        let facts = read_facts(&octets);
-        PathAttributes::new(octets.into_boxed_slice(), self.next_hop, facts)
+        let (facts, present) = read_facts(&octets);
+        PathAttributes::new(&octets, self.next_hop, &facts, present)
     }
 }
 
@@ -324,20 +323,21 @@ fn put(item: &Item, octets: &mut Vec<u8>) {
 }
 
 /// From octets that we wrote: what cannot be read here says nothing, which a NEXT_HOP of 0.0.0.0 (of our own routes) relies on.
-fn read_facts(octets: &[u8]) -> Facts {
-    let mut facts = Facts::default();
+fn read_facts(octets: &[u8]) -> (Facts, u64) {
+    let (mut facts, mut present) = (Facts::default(), 0);
     for attribute in raw(octets) {
-        facts.note_present(attribute.code.0);
+        present |= bit(attribute.code.0);
         if let Some(row) = row(attribute.code) {
             let _unusable_by_itself = (row.decode)(attribute.value, &Context::CANONICAL, &mut facts);
         }
     }
-    facts.next_hop = facts.next_hop.filter(|a| *a != Ipv4Addr::UNSPECIFIED);
-    facts
+    (facts, present)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn base() -> Editor {

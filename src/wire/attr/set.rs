@@ -5,10 +5,12 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use smallvec::SmallVec;
+use triomphe::ThinArc;
 
 use super::as_path::AsPath;
 use super::{
@@ -29,8 +31,6 @@ pub(crate) struct Facts {
     pub(crate) neighbor_as: Option<Asn>,
     pub(crate) path_len: u16,
     pub(crate) cluster_list_len: u16,
-    /// Which codes below 64 are there.
-    pub(crate) present: u64,
 }
 
 impl Facts {
@@ -39,24 +39,38 @@ impl Facts {
         self.path_len = u16::try_from(path.len()).unwrap_or(u16::MAX);
         self.neighbor_as = path.neighbor_as();
     }
-
-    #[inline]
-    pub(crate) fn note_present(&mut self, code: u8) {
-        self.present |= 1u64.checked_shl(u32::from(code)).unwrap_or(0);
-    }
 }
 
-/// The attributes of a path.
+/// The bit of a code below 64; none for others.
+#[inline]
+pub(crate) fn bit(code: u8) -> u64 {
+    1u64.checked_shl(u32::from(code)).unwrap_or(0)
+}
+
+/// The attributes of a path: one allocation for facts and octets together, shared by its clones.
 ///
 /// # Invariants
 /// `octets` hold attributes in ascending order of type, each once, with AS numbers of four octets, canonical flags and the shortest length field;
 /// ORIGIN and AS_PATH are first; NEXT_HOP is there exactly if `next_hop` is IPv4; MP_REACH_NLRI, MP_UNREACH_NLRI, AS4_PATH and AS4_AGGREGATOR are not.
 #[derive(Clone)]
-pub struct PathAttributes {
-    octets: Box<[u8]>,
+pub struct PathAttributes(ThinArc<Head, u8>);
+
+/// What stands before the octets. Whether a number means anything is said by `present`.
+struct Head {
     hash: u64,
-    next_hop: NextHop,
-    facts: Facts,
+    /// Which codes below 64 are there.
+    present: u64,
+    next_hop: Ipv4Addr,
+    med: u32,
+    local_pref: u32,
+    originator_id: u32,
+    /// Zero, which is no AS, if there is none.
+    neighbor_as: u32,
+    path_len: u16,
+    cluster_list_len: u16,
+    origin: Origin,
+    /// Length in octets of an IPv6 next hop, which stands behind the attributes: 16, 32 with a link-local one; zero if it is IPv4.
+    beyond: u8,
 }
 
 /// One attribute as it stands in the canonical octets.
@@ -76,16 +90,55 @@ pub type UnknownAttribute<'a> = RawAttribute<'a>;
 const SEED: u64 = 0x6361_7462_6972_6421;
 
 impl PathAttributes {
-    /// `octets` are canonical and `facts` were read from them.
+    /// `octets` are canonical, `facts` were read from them, `present` has the bits of their codes.
     #[inline]
-    pub(crate) fn new(octets: Box<[u8]>, next_hop: NextHop, facts: Facts) -> PathAttributes {
-        let mut hasher = foldhash::fast::FixedState::with_seed(SEED).build_hasher();
-        hasher.write(&octets);
-        if let NextHop::V6 { global, link_local } = next_hop {
-            hasher.write_u128(global.to_bits());
-            hasher.write_u128(link_local.map_or(0, |l| l.to_bits()));
+    pub(crate) fn new(octets: &[u8], next_hop: NextHop, facts: &Facts, present: u64) -> PathAttributes {
+        match next_hop {
+            NextHop::V4(addr) => PathAttributes::seal(octets, 0, addr, facts, present),
+            NextHop::V6 { global, link_local } => {
+                let mut tail: SmallVec<[u8; 256]> = SmallVec::from_slice(octets);
+                tail.extend_from_slice(&global.octets());
+                link_local.iter().for_each(|l| tail.extend_from_slice(&l.octets()));
+                PathAttributes::seal(&tail, if link_local.is_some() { 32 } else { 16 }, Ipv4Addr::UNSPECIFIED, facts, present)
+            }
         }
-        PathAttributes { octets, hash: hasher.finish(), next_hop, facts }
+    }
+
+    #[inline]
+    fn seal(tail: &[u8], beyond: u8, next_hop: Ipv4Addr, facts: &Facts, present: u64) -> PathAttributes {
+        let mut hasher = foldhash::fast::FixedState::with_seed(SEED).build_hasher();
+        hasher.write(tail);
+        let head = Head {
+            hash: hasher.finish(),
+            present,
+            next_hop,
+            med: facts.med.unwrap_or_default(),
+            local_pref: facts.local_pref.unwrap_or_default(),
+            originator_id: facts.originator_id.map_or(0, u32::from),
+            neighbor_as: facts.neighbor_as.map_or(0, |asn| asn.0),
+            path_len: facts.path_len,
+            cluster_list_len: facts.cluster_list_len,
+            origin: facts.origin,
+            beyond,
+        };
+        PathAttributes(ThinArc::from_header_and_slice(head, tail))
+    }
+
+    #[inline]
+    fn head(&self) -> &Head {
+        &self.0.header.header
+    }
+
+    /// One of the numbers, if its attribute is there.
+    #[inline]
+    fn number(&self, code: AttrCode, number: u32) -> Option<u32> {
+        self.has(code).then_some(number)
+    }
+
+    /// Both are the same allocation, and so certainly equal.
+    #[inline]
+    pub fn is_same(&self, other: &PathAttributes) -> bool {
+        std::ptr::eq(self.head(), other.head())
     }
 
     /// A set to start from: an empty AS_PATH, nothing else.
@@ -99,38 +152,41 @@ impl PathAttributes {
     }
 
     pub fn origin(&self) -> Origin {
-        self.facts.origin
+        self.head().origin
     }
 
     pub fn next_hop(&self) -> NextHop {
-        self.next_hop
+        let beyond = self.0.slice.get(self.octets().len()..).unwrap_or_default();
+        let Some((global, link_local)) = beyond.split_first_chunk::<16>() else { return NextHop::V4(self.head().next_hop) };
+        let link_local = link_local.first_chunk::<16>().map(|l| Ipv6Addr::from(*l));
+        NextHop::V6 { global: Ipv6Addr::from(*global), link_local }
     }
 
     pub fn med(&self) -> Option<u32> {
-        self.facts.med
+        self.number(AttrCode::MULTI_EXIT_DISC, self.head().med)
     }
 
     pub fn local_pref(&self) -> Option<u32> {
-        self.facts.local_pref
+        self.number(AttrCode::LOCAL_PREF, self.head().local_pref)
     }
 
     pub fn originator_id(&self) -> Option<RouterId> {
-        self.facts.originator_id
+        self.number(AttrCode::ORIGINATOR_ID, self.head().originator_id).and_then(|id| RouterId::new(id.into()))
     }
 
     /// As RFC 4271 §9.1.2.2 a counts; kept, not counted anew.
     pub fn as_path_len(&self) -> usize {
-        usize::from(self.facts.path_len)
+        usize::from(self.head().path_len)
     }
 
     /// The neighbouring AS that MEDs are compared within; kept.
     pub fn neighbor_as(&self) -> Option<Asn> {
-        self.facts.neighbor_as
+        Some(Asn(self.head().neighbor_as)).filter(|asn| asn.0 != 0)
     }
 
     /// RFC 4456 §9 wants it compared; kept.
     pub fn cluster_list_len(&self) -> usize {
-        usize::from(self.facts.cluster_list_len)
+        usize::from(self.head().cluster_list_len)
     }
 
     pub fn as_path(&self) -> AsPath<'_> {
@@ -177,24 +233,27 @@ impl PathAttributes {
 
     /// All attributes in the order of their codes; NEXT_HOP among them if it is IPv4.
     pub fn attributes(&self) -> impl Iterator<Item = RawAttribute<'_>> + Clone {
-        raw(&self.octets)
+        raw(self.octets())
     }
 
     /// Canonical octets, without the prefixes and without a next hop that is IPv6.
+    #[inline]
     pub fn octets(&self) -> &[u8] {
-        &self.octets
+        let tail = &self.0.slice;
+        tail.get(..tail.len().saturating_sub(usize::from(self.head().beyond))).unwrap_or_default()
     }
 
     /// Of octets and next hop; the same in every run of the program.
     #[inline]
     pub fn content_hash(&self) -> u64 {
-        self.hash
+        self.head().hash
     }
 
     /// Whether the attribute is there.
+    #[inline]
     pub fn has(&self, code: AttrCode) -> bool {
         match 1u64.checked_shl(u32::from(code.0)) {
-            Some(bit) => self.facts.present & bit != 0,
+            Some(bit) => self.head().present & bit != 0,
             None => self.attributes().any(|a| a.code == code),
         }
     }
@@ -222,7 +281,7 @@ pub(crate) fn raw(octets: &[u8]) -> impl Iterator<Item = RawAttribute<'_>> + Clo
 
 impl PartialEq for PathAttributes {
     fn eq(&self, other: &PathAttributes) -> bool {
-        self.hash == other.hash && self.next_hop == other.next_hop && self.octets == other.octets
+        self.head().hash == other.head().hash && self.head().beyond == other.head().beyond && self.0.slice == other.0.slice
     }
 }
 
@@ -230,7 +289,7 @@ impl Eq for PathAttributes {}
 
 impl Hash for PathAttributes {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
+        state.write_u64(self.head().hash);
     }
 }
 
@@ -238,8 +297,8 @@ impl fmt::Display for PathAttributes {
     /// `origin igp as-path 64512 64513 next-hop 192.0.2.1 ...`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut first = true;
-        if let NextHop::V6 { .. } = self.next_hop {
-            write!(f, "next-hop {}", self.next_hop)?;
+        if let next_hop @ NextHop::V6 { .. } = self.next_hop() {
+            write!(f, "next-hop {next_hop}")?;
             first = false;
         }
         for attribute in self.attributes() {

@@ -1,14 +1,13 @@
 //! From octets to an `Update`, with the memory of one attribute block.
 
-use std::sync::Arc;
-
 use bytes::{Buf, Bytes};
+use smallvec::SmallVec;
 
 use super::{Announced, Update, strongest};
 use crate::num::Family;
 use crate::wire::Message;
 use crate::wire::attr::block::{Block, Place, find_reach};
-use crate::wire::attr::{AttrCode, PathAttributes};
+use crate::wire::attr::{AttrCode, NextHop, PathAttributes};
 use crate::wire::context::Context;
 use crate::wire::error::{DecodeError, NlriField, Severity};
 use crate::wire::header::{self, HEADER_LEN};
@@ -30,7 +29,7 @@ pub struct Decoder {
 /// What the remembered octets mean.
 #[derive(Debug)]
 struct Last {
-    attrs: Arc<PathAttributes>,
+    attrs: PathAttributes,
     /// The octets of `attrs` are the block itself, so the key is not needed.
     verbatim: bool,
     /// Where MP_REACH_NLRI was cut out of the key, how long its head is (which is at the end of the key), and its family. `None`: prefixes in the body.
@@ -94,43 +93,55 @@ impl Decoder {
 
     fn update(&mut self, frame: Bytes) -> Result<Update, DecodeError> {
         let fields = Fields::cut(&frame)?;
-        let v4 = self.ctx.families.contains(Family::Ipv4Unicast);
-        let mut update = Update::default();
-        if v4 {
-            let add_path = self.ctx.add_path.contains(Family::Ipv4Unicast);
-            check(fields.withdrawn, NlriField::Withdrawn, Family::Ipv4Unicast, add_path, &frame)?;
-            check(fields.nlri, NlriField::Announced, Family::Ipv4Unicast, add_path, &frame)?;
-            if !fields.withdrawn.is_empty() {
-                update.withdrawn.push(NlriSet::checked(frame.slice_ref(fields.withdrawn), Family::Ipv4Unicast, add_path));
+        if fields.nlri.is_empty() || !self.ctx.families.contains(Family::Ipv4Unicast) {
+            return self.without_body(frame);
+        }
+        let add_path = self.ctx.add_path.contains(Family::Ipv4Unicast);
+        check(fields.withdrawn, NlriField::Withdrawn, Family::Ipv4Unicast, add_path, &frame)?;
+        check(fields.nlri, NlriField::Announced, Family::Ipv4Unicast, add_path, &frame)?;
+        let attrs = match self.remembered_body(&fields) {
+            Some(attrs) => attrs,
+            None => {
+                let block = Block::walk(fields.attributes, &self.ctx, Place { message: &frame, at: fields.attributes_at });
+                let Some(next_hop) = block.body_next_hop().filter(|_| block.is_plain()) else { return self.weighed(&fields, block, &frame) };
+                let attrs = block.assemble(next_hop);
+                self.remember(&fields, &block, &attrs, Family::Ipv4Unicast);
+                attrs
             }
-            if let Some(attrs) = self.remembered_body(&fields) {
-                let nlri_at = fields.nlri_at;
-                return Ok(finish_body(update, frame, nlri_at, add_path, Some(attrs)));
-            }
+        };
+        let withdrawn = self.withdrawn(&fields, &frame);
+        let nlri_at = fields.nlri_at;
+        Ok(Update { withdrawn, announced: [body(frame, nlri_at, add_path, Some(attrs))].into(), end_of_rib: None, errors: None })
+    }
+
+    /// No prefix in the body that this session would look at.
+    fn without_body(&mut self, frame: Bytes) -> Result<Update, DecodeError> {
+        let fields = Fields::cut(&frame)?;
+        if self.ctx.families.contains(Family::Ipv4Unicast) {
+            check(fields.withdrawn, NlriField::Withdrawn, Family::Ipv4Unicast, self.ctx.add_path.contains(Family::Ipv4Unicast), &frame)?;
         }
         if let Some((attrs, nlri)) = self.remembered_reach(&fields, &frame)? {
-            update.announced.push(Announced { nlri, attrs: Some(attrs) });
-            return Ok(update);
+            return Ok(Update {
+                withdrawn: self.withdrawn(&fields, &frame),
+                announced: [Announced { nlri, attrs: Some(attrs) }].into(),
+                end_of_rib: None,
+                errors: None,
+            });
         }
-        let nlri_at = fields.nlri_at;
-        let body = self.afresh(&frame, &fields, &mut update)?;
-        let add_path = self.ctx.add_path.contains(Family::Ipv4Unicast);
-        Ok(match body {
-            None => update,
-            Some(attrs) => finish_body(update, frame, nlri_at, add_path, attrs),
-        })
+        let block = Block::walk(fields.attributes, &self.ctx, Place { message: &frame, at: fields.attributes_at });
+        self.weighed(&fields, block, &frame)
     }
 
     /// Prefixes in the body under the very attributes of last time.
     #[inline]
-    fn remembered_body(&self, fields: &Fields<'_>) -> Option<Arc<PathAttributes>> {
+    fn remembered_body(&self, fields: &Fields<'_>) -> Option<PathAttributes> {
         let last = self.last.as_ref()?;
         let key = if last.verbatim { last.attrs.octets() } else { &self.key };
         (last.reach.is_none() && !fields.nlri.is_empty() && key == fields.attributes).then(|| last.attrs.clone())
     }
 
     /// Prefixes in MP_REACH_NLRI under the attributes and the next hop of last time.
-    fn remembered_reach(&self, fields: &Fields<'_>, frame: &Bytes) -> Result<Option<(Arc<PathAttributes>, NlriSet)>, DecodeError> {
+    fn remembered_reach(&self, fields: &Fields<'_>, frame: &Bytes) -> Result<Option<(PathAttributes, NlriSet)>, DecodeError> {
         let Some(Last { attrs, reach: Some((cut, head, family)), .. }) = self.last.as_ref() else { return Ok(None) };
         if !fields.nlri.is_empty() {
             return Ok(None);
@@ -149,46 +160,57 @@ impl Decoder {
         Ok(Some((attrs.clone(), NlriSet::checked(frame.slice_ref(nlri), *family, add_path))))
     }
 
-    /// Every attribute is looked at. The prefixes in the body are left to the caller: what they share, or `Some(None)` if they are withdrawn.
-    fn afresh(
-        &mut self,
-        frame: &Bytes,
-        fields: &Fields<'_>,
-        update: &mut Update,
-    ) -> Result<Option<Option<Arc<PathAttributes>>>, DecodeError> {
-        let mut block = Block::walk(fields.attributes, &self.ctx, Place { message: frame, at: fields.attributes_at });
+    /// What an UPDATE comes to that is more, or less, than prefixes in the body under a set without a fault.
+    #[inline(never)]
+    fn weighed(&mut self, fields: &Fields<'_>, mut block: Block<'_>, frame: &Bytes) -> Result<Update, DecodeError> {
         if let Some(at) = block.errors.iter().position(|e| e.severity() == Severity::Reset) {
             return Err(block.errors.swap_remove(at));
         }
-        self.unreach(&block, frame, update)?;
-        let body = self.ctx.families.contains(Family::Ipv4Unicast) && !fields.nlri.is_empty();
+        let mut update = Update { withdrawn: self.withdrawn(fields, frame), ..Update::default() };
+        self.unreach(&block, frame, &mut update)?;
+        let in_body = self.ctx.families.contains(Family::Ipv4Unicast) && !fields.nlri.is_empty();
         let reach = block.reach.and_then(|r| Some((r.family?, r.next_hop, r.nlri)));
         if let Some((family, _, nlri)) = reach {
             check(nlri, NlriField::MpReach, family, self.ctx.add_path.contains(family), frame)?;
         }
         let reach = reach.filter(|(_, _, nlri)| !nlri.is_empty());
-        if body || reach.is_some() {
-            missing(&mut block, body);
+        if in_body || reach.is_some() {
+            missing(&mut block, in_body);
         }
         let names_something = !fields.nlri.is_empty() || block.reach.is_some_and(|r| !r.nlri.is_empty());
         let withdraw = self.weigh(&block, names_something)?;
         if let Some((family, next_hop, nlri)) = reach {
-            let attrs = (!withdraw).then(|| Arc::new(block.assemble(next_hop)));
+            let attrs = self.set(fields, &block, Some(next_hop).filter(|_| !withdraw), family);
             let nlri = NlriSet::checked(frame.slice_ref(nlri), family, self.ctx.add_path.contains(family));
-            self.remember(fields, &block, attrs.as_ref(), family);
             update.announced.push(Announced { nlri, attrs });
         }
-        let body = body.then(|| {
-            let next_hop = block.body_next_hop().filter(|_| !withdraw);
-            let attrs = next_hop.map(|next_hop| Arc::new(block.assemble(next_hop)));
-            self.remember(fields, &block, attrs.as_ref(), Family::Ipv4Unicast);
-            attrs
-        });
+        if in_body {
+            let attrs = self.set(fields, &block, block.body_next_hop().filter(|_| !withdraw), Family::Ipv4Unicast);
+            let add_path = self.ctx.add_path.contains(Family::Ipv4Unicast);
+            update.announced.push(body(frame.clone(), fields.nlri_at, add_path, attrs));
+        }
         update.end_of_rib = self.end_of_rib(&block, fields);
         if !block.errors.is_empty() {
             update.errors = Some(Box::new(block.errors));
         }
-        Ok(body)
+        Ok(update)
+    }
+
+    /// The set for prefixes with this next hop, remembered.
+    fn set(&mut self, fields: &Fields<'_>, block: &Block<'_>, next_hop: Option<NextHop>, family: Family) -> Option<PathAttributes> {
+        let attrs = block.assemble(next_hop?);
+        self.remember(fields, block, &attrs, family);
+        Some(attrs)
+    }
+
+    /// What the Withdrawn Routes field takes back, if the session looks at it.
+    #[inline]
+    fn withdrawn(&self, fields: &Fields<'_>, frame: &Bytes) -> SmallVec<[NlriSet; 1]> {
+        if fields.withdrawn.is_empty() || !self.ctx.families.contains(Family::Ipv4Unicast) {
+            return SmallVec::new();
+        }
+        let add_path = self.ctx.add_path.contains(Family::Ipv4Unicast);
+        [NlriSet::checked(frame.slice_ref(fields.withdrawn), Family::Ipv4Unicast, add_path)].into()
     }
 
     fn unreach(&self, block: &Block<'_>, frame: &Bytes, update: &mut Update) -> Result<(), DecodeError> {
@@ -225,8 +247,11 @@ impl Decoder {
     }
 
     /// Keeps a faultless block that says one thing.
-    fn remember(&mut self, fields: &Fields<'_>, block: &Block<'_>, attrs: Option<&Arc<PathAttributes>>, family: Family) {
-        let Some(attrs) = attrs.filter(|_| block.errors.is_empty() && block.unreach.is_none()) else { return };
+    #[inline]
+    fn remember(&mut self, fields: &Fields<'_>, block: &Block<'_>, attrs: &PathAttributes, family: Family) {
+        if !block.errors.is_empty() || block.unreach.is_some() {
+            return;
+        }
         let (verbatim, reach) = match block.reach {
             None if block.is_verbatim() => (true, None),
             None => {
@@ -278,11 +303,9 @@ impl<'a> Fields<'a> {
 
 /// The frame itself becomes the run of prefixes: nothing is counted up or down.
 #[inline]
-fn finish_body(mut update: Update, mut frame: Bytes, nlri_at: usize, add_path: bool, attrs: Option<Arc<PathAttributes>>) -> Update {
+fn body(mut frame: Bytes, nlri_at: usize, add_path: bool, attrs: Option<PathAttributes>) -> Announced {
     frame.advance(nlri_at.min(frame.len()));
-    let nlri = NlriSet::checked(frame, Family::Ipv4Unicast, add_path);
-    update.announced.push(Announced { nlri, attrs });
-    update
+    Announced { nlri: NlriSet::checked(frame, Family::Ipv4Unicast, add_path), attrs }
 }
 
 #[inline]

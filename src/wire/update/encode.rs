@@ -115,7 +115,7 @@ impl Update {
     fn encode_whole(&self, ctx: &Context, out: &mut BytesMut) -> Option<()> {
         let announced = match &self.announced[..] {
             [] => None,
-            [one] => Some((&one.nlri, one.attrs.as_deref()?)),
+            [one] => Some((&one.nlri, one.attrs.as_ref()?)),
             _ => return None,
         };
         let only = |family| {

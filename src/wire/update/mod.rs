@@ -18,7 +18,6 @@
 //! ```
 
 use std::fmt;
-use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -51,7 +50,7 @@ pub struct Update {
 pub struct Announced {
     pub nlri: NlriSet,
     /// `None`: to be treated as withdrawn (RFC 7606 §2); the reason is the strongest of [`Update::errors`].
-    pub attrs: Option<Arc<PathAttributes>>,
+    pub attrs: Option<PathAttributes>,
 }
 
 impl Update {

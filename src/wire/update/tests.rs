@@ -49,7 +49,7 @@ fn announced(update: &Update) -> Vec<String> {
 }
 
 fn attrs(update: &Update) -> &PathAttributes {
-    update.announced[0].attrs.as_deref().expect("accepted")
+    update.announced[0].attrs.as_ref().expect("accepted")
 }
 
 /// The single error of an UPDATE that was treated as withdrawn.
@@ -77,7 +77,7 @@ fn a_repeated_block_is_the_same_allocation() {
         other => panic!("{other:?}"),
     };
     let (one, two) = (next(&NLRI), next(&[8, 11]));
-    assert!(Arc::ptr_eq(one.announced[0].attrs.as_ref().unwrap(), two.announced[0].attrs.as_ref().unwrap()));
+    assert!(one.announced[0].attrs.as_ref().unwrap().is_same(two.announced[0].attrs.as_ref().unwrap()));
     assert_eq!(announced(&two), ["11.0.0.0/8"]);
 }
 
@@ -97,7 +97,7 @@ fn a_repeated_block_around_other_ipv6_prefixes_is_the_same_allocation() {
     };
     let (one, two) = (next(&[32, 0x20, 1, 0xd, 0xb8]), next(&[16, 0x20, 1, 8, 0x20]));
     assert_eq!((announced(&one), announced(&two)), (vec!["2001:db8::/32".into()], vec!["2001::/16".into(), "2000::/8".into()]));
-    assert!(Arc::ptr_eq(one.announced[0].attrs.as_ref().unwrap(), two.announced[0].attrs.as_ref().unwrap()));
+    assert!(one.announced[0].attrs.as_ref().unwrap().is_same(two.announced[0].attrs.as_ref().unwrap()));
     assert_eq!(attrs(&two).next_hop().to_string(), "2001:db8::1");
     assert_eq!(attrs(&two).octets(), [&ORIGIN[..], &AS_PATH].concat());
 }
