@@ -1,7 +1,7 @@
 //! Octets from anybody: whatever they are, there is an answer, and it can be shown, written as JSON and encoded.
 //!
-//! In: any octets; the first one chooses. Out: a panic where a law is broken. The fuzz targets call these, and `tests/fuzz_corpus.rs` replays what they found
-//! worth keeping.
+//! In: any octets; where a choice is needed, the first one makes it. Out: a panic where a law is broken. The fuzz targets call these, and
+//! `tests/fuzz_corpus.rs` replays what they found worth keeping. For files the targets need `catbird::cli`; here is what makes files of octets.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use catbird::num::FamilySet;
@@ -17,24 +17,43 @@ fn framed(kind: u8, body: &[u8]) -> Option<Bytes> {
     Some(frame.freeze())
 }
 
-/// OPEN, NOTIFICATION, KEEPALIVE, ROUTE-REFRESH.
-pub fn message(data: &[u8]) {
-    let Some((choice, body)) = data.split_first() else { return };
-    let kind = [1, 3, 4, 5][usize::from(choice & 3)];
+/// The body of an OPEN.
+pub fn open(body: &[u8]) {
+    small(1, body);
+}
+
+/// The body of a NOTIFICATION.
+pub fn notification(body: &[u8]) {
+    small(3, body);
+}
+
+/// The body of a ROUTE-REFRESH.
+pub fn route_refresh(body: &[u8]) {
+    small(5, body);
+}
+
+/// What is understood can be shown and said again in the very same words; what is not is told to the peer.
+fn small(kind: u8, body: &[u8]) {
     let Some(frame) = framed(kind, body) else { return };
-    match Decoder::new().decode(frame) {
+    let mut decoder = Decoder::new();
+    decoder.set_context(Context { max_len: 65535, ..Context::INITIAL });
+    match decoder.decode(frame) {
         Ok(message) => {
             assert!(!message.to_string().is_empty());
-            assert!(Decoder::new().decode(message.to_bytes(&Context::INITIAL)).is_ok());
+            let said = message.to_bytes(&Context::INITIAL);
+            let again = decoder.decode(said.clone()).expect("our own message");
+            assert_eq!(again.to_bytes(&Context::INITIAL), said);
         }
-        Err(error) => {
-            assert_eq!(error.severity(), Severity::Reset);
-            assert!(!format!("{error} {}", Notification::from(&error)).is_empty());
-        }
+        Err(error) => told(&error),
     }
 }
 
-/// UPDATE under every context.
+fn told(error: &catbird::wire::DecodeError) {
+    assert_eq!(error.severity(), Severity::Reset);
+    assert!(!format!("{error} {}", Notification::from(error)).is_empty());
+}
+
+/// UPDATE under every context, which the first octet chooses.
 pub fn update(data: &[u8]) {
     let Some((choice, body)) = data.split_first() else { return };
     let bit = |n: u8| choice & (1 << n) != 0;
@@ -60,8 +79,8 @@ pub fn update(data: &[u8]) {
                 assert!(!format!("{error} {}", Notification::from(error)).is_empty());
             }
             for attrs in update.announced.iter().filter_map(|a| a.attrs.as_ref()) {
-                assert!(serde_json::to_string(&**attrs).is_ok());
-                assert_eq!(attrs.edit().finish(), **attrs);
+                assert!(serde_json::to_string(attrs).is_ok());
+                assert_eq!(attrs.edit().finish(), *attrs);
             }
             let mut out = BytesMut::new();
             update.encode(&ctx, &mut out);
@@ -72,10 +91,7 @@ pub fn update(data: &[u8]) {
             }
         }
         Ok(other) => panic!("{other}"),
-        Err(error) => {
-            assert_eq!(error.severity(), Severity::Reset);
-            assert!(!format!("{error} {}", Notification::from(&error)).is_empty());
-        }
+        Err(error) => told(&error),
     }
 }
 
@@ -90,4 +106,98 @@ pub fn framing(data: &[u8]) {
             return;
         }
     }
+}
+
+/// Pieces of octets: a head of two, then as many as the second says, times sixteen when the first's lowest bit is set.
+fn pieces(data: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut rest = data;
+    std::iter::from_fn(move || {
+        let [head, len, after @ ..] = rest else { return None };
+        let len = usize::from(*len) * if head & 1 == 1 { 16 } else { 1 };
+        let (piece, after) = after.split_at(len.min(after.len()));
+        rest = after;
+        Some((*head, piece))
+    })
+}
+
+/// An MRT file: each piece is the body of a record whose type its head chooses. An even first octet: the rest as it is.
+pub fn mrt_file(data: &[u8]) -> Vec<u8> {
+    const RECORDS: [(u16, u16); 16] = [
+        (13, 1),
+        (13, 2),
+        (13, 4),
+        (13, 8),
+        (13, 10),
+        (16, 0),
+        (16, 1),
+        (16, 4),
+        (16, 5),
+        (16, 6),
+        (16, 7),
+        (16, 8),
+        (16, 9),
+        (17, 4),
+        (17, 11),
+        (48, 3),
+    ];
+    let Some((choice, data)) = data.split_first() else { return Vec::new() };
+    if choice & 1 == 0 {
+        return data.to_vec();
+    }
+    let mut file = Vec::new();
+    for (head, body) in pieces(data) {
+        let (kind, subtype) = RECORDS[usize::from(head >> 4)];
+        file.put_u32(1_600_000_000);
+        file.put_u16(kind);
+        file.put_u16(subtype);
+        file.put_u32(body.len() as u32);
+        file.put_slice(body);
+    }
+    file
+}
+
+/// A capture of one connection on port 179: each piece is a segment whose direction, order and flags its head chooses. An even first octet: the rest as it is.
+pub fn pcap_file(data: &[u8]) -> Vec<u8> {
+    let Some((choice, data)) = data.split_first() else { return Vec::new() };
+    if choice & 1 == 0 {
+        return data.to_vec();
+    }
+    let mut file = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 1, 0, 0, 0];
+    let mut sent = [100u32, 200];
+    for (head, payload) in pieces(data) {
+        let side = usize::from(head >> 1 & 1);
+        let late = if head & 4 == 0 { 0 } else { u32::from(head >> 4) * 8 };
+        let sequence = sent[side].wrapping_sub(late);
+        sent[side] = sequence.wrapping_add(payload.len() as u32);
+        let frame = tcp_frame(side == 0, sequence, head, payload);
+        for word in [1, 0, frame.len() as u32, frame.len() as u32] {
+            file.put_u32_le(word);
+        }
+        file.put_slice(&frame);
+    }
+    file
+}
+
+/// Ethernet, IPv4, TCP. Nobody looks at checksums.
+fn tcp_frame(forth: bool, sequence: u32, head: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0; 12];
+    frame.put_u16(0x0800);
+    frame.put_slice(&[0x45, 0]);
+    frame.put_u16((payload.len() + 40) as u16);
+    frame.put_slice(&[0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1 + u8::from(!forth), 10, 0, 0, 1 + u8::from(forth)]);
+    for port in if forth { [40_000, 179] } else { [179, 40_000] } {
+        frame.put_u16(port);
+    }
+    frame.put_u32(sequence);
+    frame.put_u32(0);
+    // Mostly data; at times SYN, FIN or RST.
+    let flags = match head & 0xf8 {
+        0xf8 => 0x02,
+        0xf0 => 0x11,
+        0xe8 => 0x04,
+        _ => 0x10,
+    };
+    frame.put_slice(&[0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    frame.put_slice(payload);
+    frame
 }

@@ -36,7 +36,7 @@ fn discards(update: Upd, external: bool, code: AttrCode) -> PathAttributes {
     let got = decode(update.clone(), external).unwrap_or_else(|e| panic!("{update:?} reset: {e}"));
     let error = got.strongest_error().expect("an error");
     assert_eq!((error.severity(), error.attribute()), (Severity::Discard, Some(code)), "{error}");
-    got.announced[0].attrs.as_deref().expect("the route lives").clone()
+    got.announced[0].attrs.as_ref().expect("the route lives").clone()
 }
 
 /// The session ends with this subcode of UPDATE Message Error.

@@ -1,0 +1,15 @@
+//! A configuration file: accepted, or refused in words that name a place in it.
+#![no_main]
+
+use std::path::Path;
+
+use catbird::config::{Config, Surroundings};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let read = |_: &Path| Ok("a secret".to_owned());
+    let around = Surroundings { hostname: Some("node".into()), read: &read, secrets_needed: true };
+    let checked = Config::parse("fuzz.toml", text, &around);
+    let said = checked.report.to_string();
+    assert!(checked.config.is_some() || !said.is_empty());
+});

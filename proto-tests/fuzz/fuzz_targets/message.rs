@@ -1,8 +1,0 @@
-//! OPEN, NOTIFICATION, ROUTE-REFRESH, KEEPALIVE: the first octet chooses the type, the rest is the body.
-#![no_main]
-#![allow(dead_code, reason = "the other targets use the rest")]
-
-#[path = "../../src/harmless.rs"]
-mod harmless;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| harmless::message(data));

@@ -1,0 +1,8 @@
+//! The body of an OPEN.
+#![no_main]
+#![allow(dead_code, reason = "the other targets use the rest")]
+
+#[path = "../../src/harmless.rs"]
+mod harmless;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| harmless::open(data));
