@@ -6,7 +6,6 @@
 //! RFC 4271 §9.1.2 (loops), §5.1.3 and §6.3 (next hops, first AS), RFC 4456 §8 (reflection loops), RFC 8212 (external peers without
 //! policy), RFC 8326 §4.2 (graceful shutdown), RFC 4486 §4 (limits).
 
-
 use super::peers::Entry;
 use super::{MaxPrefixAction, Params, PeerConfig, Speaker};
 use crate::num::{Family, Instant, Nlri, PeerId};

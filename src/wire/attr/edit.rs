@@ -3,7 +3,6 @@
 //! In: a `PathAttributes` and changes by name. Out: a new canonical `PathAttributes`.
 //! Which changes a session or a policy wants is decided by those who call.
 
-
 use smallvec::SmallVec;
 
 use super::as_path::{AsPath, SegmentKind};

@@ -103,7 +103,9 @@ impl Decoder {
             Some(attrs) => attrs,
             None => {
                 let block = Block::walk(fields.attributes, &self.ctx, Place { message: &frame, at: fields.attributes_at });
-                let Some(next_hop) = block.body_next_hop().filter(|_| block.is_plain()) else { return self.weighed(&fields, block, &frame) };
+                let Some(next_hop) = block.body_next_hop().filter(|_| block.is_plain()) else {
+                    return self.weighed(&fields, block, &frame);
+                };
                 let attrs = block.assemble(next_hop);
                 self.remember(&fields, &block, &attrs, Family::Ipv4Unicast);
                 attrs
