@@ -475,8 +475,10 @@ impl Core {
             self.write(conn, frames, now);
         }
         self.outgoing = outgoing;
-        if !self.changes.is_empty() {
-            self.netlink.apply(std::mem::take(&mut self.changes));
+        if !self.changes.is_empty()
+            && let Err(refused) = self.netlink.apply(std::mem::take(&mut self.changes))
+        {
+            self.fib_done(refused, now);
         }
     }
 

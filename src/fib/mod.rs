@@ -9,6 +9,7 @@
 pub mod overlay;
 mod params;
 mod plan;
+mod queue;
 mod show;
 mod store;
 #[cfg(test)]
@@ -79,6 +80,7 @@ impl Errno {
     pub const EEXIST: Errno = Errno(17);
     pub const ENODEV: Errno = Errno(19);
     pub const EINVAL: Errno = Errno(22);
+    pub const EPIPE: Errno = Errno(32);
     pub const ENETDOWN: Errno = Errno(100);
     pub const ENETUNREACH: Errno = Errno(101);
     pub const ENOBUFS: Errno = Errno(105);
@@ -94,6 +96,7 @@ impl Errno {
             Errno::EEXIST => "another route stands there",
             Errno::ENODEV => "no such interface",
             Errno::EINVAL => "the kernel calls it invalid",
+            Errno::EPIPE => "nobody writes routes any more",
             Errno::ENETDOWN => "the interface is down",
             Errno::ENETUNREACH => "the gateway is not on a link",
             Errno::ENOBUFS => "no buffer space",

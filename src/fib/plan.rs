@@ -9,6 +9,7 @@ use foldhash::fast::{FixedState, RandomState};
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
+use super::queue::Queue;
 use super::show::{Counts, News, Totals};
 use super::store::{Entries, Entry, Flags, Shape, ShapeId, Shapes, Slot};
 use super::{Conflict, Errno, FibChange, FibKind, FibRoute, Params};
@@ -38,7 +39,7 @@ pub struct Fib {
     pub(super) params: Params,
     pub(super) shapes: Shapes,
     pub(super) entries: Entries,
-    queue: VecDeque<Slot>,
+    queue: Queue,
     /// By sequence number from `first_seq` on; answered ones are `None` until those before them are.
     flights: VecDeque<Option<Flight>>,
     first_seq: u64,
@@ -113,7 +114,7 @@ impl Fib {
             params,
             shapes: Shapes::default(),
             entries: Entries::new(),
-            queue: VecDeque::new(),
+            queue: Queue::new(),
             flights: VecDeque::new(),
             first_seq: 1,
             in_flight: 0,
@@ -182,7 +183,7 @@ impl Fib {
         }
         let mut sweeps = 0;
         while self.in_flight < self.params.window {
-            match self.queue.pop_front() {
+            match self.queue.pop() {
                 Some(slot) => {
                     if let Some(change) = self.step(slot) {
                         return Some(change);
@@ -593,7 +594,7 @@ impl Fib {
         let idle = if entry.wanted.is_none() { flags.has(Flags::STALE) } else { entry.installed == entry.wanted && flags.has(Flags::SURE) };
         if !idle || (leftovers && !flags.has(Flags::STALE)) {
             entry.flags.set(Flags::QUEUED, true);
-            self.queue.push_back(slot);
+            self.queue.push(slot);
         }
     }
 

@@ -24,6 +24,7 @@ mod writer;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
@@ -44,6 +45,8 @@ pub struct Settings {
     pub receive_buffer: usize,
     /// At least so long between two dumps without cause, and a hundred times as long as the last one took.
     pub audit: Duration,
+    /// Most changes that are on their way at one time.
+    pub window: usize,
 }
 
 impl Settings {
@@ -53,6 +56,7 @@ impl Settings {
             watch: vec![254],
             receive_buffer: 32 << 20,
             audit: Duration::from_secs(60),
+            window: params.window,
         }
     }
 
@@ -89,7 +93,7 @@ impl Counters {
 /// Our word to the kernel. Dropping it ends the writer's thread, and the monitor with it.
 #[derive(Debug)]
 pub struct Netlink {
-    changes: std::sync::mpsc::Sender<Vec<(u64, FibChange)>>,
+    changes: std::sync::mpsc::SyncSender<Vec<(u64, FibChange)>>,
     audit: Arc<Notify>,
     counters: Arc<Counters>,
     monitor: tokio::task::JoinHandle<()>,
@@ -104,12 +108,14 @@ pub type Done = Vec<(u64, Result<(), Errno>)>;
 pub struct Events {
     /// Bounded: if the core is slow, the monitor stops reading, and the kernel's buffer takes the rest.
     pub kernel: mpsc::Receiver<Vec<KernelEvent>>,
-    /// Bounded by `fib::Params::window`: nothing is answered that was not asked.
-    pub done: mpsc::UnboundedReceiver<Done>,
+    /// Bounded: if the core is slow, the writer waits with the next send.
+    pub done: mpsc::Receiver<Done>,
 }
 
 /// Batches of events that may wait for the core.
 const EVENTS_WAITING: usize = 16;
+/// Batches of answers that may wait for the core.
+const ANSWERS_WAITING: usize = 16;
 
 impl Netlink {
     /// Opens both sockets in the network namespace of the calling thread, and begins with a dump. Wants a runtime around it.
@@ -118,8 +124,9 @@ impl Netlink {
     /// The kernel's, for want of netlink sockets or of a thread.
     pub fn start(settings: Settings) -> io::Result<(Netlink, Events)> {
         let counters = Arc::new(Counters::default());
-        let (changes, orders) = std::sync::mpsc::channel();
-        let (answers, done) = mpsc::unbounded_channel();
+        // An order holds one change at least.
+        let (changes, orders) = std::sync::mpsc::sync_channel(settings.window);
+        let (answers, done) = mpsc::channel(ANSWERS_WAITING);
         let (events, kernel) = mpsc::channel(EVENTS_WAITING);
         let writer = writer::Writer::open(settings.owner, counters.clone())?;
         let audit = Arc::new(Notify::new());
@@ -131,9 +138,19 @@ impl Netlink {
     }
 
     /// Hands changes to the kernel; each is answered once through `Events::done`. Never waits.
-    pub fn apply(&mut self, changes: Vec<(u64, FibChange)>) {
-        // The thread ends only with us: there is nobody to tell.
-        let _ = self.changes.send(changes);
+    ///
+    /// # Errors
+    /// The answers, if nobody will carry these changes out: more than the window are on their way (ENOBUFS, try again), or the writer's
+    /// thread has died (EPIPE).
+    pub fn apply(&mut self, changes: Vec<(u64, FibChange)>) -> Result<(), Done> {
+        self.changes.try_send(changes).map_err(|error| {
+            let (errno, changes) = match error {
+                TrySendError::Full(changes) => (Errno::ENOBUFS, changes),
+                TrySendError::Disconnected(changes) => (Errno::EPIPE, changes),
+            };
+            tracing::error!(changes = changes.len(), %errno, "the netlink writer takes no more changes");
+            changes.into_iter().map(|(seq, _)| (seq, Err(errno))).collect()
+        })
     }
 
     /// The tunnel devices that there should be, whole. What they carry is told through `Events::kernel`.

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 
 use super::message::{self, NLMSG_ERROR, Owner};
 use super::{Counters, Done};
 use crate::fib::{Errno, FibChange};
 
-/// Changes in one send. More gain nothing (measured: 128 and 1024 are alike), and the answer should not be late.
-const BATCH: usize = 256;
+/// Changes in one send: a thousand cost the kernel a tenth less than 256, and take it some 5 ms.
+const BATCH: usize = 1024;
 /// Octets in one send, well below the socket's send buffer.
-const BATCH_OCTETS: usize = 48 << 10;
+const BATCH_OCTETS: usize = 64 << 10;
 /// Room for the errors of a whole batch.
 const RECEIVE_BUFFER: usize = 2 << 20;
 
@@ -45,13 +45,13 @@ impl Writer {
     }
 
     /// Until the other end of `orders` is gone.
-    pub fn run(mut self, orders: &Receiver<Vec<(u64, FibChange)>>, answers: &UnboundedSender<Done>) {
+    pub fn run(mut self, orders: &Receiver<Vec<(u64, FibChange)>>, answers: &Sender<Done>) {
         while let Ok(changes) = orders.recv() {
             let mut rest = &changes[..];
             while !rest.is_empty() {
                 let (done, taken) = self.batch(rest);
                 rest = &rest[taken..];
-                if answers.send(done).is_err() {
+                if answers.blocking_send(done).is_err() {
                     return;
                 }
             }
