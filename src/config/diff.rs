@@ -294,6 +294,8 @@ fn fib(old: &Config, new: &Config, changes: &mut Changes) {
     changes.section("fib.overlay", &a.overlay, &b.overlay);
     let rest = |of: &crate::fib::Params| crate::fib::Params { overlay: Default::default(), ..of.clone() };
     changes.section("fib", &rest(a), &rest(b));
+    changes.global("[fib] at the next start of the daemon: table", Cost::Live, &a.table, &b.table, &[]);
+    changes.global("[fib] at the next start of the daemon: protocol", Cost::Live, &a.protocol, &b.protocol, &[]);
 }
 
 fn blocks(old: &Config, new: &Config, changes: &mut Changes) {

@@ -163,7 +163,6 @@ impl<D: Desk> Site<D> {
             started: unix(SystemTime::now()) - snapshot.status.uptime_seconds,
             reload_successful: reload.successful,
             reloaded: unix(reload.at),
-            table: config.fib.table,
         };
         match metrics::expose(&snapshot, self.desk.gauges(), &around) {
             Ok(body) => whole(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body.into()),

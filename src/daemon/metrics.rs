@@ -95,7 +95,7 @@ pub const METRICS: &[Known] = &[
     known(
         "catbird_fib_routes",
         GAUGE,
-        &["table", "state"],
+        &["table", "family", "state"],
         "Kernel routes: wanted, installed, failed, and foreign ones that stand in the way.",
     ),
     known("catbird_fib_operations_total", COUNTER, &["op", "result"], "Changes to kernel routes by kind and result."),
@@ -157,8 +157,6 @@ pub struct Surroundings {
     pub started: f64,
     pub reload_successful: bool,
     pub reloaded: f64,
-    /// The kernel's table.
-    pub table: u32,
 }
 
 /// One scrape as text.
@@ -285,7 +283,7 @@ impl Families {
         }
         self.add("catbird_attribute_sets", &[], status.attribute_sets as f64);
         self.blocks(snapshot);
-        self.fib(snapshot, around);
+        self.fib(snapshot);
         self.histogram("catbird_bestpath_duration_seconds", &snapshot.counters.bestpath_seconds);
         self.histogram("catbird_convergence_seconds", &snapshot.counters.convergence_seconds);
         self.shell(gauges, snapshot.counters.strangers);
@@ -304,11 +302,12 @@ impl Families {
         }
     }
 
-    fn fib(&mut self, snapshot: &Snapshot, around: &Surroundings) {
-        let fib = &snapshot.status.fib;
-        let table = around.table.to_string();
-        for (state, count) in [("wanted", fib.wanted), ("installed", fib.installed), ("failed", fib.failed), ("foreign", fib.foreign)] {
-            self.add("catbird_fib_routes", &[("table", &table), ("state", state)], count as f64);
+    fn fib(&mut self, snapshot: &Snapshot) {
+        for row in &snapshot.status.fib_tables {
+            let (table, family, c) = (row.table.to_string(), row.family.to_string(), &row.counts);
+            for (state, count) in [("wanted", c.wanted), ("installed", c.installed), ("failed", c.failed), ("foreign", c.foreign)] {
+                self.add("catbird_fib_routes", &[("table", &table), ("family", &family), ("state", state)], count as f64);
+            }
         }
         for op in &snapshot.counters.fib_operations {
             self.add("catbird_fib_operations_total", &[("op", &op.op), ("result", &op.result)], op.count as f64);

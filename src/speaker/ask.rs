@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::peers::Entry;
 use super::show::{
-    Answer, BlockRow, ExportRow, FamilyRow, FibCounts, FibRow, NexthopRow, PAGE_ROWS, Page, PathStory, PeerMetrics, PeerRow, Question,
+    Answer, BlockRow, ExportRow, FamilyRow, FibCounts, FibRow, FibTableRow, NexthopRow, PAGE_ROWS, Page, PathStory, PeerMetrics, PeerRow, Question,
     RouteFilter, RouteRow, Snapshot, Status, Story, TableRow,
 };
 use super::{BlockSource, Speaker, words};
@@ -58,6 +58,7 @@ impl Speaker {
             tables: Family::ALL.into_iter().map(|f| self.table_row(f)).collect(),
             attribute_sets: self.rib.attribute_sets(),
             fib: self.fib_counts(),
+            fib_tables: Family::ALL.into_iter().map(|f| self.fib_table_row(f)).collect(),
             blocks: self.blocks.len(),
             draining: self.drain.is_on(),
             recovering: self.recovery.is_on(),
@@ -72,8 +73,7 @@ impl Speaker {
 
     fn fib_counts(&self) -> FibCounts {
         let mut sum = FibCounts::default();
-        for family in Family::ALL {
-            let c = self.fib.counts(family);
+        for FibTableRow { counts: c, .. } in Family::ALL.into_iter().map(|f| self.fib_table_row(f)) {
             sum.wanted += c.wanted;
             sum.installed += c.installed;
             sum.failed += c.failed;
@@ -82,11 +82,29 @@ impl Speaker {
         sum
     }
 
+    fn fib_table_row(&self, family: Family) -> FibTableRow {
+        let c = self.fib.counts(family);
+        let counts = FibCounts { wanted: c.wanted, installed: c.installed, failed: c.failed, foreign: c.foreign };
+        FibTableRow { family, table: self.fib.params().table, counts }
+    }
+
+    /// The FIB keeps its table and protocol until the next start: they say what is ours.
+    fn fib_warning(&self) -> Option<String> {
+        let (old, new) = (self.fib.params(), &self.params.fib);
+        let of = |p: &crate::fib::Params| (p.table, p.protocol);
+        let say = || {
+            let ((t, p), (new_t, new_p)) = (of(old), of(new));
+            format!("routes are written to table {t} as protocol {p} until the next start; the configuration says table {new_t}, protocol {new_p}")
+        };
+        (of(old) != of(new)).then(say)
+    }
+
     fn warnings(&self) -> Vec<String> {
         let of_peers =
             self.peers.iter().flat_map(|e| words::peer_warnings(e).into_iter().map(|w| format!("{}: {w}", e.config.session.name)));
         let blocks = (self.blocks.len() == 0).then(|| "this node has no block to announce".to_owned());
-        blocks.into_iter().filter(|_| self.params.mode == "full-mesh").chain(of_peers).collect()
+        let blocks = blocks.into_iter().filter(|_| self.params.mode == "full-mesh");
+        blocks.chain(self.fib_warning()).chain(of_peers).collect()
     }
 
     fn peer_rows(&self, cursor: u64, now: Instant) -> Page<PeerRow> {

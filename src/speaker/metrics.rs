@@ -67,13 +67,15 @@ pub(super) struct Meters {
     convergence: Histogram,
     /// When the oldest UPDATE came that is not settled yet.
     waiting: Option<Instant>,
+    /// When the oldest UPDATE came of whose kernel changes some still wait to be made, and the last of them that was.
+    making: Option<(Instant, Option<u64>)>,
     /// Kernel changes up to this number follow from an UPDATE of that moment.
     arrivals: VecDeque<(u64, Instant)>,
 }
 
 impl Default for Meters {
     fn default() -> Meters {
-        Meters { bestpath: Histogram::of_seconds(), convergence: Histogram::of_seconds(), waiting: None, arrivals: VecDeque::new() }
+        Meters { bestpath: Histogram::of_seconds(), convergence: Histogram::of_seconds(), waiting: None, making: None, arrivals: VecDeque::new() }
     }
 }
 
@@ -82,11 +84,20 @@ impl Meters {
         self.waiting.get_or_insert(now);
     }
 
-    /// Everything that had arrived is selected; kernel changes up to `seq` follow from it.
-    pub fn settled(&mut self, seq: Option<u64>, now: Instant) {
-        let Some(arrived) = self.waiting.take() else { return };
-        self.bestpath.observe(now.since(arrived).as_secs_f64());
-        if let Some(seq) = seq.filter(|_| self.arrivals.len() < ARRIVALS) {
+    /// Everything that had arrived is selected. Kernel changes up to `seq` follow from it, and those that `wait` until others are answered.
+    pub fn settled(&mut self, seq: Option<u64>, wait: bool, now: Instant) {
+        if let Some(arrived) = self.waiting.take() {
+            self.bestpath.observe(now.since(arrived).as_secs_f64());
+            self.making.get_or_insert((arrived, None));
+        }
+        let Some((arrived, last)) = &mut self.making else { return };
+        *last = seq.or(*last);
+        let (arrived, last) = (*arrived, *last);
+        if wait {
+            return;
+        }
+        self.making = None;
+        if let Some(seq) = last.filter(|_| self.arrivals.len() < ARRIVALS) {
             self.arrivals.push_back((seq, arrived));
         }
     }
@@ -114,5 +125,35 @@ impl Meters {
             fib_reconciles: fib.reconciles,
             ..Counters::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn told(histogram: &Histogram) -> u64 {
+        histogram.counts.iter().sum()
+    }
+
+    #[test]
+    fn a_burst_has_converged_when_its_last_route_is_answered() {
+        let mut meters = Meters::default();
+        let at = |ms| Instant::ZERO + Duration::from_millis(ms);
+        meters.update_arrived(at(0));
+        meters.settled(Some(10), true, at(1));
+        meters.acknowledged(10, at(50));
+        assert_eq!(told(&meters.convergence), 0, "some of its changes wait for the window");
+        meters.settled(Some(20), false, at(51));
+        meters.acknowledged(19, at(60));
+        assert_eq!(told(&meters.convergence), 0);
+        meters.acknowledged(20, at(70));
+        assert_eq!((told(&meters.convergence), told(&meters.bestpath)), (1, 1));
+        assert!((meters.convergence.sum - 0.07).abs() < 1e-9);
+        meters.settled(Some(30), false, at(80));
+        meters.acknowledged(30, at(90));
+        assert_eq!(told(&meters.convergence), 1, "a repair follows from no UPDATE");
     }
 }

@@ -171,7 +171,7 @@ impl Speaker {
             last = Some(seq);
             self.effects.push_back(Effect::Fib { seq, change });
         }
-        self.counters.settled(last, now);
+        self.counters.settled(last, self.fib.backlog().1 > 0, now);
         self.say_fib_news();
     }
 

@@ -151,6 +151,9 @@ pub struct Status {
     pub tables: Vec<TableRow>,
     pub attribute_sets: usize,
     pub fib: FibCounts,
+    /// The same, each family by itself.
+    #[serde(default)]
+    pub fib_tables: Vec<FibTableRow>,
     pub blocks: usize,
     pub draining: bool,
     /// We came up with old kernel routes and have not yet removed what was not learned again.
@@ -174,6 +177,16 @@ pub struct FibCounts {
     pub installed: usize,
     pub failed: usize,
     pub foreign: usize,
+}
+
+/// One family's kernel routes of ours by state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FibTableRow {
+    pub family: Family,
+    /// The kernel's number of the table.
+    pub table: u32,
+    #[serde(flatten)]
+    pub counts: FibCounts,
 }
 
 /// One line of `catbird peers`.

@@ -54,6 +54,7 @@ impl FakeDesk {
             tables: Vec::new(),
             attribute_sets: 0,
             fib: FibCounts::default(),
+            fib_tables: Vec::new(),
             blocks: 0,
             draining: false,
             recovering: false,

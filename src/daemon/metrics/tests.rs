@@ -3,7 +3,7 @@ use std::net::Ipv4Addr;
 use super::*;
 use crate::num::{Asn, Family};
 use crate::speaker::show::{
-    BlockRow, Counters, FibCounts, FibOperations, Histogram, MalformedCount, MessageRow, NotificationCount, PeerRow, Status, TableRow,
+    BlockRow, Counters, FibCounts, FibOperations, FibTableRow, Histogram, MalformedCount, MessageRow, NotificationCount, PeerRow, Status, TableRow,
     UpdateRow,
 };
 
@@ -63,6 +63,8 @@ fn peer(n: u32, kind: &str) -> PeerMetrics {
     }
 }
 
+const FIB: FibCounts = FibCounts { wanted: 10, installed: 9, failed: 1, foreign: 0 };
+
 fn snapshot(peers: Vec<PeerMetrics>) -> Snapshot {
     Snapshot {
         status: Status {
@@ -76,7 +78,8 @@ fn snapshot(peers: Vec<PeerMetrics>) -> Snapshot {
             peers_established: peers.len(),
             tables: Family::ALL.into_iter().map(|family| TableRow { family, prefixes: 10, paths: 20 }).collect(),
             attribute_sets: 7,
-            fib: FibCounts { wanted: 10, installed: 9, failed: 1, foreign: 0 },
+            fib: FIB,
+            fib_tables: Family::ALL.into_iter().map(|family| FibTableRow { family, table: 254, counts: FIB }).collect(),
             blocks: 1,
             draining: false,
             recovering: true,
@@ -111,7 +114,6 @@ fn scrape(snapshot: &Snapshot, per_peer: PerPeer) -> String {
         started: 1_799_999_900.0,
         reload_successful: true,
         reloaded: 1_799_999_900.0,
-        table: 254,
     };
     let gauges = Gauges::default();
     gauges.netlink.get_or_init(Default::default);
@@ -179,7 +181,7 @@ fn histograms_are_cumulative_and_states_are_numbers() {
         "catbird_peer_established_timestamp_seconds{peer=\"10.0.0.1\",kind=\"external\"} 1799999940",
         "catbird_peers{kind=\"external\",state=\"established\"} 1",
         "catbird_max_prefix_ratio{peer=\"10.0.0.1\",kind=\"external\",family=\"ipv4-unicast\"} 0.8",
-        "catbird_fib_routes{table=\"254\",state=\"installed\"} 9",
+        "catbird_fib_routes{table=\"254\",family=\"ipv6-unicast\",state=\"installed\"} 9",
         "catbird_local_blocks{source=\"config\",family=\"ipv6-unicast\"} 0",
     ] {
         assert!(text.contains(&format!("{line}\n")), "{line}\n{text}");
