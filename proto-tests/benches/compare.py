@@ -3,6 +3,7 @@
 
   sudo proto-tests/benches/compare.py                       # all, medians of 3
   sudo proto-tests/benches/compare.py --only S1,S4 --repeat 1 --daemons catbird,bird2
+  sudo BIRD1=/path/to/bird proto-tests/benches/compare.py --only S6    # the kernel's table
 
 Each scenario is run round by round (all daemons once, then again), so that a
 disturbance of the machine meets all alike. Progress goes to standard error, each
@@ -19,6 +20,10 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 DAEMONS = ['catbird', 'bird1', 'bird2', 'frr', 'gobgp', 'openbgpd', 'nullrr']
 
+WRITERS = ['ipbatch', 'raw']     # they take part in S6
+S6 = [('CPU', 'cpu_s', 's', 2), ('withdraw CPU', 'down_cpu_s', 's', 2), ('repair begins', 'repair_start_ms', 'ms', 0),
+      ('all back', 'repair_s', 's', 1), ('repair CPU', 'repair_cpu_s', 's', 2)]
+
 # name, scenario, n, more arguments, the columns (title, key, unit, digits), daemons that cannot take it
 SCENARIOS = [
     ('S1 full table, 989 k routes in and out', 'S1', 0, [], [('CPU', 'cpu_s', 's', 2), ('RSS', 'rss_mb', 'MB', 0)], ['gobgp']),
@@ -31,8 +36,8 @@ SCENARIOS = [
                                                         ('RSS', 'rss_mb', 'MB', 0)], ['gobgp']),
     ('S5 1,000 blocks flap, 500 clients', 'S5', 500, [], [('CPU', 'flap_cpu_fine', 's', 2), ('p99', 'ann_p99_ms', 'ms', 0)], ['gobgp']),
     ('S5one 1 block flaps, 500 clients', 'S5one', 500, [], [('CPU', 'flap_cpu_fine', 's', 2), ('p99', 'ann_p99_ms', 'ms', 1)], []),
-    ('S6 100 k routes into the kernel', 'S6', 100000, [], [('CPU', 'cpu_s', 's', 2), ('repair', 'repair_s', 's', 2),
-                                                          ('withdraw CPU', 'down_cpu_s', 's', 2)], ['gobgp', 'openbgpd', 'nullrr']),
+    ('S6 100 k routes into the kernel', 'S6', 100000, [], S6, ['gobgp', 'openbgpd', 'nullrr']),
+    ('S6 1 M routes into the kernel', 'S6', 1000000, [], S6, ['gobgp', 'openbgpd', 'nullrr']),
 ]
 
 
@@ -53,6 +58,9 @@ def cell(runs, columns):
         return 'fails: ' + str(runs[0].get('why', '?'))[:60].replace('|', '/')
     text = []
     for _, key, unit, digits in columns:
+        if key == 'repair_s' and any(r.get('repair_ok') is False for r in good):
+            text.append(f'stays at {good[0].get("repair_count", 0) // 1000} k')
+            continue
         values = [r[key] for r in good if isinstance(r.get(key), (int, float))]
         text.append(f'{statistics.median(values):.{digits}f} {unit}' if values else '-')
     return ', '.join(text)
@@ -66,7 +74,8 @@ def machine():
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument('--only', default='', help='scenarios, with commas between them')
-    ap.add_argument('--daemons', default=','.join(DAEMONS))
+    ap.add_argument('--daemons', default=','.join(DAEMONS + WRITERS))
+    ap.add_argument('--n', type=int, default=0, help='only scenarios of this size')
     ap.add_argument('--repeat', type=int, default=3)
     ap.add_argument('--limit', type=int, default=300, help='seconds for one run')
     ap.add_argument('--log', default='/tmp/catbird-compare.jsonl')
@@ -74,14 +83,15 @@ def main():
     installed = subprocess.run([sys.executable, os.path.join(HERE, 'run.py'), '--list'], stdout=subprocess.PIPE, check=True).stdout.decode()
     versions = dict(l.split(' ', 1) for l in installed.splitlines())
     daemons = [d for d in a.daemons.split(',') if 'not installed' not in versions.get(d, 'not installed')]
-    wanted = [s for s in SCENARIOS if not a.only or s[1] in a.only.split(',')]
+    wanted = [s for s in SCENARIOS if (not a.only or s[1] in a.only.split(',')) and a.n in (0, s[2])]
     rows = []
     with open(a.log, 'a') as log:
         for title, scenario, n, more, columns, without in wanted:
             runs = {d: [] for d in daemons}
+            without = without if scenario == 'S6' else without + WRITERS
             for turn in range(a.repeat):
                 for d in (d for d in daemons if d not in without):
-                    r = run(d, scenario, n, more, a.limit)
+                    r = run(d, scenario, n, more, max(a.limit, n // 1000))
                     runs[d].append(r)
                     log.write(json.dumps(r) + '\n')
                     log.flush()

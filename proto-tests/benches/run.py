@@ -25,6 +25,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
+import writers  # noqa: E402
 sys.modules.setdefault('run', sys.modules[__name__])
 ROOT = os.path.normpath(os.path.join(HERE, '..', '..'))
 TARGET = os.environ.get('BENCH_TARGET', os.path.join(ROOT, 'target'))
@@ -164,6 +165,10 @@ def scenario(s, n, a):
 
 def one(name, s, n, a):
     from daemons.base import Ctx, Peer
+    if name in writers.NAMES:
+        if s != 'S6':
+            return dict(daemon=name, scenario=s, n=n, ok=False, why='writes routes and does nothing else')
+        return writers.one(name, n, a, Net, loadgen)
     d = importlib.import_module(f'daemons.{name}').Daemon()
     r = dict(daemon=name, scenario=s, n=n)
     if not d.available():
@@ -200,7 +205,10 @@ def one(name, s, n, a):
                 cmd += ['--fib-pid', str(procs[0].pid), '--fib-base', str(fib_count(procs[0].pid))]
                 # `ip route flush proto X` fails on routes that use nexthop objects (FRR), so a
                 # writer of our own deletes them by destination only
-                cmd += ['--fib-flush', f'ip netns exec {net.d} {loadgen()} nl --only-del --batch 512 --plen 26 --count {n or 100_000} >/dev/null']
+                first = os.path.join(work, 'first')
+                cmd += ['--fib-timeout', str(max(120, (n or 0) // 4000)), '--fib-flush',
+                        f'ip netns exec {net.d} {HERE}/first_repair.py {first} & sleep 0.3; '
+                        f'ip netns exec {net.d} {loadgen()} nl --only-del --batch 512 --plen 26 --count {n or 100_000} >/dev/null']
             if a.lg:
                 cmd += a.lg.split()
             p = subprocess.run(['ip', 'netns', 'exec', net.l] + cmd, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -209,6 +217,9 @@ def one(name, s, n, a):
                 r.update(json.loads(p.stdout.decode().strip().splitlines()[-1]))
             except (ValueError, IndexError):
                 r.update(ok=False, why='loadgen: ' + p.stderr.decode()[-400:])
+            if s == 'S6' and os.path.exists(first):
+                ms = open(first).read()
+                r['repair_start_ms'] = float(ms) if ms != 'never' else None
             if any(q.poll() is not None for q in procs):
                 r.update(ok=False, died=True, log=tail(work))
             elif not r.get('ok'):
@@ -268,6 +279,8 @@ def main():
         for n in DAEMONS:
             d = importlib.import_module(f'daemons.{n}').Daemon()
             print(n, d.version() if d.available() else 'not installed')
+        for n in writers.NAMES:
+            print(n, 'S6 only')
         return
     runs = []
     for _ in range(a.repeat):

@@ -4,7 +4,6 @@
 //! For instruction counts: `valgrind --tool=callgrind --toggle-collect='*::load' ... 100000 14000`.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::time::Instant;
 
 use catbird::kernel::IfIndex;

@@ -44,9 +44,9 @@ pub struct View {
 }
 
 impl View {
-    /// All that is wanted stands.
+    /// The kernel's first word was heard, and all that is wanted stands.
     pub fn is_true(&self) -> bool {
-        self.settled && self.counts.wanted == self.counts.installed
+        self.settled && self.totals.reconciles > 0 && self.counts.wanted == self.counts.installed
     }
 }
 
@@ -175,7 +175,7 @@ impl Loop {
             }
             let changes: Vec<_> = std::iter::from_fn(|| self.fib.poll()).collect();
             if !changes.is_empty() {
-                self.netlink.apply(changes);
+                assert_eq!(self.netlink.apply(changes), Ok(()), "the writer's thread lives, and the planner keeps to its window");
             }
         }
     }

@@ -7,4 +7,6 @@ pub mod interop;
 pub mod keeper;
 pub mod lab;
 pub mod netlab;
+#[cfg(feature = "kernel")]
+pub mod node;
 pub mod outside;

@@ -228,6 +228,20 @@ impl Cluster {
         }
     }
 
+    /// Sends a signal to the daemon of one node.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, index: usize, signal: i32) -> io::Result<()> {
+        let pid = self.members[index].daemon.as_ref().map(Child::id).and_then(|id| i32::try_from(id).ok());
+        let pid = pid.ok_or_else(|| io::Error::other("no daemon runs"))?;
+        // SAFETY: no preconditions; the child is ours and not yet waited for.
+        match unsafe { libc::kill(pid, signal) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
     /// `catbird ARGS` on a node.
     ///
     /// # Errors

@@ -1,0 +1,162 @@
+//! What FAILURES.md has kernels and neighbours do to a node, and packets that are counted meanwhile. (Keeper and node as in `kernel_fib`.)
+
+use std::time::Duration;
+
+use catbird::fib::{Params, State};
+use proto_tests::netlab::patiently;
+use proto_tests::node::{Node, Stream, arrived, furnish, ip, net, until_true};
+
+const PATIENT: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_millis(500);
+
+/// Sixteen pods behind both routers, reached by two ways: sent, arrived, refused while `faults` are done to the ways.
+fn flows(node: &Node, faults: impl FnOnce()) -> (u64, u64, u64) {
+    let pods: Vec<String> = (1..=16).map(|i| format!("10.244.2.{i}")).collect();
+    for pod in &pods {
+        ip(&node.router, &format!("addr add {pod}/32 dev lo"));
+    }
+    let before = arrived(&node.router);
+    let stream = Stream::to_all(node, pods);
+    faults();
+    let (sent, refused) = stream.stop();
+    let came = || arrived(&node.router) - before;
+    patiently(Duration::from_secs(1), || came() >= sent);
+    (sent, came(), refused)
+}
+
+const TWO_WAYS: [&str; 2] = ["10.0.0.2", "10.0.1.2"];
+
+#[test]
+fn a_router_of_two_that_bgp_loses_and_finds_again_costs_no_packet() {
+    let Some(node) = Node::new("a_router_of_two_that_bgp_loses_and_finds_again_costs_no_packet") else { return };
+    let keeper = node.keeper(Params::default());
+    keeper.want("10.244.2.0/26", &TWO_WAYS);
+    node.until_routes(SOON, "two ways", |now| now.contains("nexthop via 10.0.1.2"));
+    let (sent, came, refused) = flows(&node, || {
+        for _ in 0..20 {
+            keeper.want("10.244.2.0/26", &TWO_WAYS[..1]);
+            node.until_routes(SOON, "one way", |now| now.contains("10.244.2.0/26 via 10.0.0.2 dev eth1"));
+            keeper.want("10.244.2.0/26", &TWO_WAYS);
+            node.until_routes(SOON, "two ways again", |now| now.contains("nexthop via 10.0.1.2"));
+        }
+    });
+    eprintln!("a way withdrawn and announced 20 times: {came} of {sent} arrived, {refused} refused");
+    assert!(sent > 100);
+    assert_eq!((came, refused), (sent, 0));
+}
+
+#[test]
+fn a_link_of_two_that_goes_down_and_comes_costs_what_was_on_it() {
+    let Some(node) = Node::new("a_link_of_two_that_goes_down_and_comes_costs_what_was_on_it") else { return };
+    let keeper = node.keeper(Params::default());
+    keeper.want("10.244.2.0/26", &TWO_WAYS);
+    node.until_routes(SOON, "two ways", |now| now.contains("nexthop via 10.0.1.2"));
+    let before = node.routes();
+    let flaps = 5;
+    let (sent, came, refused) = flows(&node, || {
+        for _ in 0..flaps {
+            node.ip("link set eth2 down");
+            node.until_routes(SOON, "one way", |now| now.contains("10.244.2.0/26 via 10.0.0.2 dev eth1"));
+            node.ip("link set eth2 up");
+            node.until_routes(SOON, "two ways again", |now| now == before);
+        }
+    });
+    let lost = sent - came;
+    eprintln!("{flaps} flaps of a link: {came} of {sent} arrived, {lost} lost, {refused} refused");
+    assert!(sent > 100);
+    assert_eq!(refused, 0, "the other way stood all the time");
+    // What the link had in hand when it went; what comes later the kernel sends over the other.
+    assert!(lost <= 3 * flaps, "{lost} datagrams lost with {flaps} flaps");
+}
+
+#[test]
+fn a_carrier_that_goes_is_left_before_the_stream_has_noticed() {
+    let Some(node) = Node::new("a_carrier_that_goes_is_left_before_the_stream_has_noticed") else { return };
+    let keeper = node.keeper(Params::default());
+    keeper.want("10.244.2.0/26", &TWO_WAYS);
+    node.until_routes(SOON, "two ways", |now| now.contains("nexthop via 10.0.1.2"));
+    let before = node.routes();
+    let (sent, came, refused) = flows(&node, || {
+        ip(&node.router, "link set eth2 down");
+        node.until_routes(SOON, "no carrier", |now| now.contains("10.244.2.0/26 via 10.0.0.2 dev eth1"));
+        std::thread::sleep(SOON);
+        ip(&node.router, "link set eth2 up");
+        node.until_routes(SOON, "carrier", |now| now == before);
+        node.know_routers();
+    });
+    let lost = sent - came;
+    eprintln!("a carrier lost and back: {came} of {sent} arrived, {lost} lost, {refused} refused");
+    assert_eq!(refused, 0);
+    // The kernel would go on sending half of all into the dead link; that alone would be more than a quarter.
+    assert!(lost * 4 < sent, "{lost} of {sent} lost");
+    assert!(sent > 200);
+}
+
+#[test]
+fn pods_that_come_and_go_cost_no_dump_and_no_change_of_ours() {
+    let Some(node) = Node::new("pods_that_come_and_go_cost_no_dump_and_no_change_of_ours") else { return };
+    let keeper = node.keeper(Params::default());
+    furnish(&keeper);
+    let before = keeper.look();
+    for round in 0..5 {
+        node.pods_come_and_go(round, 40);
+    }
+    assert!(patiently(PATIENT, || keeper.look().messages >= before.messages + 200 && keeper.look().is_true()).is_some());
+    let after = keeper.look();
+    assert_eq!((after.dumps, after.sends, after.overruns), (before.dumps, before.sends, 0));
+    assert_eq!(after.totals, before.totals, "nothing of ours was touched");
+}
+
+#[test]
+fn the_same_fault_in_ipv6_is_healed_too() {
+    let Some(node) = Node::new("the_same_fault_in_ipv6_is_healed_too") else { return };
+    let keeper = node.keeper(Params::default());
+    furnish(&keeper);
+    let before = node.routes();
+    node.ip("-6 route replace fd10::2:0/122 via fd00::3 dev eth1 metric 1024");
+    node.until_routes(SOON, "replaced", |now| now == before);
+    node.ip("-6 route add fd10::2:0/122 via fd00::3 dev eth1 metric 1");
+    assert!(patiently(PATIENT, || keeper.row("fd10::2:0/122").unwrap().state == State::Shadowed).is_some());
+    node.ip("-6 route del fd10::2:0/122 metric 1");
+    assert!(patiently(PATIENT, || keeper.row("fd10::2:0/122").unwrap().state == State::Installed).is_some());
+    node.ip("-6 route flush proto bgp");
+    node.until_routes(SOON, "flushed", |now| now == before);
+    node.ip("addr del fd00::1/64 dev eth1");
+    node.until_routes(SOON, "no address", |now| !now.contains("via fd00::2"));
+    node.ip("addr add fd00::1/64 dev eth1 nodad");
+    node.until_routes(SOON, "address again", |now| now == before);
+}
+
+/// FAILURES.md, class 12: what waits grows by prefixes and not by changes.
+#[test]
+fn class_12_a_prefix_that_changes_all_the_time_waits_once() {
+    let Some(node) = Node::new("class_12_a_prefix_that_changes_all_the_time_waits_once") else { return };
+    let keeper = node.keeper(Params::default());
+    for i in 0..20_000 {
+        let way: &[&str] = if i % 2 == 0 { &TWO_WAYS[..1] } else { &TWO_WAYS[1..] };
+        keeper.want("10.244.2.0/26", way);
+    }
+    keeper.want("10.244.2.0/26", &TWO_WAYS);
+    until_true(&keeper);
+    node.until_routes(SOON, "the last word", |now| now.contains("nexthop via 10.0.1.2"));
+    let written = keeper.look().totals.replaced;
+    eprintln!("20,001 changes of a prefix: written {written} times");
+    assert!(written < 20_000);
+}
+
+/// Withdrawn all at once, in whatever order the planner likes: all are gone, and nobody else's.
+#[test]
+fn ten_thousand_routes_go_at_once_and_leave_the_neighbours_alone() {
+    let Some(node) = Node::new("ten_thousand_routes_go_at_once_and_leave_the_neighbours_alone") else { return };
+    node.ip("route add 10.99.0.0/16 via 10.0.0.2 proto static");
+    let keeper = node.keeper(Params::default());
+    let nets: Vec<ipnet::IpNet> = (0..10_000).map(net).collect();
+    keeper.want_all(nets.iter().map(|n| (*n, vec!["10.0.0.2".parse().unwrap()])).collect());
+    furnish(&keeper);
+    assert_eq!(node.routes().lines().filter(|l| l.starts_with("20.")).count(), 10_000);
+    keeper.unwant(nets);
+    until_true(&keeper);
+    let left = node.routes();
+    assert!(!left.contains("20.") && left.contains("10.244.2.0/26"), "{left}");
+    assert!(node.ip("route show proto static").contains("10.99.0.0/16"));
+}
