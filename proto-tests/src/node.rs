@@ -49,7 +49,8 @@ impl Node {
         }
         let node = Node { ns, router };
         // Until the carrier is seen, the kernel shows its routes with a mark.
-        patiently(Duration::from_secs(20), || !(node.ip("route") + &node.ip("-6 route")).contains("linkdown")).expect("both links have carrier");
+        patiently(Duration::from_secs(20), || !(node.ip("route") + &node.ip("-6 route")).contains("linkdown"))
+            .expect("both links have carrier");
         Some(node)
     }
 
@@ -216,7 +217,6 @@ pub fn arrived(ns: &Ns) -> u64 {
     let value = |name: &str| names.split(' ').zip(values.split(' ')).find(|(n, _)| *n == name).unwrap().1.parse::<u64>().unwrap();
     value("InDatagrams") + value("RcvbufErrors") + value("NoPorts")
 }
-
 
 /// The deed says how long it took. Done until it took less than the limit, at most three times: who is that fast once does not wait for a
 /// timer, and who is not was hindered by more than a busy machine.

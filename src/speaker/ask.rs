@@ -7,8 +7,8 @@ use ipnet::IpNet;
 
 use super::peers::Entry;
 use super::show::{
-    Answer, BlockRow, ExportRow, FamilyRow, FibCounts, FibRow, FibTableRow, NexthopRow, PAGE_ROWS, Page, PathStory, PeerMetrics, PeerRow, Question,
-    RouteFilter, RouteRow, Snapshot, Status, Story, TableRow,
+    Answer, BlockRow, ExportRow, FamilyRow, FibCounts, FibRow, FibTableRow, NexthopRow, PAGE_ROWS, Page, PathStory, PeerMetrics, PeerRow,
+    Question, RouteFilter, RouteRow, Snapshot, Status, Story, TableRow,
 };
 use super::{BlockSource, Speaker, words};
 use crate::num::{Family, Instant, PeerId};
@@ -94,7 +94,9 @@ impl Speaker {
         let of = |p: &crate::fib::Params| (p.table, p.protocol);
         let say = || {
             let ((t, p), (new_t, new_p)) = (of(old), of(new));
-            format!("routes are written to table {t} as protocol {p} until the next start; the configuration says table {new_t}, protocol {new_p}")
+            format!(
+                "routes are written to table {t} as protocol {p} until the next start; the configuration says table {new_t}, protocol {new_p}"
+            )
         };
         (of(old) != of(new)).then(say)
     }

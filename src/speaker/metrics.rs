@@ -75,7 +75,13 @@ pub(super) struct Meters {
 
 impl Default for Meters {
     fn default() -> Meters {
-        Meters { bestpath: Histogram::of_seconds(), convergence: Histogram::of_seconds(), waiting: None, making: None, arrivals: VecDeque::new() }
+        Meters {
+            bestpath: Histogram::of_seconds(),
+            convergence: Histogram::of_seconds(),
+            waiting: None,
+            making: None,
+            arrivals: VecDeque::new(),
+        }
     }
 }
 

@@ -3,8 +3,8 @@ use std::net::Ipv4Addr;
 use super::*;
 use crate::num::{Asn, Family};
 use crate::speaker::show::{
-    BlockRow, Counters, FibCounts, FibOperations, FibTableRow, Histogram, MalformedCount, MessageRow, NotificationCount, PeerRow, Status, TableRow,
-    UpdateRow,
+    BlockRow, Counters, FibCounts, FibOperations, FibTableRow, Histogram, MalformedCount, MessageRow, NotificationCount, PeerRow, Status,
+    TableRow, UpdateRow,
 };
 
 fn family(family: Family) -> FamilyRow {
