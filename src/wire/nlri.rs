@@ -132,7 +132,7 @@ impl Iterator for NlriIter<'_> {
 /// How many octets hold `len` bits.
 #[inline]
 fn octets_for(len: u8) -> usize {
-    usize::from(len.div_ceil(8))
+    usize::from(len).saturating_add(7) >> 3
 }
 
 #[inline]

@@ -3,9 +3,8 @@
 //! In: a slice that was cut to its exact length before. Out: numbers and sub-slices, or `None` when the octets end too early.
 //! What a missing octet means (which error, whose fault) is left to the caller, who knows what was being read.
 
-use nom::Parser;
+use nom::IResult;
 use nom::bytes::complete::take;
-use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
 
 /// What is left to read of a slice.
 #[derive(Clone, Copy, Debug)]
@@ -18,39 +17,35 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn run<T>(&mut self, mut parser: impl Parser<&'a [u8], Output = T, Error = ()>) -> Option<T> {
-        let (rest, value) = parser.parse(self.0).ok()?;
-        self.0 = rest;
-        Some(value)
-    }
-
-    #[inline]
     pub(crate) fn u8(&mut self) -> Option<u8> {
-        self.run(be_u8)
+        self.array().map(u8::from_be_bytes)
     }
 
     #[inline]
     pub(crate) fn u16(&mut self) -> Option<u16> {
-        self.run(be_u16)
+        self.array().map(u16::from_be_bytes)
     }
 
     #[inline]
     pub(crate) fn u32(&mut self) -> Option<u32> {
-        self.run(be_u32)
+        self.array().map(u32::from_be_bytes)
     }
 
     #[inline]
     pub(crate) fn u64(&mut self) -> Option<u64> {
-        self.run(be_u64)
+        self.array().map(u64::from_be_bytes)
     }
 
     /// The next `n` octets, and not one fewer.
     #[inline]
     pub(crate) fn take(&mut self, n: usize) -> Option<&'a [u8]> {
-        self.run(take(n))
+        let taken: IResult<&[u8], &[u8], ()> = take(n)(self.0);
+        let (rest, value) = taken.ok()?;
+        self.0 = rest;
+        Some(value)
     }
 
-    /// The next `N` octets as an array.
+    /// The next `N` octets as an array. (nom's own numbers are put together octet by octet.)
     #[inline]
     pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.take(N).and_then(|s| s.try_into().ok())

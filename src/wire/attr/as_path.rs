@@ -166,20 +166,21 @@ pub(crate) struct Counted {
 pub(crate) fn check(value: &[u8], width: usize, confederation: bool) -> Result<Counted, Fault> {
     let mut r = Reader::new(value);
     let (mut counted, mut inside) = (Counted::default(), true);
-    while let Some(kind) = r.u8() {
-        let segment = SegmentKind::from_code(kind).ok_or(Fault::SegmentType { kind })?;
-        let count = r.u8().ok_or(Fault::SegmentOverrun)?;
-        if count == 0 {
+    while let [kind, rest @ ..] = r.rest() {
+        let segment = SegmentKind::from_code(*kind).ok_or(Fault::SegmentType { kind: *kind })?;
+        let (count, rest) = rest.split_first().ok_or(Fault::SegmentOverrun)?;
+        r = Reader::new(rest);
+        if *count == 0 {
             return Err(Fault::SegmentEmpty);
         }
-        let len = usize::from(count).checked_mul(width).ok_or(Fault::SegmentOverrun)?;
+        let len = usize::from(*count).checked_mul(width).ok_or(Fault::SegmentOverrun)?;
         let asns = r.take(len).ok_or(Fault::SegmentOverrun)?;
         if has_zero(asns, width) {
             return Err(Fault::AsZero);
         }
         match segment {
             SegmentKind::Sequence => {
-                counted.len = counted.len.saturating_add(u16::from(count));
+                counted.len = counted.len.saturating_add(u16::from(*count));
                 counted.neighbor_as = counted.neighbor_as.or_else(|| first(asns, width).filter(|_| inside));
             }
             SegmentKind::Set => counted.len = counted.len.saturating_add(1),

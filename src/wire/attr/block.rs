@@ -374,10 +374,10 @@ impl<'a> Block<'a> {
 }
 
 /// Flags, code and value; `None` when they do not fit.
-#[inline]
+#[inline(always)]
 fn next<'a>(r: &mut Reader<'a>) -> Option<(u8, u8, &'a [u8])> {
-    let (flags, code) = (r.u8()?, r.u8()?);
-    let len = if flags & EXTENDED != 0 { r.u16()? } else { u16::from(r.u8()?) };
+    let [flags, code, len] = r.array()?;
+    let len = if flags & EXTENDED != 0 { u16::from_be_bytes([len, r.u8()?]) } else { u16::from(len) };
     Some((flags, code, r.take(usize::from(len))?))
 }
 

@@ -271,8 +271,8 @@ pub(crate) fn raw(octets: &[u8]) -> impl Iterator<Item = RawAttribute<'_>> + Clo
     let mut r = Reader::new(octets);
     std::iter::from_fn(move || {
         let whole = r.rest();
-        let (flags, code) = (r.u8()?, r.u8()?);
-        let len = if flags & EXTENDED != 0 { r.u16()? } else { u16::from(r.u8()?) };
+        let [flags, code, len] = r.array()?;
+        let len = if flags & EXTENDED != 0 { u16::from_be_bytes([len, r.u8()?]) } else { u16::from(len) };
         let value = r.take(usize::from(len))?;
         let octets = whole.get(..whole.len().checked_sub(r.len())?)?;
         Some(RawAttribute { code: AttrCode(code), flags, value, octets })
