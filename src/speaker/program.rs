@@ -103,11 +103,11 @@ impl Speaker {
         Some(FibRoute { net: change.net, metric, kind: FibKind::Unicast(hops), source: fib.source_for(&change.net) })
     }
 
-    /// A route of ours over connected next hops may carry other next hops (`rib::nexthop`).
+    /// A route of ours over connected next hops may carry other next hops (`rib::nexthop`), if the kernel has it.
     fn note_own(&mut self, change: &BestChange, wanted: Option<&FibRoute>) {
         let connected = |id| matches!(self.nexthops.resolution(id), Resolution::Via { connected: true, .. });
         let own: Option<(Hops, u32)> = match wanted {
-            Some(FibRoute { kind: FibKind::Unicast(hops), metric, .. }) => {
+            Some(FibRoute { kind: kind @ FibKind::Unicast(hops), metric, .. }) if self.params.fib.permits(&change.net, kind).is_ok() => {
                 self.rib.next_hops(change.dest).into_iter().all(connected).then(|| (hops.clone(), *metric))
             }
             _ => None,
@@ -141,6 +141,15 @@ impl Speaker {
                 self.program(&[change]);
             }
         }
+    }
+
+    /// The FIB was switched off: what is ours in the kernel goes, and carries nothing any more.
+    pub(super) fn program_none(&mut self) {
+        for family in Family::ALL {
+            let nets: Vec<IpNet> = self.rib.dests(family, 0).filter_map(|dest| self.rib.net(dest)).collect();
+            nets.into_iter().for_each(|net| self.nexthops.on_own(net, None));
+        }
+        self.fib.remove_all();
     }
 
     /// What the planner met that an operator should know.

@@ -37,7 +37,7 @@ impl Speaker {
             tally.changes += 1;
             self.fib.set_params(self.params.fib.clone());
             self.nexthops.set_tunnels(self.params.tunnels());
-            if self.params.fib.enabled { self.program_all() } else { self.fib.remove_all() }
+            if self.params.fib.enabled { self.program_all() } else { self.program_none() }
         }
         if (old.asn, old.router_id) != (self.params.asn, self.params.router_id) {
             tally.changes += 1;

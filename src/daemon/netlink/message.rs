@@ -524,6 +524,47 @@ mod tests {
         assert!(read_some > 100_000, "most of it was still readable: {read_some}");
     }
 
+    /// FAILURES.md, classes 1 and 2: no length, of a message or of what is nested in it, leads the reader astray.
+    #[test]
+    fn class_1_and_2_any_octet_may_be_any_length_and_every_message_may_end_anywhere() {
+        let mut messages_of_all_kinds: Vec<Vec<u8>> = Vec::new();
+        for route in samples() {
+            let mut octets = Vec::new();
+            put_change(&mut octets, &FibChange::Add(route), Owner { table: 1000, ..OWNER }, 1, false);
+            messages_of_all_kinds.push(octets);
+        }
+        // A group of two nexthop objects; an address; a link.
+        let bodies: [(u16, &[u8]); 3] = [
+            (RTM_NEWNEXTHOP, &[2, 0, 0, 0, 0, 0, 0, 0, 8, 0, 1, 0, 9, 0, 0, 0, 20, 0, 2, 0, 7, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0]),
+            (RTM_NEWADDR, &[2, 24, 0, 0, 3, 0, 0, 0, 8, 0, 1, 0, 10, 0, 0, 1, 8, 0, 2, 0, 10, 0, 0, 1]),
+            (RTM_NEWLINK, &[0, 0, 0, 0, 3, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 9, 0, 3, 0, b'e', b't', b'h', b'1', 0, 0, 0, 0]),
+        ];
+        for (kind, body) in bodies {
+            let mut octets = Vec::new();
+            put_header(&mut octets, kind, 0, 1);
+            octets.extend_from_slice(body);
+            end(&mut octets, 0);
+            messages_of_all_kinds.push(octets);
+        }
+        for octets in messages_of_all_kinds {
+            assert_eq!(messages(&octets).filter(|m| read(m).is_some()).count(), 1, "whole, it says something");
+            for at in 0..octets.len() {
+                assert_eq!(messages(&octets[..at]).count(), 0, "cut off, it is no message");
+                let mut broken = octets.clone();
+                for value in 0..=255 {
+                    broken[at] = value;
+                    for message in messages(&broken) {
+                        let inside = broken.as_ptr_range().contains(&message.body.as_ptr()) || message.body.is_empty();
+                        assert!(inside && message.body.len() <= octets.len() - 16);
+                        if let Some((said, _)) = read(&message) {
+                            assert!(!format!("{said:?}").is_empty());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_batch_is_cut_into_its_messages() {
         let mut octets = Vec::new();

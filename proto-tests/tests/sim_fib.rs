@@ -1,0 +1,61 @@
+//! What the router hands to the kernel, and what a reload makes of it, in virtual time.
+
+use std::time::Duration;
+
+use catbird::speaker::show::{Answer, Question};
+use proto_tests::lab::{Lab, net, update};
+
+/// A router that heard of 203.0.113.0/24 behind its neighbour, and of 10.9.0.0/16 behind an address in that.
+fn recursive(pools: &[&str]) -> Lab {
+    let pools: Vec<ipnet::IpNet> = pools.iter().map(|p| net(p)).collect();
+    let mut lab = Lab::seeded(3).speaker("a", 64512).scripted("x", 64513).linked("a", "x");
+    lab = lab.configured("a", |params| params.fib.pools = pools);
+    lab.until_established("a", "x");
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &["203.0.113.0/24", "10.8.0.0/16"]));
+    lab.raw("x", &update([203, 0, 113, 7], &[64513], &["10.9.0.0/16"]));
+    lab.run(Duration::from_secs(2));
+    lab
+}
+
+#[test]
+fn a_route_of_ours_carries_the_next_hop_of_another() {
+    let lab = recursive(&[]);
+    assert!(lab.in_kernel("a", "203.0.113.0/24") && lab.in_kernel("a", "10.8.0.0/16"));
+    assert!(lab.in_kernel("a", "10.9.0.0/16"), "through 203.0.113.0/24");
+}
+
+#[test]
+fn a_route_that_is_not_written_carries_no_next_hop() {
+    let lab = recursive(&["10.0.0.0/8"]);
+    assert!(!lab.in_kernel("a", "203.0.113.0/24") && lab.in_kernel("a", "10.8.0.0/16"));
+    assert!(!lab.in_kernel("a", "10.9.0.0/16"), "the kernel knows no way to its next hop");
+}
+
+fn warnings(lab: &mut Lab) -> Vec<String> {
+    match lab.ask("a", Question::Status) {
+        Answer::Status(status) => status.warnings,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_fib_switched_off_takes_its_routes_along_and_brings_them_back() {
+    let mut lab = recursive(&[]);
+    lab.reload("a", |params| params.fib.enabled = false);
+    lab.run(Duration::from_secs(2));
+    assert!(!lab.in_kernel("a", "10.8.0.0/16") && lab.best("a", "10.8.0.0/16").is_some());
+    lab.reload("a", |params| params.fib.enabled = true);
+    lab.run(Duration::from_secs(2));
+    assert!(lab.in_kernel("a", "10.8.0.0/16"));
+}
+
+#[test]
+fn another_table_waits_for_the_next_start_and_says_so() {
+    let mut lab = recursive(&[]);
+    assert!(!warnings(&mut lab).iter().any(|w| w.contains("next start")));
+    lab.reload("a", |params| params.fib.table = 100);
+    lab.run(Duration::from_secs(2));
+    let told = warnings(&mut lab);
+    assert!(told.iter().any(|w| w.contains("table 254") && w.contains("next start") && w.contains("table 100")), "{told:?}");
+    assert!(lab.in_kernel("a", "10.8.0.0/16"), "what stands stays");
+}
