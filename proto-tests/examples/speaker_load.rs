@@ -1,7 +1,7 @@
 //! The whole core under the load of the side-by-side benches, without sockets: what an UPDATE costs from its octets to the octets that
 //! go out, and nothing else. For `perf record` and callgrind, and to see the difference of a change on a busy machine.
 //!
-//! `cargo run --release -p proto-tests --example speaker_load -- s1 100000` (prefixes), `-- s2 30 10000` (peers, prefixes each),
+//! `cargo run --release -p proto-tests --example speaker_load -- s1 100000` (prefixes), `-- s1one 100000` (one to an UPDATE), `-- s2 30 10000` (peers, prefixes each),
 //! `-- s4 1000 4` (clients, blocks each), `-- s5 500 1000 20` (clients, blocks that flap, times).
 
 use std::collections::HashMap;
@@ -196,6 +196,12 @@ fn table(prefixes: u32) -> impl Iterator<Item = (PathAttributes, Vec<Nlri>)> {
     (0..prefixes.div_ceil(7)).map(move |s| (set(s), (s * 7..(s * 7 + 7).min(prefixes)).map(net).collect()))
 }
 
+/// The same with one prefix to an UPDATE, and no two neighbours of one set.
+fn one_by_one(prefixes: u32) -> impl Iterator<Item = (PathAttributes, Vec<Nlri>)> {
+    let mut sets: Vec<(PathAttributes, Vec<Nlri>)> = table(prefixes).collect();
+    (0..7).flat_map(move |_| sets.iter_mut().filter_map(|(set, nlri)| Some((set.clone(), vec![nlri.pop()?]))).collect::<Vec<_>>())
+}
+
 fn blocks(from: u32, count: u32) -> Vec<Nlri> {
     (from..from + count).map(|n| Nlri::new(IpNet::V4(Ipv4Net::new(Ipv4Addr::from(0x1400_0000 + n * 64), 26).expect("a length")))).collect()
 }
@@ -248,6 +254,13 @@ fn main() {
             load.report("full table", c0);
             println!("{:.1} MB more than before", resident() - before);
         }
+        Some("s1one") => {
+            let mut load = Load::new(2, |n| Asn(65001 + n));
+            let octets = says(&context(true), one_by_one(arg(2, 1_000_000)));
+            let c0 = cpu();
+            load.hear(0, octets);
+            load.report("full table, prefix by prefix", c0);
+        }
         Some("s2") => drop(all_to_all(arg(2, 30), arg(3, 10_000), |n| Asn(65001 + n))),
         Some("s4") => drop(all_to_all(arg(2, 1000), arg(3, 4), |_| OWN_AS)),
         Some("s5") => {
@@ -255,6 +268,6 @@ fn main() {
             let mut load = all_to_all(peers, 1, |_| OWN_AS);
             flap(&mut load, peers, arg(3, 1000), arg(4, 20));
         }
-        _ => eprintln!("usage: speaker_load s1|s2|s4|s5 numbers"),
+        _ => eprintln!("usage: speaker_load s1|s1one|s2|s4|s5 numbers"),
     }
 }

@@ -263,18 +263,37 @@ fn finish(
 ) -> Result<PathAttributes, Withheld> {
     let passed = accepted.attrs.as_ref().unwrap_or(attrs);
     let next_hop = next_hop(family, passed, accepted.next_hop, source, key).ok_or(Withheld::NoNextHop)?;
+    let med = passed.med().filter(|_| accepted.med_decided || source.source.is_local());
+    let reflected = key.reflect.filter(|_| source.source == Source::Internal).map(|r| (source.router_id, r.cluster));
+    let out = if key.graceful_shutdown || (key.external && (key.remove_private || key.as_override.is_some())) {
+        edited(passed, next_hop, med, reflected, key)
+    } else if key.external {
+        passed.to_external(next_hop, med, key.local_as)
+    } else {
+        passed.to_internal(next_hop, key.local_pref, reflected)
+    };
+    Some(out).filter(|out| fits(out, family, key)).ok_or(Withheld::TooLong)
+}
+
+/// The same where the session wants more than most.
+fn edited(
+    passed: &PathAttributes,
+    next_hop: NextHop,
+    med: Option<u32>,
+    reflected: Option<(RouterId, ClusterId)>,
+    key: &GroupKey,
+) -> PathAttributes {
     let mut editor = passed.edit();
     editor.set_next_hop(next_hop).set_partial_on_unknown();
     if key.external {
-        let keep_med = accepted.med_decided || source.source.is_local();
-        to_external(&mut editor, passed.med().filter(|_| keep_med), key);
+        to_external(&mut editor, med, key);
     } else {
-        to_internal(&mut editor, passed, source, key);
+        to_internal(&mut editor, passed, reflected, key);
     }
     if key.graceful_shutdown {
         editor.add_community(Community::GRACEFUL_SHUTDOWN);
     }
-    Some(editor.finish()).filter(|out| fits(out, family, key)).ok_or(Withheld::TooLong)
+    editor.finish()
 }
 
 /// RFC 4271 §9.2: a route whose attributes leave no room for a prefix is not told, rather than told in part.
@@ -303,17 +322,17 @@ fn to_external(editor: &mut Editor, med: Option<u32>, key: &GroupKey) {
 }
 
 /// §5.1.5 LOCAL_PREF is always there; RFC 4456 §8 when the route is reflected.
-fn to_internal(editor: &mut Editor, passed: &PathAttributes, source: &RouteSource, key: &GroupKey) {
+fn to_internal(editor: &mut Editor, passed: &PathAttributes, reflected: Option<(RouterId, ClusterId)>, key: &GroupKey) {
     if key.graceful_shutdown {
         editor.set_local_pref(Some(0));
     } else if passed.local_pref().is_none() {
         editor.set_local_pref(Some(key.local_pref));
     }
-    if let (Source::Internal, Some(reflect)) = (source.source, key.reflect) {
+    if let Some((originator, cluster)) = reflected {
         if passed.originator_id().is_none() {
-            editor.set_originator_id(Some(source.router_id));
+            editor.set_originator_id(Some(originator));
         }
-        editor.prepend_cluster(reflect.cluster);
+        editor.prepend_cluster(cluster);
     }
 }
 

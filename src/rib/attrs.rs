@@ -17,8 +17,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use smallvec::SmallVec;
 
-use super::NhId;
+use super::{BATCH, NhId};
 use super::decide::Preference;
 use crate::num::{Asn, ClusterId, RouterId};
 use crate::wire::PathAttributes;
@@ -107,6 +108,9 @@ impl fmt::Debug for Attrs {
 /// Idle sets looked at by one [`AttrTable::reap`].
 pub const REAP: usize = 4096;
 
+/// From so many sets on it pays to look ahead: fewer are in the cache anyway.
+const WARM: usize = 4096;
+
 /// All distinct sets that are in use.
 #[derive(Default)]
 pub struct AttrTable {
@@ -150,6 +154,20 @@ impl AttrTable {
         };
         self.last = Some(found.clone());
         found
+    }
+
+    /// Brings what [`AttrTable::intern`] of these sets will read into the cache, step by step for all of them, so that the misses of one
+    /// step are under way at once: the entry, the handle, the set, its octets.
+    pub(super) fn warm<'s>(&self, sets: impl Iterator<Item = &'s Arc<PathAttributes>>) {
+        if self.sets.len() < WARM {
+            return;
+        }
+        let tagged = sets.map(|set| tag(set));
+        let handles: SmallVec<[&Attrs; BATCH]> =
+            tagged.filter_map(|tag| self.sets.find(spread(tag), |(t, _)| *t == tag).map(|(_, attrs)| attrs)).collect();
+        let sets: SmallVec<[&PathAttributes; BATCH]> = handles.iter().map(|attrs| &*attrs.0.set).collect();
+        let octets: SmallVec<[&[u8]; BATCH]> = sets.iter().map(|set| set.octets()).collect();
+        std::hint::black_box(octets.iter().filter(|o| o.first() == Some(&0)).count());
     }
 
     /// Interns a set that was just made, as policy does.

@@ -31,7 +31,7 @@ use smallvec::SmallVec;
 
 use crate::kernel::IfIndex;
 use crate::num::{Family, Instant, Nlri, PathId, PeerId};
-use crate::wire::PathAttributes;
+use crate::wire::{PathAttributes, Update};
 
 pub use adj_in::{Cause, Route, RouteCounts};
 pub use attrs::{AttrTable, Attrs, as_loop, cluster_loop, originator_loop};
@@ -159,8 +159,8 @@ pub enum Standing {
     Refused,
 }
 
-/// Prefixes whose look-ups are under way at once.
-const BATCH: usize = 16;
+/// Look-ups that are under way at once.
+pub const BATCH: usize = 16;
 
 /// All tables of routes.
 pub struct Rib {
@@ -291,6 +291,16 @@ impl Rib {
     pub fn withdraw(&mut self, peer: PeerId, nlri: impl IntoIterator<Item = Nlri>) {
         let Some(slot) = self.core.peers.slot(peer) else { return };
         self.in_batches(nlri, |rib, n| rib.withdraw_one(slot, n));
+    }
+
+    /// Looks ahead over UPDATEs that are about to be taken in: what their attributes and the first prefix of each will read is brought
+    /// into the cache, all misses at once. Worth it where each UPDATE brings a prefix or two.
+    pub fn warm<'u>(&self, updates: impl Iterator<Item = &'u Update> + Clone) {
+        self.core.attrs.warm(updates.clone().flat_map(|u| &u.announced).filter_map(|a| a.attrs.as_ref()));
+        let first = updates.flat_map(|u| u.announced.iter().map(|a| &a.nlri).chain(&u.withdrawn)).filter_map(|set| set.iter().next());
+        let first: SmallVec<[Nlri; BATCH]> = first.collect();
+        self.v4.warm(first.iter().filter_map(|n| Key4::of(&n.net)));
+        self.v6.warm(first.iter().filter_map(|n| Key6::of(&n.net)));
     }
 
     /// Runs `then` over all of them, a cache-warming look ahead each few.

@@ -331,6 +331,12 @@ impl NexthopTable {
         self.addrs.contains_key(&addr)
     }
 
+    /// The prefix of the link on which this address is a neighbour, if it is one.
+    pub fn link_of(&self, addr: IpAddr) -> Option<IpNet> {
+        let found = self.by_route(addr);
+        found.through.filter(|_| matches!(found.resolution, Resolution::Via { connected: true, .. }))
+    }
+
     pub fn on_kernel(&mut self, event: &KernelEvent) {
         match event {
             KernelEvent::Link { ifindex, name, up } => self.on_link(*ifindex, name, *up),

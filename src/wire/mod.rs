@@ -62,6 +62,11 @@ pub enum Message {
 }
 
 impl Message {
+    /// The UPDATE, if it is one.
+    pub fn as_update(&self) -> Option<&Update> {
+        if let Message::Update(update) = self { Some(update) } else { None }
+    }
+
     /// The type octet of the header.
     pub fn kind(&self) -> u8 {
         match self {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use bytes::BytesMut;
 use foldhash::fast::FixedState;
 use ipnet::IpNet;
+use smallvec::SmallVec;
 
 use super::super::adj_out::{Avoid, GroupKey};
 use super::super::pack::{Buckets, Load};
@@ -25,7 +26,7 @@ pub(super) struct Batch {
     pub reach: Buckets<Outgoing>,
     pub unreach: Buckets<Avoid>,
     /// Slots of `reach` by class and family; more than one where rules look at the prefix.
-    slots: HashMap<(ClassId, Family), Vec<u32>, FixedState>,
+    slots: HashMap<(ClassId, Family), SmallVec<[u32; 2]>, FixedState>,
     last: Option<(ClassId, Family, u32)>,
     avoids: HashMap<(Avoid, Family), u32, FixedState>,
     uniform: bool,

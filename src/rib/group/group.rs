@@ -17,7 +17,7 @@ use super::{Bounds, ExportVerdict};
 use crate::num::{Family, Nlri, PathId, PeerId};
 use crate::rib::adj_out::{AddPathSend, Avoid, GroupKey, MemberFacts, RouteSource, Withheld, export};
 use crate::rib::pack::{Frames, Log, SEGMENT, Tag};
-use crate::rib::{Best, BestChange, DestId, Rib};
+use crate::rib::{BATCH, Best, BestChange, DestId, Rib};
 use crate::wire::{Decoder, Message, PathAttributes, frame_len};
 
 /// So many destinations are looked at for one piece of a walk or of catching up.
@@ -198,15 +198,15 @@ impl Group {
     // ---- changes ----
 
     pub fn advertise(&mut self, rib: &Rib, changes: &[BestChange], bounds: &Bounds) {
-        for change in changes {
-            let family = change.dest.family();
-            if !self.key.families.contains(family) {
-                continue;
-            }
-            if self.key.tells_paths(family) {
-                self.change_paths(rib, change.dest, change.net);
-            } else if change.old != change.new {
-                self.change(rib, change.dest, change.net, change.new.as_ref());
+        for few in changes.chunks(BATCH) {
+            self.told.warm(few.iter().filter_map(|c| c.new.as_ref()));
+            let families = self.key.families;
+            for change in few.iter().filter(|c| families.contains(c.dest.family())) {
+                if self.key.tells_paths(change.dest.family()) {
+                    self.change_paths(rib, change.dest, change.net);
+                } else if change.old != change.new {
+                    self.change(rib, change.dest, change.net, change.new.as_ref());
+                }
             }
         }
         self.flush();

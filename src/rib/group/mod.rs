@@ -158,6 +158,11 @@ impl ExportGroups {
         }
     }
 
+    /// Is anybody told several paths of a prefix (RFC 7911)?
+    pub fn tell_paths(&self) -> bool {
+        self.groups.iter().flatten().any(|g| Family::ALL.into_iter().any(|family| g.key().tells_paths(family)))
+    }
+
     /// Does anybody have something to hear?
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()

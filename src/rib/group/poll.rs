@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
+use smallvec::SmallVec;
 
 use super::batch::{current, write_reach, write_unreach};
 use super::group::{CHUNK, Group};
@@ -189,7 +190,7 @@ impl Group {
 /// Prefixes on their way to one member or into a snapshot, by attribute set.
 struct OwnBatch {
     reach: Buckets<Outgoing>,
-    slots: HashMap<(ClassId, Family), Vec<u32>, FixedState>,
+    slots: HashMap<(ClassId, Family), SmallVec<[u32; 2]>, FixedState>,
 }
 
 impl Default for OwnBatch {

@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use std::hash::BuildHasher;
 
 use super::super::adj_out::{Avoid, GroupKey, RouteSource, Withheld, barred, export};
-use super::super::{Attrs, Best, DestId, Rib};
+use super::super::{Attrs, BATCH, Best, DestId, Rib};
 use crate::num::{Family, PathId, PeerId};
 use crate::wire::PathAttributes;
 
@@ -65,7 +65,8 @@ enum Out {
     Withheld,
     /// Not held: made again when needed.
     Brief(Brief),
-    Held(PathAttributes),
+/// With the number that its [`Brief`] had, or will have, among [`Avoids`].
+    Held(PathAttributes, AvoidId),
 }
 
 /// What is kept of a route that goes out: a full table has two hundred thousand of these.
@@ -73,8 +74,16 @@ enum Out {
 struct Brief {
     /// Of the attributes.
     hash: u32,
-    /// Its number among [`Avoids`].
-    avoid: u32,
+    avoid: AvoidId,
+}
+
+/// A number among [`Avoids`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct AvoidId(u32);
+
+impl AvoidId {
+    /// Not numbered yet.
+    const NONE: AvoidId = AvoidId(u32::MAX);
 }
 
 fn short(attrs: &PathAttributes) -> u32 {
@@ -90,7 +99,7 @@ struct Avoids {
 }
 
 impl Avoids {
-    fn hold(&mut self, avoid: Avoid) -> u32 {
+    fn hold(&mut self, avoid: Avoid) -> AvoidId {
         let number = *self.index.entry(avoid).or_insert_with(|| {
             let number = self.free.pop().unwrap_or(self.all.len() as u32);
             match self.all.get_mut(number as usize) {
@@ -100,11 +109,11 @@ impl Avoids {
             number
         });
         self.all[number as usize].1 += 1;
-        number
+        AvoidId(number)
     }
 
-    fn release(&mut self, number: u32) {
-        let (avoid, holders) = &mut self.all[number as usize];
+    fn release(&mut self, AvoidId(number): AvoidId) {
+        let Some((avoid, holders)) = self.all.get_mut(number as usize) else { return };
         *holders -= 1;
         if *holders == 0 {
             self.index.remove(avoid);
@@ -112,7 +121,7 @@ impl Avoids {
         }
     }
 
-    fn get(&self, number: u32) -> Avoid {
+    fn get(&self, AvoidId(number): AvoidId) -> Avoid {
         self.all[number as usize].0
     }
 }
@@ -271,6 +280,19 @@ impl Told {
         }
     }
 
+    /// Brings what [`Told::classify`] of these will read into the cache, all misses at once instead of one after the other.
+    pub fn warm<'b>(&self, all: impl Iterator<Item = &'b Best>) {
+        if self.index.len() <= HELD_CLASSES {
+            return;
+        }
+        let places: SmallVec<[u32; BATCH]> = all
+            .filter_map(|best| self.index.find(self.hasher.hash_one((best.attrs.key(), best.peer.0)), |_| true))
+            .copied()
+            .collect();
+        let seen = places.iter().filter(|place| peek(&self.classes, **place).is_some()).count();
+        std::hint::black_box(seen);
+    }
+
     /// The class of a best route; made if there was none. None if the group may not hear it whatever the rules say.
     pub fn classify(&mut self, best: &Best, rib: &Rib, key: &GroupKey) -> ClassId {
         if let Some((peer, path_id, attrs, class)) = &self.last
@@ -321,15 +343,14 @@ impl Told {
         let (uniform, family) = (self.uniform, Family::of(net));
         let Some(known) = self.class_mut(class) else { return Err(Withheld::IbgpToIbgp) };
         let source = known.source.peer;
-        if let Out::Held(attrs) = &known.out[family.index()] {
+        if let Out::Held(attrs, _) = &known.out[family.index()] {
             return Ok(Outgoing { attrs: attrs.clone(), avoid: Avoid::new(source, attrs) });
         }
         let made = export(net, &known.attrs, &known.source, key);
         if uniform {
-            let new = made.as_ref().map_or(Out::Withheld, |attrs| Out::Held(attrs.clone()));
-            if let Out::Brief(brief) = std::mem::replace(&mut known.out[family.index()], new) {
-                self.avoids.release(brief.avoid);
-            }
+            let out = &mut known.out[family.index()];
+            let number = if let Out::Brief(brief) = out { brief.avoid } else { AvoidId::NONE };
+            *out = made.as_ref().map_or(Out::Withheld, |attrs| Out::Held(attrs.clone(), number));
             if made.is_ok() {
                 self.held.push((class, family));
             }
@@ -341,7 +362,7 @@ impl Told {
     pub fn is_withheld(&mut self, class: ClassId, net: &IpNet, key: &GroupKey) -> bool {
         match self.class(class).map(|c| &c.out[Family::of(net).index()]) {
             None | Some(Out::Withheld) => true,
-            Some(Out::Brief(_) | Out::Held(_)) => false,
+            Some(Out::Brief(_) | Out::Held(..)) => false,
             Some(Out::Unknown) => self.outgoing(class, net, key).is_err(),
         }
     }
@@ -367,7 +388,7 @@ impl Told {
         let class = self.class(class)?;
         match &class.out[family.index()] {
             Out::Brief(brief) => Some((brief.hash, self.avoids.get(brief.avoid))),
-            Out::Held(attrs) => Some((short(attrs), Avoid::new(class.source.peer, attrs))),
+            Out::Held(attrs, _) => Some((short(attrs), Avoid::new(class.source.peer, attrs))),
             Out::Unknown | Out::Withheld => None,
         }
     }
@@ -390,23 +411,25 @@ impl Told {
     pub fn reap(&mut self) {
         self.batch_is_written();
         self.last = None;
-        for class in std::mem::take(&mut self.idle) {
-            self.forget_if_idle(class);
-        }
-        for (class, family) in std::mem::take(&mut self.held) {
+        let mut idle = std::mem::take(&mut self.idle);
+        idle.drain(..).for_each(|class| self.forget_if_idle(class));
+        let mut held = std::mem::take(&mut self.held);
+        for (class, family) in held.drain(..) {
             if self.index.len() > HELD_CLASSES {
                 self.let_go(class, family);
             }
         }
+        (self.idle, self.held) = (idle, held);
         for family in Family::ALL {
             if self.count[family.index()] == 0 {
                 self.entries[family.index()] = Vec::new();
                 self.listed_end[family.index()] = 0;
             }
         }
-        if self.fresh.capacity() > 4096 {
-            self.fresh = Vec::new();
-        }
+        // A burst takes memory that the quiet gives back.
+        self.fresh.shrink_to(4096);
+        self.idle.shrink_to(4096);
+        self.held.shrink_to(4096);
     }
 
     fn forget_if_idle(&mut self, class: ClassId) {
@@ -417,8 +440,8 @@ impl Told {
             found.remove();
         }
         for out in self.classes[class.place()].take().into_iter().flat_map(|c| c.out) {
-            if let Out::Brief(brief) = out {
-                self.avoids.release(brief.avoid);
+            if let Out::Brief(Brief { avoid, .. }) | Out::Held(_, avoid) = out {
+                self.avoids.release(avoid);
             }
         }
         self.free.push(place);
@@ -430,8 +453,9 @@ impl Told {
     fn let_go(&mut self, id: ClassId, family: Family) {
         let Some(class) = id.0.checked_sub(1).and_then(|i| self.classes.get_mut(i as usize)).and_then(Option::as_mut) else { return };
         let out = &mut class.out[family.index()];
-        if let Out::Held(attrs) = out {
-            let avoid = self.avoids.hold(Avoid::new(class.source.peer, attrs));
+        if let Out::Held(attrs, number) = out {
+            let mut new = || self.avoids.hold(Avoid::new(class.source.peer, attrs));
+            let avoid = if *number == AvoidId::NONE { new() } else { *number };
             *out = Out::Brief(Brief { hash: short(attrs), avoid });
         }
     }
@@ -468,8 +492,9 @@ impl Told {
             }
         }
         assert_eq!(self.classes.iter().flatten().count(), self.index.len(), "classes in the index");
-        let briefs = self.classes.iter().flatten().flat_map(|c| &c.out).filter(|o| matches!(o, Out::Brief(_))).count();
-        assert_eq!(self.avoids.all.iter().map(|(_, n)| *n as usize).sum::<usize>(), briefs, "holders of avoids");
+        let numbered = |out: &&Out| matches!(out, Out::Brief(Brief { avoid, .. }) | Out::Held(_, avoid) if *avoid != AvoidId::NONE);
+        let numbered = self.classes.iter().flatten().flat_map(|c| &c.out).filter(numbered).count();
+        assert_eq!(self.avoids.all.iter().map(|(_, n)| *n as usize).sum::<usize>(), numbered, "holders of avoids");
         assert_eq!(size_of::<Option<Class>>(), 64, "a full table has two hundred thousand classes");
         assert!(self.classes.iter().flatten().all(|c| c.refs != [0, 0]), "a class without entries");
     }

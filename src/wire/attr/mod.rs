@@ -40,6 +40,7 @@ pub mod next_hop;
 pub mod origin;
 pub mod originator_id;
 pub mod otc;
+mod pass;
 mod set;
 
 pub use aggregator::Aggregator;

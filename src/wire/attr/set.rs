@@ -258,7 +258,11 @@ impl PathAttributes {
         }
     }
 
-    fn value(&self, code: AttrCode) -> Option<&[u8]> {
+    pub(super) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    pub(super) fn value(&self, code: AttrCode) -> Option<&[u8]> {
         if !self.has(code) {
             return None;
         }
