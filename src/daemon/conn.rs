@@ -258,14 +258,31 @@ impl Sender {
         if out.broken {
             return 0;
         }
-        let waiting = out.octets > 0;
-        frames.into_iter().for_each(|frame| out.push(frame));
-        let written = if waiting { 0 } else { self.write(&mut out) };
+        let (waiting, mut frames) = (out.octets > 0, frames.into_iter());
+        let (first, second) = (frames.next(), frames.next());
+        let written = match (first, second) {
+            (Some(only), None) if !waiting => self.write_one(only, &mut out),
+            (first, second) => {
+                first.into_iter().chain(second).chain(frames).for_each(|frame| out.push(frame));
+                if waiting { 0 } else { self.write(&mut out) }
+            }
+        };
         if out.octets > 0 && out.writer.is_none() {
             out.writer = Some(tokio::spawn(write_loop(self.clone())).abort_handle());
         }
         self.account(&mut out);
         written
+    }
+
+    /// One frame and nothing queued, as nearly always: a keepalive, a change. What the kernel does not take is queued, with its reason met there.
+    fn write_one(&self, mut frame: Bytes, out: &mut Outbound) -> usize {
+        let written = self.socket.try_write(&frame).unwrap_or(0);
+        if written == frame.len() {
+            return written;
+        }
+        frame.advance(written);
+        out.push(frame);
+        written + self.write(out)
     }
 
     /// Writes until the queue or the socket's room ends. A failure ends the connection for good: octets may be lost.

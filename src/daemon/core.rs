@@ -10,6 +10,7 @@
 //! next word or deadline.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -428,7 +429,10 @@ impl Core {
                     c.set_context(context);
                 }
             }
-            Effect::Send { conn, frames } => self.outgoing.entry(conn).or_default().extend(frames),
+            Effect::Send { conn, frames } => match self.outgoing.entry(conn) {
+                Entry::Vacant(first) => drop(first.insert(frames)),
+                Entry::Occupied(mut more) => more.get_mut().extend(frames),
+            },
             Effect::Close { conn } => self.close(conn, now),
             Effect::Fib { seq, change } => self.changes.push((seq, change)),
             Effect::Overlay(wanted) => self.netlink.tunnels(*wanted),

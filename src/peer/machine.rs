@@ -609,12 +609,15 @@ impl Peer {
     }
 
     pub(super) fn arm_keepalive(&mut self, which: Which, from: Instant, every: Duration) {
-        // Where they are rare, all peers' keepalives of a second leave together: one wake-up instead of many. The grid rounds up; a third
-        // of the hold time shall stay a third.
-        let grid = if every >= Duration::from_secs(10) { Duration::from_secs(1) } else { TICK };
-        let wait = self.rng.jitter(every).saturating_sub(grid).max(Duration::from_secs(1));
+        // Where they are rare, all peers' keepalives of a sixth of that time leave together: few wake-ups, each on warm caches. The grid rounds
+        // up; a third of the hold time shall stay a third.
+        let grid = Duration::from_secs(every.as_secs() / 6).max(TICK);
+        let (latest, mut at) = (from + every, round_up(from + self.rng.jitter(every), grid));
+        if at > latest {
+            at = Instant::from_nanos(at.as_nanos().saturating_sub(u64::try_from(grid.as_nanos()).unwrap_or_default()));
+        }
         if let Some(machine) = self.machine_mut(which) {
-            machine.timers.set(Timer::Keepalive, round_up(from + wait, grid));
+            machine.timers.set(Timer::Keepalive, at);
         }
     }
 
