@@ -300,6 +300,7 @@ impl Checker<'_> {
             families: or(&s.families, FamilySet::ALL),
             graceful_restart: or(&s.graceful_restart, true),
             add_path: or(&s.add_path, AddPath::Off),
+            add_path_limit: or(&s.add_path_limit, 0),
             extended_messages: or(&s.extended_messages, true),
             extended_next_hop: or(&s.extended_next_hop, true),
             max_prefix: MaxPrefix {

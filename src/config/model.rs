@@ -44,6 +44,8 @@ words! {
         Auto = "auto",
         Own = "self",
         Keep = "keep",
+        /// RFC 4271 §5.1.3: as it was learned where that router stands on the link that we share with the peer, else ourselves.
+        ThirdParty = "third-party",
     }
 }
 words! {
@@ -268,6 +270,8 @@ pub struct Setup {
     pub families: FamilySet,
     pub graceful_restart: bool,
     pub add_path: AddPath,
+    /// At most so many paths of a prefix are told; 0: all.
+    pub add_path_limit: u8,
     pub extended_messages: bool,
     pub extended_next_hop: bool,
     pub max_prefix: MaxPrefix,

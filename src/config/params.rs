@@ -21,9 +21,9 @@ use crate::policy::LocalKind;
 use crate::policy::{
     self, AsPathMatch, Chain, CommunityMatch, Condition, Edit, MedEdit, NextHopEdit, PeerMatch, PrefixRange, PrefixSet, SetEdit, Step,
 };
-use crate::rib::adj_out;
+use crate::rib::group::AddPathSend;
 use crate::rib::{Multipath, Rules};
-use crate::speaker::{self, ListenRange, MaxPrefix, NodeAddresses, PeerConfig, RecoveryParams, StopParams};
+use crate::speaker::{self, ListenRange, MaxPrefix, NextHopSetting, NodeAddresses, PeerConfig, RecoveryParams, StopParams};
 use crate::wire::{Community, LargeCommunity, Origin};
 
 /// Percent of a prefix limit at which a peer is spoken of (the metric's alert stands at the same).
@@ -142,9 +142,14 @@ fn with_setup(session: Arc<peer::Params>, setup: &Setup, chains: &mut Chains<'_>
         export: chains.chain(&setup.export),
         rr_client: setup.rr_client,
         next_hop: match setup.next_hop {
-            NextHopMode::Auto => adj_out::NextHopMode::Auto,
-            NextHopMode::Own => adj_out::NextHopMode::SelfAddress,
-            NextHopMode::Keep => adj_out::NextHopMode::Unchanged,
+            NextHopMode::Auto => NextHopSetting::Auto,
+            NextHopMode::Own => NextHopSetting::SelfAddress,
+            NextHopMode::Keep => NextHopSetting::Unchanged,
+            NextHopMode::ThirdParty => NextHopSetting::ThirdParty,
+        },
+        add_path: match setup.add_path_limit {
+            0 => AddPathSend::All,
+            limit => AddPathSend::Best(limit),
         },
         max_prefix: [limit(setup.max_prefix.ipv4), limit(setup.max_prefix.ipv6)],
         allow_own_as: setup.allow_own_as,

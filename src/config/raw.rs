@@ -66,6 +66,7 @@ settings! {
         families: FamilySet,
         graceful_restart: bool,
         add_path: AddPath,
+        add_path_limit: u8,
         extended_messages: bool,
         extended_next_hop: bool,
         max_prefix_ipv4: u32,

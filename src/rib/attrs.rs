@@ -157,16 +157,14 @@ impl AttrTable {
     }
 
     /// Brings what [`AttrTable::intern`] of these sets will read into the cache, step by step for all of them, so that the misses of one
-    /// step are under way at once: the entry, the handle, the set, its octets.
-    pub(super) fn warm<'s>(&self, sets: impl Iterator<Item = &'s Arc<PathAttributes>>) {
+    /// step are under way at once: the entry, the handle, the set.
+    pub(super) fn warm<'s>(&self, sets: impl Iterator<Item = &'s PathAttributes>) {
         if self.sets.len() < WARM {
             return;
         }
-        let tagged = sets.map(|set| tag(set));
-        let handles: SmallVec<[&Attrs; BATCH]> =
-            tagged.filter_map(|tag| self.sets.find(spread(tag), |(t, _)| *t == tag).map(|(_, attrs)| attrs)).collect();
-        let sets: SmallVec<[&PathAttributes; BATCH]> = handles.iter().map(|attrs| &*attrs.0.set).collect();
-        let octets: SmallVec<[&[u8]; BATCH]> = sets.iter().map(|set| set.octets()).collect();
+        let handles = sets.map(tag).filter_map(|tag| self.sets.find(spread(tag), |(t, _)| *t == tag).map(|(_, attrs)| attrs));
+        let handles: SmallVec<[&Attrs; BATCH]> = handles.collect();
+        let octets: SmallVec<[&[u8]; BATCH]> = handles.iter().map(|attrs| attrs.0.set.octets()).collect();
         std::hint::black_box(octets.iter().filter(|o| o.first() == Some(&0)).count());
     }
 

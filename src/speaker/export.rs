@@ -6,11 +6,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::peers::Entry;
-use super::{Effect, Frames, Params, Speaker};
+use super::{Effect, Frames, NextHopSetting, Speaker};
 use crate::num::{ConnId, Family, Instant, PeerId};
 use crate::peer::{Event, Session};
 use crate::policy::{Chain, PeerName};
-use crate::rib::group::{AddPathSend, GroupKey, MemberFacts, NextHopRule, Reflect};
+use crate::rib::group::{AddPathSend, GroupKey, MemberFacts, NextHopMode, NextHopRule, Reflect};
 use crate::rib::pack::Load;
 use crate::wire::RefreshSubtype;
 
@@ -32,11 +32,11 @@ impl Speaker {
             asn: session.remote_as,
         });
         let reflect = self.params.cluster_id.filter(|_| !external).map(|cluster| Reflect { cluster, client: config.rr_client });
-        let add_path = if session.send.add_path.is_empty() { AddPathSend::Off } else { AddPathSend::All };
+        let add_path = if session.send.add_path.is_empty() { AddPathSend::Off } else { config.add_path };
         GroupKey {
             external,
             local_as: session.local_as,
-            next_hop: next_hop_rule(&self.params, entry, session),
+            next_hop: self.next_hop_rule(config.next_hop, session),
             reflect,
             chain,
             send: session.send.clone(),
@@ -61,6 +61,38 @@ impl Speaker {
             self.rib.tell_all_paths(true);
         }
         self.groups.join(member, key, &self.rib);
+    }
+
+    /// A peer hears no more. With the last one that was told several paths (RFC 7911) the table goes back to word of the best alone.
+    pub(super) fn leave_group(&mut self, id: PeerId) {
+        self.groups.leave(id);
+        if !self.groups.tell_paths() {
+            self.rib.tell_all_paths(false);
+        }
+    }
+
+    /// Our addresses as this peer can reach them (RFC 4271 §5.1.3, RFC 2545 §3): the session's own end where it is of the family, and the
+    /// node's address for the other family.
+    fn next_hop_rule(&self, setting: NextHopSetting, session: &Session) -> NextHopRule {
+        let (local, addresses) = (session.local.ip().to_canonical(), &self.params.addresses);
+        let v4 = match local {
+            IpAddr::V4(addr) => Some(addr),
+            IpAddr::V6(_) => addresses.v4,
+        };
+        let (v6, link_local) = match local {
+            IpAddr::V6(addr) if is_link_local(addr) => (addresses.v6, Some(addr)),
+            IpAddr::V6(addr) => (Some(addr), None),
+            IpAddr::V4(_) => (addresses.v6, None),
+        };
+        let link = || self.nexthops.link_of(session.remote.ip().to_canonical());
+        let mode = match setting {
+            NextHopSetting::Auto => NextHopMode::Auto,
+            NextHopSetting::SelfAddress => NextHopMode::SelfAddress,
+            NextHopSetting::Unchanged => NextHopMode::Unchanged,
+            // A peer that is some hops away shares no link with us.
+            NextHopSetting::ThirdParty => link().map_or(NextHopMode::Auto, NextHopMode::ThirdParty),
+        };
+        NextHopRule { mode, v4: v4.filter(|a| *a != Ipv4Addr::UNSPECIFIED), v6, link_local }
     }
 
     /// What this peer is told may have changed with the configuration or a drain; it hears the difference.
@@ -122,17 +154,9 @@ impl Speaker {
         if sent.octets > 0 {
             entry.peer.on_sent(conn, now);
             entry.traffic.count_sent(&sent);
-            let idle = self.peers.spend(conn, sent.octets);
+            self.peers.spend(conn, sent.octets);
             self.effects.push_back(Effect::Send { conn, frames });
-            if idle {
-                self.watch_sending(id, conn, now);
-            }
         }
-    }
-
-    /// Octets wait for the kernel from now on (RFC 9687).
-    pub(super) fn watch_sending(&mut self, id: PeerId, conn: ConnId, now: Instant) {
-        self.tell(id, Event::SendBlocked { conn }, now);
     }
 
     /// The kernel took octets; `left` are still under way.
@@ -142,22 +166,6 @@ impl Speaker {
             self.tell(id, Event::SendBlocked { conn }, now);
         }
     }
-}
-
-/// Our addresses as this peer can reach them (RFC 4271 §5.1.3, RFC 2545 §3): the session's own end where it is of the family, and the
-/// node's address for the other family.
-fn next_hop_rule(params: &Params, entry: &Entry, session: &Session) -> NextHopRule {
-    let local = session.local.ip().to_canonical();
-    let v4 = match local {
-        IpAddr::V4(addr) => Some(addr),
-        IpAddr::V6(_) => params.addresses.v4,
-    };
-    let (v6, link_local) = match local {
-        IpAddr::V6(addr) if is_link_local(addr) => (params.addresses.v6, Some(addr)),
-        IpAddr::V6(addr) => (Some(addr), None),
-        IpAddr::V4(_) => (params.addresses.v6, None),
-    };
-    NextHopRule { mode: entry.config.next_hop, v4: v4.filter(|a| *a != Ipv4Addr::UNSPECIFIED), v6, link_local }
 }
 
 fn is_link_local(addr: Ipv6Addr) -> bool {

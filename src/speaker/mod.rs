@@ -44,7 +44,7 @@ use crate::rib::{BestChange, Rib};
 use crate::stats::Notice;
 use crate::wire::{Context, DecodeError, Message};
 
-pub use params::{Burden, ListenRange, MaxPrefix, MaxPrefixAction, NodeAddresses, OnTerm, Params, PeerConfig, RecoveryParams, StopParams};
+pub use params::{Burden, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, NodeAddresses, OnTerm, Params, PeerConfig, RecoveryParams, StopParams};
 use peers::Peers;
 use show::{Answer, Command, Question};
 
@@ -249,6 +249,7 @@ impl Speaker {
     /// Runs due timers, selects, announces and plans. `true` means that there is more to do and it wants to be called again at once.
     pub fn settle(&mut self, now: Instant) -> bool {
         self.rib.set_now(now);
+        self.watch_unsent(now);
         self.run_timers(now);
         self.track_nexthops();
         let mut changes = std::mem::take(&mut self.changes);
@@ -277,7 +278,7 @@ impl Speaker {
 
     /// Whether `settle` has something to do although no input came and no deadline passed.
     pub fn wants_settle(&self) -> bool {
-        self.rib.is_dirty() || self.groups.has_ready()
+        self.rib.is_dirty() || self.groups.has_ready() || self.peers.has_unwatched()
     }
 
     /// What this router is configured with.

@@ -14,8 +14,8 @@ use crate::num::{Asn, ClusterId, Family, FamilySet, RouterId};
 use crate::peer;
 use crate::policy::Chain;
 use crate::rib::Rules;
-use crate::rib::group::NextHopMode;
 use crate::rib::nexthop::{self, Nodes, TunnelRule};
+use crate::rib::group::AddPathSend;
 
 /// Everything the speaker is configured with. Two equal values make the same router.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +57,9 @@ pub struct PeerConfig {
     pub export: Option<Chain>,
     /// A client of ours, if we are a reflector (RFC 4456).
     pub rr_client: bool,
-    pub next_hop: NextHopMode,
+    pub next_hop: NextHopSetting,
+    /// How many paths of a prefix it is told if ADD-PATH was agreed (RFC 7911).
+    pub add_path: AddPathSend,
     pub max_prefix: [Option<MaxPrefix>; 2],
     /// How often our own AS may stand in a path that we accept from here.
     pub allow_own_as: u8,
@@ -94,7 +96,8 @@ impl PeerConfig {
             import: None,
             export: None,
             rr_client: false,
-            next_hop: NextHopMode::Auto,
+            next_hop: NextHopSetting::Auto,
+            add_path: AddPathSend::All,
             max_prefix: [None, None],
             allow_own_as: 0,
             enforce_first_as: true,
@@ -108,6 +111,19 @@ impl PeerConfig {
     pub fn max_prefix(&self, family: Family) -> Option<&MaxPrefix> {
         self.max_prefix.get(family.index()).and_then(Option::as_ref)
     }
+}
+
+/// The next hop of what a peer is told (RFC 4271 §5.1.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NextHopSetting {
+    /// Ourselves towards external peers; towards internal ones as it was learned.
+    #[default]
+    Auto,
+    SelfAddress,
+    /// As it was learned.
+    Unchanged,
+    /// As it was learned where that address is on the link that we share with the peer; else ourselves.
+    ThirdParty,
 }
 
 /// How many prefixes of a family a peer may announce (RFC 4271 §6.7, RFC 4486 §4).

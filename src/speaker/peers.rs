@@ -16,7 +16,7 @@ use super::{Effect, ListenRange, Params, PeerConfig, SEND_CREDIT, Speaker};
 use crate::kernel::IfIndex;
 use crate::num::{ConnId, Family, FamilySet, Instant, PeerId};
 use crate::peer::{self, Action, ConnIds, DialError, Direction, Event, Peer, PeerNotice, Session, StopKind};
-use crate::rib::{SourceFacts, SourceKind};
+use crate::rib::{BATCH, SourceFacts, SourceKind};
 use crate::stats::Notice;
 use crate::wire::{CeaseSubcode, Context, DecodeError, Message, Notification};
 
@@ -73,6 +73,25 @@ struct Conn {
     peer: PeerId,
     /// Octets handed to the shell and not yet taken by the kernel.
     in_flight: usize,
+    watch: Watch,
+}
+
+/// Whether the peer knows that octets wait for the kernel (RFC 9687). Nearly always the kernel takes all at once, and then it need not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watch {
+    Off,
+    /// It is told at the next settlement, if octets still wait then.
+    Soon,
+    On,
+}
+
+/// What [`Peers::give_back`] found.
+pub(super) struct Taken {
+    pub peer: PeerId,
+    /// Octets still under way.
+    pub left: usize,
+    /// The peer was told that octets wait, and wants to hear of progress.
+    pub watched: bool,
 }
 
 /// All neighbours.
@@ -81,6 +100,8 @@ pub(super) struct Peers {
     slots: Vec<Option<Box<Entry>>>,
     by_addr: HashMap<(IpAddr, Option<String>), PeerId, FixedState>,
     conns: HashMap<ConnId, Conn, FixedState>,
+    /// Connections that are [`Watch::Soon`].
+    unwatched: usize,
     ids: ConnIds,
     /// One entry at least for each armed deadline; entries that a peer no longer stands by are skipped.
     timers: BinaryHeap<Reverse<(Instant, PeerId)>>,
@@ -97,6 +118,7 @@ impl Peers {
             slots: vec![None],
             by_addr: HashMap::default(),
             conns: HashMap::default(),
+            unwatched: 0,
             ids: ConnIds::default(),
             timers: BinaryHeap::new(),
             seed,
@@ -189,6 +211,7 @@ impl Peers {
         }
         if entry.conns > 0 {
             self.conns.retain(|_, c| c.peer != id);
+            self.unwatched = self.conns.values().filter(|c| c.watch == Watch::Soon).count();
         }
         Some(entry)
     }
@@ -229,19 +252,42 @@ impl Peers {
         self.conns.get(&conn).map_or(0, |c| SEND_CREDIT.saturating_sub(c.in_flight))
     }
 
-    /// So many octets were handed out. True if none were under way before.
-    pub fn spend(&mut self, conn: ConnId, octets: usize) -> bool {
-        let Some(c) = self.conns.get_mut(&conn) else { return false };
-        let idle = c.in_flight == 0;
+    /// So many octets were handed out.
+    pub fn spend(&mut self, conn: ConnId, octets: usize) {
+        let Some(c) = self.conns.get_mut(&conn) else { return };
         c.in_flight += octets;
-        idle
+        if c.watch == Watch::Off {
+            c.watch = Watch::Soon;
+            self.unwatched += 1;
+        }
     }
 
-    /// So many octets were taken by the kernel; what is still under way, `None` for an unknown connection.
-    pub fn give_back(&mut self, conn: ConnId, octets: usize) -> Option<(PeerId, usize)> {
+    /// So many octets were taken by the kernel. `None` for an unknown connection.
+    pub fn give_back(&mut self, conn: ConnId, octets: usize) -> Option<Taken> {
         let c = self.conns.get_mut(&conn)?;
         c.in_flight = c.in_flight.saturating_sub(octets);
-        Some((c.peer, c.in_flight))
+        let taken = Taken { peer: c.peer, left: c.in_flight, watched: c.watch == Watch::On };
+        if taken.left == 0 {
+            self.unwatched -= usize::from(c.watch == Watch::Soon);
+            c.watch = Watch::Off;
+        }
+        Some(taken)
+    }
+
+    /// Does a peer have yet to hear that its octets wait?
+    pub fn has_unwatched(&self) -> bool {
+        self.unwatched > 0
+    }
+
+    /// Those of which octets wait since they were handed out.
+    fn take_unwatched(&mut self) -> Vec<(PeerId, ConnId)> {
+        self.unwatched = 0;
+        let soon = self.conns.iter_mut().filter(|(_, c)| c.watch == Watch::Soon);
+        soon.map(|(conn, c)| {
+            c.watch = Watch::On;
+            (c.peer, *conn)
+        })
+        .collect()
     }
 
     fn in_range(&self, range: &ListenRange) -> usize {
@@ -250,7 +296,7 @@ impl Peers {
 
     /// The shell has, or tries, this connection for that peer.
     fn bind(&mut self, conn: ConnId, peer: PeerId) {
-        if self.conns.insert(conn, Conn { peer, in_flight: 0 }).is_none()
+        if self.conns.insert(conn, Conn { peer, in_flight: 0, watch: Watch::Off }).is_none()
             && let Some(entry) = self.get_mut(peer)
         {
             entry.conns += 1;
@@ -259,7 +305,8 @@ impl Peers {
 
     /// The connection is no more; whose it was.
     fn unbind(&mut self, conn: ConnId) -> Option<PeerId> {
-        let peer = self.conns.remove(&conn)?.peer;
+        let Conn { peer, watch, .. } = self.conns.remove(&conn)?;
+        self.unwatched -= usize::from(watch == Watch::Soon);
         if let Some(entry) = self.get_mut(peer) {
             entry.conns = entry.conns.saturating_sub(1);
         }
@@ -274,6 +321,8 @@ impl Peers {
         for (conn, c) in &self.conns {
             assert!(self.get(c.peer).is_some(), "{conn:?} belongs to a peer that is gone");
         }
+        let soon = self.conns.values().filter(|c| c.watch == Watch::Soon).count();
+        assert_eq!(self.unwatched, soon, "connections that are to be watched");
     }
 }
 
@@ -316,7 +365,7 @@ impl Speaker {
     /// Takes a peer out of the router, with everything it said.
     pub(super) fn remove_peer(&mut self, id: PeerId, now: Instant) {
         self.tell(id, Event::Stop { kind: StopKind::Deconfigured, text: None }, now);
-        self.groups.leave(id);
+        self.leave_group(id);
         self.rib.peer_down(id);
         self.peers.remove(id);
     }
@@ -425,7 +474,7 @@ impl Speaker {
             reason: down.reason.to_string(),
             keeps_routes,
         };
-        self.groups.leave(id);
+        self.leave_group(id);
         self.retain_or_drop(id, down);
         self.notice(notice);
     }
@@ -521,7 +570,7 @@ impl Speaker {
         let Some(entry) = self.peers.get(id).filter(|e| e.range.is_some()) else { return };
         let silent = Family::ALL.iter().all(|f| self.rib.counts(id, *f).received == 0);
         if entry.live.is_none() && entry.conns == 0 && silent {
-            self.groups.leave(id);
+            self.leave_group(id);
             self.rib.peer_down(id);
             self.peers.remove(id);
         }
@@ -544,14 +593,20 @@ impl Speaker {
     pub(super) fn on_received(&mut self, conn: ConnId, messages: Vec<Message>, error: Option<DecodeError>, now: Instant) {
         let Some(id) = self.peers.of_conn(conn) else { return };
         let mut updates = 0;
-        for message in messages {
-            let established = self.peers.get(id).and_then(|e| e.live.as_ref()).is_some_and(|l| l.session.conn == conn);
-            match message {
-                Message::Update(update) if established => {
-                    updates += 1;
-                    self.import(id, update, now);
+        let mut rest = messages.into_iter();
+        while !rest.as_slice().is_empty() {
+            if let Some(few @ [_, _, ..]) = rest.as_slice().chunks(BATCH).next() {
+                self.rib.warm(few.iter().filter_map(Message::as_update));
+            }
+            for message in rest.by_ref().take(BATCH) {
+                let established = self.peers.get(id).and_then(|e| e.live.as_ref()).is_some_and(|l| l.session.conn == conn);
+                match message {
+                    Message::Update(update) if established => {
+                        updates += 1;
+                        self.import(id, update, now);
+                    }
+                    other => self.tell(id, Event::Message { conn, message: other }, now),
                 }
-                other => self.tell(id, Event::Message { conn, message: other }, now),
             }
         }
         if updates > 0 {
@@ -563,10 +618,21 @@ impl Speaker {
     }
 
     pub(super) fn on_writable(&mut self, conn: ConnId, written: usize, now: Instant) {
-        let Some((id, left)) = self.peers.give_back(conn, written) else { return };
-        self.note_progress(id, conn, left, now);
+        let Some(Taken { peer: id, left, watched }) = self.peers.give_back(conn, written) else { return };
+        if watched {
+            self.note_progress(id, conn, left, now);
+        }
         if self.peers.get(id).and_then(|e| e.live.as_ref()).is_some_and(|l| l.blocked && l.session.conn == conn) {
             self.pump_member(id, now);
+        }
+    }
+
+    /// Tells peers that octets wait which the kernel has not taken since they were handed out (RFC 9687).
+    pub(super) fn watch_unsent(&mut self, now: Instant) {
+        if self.peers.has_unwatched() {
+            for (id, conn) in self.peers.take_unwatched() {
+                self.tell(id, Event::SendBlocked { conn }, now);
+            }
         }
     }
 

@@ -128,6 +128,11 @@ fn the_cost_that_a_reload_foretells_is_the_one_that_the_session_pays() {
         "import = \"none\"",
         "export = \"own-blocks\"",
         "next_hop = \"self\"",
+        "next_hop = \"third-party\"",
+        "add_path_limit = 2",
+        "enforce_first_as = false",
+        "as_override = true",
+        "rr_client = true",
         "allow_own_as = 1",
         "remove_private_as = true",
     ] {

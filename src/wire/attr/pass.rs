@@ -6,12 +6,10 @@
 //!
 //! [`Editor`]: super::Editor
 
-use std::net::Ipv4Addr;
-
 use smallvec::SmallVec;
 
 use super::as_path::SegmentKind;
-use super::set::Facts;
+use super::set::{Facts, bit};
 use super::{AttrCode, EXTENDED, ExtendedCommunity, NextHop, PARTIAL, PathAttributes, RawAttribute, TRANSITIVE, row};
 use crate::num::{Asn, ClusterId, RouterId};
 
@@ -35,7 +33,7 @@ impl PathAttributes {
             cluster_list_len: 0,
             path_len: self.facts().path_len.saturating_add(1),
             neighbor_as: Some(asn),
-            ..*self.facts()
+            ..self.facts()
         };
         let med = med.map(u32::to_be_bytes);
         let changes = [(AttrCode::AS_PATH, Some(&path[..])), (AttrCode::MULTI_EXIT_DISC, med.as_ref().map(|o| &o[..]))];
@@ -45,7 +43,7 @@ impl PathAttributes {
     /// As an internal peer hears it: this LOCAL_PREF if there was none (RFC 4271 §5.1.5); and if it is reflected, where it began if that
     /// was not known, and our cluster in front of the list (RFC 4456 §8).
     pub fn to_internal(&self, next_hop: NextHop, local_pref: u32, reflected: Option<(RouterId, ClusterId)>) -> PathAttributes {
-        let mut facts = *self.facts();
+        let mut facts = self.facts();
         let local_pref = facts.local_pref.is_none().then_some(local_pref);
         let originator = reflected.map(|(id, _)| id).filter(|_| facts.originator_id.is_none());
         facts.local_pref = facts.local_pref.or(local_pref);
@@ -94,12 +92,12 @@ impl PathAttributes {
     /// `changes` are in the order of their codes; `facts` are those of the result, but for its next hop and what is present.
     fn rewritten(&self, next_hop: NextHop, changes: &[Change<'_>], facts: Facts, stays: impl Fn(&RawAttribute<'_>) -> bool) -> PathAttributes {
         let v4 = if let NextHop::V4(addr) = next_hop { Some(addr) } else { None };
-        let own = v4.map(|a| a.octets());
+        let own = v4.map(|addr| addr.octets());
         let own = (AttrCode::NEXT_HOP, own.as_ref().map(|o| &o[..]));
         let at = changes.partition_point(|(code, _)| *code < AttrCode::NEXT_HOP);
         let (before, after) = changes.split_at_checked(at).unwrap_or_default();
         let mut changes = before.iter().chain(std::iter::once(&own)).chain(after).peekable();
-        let mut out = Writer { octets: SmallVec::new(), facts: Facts { present: 0, next_hop: v4, ..facts } };
+        let mut out = Writer { octets: SmallVec::new(), present: 0 };
         for attribute in self.attributes() {
             while let Some((code, value)) = changes.next_if(|(code, _)| *code < attribute.code) {
                 out.put(*code, *value);
@@ -111,15 +109,14 @@ impl PathAttributes {
             }
         }
         changes.for_each(|(code, value)| out.put(*code, *value));
-        out.facts.next_hop = out.facts.next_hop.filter(|a| *a != Ipv4Addr::UNSPECIFIED);
-        PathAttributes::new(out.octets[..].into(), next_hop, out.facts)
+        PathAttributes::new(&out.octets, next_hop, &facts, out.present)
     }
 }
 
 /// The new octets, and what is present in them.
 struct Writer {
     octets: SmallVec<[u8; 512]>,
-    facts: Facts,
+    present: u64,
 }
 
 impl Writer {
@@ -133,7 +130,7 @@ impl Writer {
             }
         }
         self.octets.extend_from_slice(value);
-        self.facts.note_present(code.0);
+        self.present |= bit(code.0);
     }
 
     /// RFC 4271 §5: unknown attributes that are passed on carry the Partial bit.
@@ -143,12 +140,14 @@ impl Writer {
         if let Some(flags) = self.octets.get_mut(at).filter(|_| row(attribute.code).is_none()) {
             *flags |= PARTIAL;
         }
-        self.facts.note_present(attribute.code.0);
+        self.present |= bit(attribute.code.0);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
 
     use super::super::{Community, Editor, LargeCommunity, Origin};

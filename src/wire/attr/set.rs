@@ -258,8 +258,18 @@ impl PathAttributes {
         }
     }
 
-    pub(super) fn facts(&self) -> &Facts {
-        &self.facts
+    /// As they were read, but for the next hop.
+    pub(super) fn facts(&self) -> Facts {
+        Facts {
+            origin: self.origin(),
+            next_hop: None,
+            med: self.med(),
+            local_pref: self.local_pref(),
+            originator_id: self.originator_id(),
+            neighbor_as: self.neighbor_as(),
+            path_len: self.head().path_len,
+            cluster_list_len: self.head().cluster_list_len,
+        }
     }
 
     pub(super) fn value(&self, code: AttrCode) -> Option<&[u8]> {

@@ -1,0 +1,86 @@
+//! RFC 7911: several paths of a prefix, told and taken, by routers that run.
+
+use std::time::Duration;
+
+use catbird::num::{ClusterId, Family};
+use catbird::rib::group::AddPathSend;
+use proto_tests::dsl::upd;
+use proto_tests::lab::{Lab, session};
+
+const PREFIX: &str = "10.1.0.0/26";
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Three racks announce one prefix to a reflector, with paths of 2, 3 and 4 ASes; a client hears it with ADD-PATH.
+fn racks(limit: AddPathSend) -> Lab {
+    let mut lab = Lab::seeded(11).speaker("rr", 64512).speaker("client", 64512);
+    for n in 1..=3 {
+        lab = lab.scripted(&format!("rack-{n}"), 65000 + n).linked("rr", &format!("rack-{n}"));
+    }
+    let mut lab = lab
+        .linked_as("rr", "client", |me, config| {
+            let ipv4 = Family::Ipv4Unicast.into();
+            session(config, |s| if me == "rr" { s.offer.add_path_send = ipv4 } else { s.offer.add_path_receive = ipv4 });
+            (config.rr_client, config.add_path) = (me == "rr", limit);
+        })
+        .configured("rr", |params| params.cluster_id = Some(ClusterId([10, 0, 0, 1].into())));
+    lab.until_established("rr", "client");
+    for n in 1..=3u32 {
+        lab.until_established("rr", &format!("rack-{n}"));
+        let path: Vec<u32> = std::iter::once(65000 + n).chain((0..n).map(|hop| 65100 + hop)).collect();
+        let next_hop = format!("10.255.0.{}", n + 3);
+        lab.raw(&format!("rack-{n}"), &upd().reach(PREFIX).next_hop(&next_hop).as_path(&path).octets());
+    }
+    lab.run(SECOND);
+    lab
+}
+
+/// The first ASes of the paths that the client has, in the order of their lengths.
+fn heard(lab: &mut Lab) -> Vec<String> {
+    lab.run(SECOND);
+    let mut paths: Vec<String> = lab.paths("client", PREFIX).into_iter().map(|row| row.as_path).collect();
+    paths.sort_by_key(|path| path.len());
+    paths.iter().map(|path| path.split(' ').next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn a_client_hears_every_path_that_its_reflector_has() {
+    let mut lab = racks(AddPathSend::All);
+    assert_eq!(heard(&mut lab), ["65001", "65002", "65003"]);
+    lab.raw("rack-2", &upd().withdraw(PREFIX).octets());
+    assert_eq!(heard(&mut lab), ["65001", "65003"], "one goes, and the others stay");
+}
+
+#[test]
+fn of_more_paths_than_are_told_the_best_are_and_the_next_takes_the_place_of_one_that_goes() {
+    let mut lab = racks(AddPathSend::Best(2));
+    assert_eq!(heard(&mut lab), ["65001", "65002"]);
+    lab.raw("rack-1", &upd().withdraw(PREFIX).octets());
+    assert_eq!(heard(&mut lab), ["65002", "65003"]);
+    lab.raw("rack-1", &upd().reach(PREFIX).next_hop("10.255.0.4").as_path(&[65001]).octets());
+    assert_eq!(heard(&mut lab), ["65001", "65002"]);
+}
+
+#[test]
+fn another_limit_is_told_as_a_difference_and_the_session_stays() {
+    let mut lab = racks(AddPathSend::Best(1));
+    assert_eq!(heard(&mut lab), ["65001"]);
+    let dials = lab.dials("rr") + lab.dials("client");
+    for (limit, paths) in [(AddPathSend::All, &["65001", "65002", "65003"][..]), (AddPathSend::Best(2), &["65001", "65002"])] {
+        lab.reload("rr", |params| {
+            for config in params.peers.iter_mut().filter(|c| c.session.name == "client") {
+                std::sync::Arc::make_mut(config).add_path = limit;
+            }
+        });
+        assert_eq!(heard(&mut lab), paths);
+    }
+    assert_eq!(lab.dials("rr") + lab.dials("client"), dials, "nobody had to connect again");
+}
+
+#[test]
+fn with_the_last_hearer_gone_the_table_speaks_of_the_best_alone_and_a_new_one_hears_all_again() {
+    let mut lab = racks(AddPathSend::All);
+    assert_eq!(heard(&mut lab).len(), 3);
+    lab.reset("rr", "client");
+    lab.until_established("rr", "client");
+    assert_eq!(heard(&mut lab), ["65001", "65002", "65003"]);
+}
