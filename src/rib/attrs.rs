@@ -19,8 +19,8 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use smallvec::SmallVec;
 
-use super::{BATCH, NhId};
 use super::decide::Preference;
+use super::{BATCH, NhId};
 use crate::num::{Asn, ClusterId, RouterId};
 use crate::wire::PathAttributes;
 

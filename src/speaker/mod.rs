@@ -44,7 +44,9 @@ use crate::rib::{BestChange, Rib};
 use crate::stats::Notice;
 use crate::wire::{Context, DecodeError, Message};
 
-pub use params::{Burden, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, NodeAddresses, OnTerm, Params, PeerConfig, RecoveryParams, StopParams};
+pub use params::{
+    Burden, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, NodeAddresses, OnTerm, Params, PeerConfig, RecoveryParams, StopParams,
+};
 use peers::Peers;
 use show::{Answer, Command, Question};
 

@@ -14,8 +14,8 @@ use crate::num::{Asn, ClusterId, Family, FamilySet, RouterId};
 use crate::peer;
 use crate::policy::Chain;
 use crate::rib::Rules;
-use crate::rib::nexthop::{self, Nodes, TunnelRule};
 use crate::rib::group::AddPathSend;
+use crate::rib::nexthop::{self, Nodes, TunnelRule};
 
 /// Everything the speaker is configured with. Two equal values make the same router.
 #[derive(Clone, Debug, PartialEq)]

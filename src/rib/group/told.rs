@@ -65,7 +65,7 @@ enum Out {
     Withheld,
     /// Not held: made again when needed.
     Brief(Brief),
-/// With the number that its [`Brief`] had, or will have, among [`Avoids`].
+    /// With the number that its [`Brief`] had, or will have, among [`Avoids`].
     Held(PathAttributes, AvoidId),
 }
 
@@ -285,10 +285,8 @@ impl Told {
         if self.index.len() <= HELD_CLASSES {
             return;
         }
-        let places: SmallVec<[u32; BATCH]> = all
-            .filter_map(|best| self.index.find(self.hasher.hash_one((best.attrs.key(), best.peer.0)), |_| true))
-            .copied()
-            .collect();
+        let places: SmallVec<[u32; BATCH]> =
+            all.filter_map(|best| self.index.find(self.hasher.hash_one((best.attrs.key(), best.peer.0)), |_| true)).copied().collect();
         let seen = places.iter().filter(|place| peek(&self.classes, **place).is_some()).count();
         std::hint::black_box(seen);
     }

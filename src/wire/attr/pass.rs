@@ -90,7 +90,13 @@ impl PathAttributes {
     }
 
     /// `changes` are in the order of their codes; `facts` are those of the result, but for its next hop and what is present.
-    fn rewritten(&self, next_hop: NextHop, changes: &[Change<'_>], facts: Facts, stays: impl Fn(&RawAttribute<'_>) -> bool) -> PathAttributes {
+    fn rewritten(
+        &self,
+        next_hop: NextHop,
+        changes: &[Change<'_>],
+        facts: Facts,
+        stays: impl Fn(&RawAttribute<'_>) -> bool,
+    ) -> PathAttributes {
         let v4 = if let NextHop::V4(addr) = next_hop { Some(addr) } else { None };
         let own = v4.map(|addr| addr.octets());
         let own = (AttrCode::NEXT_HOP, own.as_ref().map(|o| &o[..]));
