@@ -14,6 +14,27 @@ use smallvec::SmallVec;
 #[serde(transparent)]
 pub struct IfIndex(pub u32);
 
+/// Names of interfaces: `*` stands for any number of characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NamePattern(String);
+
+impl NamePattern {
+    pub fn new(text: &str) -> NamePattern {
+        NamePattern(text.to_owned())
+    }
+
+    pub fn matches(&self, name: &str) -> bool {
+        let Some((head, rest)) = self.0.split_once('*') else { return self.0 == name };
+        let Some(mut name) = name.strip_prefix(head) else { return false };
+        let (inner, tail) = rest.rsplit_once('*').map_or((None, rest), |(inner, tail)| (Some(inner), tail));
+        for part in inner.iter().flat_map(|inner| inner.split('*')) {
+            let Some(at) = name.find(part) else { return false };
+            name = name.get(at + part.len()..).unwrap_or_default();
+        }
+        name.ends_with(tail)
+    }
+}
+
 /// One way out: a gateway on an interface, or an interface alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Hop {
@@ -87,4 +108,22 @@ pub enum KernelEvent {
     /// A full dump begins: what is not said again before `DumpEnd` is no longer there.
     DumpStart,
     DumpEnd,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NamePattern;
+
+    #[test]
+    fn a_star_stands_for_any_characters() {
+        let matches = |pattern: &str, name: &str| NamePattern::new(pattern).matches(name);
+        for (pattern, name) in
+            [("cali*", "cali1"), ("cali*", "cali"), ("*", ""), ("*.cali", "vxlan.cali"), ("e*0", "eth0"), ("a*b*c*d", "axbycd")]
+        {
+            assert!(matches(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [("cali*", "xcali"), ("eth0", "eth00"), ("e*0", "eth01"), ("a*a", "a"), ("a*b*c", "acb"), ("", "x")] {
+            assert!(!matches(pattern, name), "{pattern} {name}");
+        }
+    }
 }

@@ -79,6 +79,7 @@ impl Load {
             rules: Rules::default(),
             fib,
             stop: StopParams::default(),
+            learning: catbird::speaker::Learning::default(),
             recovery: RecoveryParams { deadline: std::time::Duration::from_secs(1), end_of_rib_wait: std::time::Duration::ZERO },
         };
         let now = Instant::from_nanos(1);

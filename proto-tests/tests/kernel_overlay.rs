@@ -176,3 +176,78 @@ fn a_name_that_is_taken_is_said_and_left_alone() {
     sites.ip(0, "link del catbird");
     until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird onlink");
 }
+
+const LEARN: &str = r#"
+[fib]
+ignore_interfaces = ["calico*"]
+[[fib.learn]]
+prefixes = ["10.244.0.0/16 ge 32", "fd00:10:244::/48 ge 128"]
+interfaces = ["cali*"]
+kind = "borrowed"
+[[fib.learn]]
+prefixes = ["10.244.0.0/16 ge 26 le 26"]
+shape = "blackhole"
+protocols = [80]
+kind = "block"
+[policy.ours]
+rules = [
+    { prefixes = ["10.244.2.2/32", "fd00:10:244:2::2/128"], then = "reject" },
+    { own_kinds = ["block", "borrowed"], then = "accept" },
+]
+"#;
+
+#[test]
+fn what_others_write_into_the_kernel_is_announced_by_rule_and_goes_with_it() {
+    if !may_run("what_others_write_into_the_kernel_is_announced_by_rule_and_goes_with_it") {
+        return;
+    }
+    let mut sites = Sites::build(16).unwrap();
+    sites.configure(LEARN).unwrap();
+    let export = |sites: &Sites| {
+        let config = sites.config_text(1).replace("[cluster]\n", "[cluster]\nexport = [\"ours\"]\n");
+        sites.set_config_text(1, &config).unwrap();
+    };
+    export(&sites);
+    // One stands there before the daemon starts.
+    sites.ip(1, "route add 10.244.1.77/32 dev cali1 proto boot");
+    sites.start_all().unwrap();
+    let there = |net: &'static str| move |said: &str| said.contains(net);
+    let gone = |net: &'static str| move |said: &str| !said.contains(net);
+    sites.until_ip(0, SOON, ROUTES, there("10.244.1.77 via 10.0.2.1 dev eth0"));
+    sites.ip(1, "route add 10.244.1.78/32 dev cali1");
+    sites.ip(1, "route add blackhole 10.244.8.0/26 proto 80");
+    sites.ip(1, "-6 route add fd00:10:244:1::77/128 dev cali1");
+    for net in ["10.244.1.78 via 10.0.2.1 dev eth0", "10.244.8.0/26 via 10.0.2.1 dev eth0"] {
+        let took = sites.until_ip(0, SOON, ROUTES, there(net));
+        println!("{net}: at the peer after {took:?}");
+    }
+    sites.until_ip(0, SOON, "-6 route show proto bgp", there("fd00:10:244:1::77 via fd00:2::1"));
+    let said = sites.catbird(1, "blocks");
+    assert!(said.contains("10.244.8.0/26") && said.contains("kernel"), "{said}");
+    // None of it is written where it stands already, and what policy refuses is not told.
+    let own = sites.ip(1, ROUTES);
+    assert!(!own.contains("10.244.8.0/26") && !own.contains("10.244.1.77"), "{own}");
+    assert!(!sites.ip(0, ROUTES).contains("10.244.2.2 "), "the policy keeps it back");
+    // Not over interfaces that are ignored, not by other protocols.
+    sites.ip(1, "link add calico7 type bridge");
+    sites.ip(1, "link set calico7 up");
+    sites.ip(1, "route add 10.244.1.90/32 dev calico7");
+    sites.ip(1, "route add blackhole 10.244.9.0/26 proto 81");
+    // It comes and goes, by route and by link.
+    sites.ip(1, "route del 10.244.1.78/32");
+    sites.ip(1, "route del blackhole 10.244.8.0/26");
+    let took = sites.until_ip(0, SOON, ROUTES, |s| !s.contains("10.244.1.78") && !s.contains("10.244.8.0/26"));
+    println!("withdrawn after {took:?}");
+    let said = sites.ip(0, ROUTES);
+    assert!(!said.contains("10.244.1.90") && !said.contains("10.244.9.0/26"), "{said}");
+    assert!(said.contains("10.244.1.77"));
+    sites.ip(1, "link del cali1");
+    sites.until_ip(0, SOON, ROUTES, gone("10.244.1.77"));
+    // A reload with other rules finds what no rule meant before.
+    let config = sites.config_text(1).replace("protocols = [80]", "protocols = [81]");
+    sites.set_config_text(1, &config).unwrap();
+    let said = sites.catbird(1, "reload");
+    assert!(said.contains("[fib.learn] changes"), "{said}");
+    let took = sites.until_ip(0, SOON, ROUTES, there("10.244.9.0/26 via 10.0.2.1"));
+    println!("other rules: at the peer after {took:?}");
+}

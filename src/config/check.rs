@@ -66,6 +66,7 @@ pub(super) fn check(raw: &Raw, around: &Surroundings<'_>, notes: &Notes) -> Conf
             width: or(&raw.fib.ecmp_width, 16).max(1),
         },
         fib: fib::Params { overlay: checker.overlay(raw, &node), ..fib(&raw.fib) },
+        learning: checker.learning(&raw.fib),
         graceful: checker.graceful(raw),
         ready: checker.ready(raw),
         metrics: Metrics {

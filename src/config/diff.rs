@@ -296,6 +296,10 @@ fn fib(old: &Config, new: &Config, changes: &mut Changes) {
     changes.section("fib", &rest(a), &rest(b));
     changes.global("[fib] at the next start of the daemon: table", Cost::Live, &a.table, &b.table, &[]);
     changes.global("[fib] at the next start of the daemon: protocol", Cost::Live, &a.protocol, &b.protocol, &[]);
+    changes.section("fib.learn", &old.learning.rules, &new.learning.rules);
+    if old.learning.ignore != new.learning.ignore {
+        changes.add(Cost::Live, "[fib] ignore_interfaces changes".into(), Vec::new());
+    }
 }
 
 fn blocks(old: &Config, new: &Config, changes: &mut Changes) {

@@ -9,6 +9,7 @@
 mod check;
 mod cluster;
 pub mod diff;
+mod learn;
 #[cfg(feature = "daemon")]
 mod load;
 pub mod model;

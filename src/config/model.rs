@@ -18,6 +18,7 @@ use super::report::{Notes, Span};
 use super::values::{Word, ZonedAddr, read_word, words};
 use crate::fib;
 use crate::num::{Asn, ClusterId, FamilySet, HoldTime, RouterId};
+use crate::speaker::Learning;
 
 words! {
     /// How the nodes of the cluster peer.
@@ -115,6 +116,7 @@ pub struct Config {
     pub policies: BTreeMap<String, Policy>,
     pub best_path: BestPath,
     pub fib: fib::Params,
+    pub learning: Learning,
     pub graceful: Graceful,
     pub ready: Ready,
     pub metrics: Metrics,

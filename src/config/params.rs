@@ -48,6 +48,7 @@ pub fn speaker(config: &Config) -> speaker::Params {
         blocks,
         rules: rules(config),
         fib: config.fib.clone(),
+        learning: config.learning.clone(),
         stop: StopParams {
             on_term: match config.node.on_term {
                 OnTerm::Keep => speaker::OnTerm::Keep,
@@ -259,6 +260,9 @@ fn conditions(m: &Matches) -> Vec<Condition> {
     if let Some(own) = m.own_blocks {
         let block = Condition::RouteType(vec![LocalKind::Block]);
         when.push(if own { block } else { Condition::Not(Box::new(block)) });
+    }
+    if !m.own_kinds.is_empty() {
+        when.push(Condition::RouteType(m.own_kinds.clone()));
     }
     when.extend(m.source.map(|source| match source {
         RouteSource::Local => Condition::Local,

@@ -15,6 +15,7 @@ use super::raw::{List, Opt};
 use super::reader::{Section, Value, text};
 use super::report::{At, Notes, Problem, Span};
 use crate::num::{Asn, Family};
+use crate::policy::LocalKind;
 
 /// Prefixes inside `net` of a range of lengths: `"10.0.0.0/8"`, `"10.0.0.0/8 le 24"`, `"10.0.0.0/8 ge 24 le 26"`, `"10.0.0.0/8+"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +138,7 @@ pub struct RawRule {
     prefix_sets: List<String>,
     family: Opt<Family>,
     own_blocks: Opt<bool>,
+    own_kinds: List<LocalKind>,
     source: Opt<RouteSource>,
     peers: List<String>,
     communities: List<AnyCommunity>,
@@ -183,6 +185,7 @@ impl RawRule {
             prefix_sets: section.take("prefix_sets"),
             family: section.take("family"),
             own_blocks: section.take("own_blocks"),
+            own_kinds: section.take("own_kinds"),
             source: section.take("source"),
             peers: section.take("peers"),
             communities: section.take("communities"),
@@ -248,6 +251,8 @@ pub struct Matches {
     pub prefixes: Option<Vec<Prefixes>>,
     pub family: Option<Family>,
     pub own_blocks: Option<bool>,
+    /// It is ours, and one of these.
+    pub own_kinds: Vec<LocalKind>,
     pub source: Option<RouteSource>,
     pub peers: Vec<String>,
     pub communities: Vec<AnyCommunity>,
@@ -338,6 +343,7 @@ impl RawRule {
             prefixes: limited.then_some(prefixes),
             family: value(&self.family),
             own_blocks: value(&self.own_blocks),
+            own_kinds: values(&self.own_kinds),
             source: value(&self.source),
             peers: values(&self.peers),
             communities: values(&self.communities),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::learn::RawLearn;
 use super::model::{AddPath, LogFormat, LogLevel, MaxPrefixAction, Mode, NextHopMode, OnTerm, PerPeer};
 use super::overlay::RawOverlay;
 use super::policy::{RawPolicy, RawPrefixSet};
@@ -133,7 +134,15 @@ impl Value for Table {
 pub struct Protocol(pub u8);
 
 impl Word for Protocol {
-    const WORDS: &'static [(&'static str, Protocol)] = &[("bgp", Protocol(186)), ("bird", Protocol(12)), ("zebra", Protocol(11))];
+    const WORDS: &'static [(&'static str, Protocol)] = &[
+        ("bgp", Protocol(186)),
+        ("bird", Protocol(12)),
+        ("zebra", Protocol(11)),
+        ("kernel", Protocol(2)),
+        ("boot", Protocol(3)),
+        ("static", Protocol(4)),
+        ("dhcp", Protocol(16)),
+    ];
 }
 
 impl Value for Protocol {
@@ -284,6 +293,8 @@ pub struct RawFib {
     pub source_ipv6: Opt<std::net::Ipv6Addr>,
     pub allow_default: Opt<bool>,
     pub pools: List<IpNet>,
+    pub ignore_interfaces: List<String>,
+    pub learn: Vec<RawLearn>,
     pub overlay: RawOverlay,
 }
 
@@ -452,6 +463,8 @@ fn fib(mut section: Section<'_>) -> RawFib {
         source_ipv6: section.take("source_ipv6"),
         allow_default: section.take("allow_default"),
         pools: section.take("pools"),
+        ignore_interfaces: section.take("ignore_interfaces"),
+        learn: section.tables("learn").into_iter().map(super::learn::read).collect(),
         overlay: super::overlay::read(section.table("overlay")),
     };
     section.finish();

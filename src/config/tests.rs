@@ -145,7 +145,7 @@ fn every_shipped_configuration_is_accepted_without_a_warning() {
 /// Lines `#key = value` become settings.
 fn with_examples() -> String {
     let uncomment = |line: &str| match line.strip_prefix('#') {
-        Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) => rest.to_owned(),
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => rest.to_owned(),
         _ => line.to_owned(),
     };
     REFERENCE.lines().map(uncomment).collect::<Vec<_>>().join("\n")
@@ -409,4 +409,59 @@ mod mutated {
             }
         }
     }
+}
+
+const OVERLAY: &str = "[node]\nname = \"a\"\nasn = 64512\n[cluster]\nnodes = [{ name = \"a\", addresses = [\"10.0.0.1\", \"fd00::1\"] }, \
+                       { name = \"b\", addresses = [\"10.0.1.2\"] }]\n[fib.overlay]\n";
+
+#[test]
+fn an_overlay_takes_its_nodes_from_the_cluster() {
+    use crate::fib::overlay::{Kind, Mode};
+    let of = |more: &str| good(&format!("{OVERLAY}{more}")).fib.overlay;
+    let overlay = of("mode = \"cross-subnet\"");
+    let nodes: Vec<String> = overlay.nodes.iter().map(ToString::to_string).collect();
+    assert_eq!(nodes, ["10.0.0.1/32", "fd00::1/128", "10.0.1.2/32"]);
+    assert_eq!((overlay.mode, overlay.kind, overlay.device.as_str()), (Mode::CrossSubnet, Kind::Vxlan, "catbird"));
+    assert_eq!(of("mode = \"always\"\nkind = \"ipip\"").device, "tunl0");
+    assert_eq!(of("mode = \"always\"\nnodes = [\"10.0.0.0/16\"]").nodes, ["10.0.0.0/16".parse().expect("a prefix")]);
+    assert!(of("").nodes.is_empty(), "without a mode nothing of it matters");
+}
+
+#[test]
+fn mistakes_in_the_overlay_are_told_with_what_would_be_right() {
+    let said = |more: &str| findings(&format!("{OVERLAY}{more}")).join("\n");
+    for (more, expected) in [
+        ("mode = \"sometimes\"", "cross-subnet"),
+        ("vni = 0", "VXLAN network identifier from 1 to 16777215"),
+        ("vni = 16777216", "VXLAN network identifier from 1 to 16777215"),
+        ("port = 0", "a UDP port from 1 to 65535"),
+        ("mtu = 100", "an MTU from 576 to 65465"),
+        ("device = \"a-name-that-is-too-long\"", "at most 15 characters"),
+        ("addresses = [\"10.1.0.1\", \"10.1.0.2\"]", "one address of each family at most"),
+        ("kind = \"ipip\"\nvni = 7", "this is a setting of VXLAN"),
+    ] {
+        let report = parse(&format!("{OVERLAY}{more}")).report.render(false);
+        assert!(report.contains(expected), "{more}: {report}");
+        assert_eq!(said(more).lines().count(), 1, "{more}");
+    }
+    let alone = "[node]\nasn = 64512\nrouter_id = \"10.0.0.1\"\n[fib.overlay]\nmode = \"always\"";
+    let told = findings(alone).join("\n");
+    assert!(told.contains("`addresses`") && told.contains("`nodes`"), "{told}");
+}
+
+#[test]
+fn rules_of_learning_say_what_a_route_must_be() {
+    use crate::policy::LocalKind;
+    let learn = |more: &str| format!("[node]\nasn = 64512\n[fib]\nignore_interfaces = [\"kube-*\"]\n[[fib.learn]]\n{more}");
+    let config =
+        good(&learn("prefixes = [\"10.244.0.0/16 ge 32\"]\nprotocols = [\"boot\", 80]\ninterfaces = [\"cali*\"]\nkind = \"borrowed\""));
+    let rule = &config.learning.rules[0];
+    assert_eq!((rule.protocols.as_slice(), rule.kind, rule.shape), (&[3, 80][..], LocalKind::Borrowed, None));
+    assert!(rule.prefixes.contains(&"10.244.7.1/32".parse().expect("a prefix")) && rule.interfaces[0].matches("cali12"));
+    assert!(config.learning.ignore[0].matches("kube-ipvs0"));
+    assert!(findings(&learn("interfaces = [\"x\"]")).join("").contains("`prefixes`"));
+    let own = parse(&learn("prefixes = [\"10.0.0.0/8+\"]\nprotocols = [\"bgp\"]")).report.render(false);
+    assert!(own.contains("protocol 186 is that of the routes that catbird writes"), "{own}");
+    let kernels = parse("[node]\nasn = 64512\n[fib]\nprotocol = \"kernel\"").report.render(false);
+    assert!(kernels.contains("from 5 to 255"), "{kernels}");
 }

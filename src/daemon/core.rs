@@ -435,6 +435,7 @@ impl Core {
             },
             Effect::Close { conn } => self.close(conn, now),
             Effect::Fib { seq, change } => self.changes.push((seq, change)),
+            Effect::ReadKernel => self.netlink.audit(),
             Effect::Overlay(wanted) => self.netlink.tunnels(*wanted),
             Effect::Answer { id, answer } => {
                 if self.replies.remove(&id).is_some_and(|reply| reply.send(answer).is_err()) {

@@ -33,7 +33,7 @@ use prefix_trie::PrefixMap;
 use serde::Serialize;
 use smallvec::SmallVec;
 
-use crate::kernel::{Hop, Hops, IfIndex, KernelEvent, KernelRoute, RouteKind};
+use crate::kernel::{Hop, Hops, IfIndex, KernelEvent, KernelRoute, NamePattern, RouteKind};
 
 pub use tunnels::{Nodes, TunnelRule};
 
@@ -136,13 +136,15 @@ pub struct Params {
     pub own: (u32, u8),
     /// May a default route carry a next hop? A node behind its data centre's gateway wants it; RFC 4271 leaves it open.
     pub allow_default: bool,
+    /// Interfaces whose routes carry no next hop.
+    pub ignore: Vec<NamePattern>,
     /// Which next hops are nodes to be reached through a tunnel, and when.
     pub tunnels: TunnelRule,
 }
 
 impl Default for Params {
     fn default() -> Params {
-        Params { table: 254, own: (254, 186), allow_default: true, tunnels: TunnelRule::default() }
+        Params { table: 254, own: (254, 186), allow_default: true, ignore: Vec::new(), tunnels: TunnelRule::default() }
     }
 }
 
@@ -194,6 +196,8 @@ struct Entry {
 struct Link {
     name: String,
     up: bool,
+    /// No business of ours.
+    ignored: bool,
     generation: u32,
 }
 
@@ -374,8 +378,12 @@ impl NexthopTable {
 
     fn on_link(&mut self, ifindex: IfIndex, name: &str, up: bool) {
         let generation = self.generation;
-        let was = self.links.insert(ifindex, Link { name: name.to_owned(), up, generation });
-        if was.is_some_and(|l| l.up) != up {
+        let ignored = self.params.ignore.iter().any(|p| p.matches(name));
+        let was = self.links.insert(ifindex, Link { name: name.to_owned(), up, ignored, generation });
+        let was_ignored = was.as_ref().is_some_and(|l| l.ignored);
+        if ignored != was_ignored {
+            self.review_all();
+        } else if was.is_some_and(|l| l.up) != up {
             self.review_link(ifindex);
         }
     }
@@ -543,7 +551,9 @@ impl NexthopTable {
 
     /// The longest prefix with a candidate of that ownership, and there the lowest metric.
     fn longest(&self, addr: IpAddr, own: bool) -> Option<(IpNet, &Candidate)> {
-        let best = |l: &'_ Candidates| l.iter().enumerate().filter(|(_, c)| c.own == own).min_by_key(|(_, c)| c.metric).map(|(i, _)| i);
+        let best = |l: &'_ Candidates| {
+            l.iter().enumerate().filter(|(_, c)| c.own == own && !self.is_ignored(c)).min_by_key(|(_, c)| c.metric).map(|(i, _)| i)
+        };
         let pick = |net: IpNet, l: &'_ Candidates| best(l).map(|i| (net, i));
         let (net, i) = match addr {
             IpAddr::V4(a) => self.v4.cover(&Ipv4Net::from(a)).filter_map(|(n, l)| pick(n.into(), l)).last(),
@@ -568,6 +578,26 @@ impl NexthopTable {
             false => Resolution::Via { hops, metric: if connected { 0 } else { candidate.metric }, connected },
         };
         Found { resolution, through: Some(net), links }
+    }
+
+    /// Every way of it leads over an interface that is to be ignored.
+    fn is_ignored(&self, candidate: &Candidate) -> bool {
+        let RouteKind::Unicast(hops) = &candidate.kind else { return false };
+        !self.params.ignore.is_empty() && hops.iter().all(|h| self.links.get(&h.ifindex).is_some_and(|l| l.ignored))
+    }
+
+    /// Other interfaces are to be ignored.
+    pub fn set_ignore(&mut self, ignore: Vec<NamePattern>) {
+        self.params.ignore = ignore;
+        for link in self.links.values_mut() {
+            link.ignored = self.params.ignore.iter().any(|p| p.matches(&link.name));
+        }
+        self.review_all();
+    }
+
+    fn review_all(&mut self) {
+        let ids: Vec<NhId> = self.by_addr.values().copied().collect();
+        ids.into_iter().for_each(|id| self.renew(id));
     }
 
     fn is_up(&self, ifindex: IfIndex) -> bool {

@@ -15,6 +15,7 @@ mod ask;
 mod drain;
 mod export;
 mod import;
+mod learn;
 mod metrics;
 mod order;
 mod overlay;
@@ -44,6 +45,7 @@ use crate::rib::{BestChange, Rib};
 use crate::stats::Notice;
 use crate::wire::{Context, DecodeError, Message};
 
+pub use learn::{LearnRule, Learning, Shape};
 pub use params::{
     Burden, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, NodeAddresses, OnTerm, Params, PeerConfig, RecoveryParams, StopParams,
 };
@@ -135,6 +137,8 @@ pub enum Effect {
     },
     /// The tunnel devices that there should be, whole. What stands of them comes back as `KernelEvent::Tunnel`.
     Overlay(Box<Wanted>),
+    /// Links, addresses and routes of the kernel are to be told again from the beginning.
+    ReadKernel,
     Answer {
         id: u64,
         answer: Answer,
@@ -186,6 +190,7 @@ pub struct Speaker {
     changes: Vec<BestChange>,
     counters: metrics::Meters,
     tunnels: overlay::Tunnels,
+    learner: learn::Learner,
 }
 
 impl Speaker {
@@ -208,6 +213,7 @@ impl Speaker {
             changes: Vec::new(),
             counters: metrics::Meters::default(),
             tunnels: overlay::Tunnels::default(),
+            learner: learn::Learner::default(),
             params: Box::new(params),
         };
         speaker.start(now);

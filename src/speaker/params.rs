@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::Learning;
 use crate::fib::{self, overlay};
 use crate::num::{Asn, ClusterId, Family, FamilySet, RouterId};
 use crate::peer;
@@ -36,6 +37,8 @@ pub struct Params {
     pub blocks: Vec<IpNet>,
     pub rules: Rules,
     pub fib: fib::Params,
+    /// Kernel routes of others that we announce, and the interfaces that are none of our business.
+    pub learning: Learning,
     pub stop: StopParams,
     pub recovery: RecoveryParams,
 }
@@ -209,7 +212,12 @@ impl Default for RecoveryParams {
 impl Params {
     /// How next hops are resolved, as follows from where our routes stand.
     pub fn nexthops(&self) -> nexthop::Params {
-        nexthop::Params { own: (self.fib.table, self.fib.protocol), tunnels: self.tunnels(), ..nexthop::Params::default() }
+        nexthop::Params {
+            own: (self.fib.table, self.fib.protocol),
+            tunnels: self.tunnels(),
+            ignore: self.learning.ignore.clone(),
+            ..nexthop::Params::default()
+        }
     }
 
     /// Which next hops go through a tunnel. Where nothing is written to the kernel, none does.

@@ -36,6 +36,15 @@ impl Blocks {
         self.named.iter().filter(|(_, by)| by.contains(&source)).map(|(net, _)| *net).collect()
     }
 
+    /// Those that need a blackhole of ours: what only the kernel names stands there already.
+    fn written(&self) -> BTreeSet<IpNet> {
+        self.named.iter().filter(|(net, _)| self.is_written(net)).map(|(net, _)| *net).collect()
+    }
+
+    fn is_written(&self, net: &IpNet) -> bool {
+        self.named.get(net).is_some_and(|by| by.iter().any(|source| *source != BlockSource::Kernel))
+    }
+
     /// Replaces what `source` named. What is new and what is gone.
     fn set(&mut self, source: BlockSource, nets: &[IpNet]) -> (Vec<IpNet>, Vec<IpNet>) {
         let wanted: BTreeSet<IpNet> = nets.iter().map(IpNet::trunc).collect();
@@ -55,27 +64,45 @@ impl Blocks {
 impl Speaker {
     /// The blocks that one source names, whole.
     pub(super) fn set_blocks(&mut self, source: BlockSource, nets: &[IpNet]) {
+        let was_written = self.blocks.written();
         let (added, removed) = self.blocks.set(source, nets);
         for net in &added {
-            let next_hop = match net {
-                IpNet::V4(_) => NextHop::V4(std::net::Ipv4Addr::UNSPECIFIED),
-                IpNet::V6(_) => NextHop::V6 { global: std::net::Ipv6Addr::UNSPECIFIED, link_local: None },
-            };
-            let attrs = self.rib.intern_new(PathAttributes::builder(Origin::Igp, next_hop).finish());
-            self.originate(*net, Some(Route::as_received(attrs)));
+            self.originate_as(LocalKind::Block, *net, true);
         }
         for net in &removed {
-            self.originate(*net, None);
+            self.originate_as(LocalKind::Block, *net, false);
+        }
+        let written = self.blocks.written();
+        let others: Vec<IpNet> = was_written.symmetric_difference(&written).copied().collect();
+        for net in others.into_iter().filter(|n| !added.contains(n) && !removed.contains(n)) {
+            self.program_again(net);
         }
         if !added.is_empty() || !removed.is_empty() {
             self.notice(Notice::Blocks { added, removed });
         }
     }
 
-    fn originate(&mut self, net: IpNet, route: Option<Route>) {
-        let cause = if route.is_some() { Cause::Announced } else { Cause::Withdrawn };
-        let nlri = Nlri { net, path_id: LocalKind::Block.path_id() };
+    /// Announces a prefix as one of our own, or no longer.
+    pub(super) fn originate_as(&mut self, kind: LocalKind, net: IpNet, ours: bool) {
+        let route = ours.then(|| {
+            let next_hop = match net {
+                IpNet::V4(_) => NextHop::V4(std::net::Ipv4Addr::UNSPECIFIED),
+                IpNet::V6(_) => NextHop::V6 { global: std::net::Ipv6Addr::UNSPECIFIED, link_local: None },
+            };
+            Route::as_received(self.rib.intern_new(PathAttributes::builder(Origin::Igp, next_hop).finish()))
+        });
+        let cause = if ours { Cause::Announced } else { Cause::Withdrawn };
+        let nlri = Nlri { net, path_id: kind.path_id() };
         self.rib.apply(RouteChange { peer: PeerId::LOCAL, nlri, route, cause });
+    }
+
+    /// Something else than the best path decides anew what is wanted for a prefix.
+    fn program_again(&mut self, net: IpNet) {
+        let Some(dest) = self.rib.find(&net) else { return };
+        if let Some(best) = self.rib.best(dest) {
+            let change = BestChange { dest, net, old: None, new: Some(best), why: Step::Only, touched: Touched::default() };
+            self.program(&[change]);
+        }
     }
 
     /// Tells the planner what is wanted for prefixes whose use changed.
@@ -93,6 +120,9 @@ impl Speaker {
     fn wanted_route(&self, change: &BestChange) -> Option<FibRoute> {
         let best = change.new.as_ref()?;
         let fib = &self.params.fib;
+        if best.peer == PeerId::LOCAL && !self.blocks.is_written(&change.net) {
+            return None;
+        }
         if best.peer == PeerId::LOCAL {
             return Some(FibRoute { net: change.net, metric: fib.block_metric, kind: FibKind::Blackhole, source: None });
         }
@@ -124,6 +154,7 @@ impl Speaker {
     }
 
     pub(super) fn on_kernel(&mut self, event: &KernelEvent, now: Instant) {
+        self.learn(event);
         self.nexthops.on_kernel(event);
         self.fib.on_kernel(now, event);
         if matches!(event, KernelEvent::DumpEnd) {

@@ -29,6 +29,11 @@ impl Speaker {
             tally.changes += 1;
             self.set_blocks(BlockSource::Config, &self.params.blocks.clone());
         }
+        if old.learning != self.params.learning {
+            tally.changes += 1;
+            self.nexthops.set_ignore(self.params.learning.ignore.clone());
+            self.relearn();
+        }
         if old.rules != self.params.rules {
             tally.changes += 1;
             self.rib.set_rules(self.params.rules.clone());

@@ -125,6 +125,7 @@ impl Lab {
             blocks: Vec::new(),
             rules: Rules::default(),
             fib: catbird::fib::Params::default(),
+            learning: catbird::speaker::Learning::default(),
             stop: StopParams::default(),
             recovery: RecoveryParams::default(),
         };

@@ -276,8 +276,8 @@ impl Lab {
                 self.nodes[n].install(&change);
                 self.nodes[n].written.push(seq);
             }
-            // The lab is one wire: nobody is remote.
-            Effect::Overlay(_) => {}
+            // The lab is one wire: nobody is remote. And its kernels have no other routes than were told.
+            Effect::Overlay(_) | Effect::ReadKernel => {}
             Effect::Answer { answer, .. } => self.nodes[n].answer = Some(answer),
             Effect::Notice(notice) => {
                 let _printed = notice.to_string();

@@ -112,6 +112,20 @@ impl Sites {
         fs::write(self.config(index), text)
     }
 
+    /// The configuration of a node.
+    ///
+    /// # Panics
+    /// If there is none yet.
+    pub fn config_text(&self, index: usize) -> String {
+        fs::read_to_string(self.config(index)).expect("it was written before")
+    }
+
+    /// # Errors
+    /// What the file system said.
+    pub fn set_config_text(&self, index: usize, text: &str) -> io::Result<()> {
+        fs::write(self.config(index), text)
+    }
+
     fn config(&self, index: usize) -> PathBuf {
         self.scratch.path().join(format!("n{}.toml", index + 1))
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{Found, NexthopTable, NhId, Resolution, Unresolved, is_link_local, is_router_address};
+use super::{Found, NexthopTable, Resolution, Unresolved, is_link_local, is_router_address};
 use crate::kernel::{Hop, Hops, IfIndex};
 
 /// When a node is reached through a tunnel.
@@ -73,8 +73,7 @@ impl NexthopTable {
         }
         self.params.tunnels = rule;
         self.tunnels.dirty = true;
-        let ids: Vec<NhId> = self.by_addr.values().copied().collect();
-        ids.into_iter().for_each(|id| self.renew(id));
+        self.review_all();
     }
 
     /// The nodes that paths name, this machine not among them; `None` if they are those of the last call.
@@ -130,7 +129,7 @@ impl NexthopTable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{NexthopTable, Params};
+    use super::super::{NexthopTable, NhId, Params};
     use super::*;
     use crate::kernel::{KernelEvent, KernelRoute, RouteKind};
 

@@ -1,0 +1,94 @@
+//! `[[fib.learn]]`, and the interfaces that are none of our business.
+//!
+//! In: the sections as typed. Out: [`Learning`]. What becomes of it is `speaker`'s.
+
+use toml::de::DeValue;
+
+use super::check::{Checker, or};
+use super::policy::Prefixes;
+use super::raw::{List, Opt, Protocol, RawFib};
+use super::reader::{Section, Value};
+use super::report::{Notes, Problem, Span};
+use super::values::{Word, read_word};
+use crate::kernel::NamePattern;
+use crate::policy::{LocalKind, PrefixRange, PrefixSet};
+use crate::speaker::{LearnRule, Learning, Shape};
+
+impl Word for LocalKind {
+    const WORDS: &'static [(&'static str, LocalKind)] =
+        &[("block", LocalKind::Block), ("borrowed", LocalKind::Borrowed), ("service", LocalKind::Service), ("network", LocalKind::Network)];
+}
+
+impl Value for LocalKind {
+    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<LocalKind> {
+        read_word(value, span, notes)
+    }
+}
+
+impl Word for Shape {
+    const WORDS: &'static [(&'static str, Shape)] = &[("unicast", Shape::Unicast), ("blackhole", Shape::Blackhole)];
+}
+
+impl Value for Shape {
+    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Shape> {
+        read_word(value, span, notes)
+    }
+}
+
+/// One rule as typed.
+#[derive(Clone, Debug)]
+pub struct RawLearn {
+    pub prefixes: List<Prefixes>,
+    pub protocols: List<Protocol>,
+    pub interfaces: List<String>,
+    pub shape: Opt<Shape>,
+    pub kind: Opt<LocalKind>,
+}
+
+pub(super) fn read(mut section: Section<'_>) -> RawLearn {
+    let raw = RawLearn {
+        prefixes: section.need("prefixes", "which routes may be learned, such as [\"10.244.0.0/16 ge 32\"]"),
+        protocols: section.take("protocols"),
+        interfaces: section.take("interfaces"),
+        shape: section.take("shape"),
+        kind: section.take("kind"),
+    };
+    section.finish();
+    raw
+}
+
+impl Checker<'_> {
+    pub(super) fn learning(&self, raw: &RawFib) -> Learning {
+        if let Some(at) = raw.protocol.as_ref().filter(|at| at.value.0 < 5) {
+            let expected =
+                "a protocol from 5 to 255: the first are the kernel's and the administrator's, whose routes would be taken for ours";
+            self.notes.say(at.span.clone(), Problem::BadValue { found: at.value.0.to_string(), expected: expected.to_owned() });
+        }
+        let own = raw.protocol.as_ref().map_or(186, |at| at.value.0);
+        Learning { rules: raw.learn.iter().map(|rule| self.learn_rule(rule, own)).collect(), ignore: patterns(&raw.ignore_interfaces) }
+    }
+
+    fn learn_rule(&self, raw: &RawLearn, own: u8) -> LearnRule {
+        for at in raw.protocols.iter().flat_map(|list| &list.value).filter(|at| at.value.0 == own) {
+            let what = format!("protocol {own} is that of the routes that catbird writes");
+            self.notes.say(at.span.clone(), Problem::Conflict { what, help: "they are never learned; name those of others".to_owned() });
+        }
+        let kind = or(&raw.kind, LocalKind::Network);
+        if let (LocalKind::Borrowed, Some(Shape::Blackhole), Some(at)) = (kind, raw.shape.as_ref().map(|at| at.value), &raw.shape) {
+            let what = "a borrowed address has a pod behind it, and a blackhole has none".to_owned();
+            self.notes.say(at.span.clone(), Problem::Odd { what, help: "perhaps kind \"block\" is meant".to_owned() });
+        }
+        let ranges = raw.prefixes.iter().flat_map(|list| &list.value).map(|at| at.value);
+        LearnRule {
+            prefixes: PrefixSet::new(ranges.filter_map(|p| PrefixRange::range(p.net, Some(p.min), Some(p.max)))),
+            protocols: raw.protocols.iter().flat_map(|list| &list.value).map(|at| at.value.0).collect(),
+            interfaces: patterns(&raw.interfaces),
+            shape: raw.shape.as_ref().map(|at| at.value),
+            kind,
+        }
+    }
+}
+
+fn patterns(list: &List<String>) -> Vec<NamePattern> {
+    list.iter().flat_map(|list| &list.value).map(|at| NamePattern::new(&at.value)).collect()
+}

@@ -1,0 +1,317 @@
+//! Routes of others in the kernel that we announce as our own: addresses of pods that a CNI plugin wrote, blocks that an IPAM holds as
+//! blackholes, networks behind an interface.
+//!
+//! In: the rules, and what the kernel says of routes and links. Out: prefixes that are ours to announce, with what they stand for; each
+//! comes and goes with its kernel route. What is announced to whom is policy's; such a route is never written to the kernel, where it
+//! stands already.
+//!
+//! Kept is every route that a rule could mean but for its interface: links are renamed, and a route may be told of before its link.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use smallvec::SmallVec;
+
+use super::{BlockSource, Effect, Speaker};
+use crate::kernel::{IfIndex, KernelEvent, KernelRoute, NamePattern, RouteKind};
+use crate::policy::{LocalKind, PrefixSet};
+
+/// What is learned.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Learning {
+    /// The first that matches decides.
+    pub rules: Vec<LearnRule>,
+    /// Interfaces that nothing is learned of, whatever the rules say.
+    pub ignore: Vec<NamePattern>,
+}
+
+/// Which routes, and as what. All conditions must hold; an empty list holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LearnRule {
+    pub prefixes: PrefixSet,
+    /// RTA protocols.
+    pub protocols: Vec<u8>,
+    /// One way of the route leads over one of these.
+    pub interfaces: Vec<NamePattern>,
+    pub shape: Option<Shape>,
+    pub kind: LocalKind,
+}
+
+/// What the kernel's route does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    Unicast,
+    Blackhole,
+}
+
+impl LearnRule {
+    /// But for the interface.
+    fn may_mean(&self, route: &KernelRoute) -> bool {
+        let shape = match &route.kind {
+            RouteKind::Unicast(_) => Shape::Unicast,
+            RouteKind::Blackhole => Shape::Blackhole,
+            RouteKind::Unreachable | RouteKind::Prohibit | RouteKind::Local => return false,
+        };
+        let protocol = self.protocols.is_empty() || self.protocols.contains(&route.protocol);
+        protocol && self.shape.is_none_or(|s| s == shape) && self.prefixes.contains(&route.net)
+    }
+
+    fn over(&self, name: &str) -> bool {
+        self.interfaces.is_empty() || self.interfaces.iter().any(|p| p.matches(name))
+    }
+}
+
+/// Kernel routes that rules may mean, and what came of them.
+#[derive(Debug, Default)]
+pub(super) struct Learner {
+    candidates: BTreeMap<(IpNet, u32), Candidate>,
+    names: BTreeMap<IfIndex, String>,
+    learned: BTreeMap<IpNet, LocalKind>,
+    generation: u32,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    route: KernelRoute,
+    links: SmallVec<[IfIndex; 1]>,
+    generation: u32,
+}
+
+/// What a prefix is from now on; `None`: no longer ours.
+type Learned = BTreeMap<IpNet, Option<LocalKind>>;
+
+impl Learner {
+    /// Takes in what the kernel says; which prefixes to look at again.
+    fn hear(&mut self, event: &KernelEvent, rules: &Learning, own: impl Fn(&KernelRoute) -> bool) -> BTreeSet<IpNet> {
+        let generation = self.generation;
+        match event {
+            KernelEvent::Route(route) => {
+                let key = (route.net, route.metric);
+                if own(route) || !rules.rules.iter().any(|r| r.may_mean(route)) {
+                    // What stood under this key was replaced.
+                    return self.candidates.remove(&key).map(|_| route.net).into_iter().collect();
+                }
+                let links = links(&route.kind);
+                self.candidates.insert(key, Candidate { route: route.clone(), links, generation });
+                [route.net].into()
+            }
+            KernelEvent::RouteGone(route) if !own(route) => self.gone(route),
+            KernelEvent::Link { ifindex, name, .. } => {
+                let old = self.names.insert(*ifindex, name.clone());
+                if old.as_ref() == Some(name) { BTreeSet::new() } else { self.over(*ifindex) }
+            }
+            KernelEvent::LinkGone { ifindex } => {
+                self.names.remove(ifindex);
+                self.over(*ifindex)
+            }
+            KernelEvent::DumpStart => {
+                self.generation = generation.wrapping_add(1);
+                BTreeSet::new()
+            }
+            KernelEvent::DumpEnd => {
+                let old = |c: &Candidate| c.generation != generation;
+                let nets = self.candidates.iter().filter(|(_, c)| old(c)).map(|((net, _), _)| *net).collect();
+                self.candidates.retain(|_, c| !old(c));
+                nets
+            }
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// IPv6 says goodbye to each way of a multipath route apart.
+    fn gone(&mut self, route: &KernelRoute) -> BTreeSet<IpNet> {
+        let key = (route.net, route.metric);
+        let Some(candidate) = self.candidates.get_mut(&key) else { return BTreeSet::new() };
+        let gone = links(&route.kind);
+        candidate.links.retain(|l| !gone.contains(l));
+        if candidate.links.is_empty() || candidate.route.protocol != route.protocol {
+            self.candidates.remove(&key);
+        }
+        [route.net].into()
+    }
+
+    fn over(&self, ifindex: IfIndex) -> BTreeSet<IpNet> {
+        self.candidates.iter().filter(|(_, c)| c.links.contains(&ifindex)).map(|((net, _), _)| *net).collect()
+    }
+
+    /// What these prefixes are now, where that is something else than before.
+    fn judge(&mut self, nets: BTreeSet<IpNet>, rules: &Learning) -> Learned {
+        let mut changes = Learned::new();
+        for net in nets {
+            let here = self.candidates.range((net, 0)..=(net, u32::MAX)).map(|(_, c)| c);
+            let best = here.filter_map(|c| self.rule_of(c, rules)).min();
+            let kind = best.and_then(|i| rules.rules.get(i)).map(|r| r.kind);
+            let was = match kind {
+                Some(kind) => self.learned.insert(net, kind),
+                None => self.learned.remove(&net),
+            };
+            if was != kind {
+                changes.insert(net, kind);
+            }
+        }
+        changes
+    }
+
+    /// The first rule that means it.
+    fn rule_of(&self, candidate: &Candidate, rules: &Learning) -> Option<usize> {
+        let names = candidate.links.iter().filter_map(|l| self.names.get(l));
+        let names: SmallVec<[&str; 1]> = names.map(String::as_str).filter(|n| !rules.ignore.iter().any(|p| p.matches(n))).collect();
+        let unicast = matches!(candidate.route.kind, RouteKind::Unicast(_));
+        if unicast && names.is_empty() {
+            return None;
+        }
+        let means = |r: &LearnRule| {
+            let over = if unicast { names.iter().any(|n| r.over(n)) } else { r.interfaces.is_empty() };
+            over && r.may_mean(&candidate.route)
+        };
+        rules.rules.iter().position(means)
+    }
+
+    fn of(&self, kind: LocalKind) -> Vec<IpNet> {
+        self.learned.iter().filter(|(_, k)| **k == kind).map(|(net, _)| *net).collect()
+    }
+}
+
+fn links(kind: &RouteKind) -> SmallVec<[IfIndex; 1]> {
+    match kind {
+        RouteKind::Unicast(hops) => hops.iter().map(|h| h.ifindex).collect(),
+        _ => SmallVec::new(),
+    }
+}
+
+impl Speaker {
+    /// What the kernel says may make a prefix ours to announce, or no longer.
+    pub(super) fn learn(&mut self, event: &KernelEvent) {
+        if self.params.learning.rules.is_empty() && self.learner.candidates.is_empty() {
+            // Names are needed the day that rules come.
+            if !matches!(event, KernelEvent::Link { .. } | KernelEvent::LinkGone { .. }) {
+                return;
+            }
+        }
+        let fib = &self.params.fib;
+        // Our own routes, and those of other tables.
+        let own = |r: &KernelRoute| fib.is_ours(r) || r.table != fib.table;
+        if matches!(event, KernelEvent::Route(r) | KernelEvent::RouteGone(r) if r.table != fib.table) {
+            return;
+        }
+        let nets = self.learner.hear(event, &self.params.learning, own);
+        let changes = self.learner.judge(nets, &self.params.learning);
+        self.announce_learned(changes);
+    }
+
+    /// Other rules: judges what is known at once, and asks the shell for all routes again, for those that no rule meant before.
+    pub(super) fn relearn(&mut self) {
+        let nets = self.learner.candidates.keys().map(|(net, _)| *net).collect();
+        let changes = self.learner.judge(nets, &self.params.learning);
+        self.announce_learned(changes);
+        self.effects.push_back(Effect::ReadKernel);
+    }
+
+    fn announce_learned(&mut self, changes: Learned) {
+        if changes.is_empty() {
+            return;
+        }
+        for (net, kind) in changes {
+            for other in LocalKind::ALL.into_iter().filter(|k| *k != LocalKind::Block) {
+                self.originate_as(other, net, kind == Some(other));
+            }
+        }
+        self.set_blocks(BlockSource::Kernel, &self.learner.of(LocalKind::Block));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Hop;
+    use crate::policy::PrefixRange;
+
+    fn net(s: &str) -> IpNet {
+        s.parse().unwrap()
+    }
+
+    fn rule(prefix: &str, interfaces: &[&str], kind: LocalKind) -> LearnRule {
+        let prefixes = PrefixSet::new([PrefixRange::orlonger(net(prefix))]);
+        let interfaces = interfaces.iter().map(|i| NamePattern::new(i)).collect();
+        LearnRule { prefixes, protocols: Vec::new(), interfaces, shape: None, kind }
+    }
+
+    fn rules() -> Learning {
+        let blocks = LearnRule { shape: Some(Shape::Blackhole), protocols: vec![80], ..rule("10.244.0.0/16", &[], LocalKind::Block) };
+        let rules = vec![rule("10.244.0.0/16", &["cali*"], LocalKind::Borrowed), blocks, rule("10.244.9.0/24", &[], LocalKind::Network)];
+        Learning { rules, ignore: vec![NamePattern::new("calico*")] }
+    }
+
+    fn route(prefix: &str, ifindexes: &[u32], protocol: u8, metric: u32) -> KernelRoute {
+        let hop = |i: &u32| Hop { gateway: None, ifindex: IfIndex(*i), onlink: false };
+        let kind = if ifindexes.is_empty() { RouteKind::Blackhole } else { RouteKind::Unicast(ifindexes.iter().map(hop).collect()) };
+        KernelRoute { net: net(prefix), table: 254, metric, protocol, kind, source: None }
+    }
+
+    struct Desk(Learner, Learning);
+
+    impl Desk {
+        fn hear(&mut self, event: KernelEvent) -> Vec<(String, Option<LocalKind>)> {
+            let nets = self.0.hear(&event, &self.1, |r| r.protocol == 186);
+            self.0.judge(nets, &self.1).into_iter().map(|(n, k)| (n.to_string(), k)).collect()
+        }
+
+        fn link(&mut self, ifindex: u32, name: &str) -> Vec<(String, Option<LocalKind>)> {
+            self.hear(KernelEvent::Link { ifindex: IfIndex(ifindex), name: name.into(), up: true })
+        }
+    }
+
+    #[test]
+    fn a_prefix_comes_and_goes_with_the_kernels_route() {
+        let mut desk = Desk(Learner::default(), rules());
+        desk.link(7, "cali1");
+        let pod = route("10.244.5.7/32", &[7], 3, 0);
+        let told = |kind| vec![("10.244.5.7/32".to_owned(), kind)];
+        assert_eq!(desk.hear(KernelEvent::Route(pod.clone())), told(Some(LocalKind::Borrowed)));
+        assert_eq!(desk.hear(KernelEvent::Route(pod.clone())), []);
+        assert_eq!(desk.hear(KernelEvent::Route(route("10.244.5.7/32", &[7], 3, 1024))), [], "another at a worse metric");
+        assert_eq!(desk.hear(KernelEvent::RouteGone(pod)), [], "which still stands");
+        assert_eq!(desk.hear(KernelEvent::RouteGone(route("10.244.5.7/32", &[7], 3, 1024))), told(None));
+        assert!(desk.0.candidates.is_empty() && desk.0.learned.is_empty());
+    }
+
+    #[test]
+    fn a_dump_that_does_not_mention_it_takes_it_away() {
+        let mut desk = Desk(Learner::default(), rules());
+        desk.hear(KernelEvent::Route(route("10.244.3.0/26", &[], 80, 0)));
+        desk.hear(KernelEvent::Route(route("10.244.4.0/26", &[], 80, 0)));
+        assert_eq!(desk.0.of(LocalKind::Block), [net("10.244.3.0/26"), net("10.244.4.0/26")]);
+        desk.hear(KernelEvent::DumpStart);
+        desk.hear(KernelEvent::Route(route("10.244.4.0/26", &[], 80, 0)));
+        assert_eq!(desk.hear(KernelEvent::DumpEnd), [("10.244.3.0/26".to_owned(), None)]);
+    }
+
+    #[test]
+    fn names_decide_whenever_they_come_and_ignored_ones_never_count() {
+        let mut desk = Desk(Learner::default(), rules());
+        assert_eq!(desk.hear(KernelEvent::Route(route("10.244.5.7/32", &[7], 3, 0))), [], "of a link that nobody told of");
+        assert_eq!(desk.link(7, "eth3"), []);
+        assert_eq!(desk.link(7, "cali7"), [("10.244.5.7/32".to_owned(), Some(LocalKind::Borrowed))]);
+        assert_eq!(desk.link(7, "calico0"), [("10.244.5.7/32".to_owned(), None)]);
+        assert_eq!(desk.hear(KernelEvent::Route(route("10.244.9.0/26", &[7], 3, 0))), []);
+        assert_eq!(desk.link(7, "eth3"), [("10.244.9.0/26".to_owned(), Some(LocalKind::Network))]);
+    }
+
+    #[test]
+    fn the_first_rule_decides_and_our_own_routes_are_nothing_to_learn() {
+        let mut desk = Desk(Learner::default(), rules());
+        desk.link(7, "cali1");
+        assert_eq!(
+            desk.hear(KernelEvent::Route(route("10.244.9.3/32", &[7], 3, 0))),
+            [("10.244.9.3/32".to_owned(), Some(LocalKind::Borrowed))]
+        );
+        assert_eq!(desk.hear(KernelEvent::Route(route("10.244.8.0/26", &[], 12, 0))), [], "another protocol than the rule's");
+        assert_eq!(desk.hear(KernelEvent::Route(route("10.244.1.0/26", &[], 186, 0))), [], "ours");
+        assert_eq!(desk.hear(KernelEvent::Route(route("192.0.2.0/24", &[7], 3, 0))), []);
+        assert_eq!(
+            desk.hear(KernelEvent::Route(route("10.244.9.3/32", &[7], 186, 0))),
+            [("10.244.9.3/32".to_owned(), None)],
+            "replaced by ours"
+        );
+    }
+}
