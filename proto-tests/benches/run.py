@@ -159,7 +159,7 @@ def scenario(s, n, a):
     if s == 'S6':
         size = n or 100_000
         return [ibgp(0)], dict(kernel=True), lg + ['--mode', 'sink', '--n', '1', '--per-peer', str(size), '--plen', '26',
-                                                   '--fib-want', str(size), '--timeout', '400', '--stall', '90']
+                                                   '--fib-want', str(size), '--timeout', str(max(400, size // 1000)), '--stall', '90']
     raise SystemExit(f'unknown scenario {s}')
 
 
