@@ -4,7 +4,7 @@
 //! router does with a best path: track the next hops, resolve, want. So the kernel tests need no session, and the benchmark of the FIB
 //! measures nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
@@ -139,7 +139,7 @@ struct Loop {
     nexthops: NexthopTable,
     netlink: Netlink,
     paths: BTreeMap<IpNet, Vec<NhId>>,
-    users: BTreeMap<NhId, Vec<IpNet>>,
+    users: BTreeMap<NhId, BTreeSet<IpNet>>,
     born: std::time::Instant,
     params: Params,
 }
@@ -213,7 +213,7 @@ impl Loop {
         let ids: Vec<NhId> = via.iter().map(|a| self.nexthops.track(*a, None)).collect();
         self.unlink(net);
         for id in &ids {
-            self.users.entry(*id).or_default().push(net);
+            self.users.entry(*id).or_default().insert(net);
         }
         self.paths.insert(net, ids);
         self.resolve(net);
@@ -227,10 +227,8 @@ impl Loop {
     fn unlink(&mut self, net: IpNet) {
         for id in self.paths.remove(&net).unwrap_or_default() {
             self.nexthops.untrack(id);
-            if let Some(list) = self.users.get_mut(&id)
-                && let Some(i) = list.iter().rposition(|n| *n == net)
-            {
-                list.swap_remove(i);
+            if let Some(users) = self.users.get_mut(&id) {
+                users.remove(&net);
             }
         }
     }

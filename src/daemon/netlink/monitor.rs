@@ -27,6 +27,8 @@ const DISTURBED_MOST: u32 = 5;
 /// After an overrun that follows on one, we wait so long for the storm to pass; twice as long each time.
 const STORM_FIRST: Duration = Duration::from_millis(20);
 const STORM_MOST: Duration = Duration::from_secs(2);
+/// Events that are handed on at once, if so many are there: what many of them call for is then written in one send.
+const TOGETHER: usize = 1024;
 /// No dump is silent for so long.
 const STUCK: Duration = Duration::from_secs(3);
 
@@ -112,8 +114,8 @@ impl Monitor {
         self.begin();
         loop {
             tokio::select! {
-                read = self.receive(&mut buffer) => match read {
-                    Ok(()) => self.on_datagram(&buffer),
+                read = self.receive(&mut buffer) => match read.and_then(|()| self.take_all(&mut buffer)) {
+                    Ok(()) => {}
                     Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                         Counters::add(&self.counters.overruns, 1);
                         tokio::time::sleep(storm).await;
@@ -151,6 +153,22 @@ impl Monitor {
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    /// What was read, and what the kernel has said besides, without waiting for more. (It tells of an overrun only once.)
+    fn take_all(&mut self, buffer: &mut Vec<u8>) -> io::Result<()> {
+        self.on_datagram(buffer);
+        while self.events.len() < TOGETHER {
+            buffer.clear();
+            match self.socket.socket_ref().recv_from(buffer, libc::MSG_DONTWAIT) {
+                Ok((_, from)) if from.port_number() == 0 => self.on_datagram(buffer),
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
     }
 
     fn on_datagram(&mut self, octets: &[u8]) {
