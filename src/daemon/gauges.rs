@@ -77,6 +77,8 @@ pub struct Gauges {
     pub strangers: Counter,
     /// Turned away at the door: too many without OPEN, in all or from one address.
     pub crowded: Counter,
+    /// Turned away at the door: more hops away than `ttl_security` allows.
+    pub too_far: Counter,
     /// `accept` failed, for want of descriptors or memory.
     pub accept_failures: Counter,
     /// `accept` failed because the process or the system had no descriptor left.

@@ -166,6 +166,7 @@ fn bind(addr: SocketAddr) -> io::Result<StdListener> {
         socket.set_only_v6(true)?;
     }
     sockopt::set_ttl(&socket, addr.is_ipv4(), u8::MAX)?;
+    sockopt::keep_syn(&socket)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -250,12 +251,30 @@ fn admit(socket: StdStream, remote: SocketAddr, door: &Door, gauges: &Gauges) ->
         reject(socket);
         return None;
     };
+    if comes_from_too_far(&socket, guest) {
+        gauges.too_far.add(1);
+        return None;
+    }
     match prepare(&socket, remote, guest) {
         Ok(()) => Some(socket),
         Err(error) => {
             gauges.accept_failures.add(1);
             tracing::warn!(%error, peer = %remote.ip(), "an accepted connection could not be made ready and is closed");
             None
+        }
+    }
+}
+
+/// RFC 5082 §3: a segment from further away is dropped. The minimum that [`prepare`] sets comes too late for what was said before `accept`,
+/// so the SYN itself is looked at.
+fn comes_from_too_far(socket: &StdStream, guest: &Guest) -> bool {
+    let Ttl::Security(hops) = guest.ttl else { return false };
+    let least = u8::MAX.saturating_sub(hops.saturating_sub(1));
+    match sockopt::syn_ttl(socket) {
+        Ok(ttl) => ttl.is_some_and(|ttl| ttl < least),
+        Err(error) => {
+            tracing::warn!(%error, "the distance of a connection is not known, and it is closed");
+            true
         }
     }
 }
@@ -350,6 +369,25 @@ mod tests {
         assert_eq!(heard[18..], [3, 6, 5], "NOTIFICATION, Cease, Connection Rejected");
         assert_eq!(gauges.strangers.get(), 1);
         assert!(words.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_guest_from_too_far_is_shut_out_whatever_it_has_said() {
+        let (mut listeners, mut words, gauges) = listeners();
+        let near = Guest { ttl: Ttl::Security(1), ..guest(None) };
+        let addr = arranged(&mut listeners, only(HOST, near));
+        let socket = |ttl| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            sockopt::set_ttl(&socket, true, ttl).expect("an option");
+            socket.connect(&addr.into()).expect("the kernel accepts");
+            (&socket).write_all(&[0xff; 19]).expect("sent");
+            socket
+        };
+        let _far = socket(254);
+        let _near = socket(255);
+        accepted(&mut words).await;
+        assert_eq!(gauges.too_far.get(), 1);
+        assert!(words.try_recv().is_err(), "one of the two");
     }
 
     #[tokio::test]

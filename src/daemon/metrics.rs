@@ -129,7 +129,7 @@ pub const METRICS: &[Known] = &[
         "catbird_connections_refused_total",
         COUNTER,
         &["reason"],
-        "Connections turned away: from no configured peer, or too many at once.",
+        "Connections turned away: from no configured peer, too many at once, or further away than ttl_security allows.",
     ),
     known(
         "catbird_tcp_md5_refused_segments_total",
@@ -327,6 +327,7 @@ impl Families {
         let strangers = strangers.saturating_add(gauges.strangers.get());
         self.add("catbird_connections_refused_total", &[("reason", "stranger")], strangers as f64);
         self.add("catbird_connections_refused_total", &[("reason", "crowded")], gauges.crowded.get() as f64);
+        self.add("catbird_connections_refused_total", &[("reason", "too_far")], gauges.too_far.get() as f64);
         let md5 = super::tcpext::md5_refused();
         for (reason, count) in [("missing", md5.missing), ("unexpected", md5.unexpected), ("wrong", md5.wrong)] {
             self.add("catbird_tcp_md5_refused_segments_total", &[("reason", reason)], count as f64);

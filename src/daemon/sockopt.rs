@@ -43,6 +43,8 @@ const TCP_MD5SIG: c_int = 14;
 const TCP_MD5SIG_EXT: c_int = 32;
 const TCP_MD5SIG_FLAG_PREFIX: u8 = 1;
 const IPV6_MINHOPCOUNT: c_int = 73;
+const TCP_SAVE_SYN: c_int = 27;
+const TCP_SAVED_SYN: c_int = 28;
 
 /// Sets or, with an empty key, removes the TCP-MD5 key for segments exchanged with `remote` (RFC 2385).
 ///
@@ -94,6 +96,34 @@ pub fn set_ttl(socket: &impl AsFd, v4: bool, ttl: u8) -> io::Result<()> {
 pub fn set_min_ttl(socket: &impl AsFd, v4: bool, ttl: u8) -> io::Result<()> {
     let value = c_int::from(ttl);
     if v4 { set(socket, libc::IPPROTO_IP, libc::IP_MINTTL, &value) } else { set(socket, libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT, &value) }
+}
+
+/// The kernel keeps the headers of each SYN for [`syn_ttl`].
+///
+/// # Errors
+/// The kernel's.
+pub fn keep_syn(listener: &impl AsFd) -> io::Result<()> {
+    set(listener, libc::IPPROTO_TCP, TCP_SAVE_SYN, &1)
+}
+
+/// The TTL or hop limit that the SYN of an accepted connection came with; `None` if it was not kept (a SYN cookie keeps nothing).
+///
+/// # Errors
+/// The kernel's.
+pub fn syn_ttl(socket: &impl AsFd) -> io::Result<Option<u8>> {
+    let mut headers = [0u8; 128];
+    let mut len = socklen_t::try_from(headers.len()).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open (borrowed), and `headers` has room for `len` octets that live across the call.
+    check(unsafe {
+        libc::getsockopt(socket.as_fd().as_raw_fd(), libc::IPPROTO_TCP, TCP_SAVED_SYN, headers.as_mut_ptr().cast::<c_void>(), &raw mut len)
+    })?;
+    let kept = headers.get(..len as usize).unwrap_or_default();
+    // RFC 791 §3.1, RFC 8200 §3.
+    Ok(match kept.first().map(|octet| octet >> 4) {
+        Some(4) => kept.get(8).copied(),
+        Some(6) => kept.get(7).copied(),
+        _ => None,
+    })
 }
 
 /// How long sent octets may stay unacknowledged before the kernel gives the connection up.

@@ -341,7 +341,15 @@ fn source_facts(entry: &Entry, session: &Session) -> SourceFacts {
         addr: session.remote.ip(),
         rr_client: entry.config.rr_client,
         local_addr: session.local.ip(),
-        interface: None,
+        interface: zone_of(session.remote),
+    }
+}
+
+/// Where a link-local peer is, there its link-local next hops are (RFC 4007 §6).
+fn zone_of(remote: SocketAddr) -> Option<IfIndex> {
+    match remote {
+        SocketAddr::V6(v6) if is_link_local(*v6.ip()) && v6.scope_id() != 0 => Some(IfIndex(v6.scope_id())),
+        SocketAddr::V6(_) | SocketAddr::V4(_) => None,
     }
 }
 
