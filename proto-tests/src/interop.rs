@@ -5,6 +5,10 @@
 //!
 //! We are 10.77.0.1, AS 65001, with the block 10.99.0.0/26; they are 10.77.0.2, AS 65002, with 10.88.0.0/24 and 10.88.1.0/24.
 
+pub mod faults;
+pub mod scenario;
+mod wire;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -13,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use crate::netlab::mounts::{Scratch, fresh_run};
 use crate::netlab::proc::{catbird, frr_program, program};
@@ -23,6 +27,9 @@ pub const US: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 pub const THEM: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 pub const OUR_ROUTE: &str = "10.99.0.0/26";
 pub const THEIR_ROUTE: &str = "10.88.0.0/24";
+/// A machine of ours in OUR_ROUTE, and one of theirs in THEIR_ROUTE.
+pub const OUR_POD: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+pub const THEIR_POD: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 1);
 /// Longer than anything here takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -48,6 +55,13 @@ pub struct Setup {
     pub hold: u16,
     pub graceful: bool,
     pub max_prefix: Option<u32>,
+    /// A router stands between both, and `ttl_security` is theirs and ours by this many hops; they are set with `gtsm_ours`, `gtsm_theirs`.
+    pub routed: Option<u8>,
+    /// They come out of a listen range of a peer group; we have no entry for them.
+    pub ranged: bool,
+    /// The session runs between link-local addresses, and carries IPv4 all the same (RFC 8950).
+    pub link_local: bool,
+    pub our_id: Option<&'static str>,
 }
 
 impl Default for Setup {
@@ -63,6 +77,10 @@ impl Default for Setup {
             hold: 9,
             graceful: false,
             max_prefix: None,
+            routed: None,
+            ranged: false,
+            link_local: false,
+            our_id: None,
         }
     }
 }
@@ -76,6 +94,7 @@ pub struct Arena {
     theirs: Vec<Child>,
     us: Ns,
     them: Ns,
+    _router: Option<Ns>,
     scratch: Scratch,
 }
 
@@ -92,6 +111,14 @@ impl Drop for Arena {
 impl Arena {
     /// Both daemons run. `None`, said loudly, where that cannot be.
     pub fn new(test: &str, other: Other, setup: Setup) -> Option<Arena> {
+        let mut arena = Arena::prepared(test, other, setup)?;
+        arena.start_them();
+        arena.start_us();
+        Some(arena)
+    }
+
+    /// Two machines, and no daemon yet.
+    pub fn prepared(test: &str, other: Other, setup: Setup) -> Option<Arena> {
         if !user::is_root() {
             skip(test, "daemons in namespaces need root");
             return None;
@@ -100,10 +127,7 @@ impl Arena {
             skip(test, &format!("{missing} is not installed"));
             return None;
         }
-        let mut arena = Arena::build(other, setup).unwrap_or_else(|e| panic!("{test}: {e}"));
-        arena.start_them();
-        arena.start_us();
-        Some(arena)
+        Some(Arena::build(other, setup).unwrap_or_else(|e| panic!("{test}: {e}")))
     }
 
     fn build(other: Other, setup: Setup) -> io::Result<Arena> {
@@ -113,17 +137,11 @@ impl Arena {
         them.run(fresh_run)?;
         // OpenBGPD locks itself up there.
         them.run(|| fs::create_dir_all("/run/openbgpd"))?;
-        let far = them.net_fd();
-        us.rtnl(move |rtnl| rtnl.add_veth("eth0", None, "eth0", far))?;
-        for (ns, addr) in [(&us, US), (&them, THEM)] {
-            ns.rtnl(move |rtnl| {
-                let eth = rtnl.index("eth0")?;
-                rtnl.set_up(eth)?;
-                rtnl.add_addr(eth, Ipv4Net::new(addr, 24).expect("24 <= 32").into())
-            })?;
-            ns.rtnl(|rtnl| rtnl.index("lo").and_then(|lo| rtnl.set_up(lo)))?;
+        let router = if setup.routed.is_some() { Some(wire::over_a_router(&us, &them)?) } else { None };
+        if router.is_none() {
+            wire::directly(&us, &them)?;
         }
-        Ok(Arena { other, setup, ours: None, theirs: Vec::new(), us, them, scratch })
+        Ok(Arena { other, setup, ours: None, theirs: Vec::new(), us, them, _router: router, scratch })
     }
 
     pub fn start_us(&mut self) {
@@ -239,14 +257,23 @@ impl Arena {
 
     /// The state that we are in.
     pub fn our_state(&self) -> String {
-        let detail: serde_json::Value = serde_json::from_str(&self.ask_us(&["peer", "them", "--json"])).unwrap_or_default();
-        let detail = detail.get("data").unwrap_or(&detail);
-        detail.get("state").and_then(|s| s.as_str()).unwrap_or("unknown").to_lowercase()
+        self.our_detail()["state"].as_str().unwrap_or("unknown").to_lowercase()
+    }
+
+    /// What we call them.
+    fn their_name(&self) -> &'static str {
+        if self.setup.ranged { "10.77.0.2" } else { "them" }
+    }
+
+    /// `catbird peer them`, to be read by a program.
+    pub fn our_detail(&self) -> serde_json::Value {
+        let detail: serde_json::Value = serde_json::from_str(&self.ask_us(&["peer", self.their_name(), "--json"])).unwrap_or_default();
+        detail.get("data").cloned().unwrap_or(detail)
     }
 
     /// Our view of the session, with the event ring.
     pub fn our_view(&self) -> String {
-        self.ask_us(&["peer", "them"])
+        self.ask_us(&["peer", self.their_name()])
     }
 
     /// Waits for a session that both sides call established.
@@ -303,9 +330,15 @@ fn tail(log: &Path) -> String {
 }
 
 fn our_config(setup: &Setup, scratch: &Path) -> String {
+    let id = setup.our_id.map(|id| format!("router_id = \"{id}\"\n")).unwrap_or_default();
+    let who = match (setup.ranged, setup.link_local) {
+        (true, _) => "[[peer_group]]\nname = \"racks\"\nlisten = [\"10.77.0.0/24\"]\n".to_owned(),
+        (false, true) => "[[peer]]\nname = \"them\"\naddress = \"fe80::2%eth0\"\nsource = \"fe80::1\"\n".to_owned(),
+        (false, false) => format!("[[peer]]\nname = \"them\"\naddress = \"{THEM}\"\nsource = \"{US}\"\n"),
+    };
     let mut text = format!(
-        "[node]\nname = \"us\"\nasn = 65001\naddresses = [\"{US}\"]\n[pods]\nblocks = [\"{OUR_ROUTE}\"]\n[log]\nlevel = \"debug\"\n\
-         [graceful_restart]\nenabled = {}\n[[peer]]\nname = \"them\"\naddress = \"{THEM}\"\nasn = {}\nhold_time = \"{}s\"\n\
+        "[node]\nname = \"us\"\nasn = 65001\naddresses = [\"{US}\"]\n{id}[pods]\nblocks = [\"{OUR_ROUTE}\"]\n[log]\nlevel = \"debug\"\n\
+         [graceful_restart]\nenabled = {}\n{who}asn = {}\nhold_time = \"{}s\"\n\
          connect_retry = \"1s\"\nidle_hold_max = \"4s\"\npassive = {}\nimport = \"all\"\nexport = \"own-blocks\"\n",
         setup.graceful, setup.their_as, setup.hold, setup.we_are_passive
     );
@@ -315,7 +348,9 @@ fn our_config(setup: &Setup, scratch: &Path) -> String {
         let _ = writeln!(text, "password_file = \"{}\"", path.display());
     }
     if setup.gtsm_ours {
-        text.push_str("ttl_security = 1\n");
+        let _ = writeln!(text, "ttl_security = {}", setup.routed.unwrap_or(1));
+    } else if setup.routed.is_some() {
+        text.push_str("multihop = 255\n");
     }
     if let Some(limit) = setup.max_prefix {
         let _ = writeln!(text, "max_prefix_ipv4 = {limit}");
@@ -350,7 +385,7 @@ impl Other {
                 let config = arena.file("frr.conf", &frr_config(setup)).to_string_lossy().into_owned();
                 let frr = |name: &str| frr_program(name).expect("looked for before");
                 let bgpd = ["-A", "127.0.0.1", "-f", &config, "--log", "stdout", "--log-level", "debugging"];
-                vec![start(frr("zebra"), &["-A", "127.0.0.1", "-r", "--log", "stdout"]), start(frr("bgpd"), &bgpd)]
+                vec![start(frr("zebra"), &["-A", "127.0.0.1", "-r", "-K", "60", "--log", "stdout"]), start(frr("bgpd"), &bgpd)]
             }
             Other::Gobgp => {
                 let config = arena.file("gobgp.toml", &gobgp_config(setup));
@@ -369,21 +404,27 @@ impl Other {
 fn bird_config(setup: &Setup) -> String {
     let on = |what: bool, text: &str| if what { text.to_owned() } else { String::new() };
     let key = setup.their_key.map(|k| format!("password \"{k}\";")).unwrap_or_default();
+    let ends = if setup.link_local {
+        format!("local fe80::2 as {}; neighbor fe80::1%eth0 as 65001;", setup.their_as)
+    } else {
+        format!("local {THEM} as {}; neighbor {US} as 65001;", setup.their_as)
+    };
+    let hops = setup.routed.map(|n| format!("multihop {n};")).unwrap_or_default();
     format!(
         "router id {THEM};\nlog stderr all;\ndebug protocols all;\nprotocol device {{ scan time 1; }}\n\
          protocol static own {{ ipv4; route {THEIR_ROUTE} blackhole; route 10.88.1.0/24 blackhole; }}\n\
          protocol kernel {{ {} ipv4 {{ export where source = RTS_BGP; }}; }}\n{}\
-         protocol bgp catbird {{ local {THEM} as {}; neighbor {US} as 65001; hold time {}; {} {} {} {}\n\
+         protocol bgp catbird {{ {ends} hold time {}; {hops} {} {} {} {}\n\
          connect delay time 1; connect retry time 1; error wait time 1, 2; startup hold time 30;\n\
-         ipv4 {{ import all; export where source = RTS_STATIC; }}; }}\n",
+         ipv4 {{ import all; export where source = RTS_STATIC; {} }}; }}\n",
         on(setup.graceful, "persist;"),
         on(setup.graceful, "graceful restart wait 30;\n"),
-        setup.their_as,
         setup.hold,
         on(setup.they_are_passive, "passive on;"),
         key,
         on(setup.gtsm_theirs, "ttl security on;"),
         on(setup.graceful, "graceful restart on; graceful restart time 60;"),
+        on(setup.link_local, "extended next hop on;"),
     )
 }
 
@@ -402,7 +443,10 @@ fn frr_config(setup: &Setup) -> String {
         let _ = writeln!(text, " neighbor {US} password {key}");
     }
     if setup.gtsm_theirs {
-        let _ = writeln!(text, " neighbor {US} ttl-security hops 1");
+        let _ = writeln!(text, " neighbor {US} ttl-security hops {}", setup.routed.unwrap_or(1));
+    }
+    if setup.routed.is_some() {
+        let _ = writeln!(text, " neighbor {US} update-source {THEM}");
     }
     text + &format!(" address-family ipv4 unicast\n  network {THEIR_ROUTE}\n  network 10.88.1.0/24\n exit-address-family\n")
 }
@@ -420,7 +464,7 @@ fn gobgp_config(setup: &Setup) -> String {
         setup.hold, setup.they_are_passive
     );
     if setup.gtsm_theirs {
-        text.push_str("[neighbors.ttl-security.config]\nenabled = true\nttl-min = 255\n");
+        let _ = writeln!(text, "[neighbors.ttl-security.config]\nenabled = true\nttl-min = {}", 256 - u16::from(setup.routed.unwrap_or(1)));
     }
     if setup.graceful {
         text.push_str("[neighbors.graceful-restart.config]\nenabled = true\nrestart-time = 60\n");
@@ -453,159 +497,3 @@ fn openbgpd_config(setup: &Setup) -> String {
     text + "}\nallow to any\nallow from any\n"
 }
 
-/// What is asked of every daemon alike; `tests/interop_*.rs` call these by name.
-pub mod scenario {
-    use super::*;
-
-    /// Both learn the other's route, whoever dials.
-    pub fn establishes_in_both_roles(other: Other) {
-        for they_are_passive in [true, false] {
-            let setup = Setup { they_are_passive, we_are_passive: !they_are_passive, ..Setup::default() };
-            let Some(arena) = Arena::new("both roles", other, setup) else { return };
-            arena.until_up();
-            arena.until("our kernel has their route", |a| a.in_our_kernel(THEIR_ROUTE));
-            arena.until("they know our route", |a| a.they_know(OUR_ROUTE));
-        }
-    }
-
-    /// Both dial at once and one session is left.
-    pub fn both_dial_and_one_session_is_left(other: Other) {
-        let Some(arena) = Arena::new("collision", other, Setup::default()) else { return };
-        arena.until_up();
-        std::thread::sleep(Duration::from_secs(12));
-        assert!(arena.is_up(), "longer than the hold time:\n{}", arena.our_view());
-        arena.until("our kernel has their route", |a| a.in_our_kernel(THEIR_ROUTE));
-    }
-
-    pub fn keys_must_be_equal(other: Other) {
-        let same = Setup { their_key: Some("s3cret"), our_key: Some("s3cret"), ..Setup::default() };
-        if let Some(arena) = Arena::new("MD5, equal keys", other, same) {
-            arena.until_up();
-        }
-        let different = Setup { their_key: Some("s3cret"), our_key: Some("other"), ..Setup::default() };
-        let Some(arena) = Arena::new("MD5, different keys", other, different) else { return };
-        arena.until("the reason names MD5", |a| a.our_view().contains("MD5"));
-        assert!(!arena.is_up());
-        let ours_only = Setup { our_key: Some("s3cret"), ..Setup::default() };
-        let Some(arena) = Arena::new("MD5, ours alone", other, ours_only) else { return };
-        arena.until("the reason names MD5", |a| a.our_view().contains("MD5"));
-        assert!(!arena.is_up());
-    }
-
-    /// RFC 5082: with it on both sides, a session; with it on ours alone, what they send with TTL 1 is dropped.
-    pub fn ttl_security_is_kept_by_both(other: Other) {
-        let both = Setup { gtsm_ours: true, gtsm_theirs: true, ..Setup::default() };
-        if let Some(arena) = Arena::new("GTSM, both", other, both) {
-            arena.until_up();
-        }
-        let Some(arena) = Arena::new("GTSM, ours alone", other, Setup { gtsm_ours: true, ..Setup::default() }) else { return };
-        std::thread::sleep(Duration::from_secs(10));
-        assert!(!arena.is_up(), "{}", arena.our_view());
-    }
-
-    /// They are stopped for longer than the hold time, and read afterwards why they were let go.
-    pub fn silence_ends_the_session_with_hold_timer_expired(other: Other, their_words: &str) {
-        let Some(arena) = Arena::new("silence", other, Setup::default()) else { return };
-        arena.until_up();
-        arena.freeze_them();
-        arena.until("our hold timer expires", |a| a.our_view().contains("HoldTimer expired"));
-        arena.thaw_them();
-        let heard = |a: &Arena| a.their_log().contains(their_words) || a.their_view().contains(their_words);
-        arena.until(&format!("they say {their_words:?}"), heard);
-        arena.until_up();
-    }
-
-    /// Our operator's shutdown, in their output.
-    pub fn a_shutdown_is_read_by_the_other_side(other: Other, their_words: &str, with_text: bool) {
-        let Some(arena) = Arena::new("shutdown", other, Setup::default()) else { return };
-        arena.until_up();
-        let _ = arena.ask_us(&["peer", "them", "down", "-m", "moving rack 12"]);
-        // Both in one look: the next attempt of an impatient daemon overwrites what it shows.
-        arena.until("they read the subcode and the text", |a| {
-            let read = a.their_view() + &a.their_log();
-            read.contains(their_words) && (!with_text || read.contains("moving rack 12"))
-        });
-        let _ = arena.ask_us(&["peer", "them", "up"]);
-        arena.until_up();
-    }
-
-    /// Their operator's shutdown, in our output.
-    pub fn their_shutdown_is_read_by_us(other: Other, order: &[&str], our_words: &[&str]) {
-        let Some(arena) = Arena::new("their shutdown", other, Setup::default()) else { return };
-        arena.until_up();
-        let _ = arena.ask_them(order);
-        arena.until(&format!("we say {our_words:?}"), |a| {
-            let view = a.our_view();
-            our_words.iter().all(|word| view.contains(word))
-        });
-    }
-
-    pub fn another_as_is_said_to_be_one(other: Other) {
-        let Some(mut arena) = Arena::build(other, Setup { their_as: 65099, ..Setup::default() }).ok().filter(|_| user::is_root()) else {
-            return skip("AS mismatch", "daemons in namespaces need root");
-        };
-        if let Some(missing) = other.missing() {
-            return skip("AS mismatch", missing);
-        }
-        arena.start_them();
-        arena.setup.their_as = 65002;
-        arena.start_us();
-        arena.until("the reason", |a| a.our_view().contains("AS mismatch: the peer says AS 65099, configured is 65002"));
-    }
-
-    pub fn too_many_prefixes_close_the_session(other: Other, their_words: &str) {
-        let Some(arena) = Arena::new("max-prefix", other, Setup { max_prefix: Some(1), ..Setup::default() }) else { return };
-        arena.until("we close", |a| a.our_view().contains("more than 1 prefixes"));
-        arena.until("they read why", |a| a.their_log().contains(their_words) || a.their_view().contains(their_words));
-        assert!(!arena.in_our_kernel(THEIR_ROUTE));
-    }
-
-    /// We are killed and come back: they keep our route; then they are killed and come back: our kernel keeps theirs.
-    pub fn routes_outlive_a_kill_on_either_side(other: Other, they_restart_gracefully: bool) {
-        let Some(mut arena) = Arena::new("graceful restart", other, Setup { graceful: true, hold: 30, ..Setup::default() }) else { return };
-        arena.until_up();
-        arena.until("both have learned", |a| a.in_our_kernel(THEIR_ROUTE) && a.they_know(OUR_ROUTE));
-        std::thread::sleep(Duration::from_secs(2));
-        arena.kill_us();
-        for _ in 0..10 {
-            std::thread::sleep(Duration::from_millis(200));
-            assert!(arena.they_know(OUR_ROUTE), "they dropped our route while we were away:\n{}", arena.their_view());
-            assert!(arena.in_our_kernel(THEIR_ROUTE), "our kernel lost the route with the process");
-        }
-        arena.start_us();
-        arena.until_up();
-        for _ in 0..10 {
-            std::thread::sleep(Duration::from_millis(200));
-            assert!(arena.they_know(OUR_ROUTE) && arena.in_our_kernel(THEIR_ROUTE), "a route was lost after the restart");
-        }
-        if !they_restart_gracefully {
-            return;
-        }
-        arena.kill_them();
-        for _ in 0..10 {
-            std::thread::sleep(Duration::from_millis(200));
-            assert!(arena.in_our_kernel(THEIR_ROUTE), "we dropped their route while they were away");
-        }
-        arena.start_them();
-        arena.until_up();
-        for _ in 0..10 {
-            std::thread::sleep(Duration::from_millis(200));
-            assert!(arena.in_our_kernel(THEIR_ROUTE), "their route was lost after their restart:\n{}", arena.our_view());
-        }
-    }
-
-    /// A refresh asked for by them is answered, and one asked for by us is answered by them; the session stays.
-    pub fn refreshes_go_both_ways(other: Other, order: &[&str]) {
-        let Some(arena) = Arena::new("refresh", other, Setup::default()) else { return };
-        arena.until_up();
-        arena.until("both have learned", |a| a.in_our_kernel(THEIR_ROUTE) && a.they_know(OUR_ROUTE));
-        let _ = arena.ask_them(order);
-        let _ = arena.ask_us(&["peer", "them", "refresh", "in"]);
-        std::thread::sleep(Duration::from_secs(2));
-        assert!(arena.is_up() && arena.in_our_kernel(THEIR_ROUTE) && arena.they_know(OUR_ROUTE));
-        let ours: serde_json::Value = serde_json::from_str(&arena.ask_us(&["peer", "them", "--json"])).unwrap_or_default();
-        let detail = ours.get("data").unwrap_or(&ours);
-        let flaps = detail.get("flaps").and_then(serde_json::Value::as_u64);
-        assert_eq!(flaps, Some(0), "no session was lost for it");
-    }
-}

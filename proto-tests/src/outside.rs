@@ -139,7 +139,7 @@ impl Daemon {
 fn config(group: &str, more: &str, port: u16, folder: &Path) -> String {
     let socket = folder.join("sock");
     format!(
-        "[node]\nname = \"us\"\nasn = {OUR_AS}\nrouter_id = \"10.0.0.1\"\naddresses = [\"127.0.0.1\"]\n\
+        "[node]\nname = \"us\"\nasn = {OUR_AS}\nrouter_id = \"10.0.0.1\"\naddresses = [\"127.0.0.1\", \"fd00::1\"]\n\
          [listen]\naddresses = [\"127.0.0.1\"]\nport = {port}\n[fib]\nenabled = false\n[metrics]\nlisten = \"\"\n\
          [control]\nsocket = \"{}\"\n[[peer_group]]\nname = \"callers\"\nasn = {THEIR_AS}\nlisten = [\"127.16.0.0/12\"]\n\
          listen_limit = 20000\nimport = \"all\"\nexport = \"all\"\n{group}\n{more}\n",

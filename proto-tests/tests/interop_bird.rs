@@ -1,6 +1,6 @@
 //! catbird and BIRD 2 over real sockets.
 
-use proto_tests::interop::{Other, scenario};
+use proto_tests::interop::{Other, faults, scenario};
 
 #[test]
 fn bird_establishes_in_both_roles() {
@@ -59,4 +59,29 @@ fn bird_and_we_survive_each_others_kill() {
 #[test]
 fn bird_refreshes_and_is_refreshed() {
     scenario::refreshes_go_both_ways(Other::Bird, &["birdc", "reload", "in", "catbird"]);
+}
+
+#[test]
+fn bird_two_hops_away_keeps_ttl_security_and_one_too_far_is_shut_out() {
+    faults::ttl_security_counts_the_router(Other::Bird);
+}
+
+#[test]
+fn bird_and_we_collide_and_the_higher_identifier_wins() {
+    faults::a_collision_is_won_by_the_higher_identifier(Other::Bird);
+}
+
+#[test]
+fn bird_is_back_after_the_wire_was_cut() {
+    faults::a_wire_that_is_cut_and_mended_brings_the_session_back(Other::Bird);
+}
+
+#[test]
+fn bird_comes_out_of_a_listen_range() {
+    faults::they_come_out_of_a_listen_range(Other::Bird);
+}
+
+#[test]
+fn bird_carries_ipv4_between_link_local_addresses() {
+    faults::a_link_local_session_carries_ipv4(Other::Bird);
 }

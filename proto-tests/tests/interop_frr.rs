@@ -1,6 +1,6 @@
 //! catbird and FRR over real sockets.
 
-use proto_tests::interop::{Other, scenario};
+use proto_tests::interop::{Other, faults, scenario};
 
 #[test]
 fn frr_establishes_in_both_roles() {
@@ -56,4 +56,24 @@ fn frr_keeps_our_route_while_we_are_away() {
 #[test]
 fn frr_refreshes_and_is_refreshed() {
     scenario::refreshes_go_both_ways(Other::Frr, &["vtysh", "-c", "clear bgp ipv4 unicast 10.77.0.1 soft in"]);
+}
+
+#[test]
+fn frr_two_hops_away_keeps_ttl_security_and_one_too_far_is_shut_out() {
+    faults::ttl_security_counts_the_router(Other::Frr);
+}
+
+#[test]
+fn frr_and_we_collide_and_the_higher_identifier_wins() {
+    faults::a_collision_is_won_by_the_higher_identifier(Other::Frr);
+}
+
+#[test]
+fn frr_is_back_after_the_wire_was_cut() {
+    faults::a_wire_that_is_cut_and_mended_brings_the_session_back(Other::Frr);
+}
+
+#[test]
+fn frr_comes_out_of_a_listen_range() {
+    faults::they_come_out_of_a_listen_range(Other::Frr);
 }

@@ -1,6 +1,6 @@
 //! catbird and GoBGP over real sockets.
 
-use proto_tests::interop::{Other, scenario};
+use proto_tests::interop::{Other, faults, scenario};
 
 #[test]
 fn gobgp_establishes_in_both_roles() {
@@ -46,4 +46,24 @@ fn gobgp_keeps_our_route_while_we_are_away() {
 #[test]
 fn gobgp_refreshes_and_is_refreshed() {
     scenario::refreshes_go_both_ways(Other::Gobgp, &["gobgp", "neighbor", "10.77.0.1", "softresetin"]);
+}
+
+#[test]
+fn gobgp_keeps_ttl_security() {
+    scenario::ttl_security_is_kept_by_both(Other::Gobgp);
+}
+
+#[test]
+fn gobgp_reads_that_it_told_too_much() {
+    scenario::too_many_prefixes_close_the_session(Other::Gobgp, "maximum number of prefixes");
+}
+
+#[test]
+fn gobgp_is_back_after_the_wire_was_cut() {
+    faults::a_wire_that_is_cut_and_mended_brings_the_session_back(Other::Gobgp);
+}
+
+#[test]
+fn gobgp_comes_out_of_a_listen_range() {
+    faults::they_come_out_of_a_listen_range(Other::Gobgp);
 }

@@ -1,6 +1,6 @@
 //! catbird and OpenBGPD over real sockets. (Its Linux edition writes no kernel routes and knows no TCP-MD5.)
 
-use proto_tests::interop::{Other, scenario};
+use proto_tests::interop::{Other, faults, scenario};
 
 #[test]
 fn openbgpd_establishes_in_both_roles() {
@@ -41,4 +41,24 @@ fn openbgpd_of_another_as_is_named() {
 #[test]
 fn openbgpd_refreshes_and_is_refreshed() {
     scenario::refreshes_go_both_ways(Other::OpenBgpd, &["bgpctl", "neighbor", "10.77.0.1", "refresh"]);
+}
+
+#[test]
+fn openbgpd_reads_that_it_told_too_much() {
+    scenario::too_many_prefixes_close_the_session(Other::OpenBgpd, "max-prefix exceeded");
+}
+
+#[test]
+fn openbgpd_keeps_our_route_while_we_are_away() {
+    scenario::routes_outlive_a_kill_on_either_side(Other::OpenBgpd, false);
+}
+
+#[test]
+fn openbgpd_is_back_after_the_wire_was_cut() {
+    faults::a_wire_that_is_cut_and_mended_brings_the_session_back(Other::OpenBgpd);
+}
+
+#[test]
+fn openbgpd_comes_out_of_a_listen_range() {
+    faults::they_come_out_of_a_listen_range(Other::OpenBgpd);
 }

@@ -1,0 +1,79 @@
+//! Faults of the wire, and ways to meet, tried with every daemon that has a part in them.
+
+use super::{Arena, OUR_ROUTE, Other, Setup, THEIR_ROUTE};
+
+/// RFC 5082 over a router: by one hop it is too far, by two it is right.
+pub fn ttl_security_counts_the_router(other: Other) {
+    let far = Setup { routed: Some(2), gtsm_ours: true, gtsm_theirs: true, ..Setup::default() };
+    if let Some(arena) = Arena::new("GTSM, two hops", other, far.clone()) {
+        arena.until_up();
+    }
+    // They still send with 255 and take 254; we take nothing below 255.
+    let Some(mut arena) = Arena::prepared("GTSM, one hop too far", other, far) else { return };
+    arena.start_them();
+    arena.setup.routed = Some(1);
+    arena.start_us();
+    arena.until("the reason names the distance", |a| a.our_view().contains("ttl security"));
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert!(!arena.is_up(), "{}", arena.our_view());
+}
+
+/// RFC 4271 §6.8, forced: both have dialled, both connections stand, both OPENs arrive afterwards.
+pub fn a_collision_is_won_by_the_higher_identifier(other: Other) {
+    for (our_id, ours_is_higher) in [(None, false), (Some("10.99.99.99"), true)] {
+        let setup = Setup { our_id, hold: 30, ..Setup::default() };
+        let Some(mut arena) = Arena::prepared("collision", other, setup) else { return };
+        arena.swallow_words();
+        arena.start_them();
+        arena.start_us();
+        arena.until("both connections stand", |a| {
+            let view = a.our_view();
+            view.contains("connection accepted") && view.contains("connection dialled")
+        });
+        arena.mend_the_wire();
+        arena.until_up();
+        let view = arena.our_view();
+        let dialled = view.lines().any(|line| line.starts_with("remote") && line.ends_with(":179"));
+        assert_eq!(dialled, ours_is_higher, "whose connection is it?\n{view}");
+        arena.until("the loser was told so", |a| a.our_view().contains("Connection Collision Resolution"));
+        arena.until("our kernel has their route", |a| a.in_our_kernel(THEIR_ROUTE));
+    }
+}
+
+/// Half-open: the wire is cut without a word, both hold timers expire, the wire is mended, and the session is back.
+pub fn a_wire_that_is_cut_and_mended_brings_the_session_back(other: Other) {
+    let Some(arena) = Arena::new("half-open", other, Setup { hold: 9, ..Setup::default() }) else { return };
+    arena.until_up();
+    arena.until("our kernel has their route", |a| a.in_our_kernel(THEIR_ROUTE));
+    arena.cut_the_wire();
+    arena.until("our hold timer expires", |a| a.our_state() != "established" && a.our_view().contains("HoldTimer expired"));
+    arena.until("their route is gone", |a| !a.in_our_kernel(THEIR_ROUTE));
+    arena.mend_the_wire();
+    arena.until_up();
+    arena.until("our kernel has their route again", |a| a.in_our_kernel(THEIR_ROUTE));
+}
+
+/// They dial, and are a member of a peer group by their address alone; when they have gone there is no trace of them.
+pub fn they_come_out_of_a_listen_range(other: Other) {
+    let Some(mut arena) = Arena::new("listen range", other, Setup { ranged: true, ..Setup::default() }) else { return };
+    arena.until_up();
+    arena.until("our kernel has their route", |a| a.in_our_kernel(THEIR_ROUTE));
+    arena.until("they know our route", |a| a.they_know(OUR_ROUTE));
+    arena.kill_them();
+    arena.until("they are forgotten", |a| a.ask_us(&["peer", "10.77.0.2"]).contains("no peer"));
+    arena.until("and their route", |a| !a.in_our_kernel(THEIR_ROUTE));
+}
+
+/// RFC 8950 over a session between link-local addresses: IPv4 routes through an IPv6 next hop, and packets follow them.
+pub fn a_link_local_session_carries_ipv4(other: Other) {
+    for they_are_passive in [false, true] {
+        let setup = Setup { link_local: true, they_are_passive, we_are_passive: !they_are_passive, ..Setup::default() };
+        let Some(arena) = Arena::new("link-local", other, setup) else { return };
+        arena.until_up();
+        arena.until("our kernel has their route", |a| a.in_our_kernel(THEIR_ROUTE));
+        let pings = arena.ping_theirs();
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        let (sent, lost) = pings.end();
+        assert!(sent > 3 && lost <= 1, "{lost} of {sent} lost");
+    }
+}

@@ -1,0 +1,120 @@
+//! What lies between both machines: a wire, or two wires and a router; what can be wrong with it; and who keeps an eye on it.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::{Arena, OUR_POD, THEIR_POD, THEM, US};
+use crate::netlab::Ns;
+use crate::netlab::netlink::Via;
+use crate::netlab::proc::program;
+
+/// A veth pair, and a machine behind each end.
+pub(super) fn directly(us: &Ns, them: &Ns) -> io::Result<()> {
+    let far = them.net_fd();
+    us.rtnl(move |rtnl| rtnl.add_veth("eth0", None, "eth0", far))?;
+    for (ns, addr, pod, n) in [(us, US, OUR_POD, 1), (them, THEM, THEIR_POD, 2)] {
+        address(ns, "eth0", Ipv4Net::new(addr, 24).expect("24 <= 32").into())?;
+        address(ns, "eth0", Ipv6Net::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, n), 64).expect("64 <= 128").into())?;
+        address(ns, "lo", IpNet::from(IpAddr::V4(pod)))?;
+    }
+    Ok(())
+}
+
+/// One router more; both ends keep their addresses.
+pub(super) fn over_a_router(us: &Ns, them: &Ns) -> io::Result<Ns> {
+    let router = Ns::node("router")?;
+    for (ns, own, pod, far_end, n) in [(us, US, OUR_POD, THEM, 1), (them, THEM, THEIR_POD, US, 2)] {
+        let (far, far_name) = (router.net_fd(), if n == 1 { "left" } else { "right" });
+        ns.rtnl(move |rtnl| rtnl.add_veth("eth0", None, far_name, far))?;
+        let (near, hop) = (Ipv4Addr::new(10, 66, n, 1), Ipv4Addr::new(10, 66, n, 2));
+        address(ns, "eth0", Ipv4Net::new(near, 24).expect("24 <= 32").into())?;
+        address(ns, "eth0", IpNet::from(IpAddr::V4(own)))?;
+        address(ns, "lo", IpNet::from(IpAddr::V4(pod)))?;
+        address(&router, far_name, Ipv4Net::new(hop, 24).expect("24 <= 32").into())?;
+        ns.rtnl(move |rtnl| rtnl.add_route(IpAddr::V4(far_end).into(), Via::Gateway(hop.into())))?;
+        router.rtnl(move |rtnl| rtnl.add_route(IpAddr::V4(own).into(), Via::Gateway(near.into())))?;
+    }
+    router.sysctl("net.ipv4.ip_forward", "1")?;
+    Ok(router)
+}
+
+fn address(ns: &Ns, link: &'static str, net: IpNet) -> io::Result<()> {
+    ns.rtnl(move |rtnl| {
+        let index = rtnl.index(link)?;
+        rtnl.set_up(index)?;
+        rtnl.add_addr(index, net)
+    })
+}
+
+impl Arena {
+    /// Nothing that belongs to BGP passes in either direction; connections stand, and nobody is told.
+    pub fn cut_the_wire(&self) {
+        self.nft("add rule inet fault i tcp dport 179 drop; add rule inet fault i tcp sport 179 drop; add rule inet fault o tcp dport 179 drop; add rule inet fault o tcp sport 179 drop");
+    }
+
+    /// Connections come about, and what is said over them is lost.
+    pub fn swallow_words(&self) {
+        self.nft("add rule inet fault i tcp flags & psh == psh drop; add rule inet fault o tcp flags & psh == psh drop");
+    }
+
+    fn nft(&self, rules: &str) {
+        let table = "add table inet fault; add chain inet fault i { type filter hook input priority 0; }; \
+                     add chain inet fault o { type filter hook output priority 0; }";
+        self.run_nft(&format!("{table}; {rules}"));
+    }
+
+    pub fn mend_the_wire(&self) {
+        self.run_nft("delete table inet fault");
+    }
+
+    fn run_nft(&self, rules: &str) {
+        let mut nft = Command::new(program("nft").expect("nftables is installed with the daemons"));
+        nft.arg(rules).stdin(Stdio::null());
+        let out = self.us.output(nft).unwrap_or_else(|e| panic!("nft: {e}"));
+        assert!(out.status.success(), "nft: {}", String::from_utf8_lossy(&out.stderr));
+    }
+
+    /// From us to a machine in their route, through our kernel's route, again and again.
+    pub fn ping_theirs(&self) -> Pings {
+        self.ping(&self.us, THEIR_POD)
+    }
+
+    /// The other way round.
+    pub fn ping_ours(&self) -> Pings {
+        self.ping(&self.them, OUR_POD)
+    }
+
+    fn ping(&self, ns: &Ns, to: Ipv4Addr) -> Pings {
+        let log = self.scratch.path().join(format!("ping-{to}"));
+        let mut ping = Command::new(program("ping").expect("ping is installed with the daemons"));
+        ping.args(["-n", "-i", "0.05"]).arg(to.to_string()).stdin(Stdio::null()).stderr(Stdio::null());
+        ping.stdout(fs::File::create(&log).expect("the scratch folder is ours"));
+        Pings { child: ns.spawn(ping).unwrap_or_else(|e| panic!("ping: {e}")), log }
+    }
+}
+
+/// Echo requests every twentieth of a second, until they are ended.
+pub struct Pings {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Pings {
+    /// How many were sent, and how many were not answered.
+    pub fn end(mut self) -> (u32, u32) {
+        // SAFETY: a child of ours that has not been waited for.
+        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGINT) };
+        let _ = self.child.wait();
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        // "40 packets transmitted, 40 received, 0% packet loss, time 1990ms"
+        let line = text.lines().find(|line| line.contains("packets transmitted")).unwrap_or_else(|| panic!("ping said: {text}"));
+        let mut numbers = line.split_whitespace().filter_map(|word| word.parse::<u32>().ok());
+        let (sent, received) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        (sent, sent.saturating_sub(received))
+    }
+}
