@@ -44,11 +44,6 @@ fn openbgpd_refreshes_and_is_refreshed() {
 }
 
 #[test]
-fn openbgpd_reads_that_it_told_too_much() {
-    scenario::too_many_prefixes_close_the_session(Other::OpenBgpd, "max-prefix exceeded");
-}
-
-#[test]
 fn openbgpd_keeps_our_route_while_we_are_away() {
     scenario::routes_outlive_a_kill_on_either_side(Other::OpenBgpd, false);
 }
