@@ -496,4 +496,3 @@ fn openbgpd_config(setup: &Setup) -> String {
     }
     text + "}\nallow to any\nallow from any\n"
 }
-
