@@ -35,7 +35,8 @@ impl Random {
 
     fn set(&mut self, v6: bool, wide: bool) -> PathAttributes {
         let host = u128::from(self.next());
-        let hop: IpAddr = if v6 { std::net::Ipv6Addr::from((0x2001_0db8 << 96) | host).into() } else { [10, 1, self.below(250) as u8, 1].into() };
+        let hop: IpAddr =
+            if v6 { std::net::Ipv6Addr::from((0x2001_0db8 << 96) | host).into() } else { [10, 1, self.below(250) as u8, 1].into() };
         let origin = [Origin::Igp, Origin::Egp, Origin::Incomplete][self.below(3) as usize];
         let mut e = PathAttributes::builder(origin, hop.into());
         let sequence: Vec<Asn> = (0..self.below(300)).map(|_| self.asn(wide)).collect();
