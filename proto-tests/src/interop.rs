@@ -85,6 +85,12 @@ impl Default for Setup {
     }
 }
 
+/// To a daemon and what it has started.
+fn signal_group(child: &Child, signal: libc::c_int) {
+    // SAFETY: a child of ours that has not been waited for; its group is its own.
+    unsafe { libc::kill(-(child.id() as libc::pid_t), signal) };
+}
+
 /// Two machines and their daemons.
 pub struct Arena {
     other: Other,
@@ -191,10 +197,15 @@ impl Arena {
     }
 
     fn signal_them(&self, signal: libc::c_int) {
-        for child in &self.theirs {
-            // SAFETY: a child of ours that has not been waited for; its group is its own.
-            unsafe { libc::kill(-(child.id() as libc::pid_t), signal) };
-        }
+        self.theirs.iter().for_each(|child| signal_group(child, signal));
+    }
+
+    pub fn freeze_us(&self) {
+        self.ours.iter().for_each(|child| signal_group(child, libc::SIGSTOP));
+    }
+
+    pub fn thaw_us(&self) {
+        self.ours.iter().for_each(|child| signal_group(child, libc::SIGCONT));
     }
 
     fn spawn(&self, ns: &Ns, mut command: Command, log: &str) -> Child {

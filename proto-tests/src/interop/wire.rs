@@ -62,6 +62,15 @@ impl Arena {
         self.nft("add rule inet fault i tcp flags & psh == psh drop; add rule inet fault o tcp flags & psh == psh drop");
     }
 
+    /// The connections of BGP that stand, as the kernels see them: ours, and theirs.
+    pub fn connections(&self) -> [Vec<Connection>; 2] {
+        [self.ours.as_ref(), self.theirs.first()].map(|child| {
+            // A socket that listens for both families accepts IPv4 as IPv6.
+            let table = |name| child.and_then(|c| fs::read_to_string(format!("/proc/{}/net/{name}", c.id())).ok()).unwrap_or_default();
+            ["tcp", "tcp6"].iter().flat_map(|name| table(name).lines().filter_map(bgp_connection).collect::<Vec<_>>()).collect()
+        })
+    }
+
     fn nft(&self, rules: &str) {
         let table = "add table inet fault; add chain inet fault i { type filter hook input priority 0; }; \
                      add chain inet fault o { type filter hook output priority 0; }";
@@ -117,4 +126,24 @@ impl Pings {
         let (sent, received) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         (sent, sent.saturating_sub(received))
     }
+}
+
+/// An established connection with port 179 at one end.
+pub struct Connection {
+    /// Port 179 is at the other end.
+    pub dialled: bool,
+    /// Octets that the other kernel has not acknowledged.
+    pub unacknowledged: u32,
+    /// Octets that the daemon has not read.
+    pub unread: u32,
+}
+
+/// A line of /proc/net/tcp.
+fn bgp_connection(line: &str) -> Option<Connection> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let [_, local, remote, "01", queues, ..] = fields[..] else { return None };
+    let (unacknowledged, unread) = queues.split_once(':')?;
+    let hex = |digits| u32::from_str_radix(digits, 16).ok();
+    let (dialled, accepted) = (remote.ends_with(":00B3"), local.ends_with(":00B3"));
+    (dialled || accepted).then_some(Connection { dialled, unacknowledged: hex(unacknowledged)?, unread: hex(unread)? })
 }
