@@ -211,7 +211,6 @@ fn state(e: &Entry) -> State {
 impl FibRoute {
     /// As `ip route` would say it, with the names of the links where they are known.
     pub fn words<'a>(&self, names: impl Fn(IfIndex) -> Option<&'a str>) -> String {
-        use std::fmt::Write;
         let mut text = match &self.kind {
             FibKind::Blackhole => format!("blackhole {}", self.net),
             FibKind::Unicast(_) => self.net.to_string(),
@@ -226,14 +225,14 @@ impl FibRoute {
                 };
                 let dev = names(hop.ifindex).map_or_else(|| format!("if{}", hop.ifindex.0), str::to_owned);
                 let onlink = if hop.onlink { " onlink" } else { "" };
-                let _ = write!(text, "{several}{via} dev {dev}{onlink}");
+                text += &format!("{several}{via} dev {dev}{onlink}");
             }
         }
         if self.metric != 0 {
-            let _ = write!(text, " metric {}", self.metric);
+            text += &format!(" metric {}", self.metric);
         }
         if let Some(source) = self.source {
-            let _ = write!(text, " src {source}");
+            text += &format!(" src {source}");
         }
         text
     }

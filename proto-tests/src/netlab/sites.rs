@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -256,6 +256,7 @@ fn site(number: u8, prefix_len: u8, router: &Ns) -> io::Result<Site> {
 /// Datagrams that go there and back.
 pub struct Ping {
     stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
     counted: JoinHandle<(u64, u64)>,
     echo: JoinHandle<()>,
 }
@@ -264,6 +265,8 @@ impl Ping {
     fn start(near: UdpSocket, far: UdpSocket, to: SocketAddr) -> io::Result<Ping> {
         let stop = Arc::new(AtomicBool::new(false));
         let (flag, ended) = (stop.clone(), stop.clone());
+        let all_sent = Arc::new(AtomicU64::new(0));
+        let told = all_sent.clone();
         far.set_read_timeout(Some(Duration::from_millis(100)))?;
         near.set_nonblocking(true)?;
         let echo = std::thread::spawn(move || {
@@ -283,6 +286,7 @@ impl Ping {
             while !flag.load(Ordering::Relaxed) {
                 let _ = near.send_to(&sent.to_be_bytes(), to);
                 sent += 1;
+                told.store(sent, Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(1));
                 while near.recv(&mut buffer).is_ok() {
                     back += 1;
@@ -296,7 +300,17 @@ impl Ping {
             });
             (sent, back)
         });
-        Ok(Ping { stop, counted, echo })
+        Ok(Ping { stop, sent: all_sent, counted, echo })
+    }
+
+    /// Waits until this many more were sent.
+    ///
+    /// # Panics
+    /// If none is sent for long.
+    pub fn await_more(&self, more: u64) {
+        let until = self.sent.load(Ordering::Relaxed) + more;
+        let sent = || self.sent.load(Ordering::Relaxed) >= until;
+        patiently(Duration::from_secs(20), sent).expect("it sends one every millisecond");
     }
 
     /// How many were sent, and how many did not come back.

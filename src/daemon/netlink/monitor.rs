@@ -77,7 +77,9 @@ impl Monitor {
         crate::daemon::sockopt::set_receive_buffer(socket, settings.receive_buffer)?;
         socket.bind_auto()?;
         // Without strictness (before Linux 4.20) a dump tells all tables, and we choose. Without nexthop objects (5.3) none name them.
-        let _ = socket.set_netlink_get_strict_chk(true);
+        if let Err(error) = socket.set_netlink_get_strict_chk(true) {
+            tracing::debug!(%error, "the kernel knows no strict dumps");
+        }
         for group in GROUPS {
             if let Err(error) = socket.add_membership(group)
                 && group < 32

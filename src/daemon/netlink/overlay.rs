@@ -417,8 +417,8 @@ impl Worker {
     fn keep_one(&mut self, device: &Device, concern: &mut Concern, done: &mut u64) -> Kept {
         let below = self.talk.link_of(device.local).map_err(|e| e.to_string())?;
         concern.below.extend(below.map(|(ifindex, _)| ifindex));
-        let mut refused = None;
-        for round in 0.. {
+        let (mut refused, mut round) = (None, 0);
+        loop {
             let standing = self.talk.look(&device.name).map_err(|e| e.to_string())?;
             let deeds = device.deeds(standing.as_ref().map(|(_, s)| s), below.map(|(_, mtu)| mtu)).map_err(|e| e.to_string())?;
             if let Some(kept) = standing.as_ref()
@@ -432,8 +432,8 @@ impl Worker {
             }
             let ifindex = standing.map_or(IfIndex(0), |(ifindex, _)| ifindex);
             refused = self.do_all(&deeds, device, ifindex, done);
+            round += 1;
         }
-        unreachable!("the rounds are counted")
     }
 
     /// Every deed; the first refusal in words.
