@@ -65,7 +65,7 @@ pub fn key(kind: SourceKind) -> GroupKey {
 
 /// The same as a route reflector.
 pub fn reflecting(client: bool) -> GroupKey {
-    GroupKey { reflect: Some(Reflect { cluster: ClusterId(LOCAL_ID), client }), ..key(SourceKind::Internal) }
+    GroupKey { reflect: Some(Reflect { cluster: ClusterId(LOCAL_ID), client, between_clients: true }), ..key(SourceKind::Internal) }
 }
 
 /// A route of peer `n`, which says so in its next hop.

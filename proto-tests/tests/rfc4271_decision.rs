@@ -30,7 +30,7 @@ fn pref() -> Preference {
 }
 
 fn path(source: &SourceFacts, pref: Preference) -> Candidate<'_> {
-    Candidate { pref, source, path_id: PathId(0), metric: 10, current: false, least: false }
+    Candidate { pref, source, path_id: PathId(0), metric: 10, current: false }
 }
 
 /// The second candidate wins over the first at `step`, whichever comes first.
@@ -233,7 +233,7 @@ proptest! {
     ) {
         let sources: Vec<SourceFacts> = raw.iter().enumerate().map(|(i, r)| SourceFacts { id: PeerId(i as u32), ..r.1.clone() }).collect();
         let all: Vec<Candidate<'_>> = raw.iter().zip(&sources).enumerate().map(|(i, (r, source))| Candidate {
-            pref: r.0, source, path_id: PathId(r.3), metric: r.2, current: current == Some(i), least: false,
+            pref: r.0, source, path_id: PathId(r.3), metric: r.2, current: current == Some(i),
         }).collect();
         let selection = select(&all, &rules);
         prop_assert_eq!(selection.best, by_the_book(&all, &rules));

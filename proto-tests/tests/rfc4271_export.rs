@@ -156,7 +156,7 @@ fn key(n: u32, chain: Chain) -> GroupKey {
             v6: Some("2001:db8:ffff::254".parse().expect("an address")),
             link_local: None,
         },
-        reflect: (!external).then_some(Reflect { cluster, client: matches!(n, 2 | 3) }),
+        reflect: (!external).then_some(Reflect { cluster, client: matches!(n, 2 | 3), between_clients: n == 2 }),
         chain,
         send: Context { add_path: if several_paths(n) == AddPathSend::Off { FamilySet::NONE } else { FamilySet::IPV4 }, ..send(external) },
         families: FamilySet::ALL,

@@ -152,7 +152,6 @@ impl Model {
                 path_id: PathId(*path),
                 metric: Ways::octet(said.set.next_hop().addr()) % 2,
                 current: told == Some((*peer, *path)),
-                least: false,
             })
             .collect();
         let best = select(&all, rules).best?;

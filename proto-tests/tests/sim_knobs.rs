@@ -91,3 +91,130 @@ fn reflectors_of_two_clusters_keep_each_others_copy_and_those_of_one_cluster_ref
         }
     }
 }
+
+/// Was `peer` told of the prefix, and why (not)?
+fn export_of(lab: &mut Lab, name: &str, prefix: &str, peer: &str) -> (bool, String) {
+    let story = lab.story(name, prefix).unwrap_or_else(|| panic!("{name} knows {prefix}"));
+    let row = story.exports.into_iter().find(|e| e.peer == peer).unwrap_or_else(|| panic!("{name} has a session with {peer}"));
+    (row.announced, row.reason)
+}
+
+#[test]
+fn clients_that_are_meshed_hear_nothing_of_each_other_from_the_reflector() {
+    let mut lab = Lab::seeded(7).speaker("rr", 64512).speaker("a", 64512).speaker("b", 64512).speaker("other", 64512);
+    for client in ["a", "b"] {
+        lab = lab.linked_as("rr", client, |me, config| config.rr_client = me == "rr");
+    }
+    let mut lab = lab.linked("rr", "other").configured("rr", |params| {
+        params.cluster_id = Some(ClusterId([10, 0, 0, 1].into()));
+        params.client_to_client = false;
+    });
+    lab.until_all_established();
+    lab.blocks("a", &["10.9.0.0/26"]);
+    lab.blocks("other", &["10.9.1.0/26"]);
+    lab.run(SECOND);
+    assert!(lab.best("b", "10.9.0.0/26").is_none(), "another client tells it");
+    let why = export_of(&mut lab, "rr", "10.9.0.0/26", "b");
+    assert_eq!(why, (false, "learned from a client, and `client_to_client` is off: clients tell each other".to_owned()));
+    assert!(lab.best("other", "10.9.0.0/26").is_some() && lab.best("b", "10.9.1.0/26").is_some(), "all else is reflected");
+    for (on, heard) in [(true, true), (false, false)] {
+        lab.reload("rr", |params| params.client_to_client = on);
+        lab.run(SECOND);
+        assert_eq!(lab.best("b", "10.9.0.0/26").is_some(), heard, "turned {on}");
+        assert!(lab.established("rr", "b"));
+    }
+}
+
+/// `dut` between the peer that is sent `path` and the one whose ear is asked.
+fn as_told(path: &[u32], change: impl Fn(&mut catbird::speaker::PeerConfig)) -> String {
+    let lab = Lab::seeded(8).speaker("dut", 64512).scripted("left", path[0]).scripted("right", 65001);
+    let mut lab = lab.linked("dut", "left").linked_as("dut", "right", |_, config| change(config));
+    lab.until_established("dut", "left");
+    lab.until_established("dut", "right");
+    lab.raw("left", &upd().reach("10.1.0.0/26").next_hop("10.255.0.2").as_path(path).octets());
+    last_told(&mut lab, "right").0
+}
+
+#[test]
+fn the_peers_own_as_gives_way_to_ours_where_that_is_asked() {
+    assert_eq!(as_told(&[3356, 65001, 65001], |_| {}), "64512 3356 65001 65001");
+    assert_eq!(as_told(&[3356, 65001, 65001], |config| config.as_override = true), "64512 3356 64512 64512");
+}
+
+#[test]
+fn private_as_numbers_stay_at_home_where_that_is_asked() {
+    assert_eq!(as_told(&[65010, 3356, 4_200_000_000, 65534], |_| {}), "64512 65010 3356 4200000000 65534");
+    assert_eq!(as_told(&[65010, 3356, 4_200_000_000, 65534], |config| config.remove_private_as = true), "64512 3356");
+}
+
+/// Three neighbours in two AS offer one prefix: two by way of AS 65001, one by way of 65002, with these MEDs.
+fn three_offers(meds: [u32; 3]) -> Lab {
+    let mut lab = Lab::seeded(9).speaker("dut", 64512);
+    let offers = [("a", 65001), ("b", 65001), ("c", 65002)];
+    for (name, asn) in offers {
+        lab = lab.scripted(name, asn).linked("dut", name);
+    }
+    for (name, _) in offers {
+        lab.until_established("dut", name);
+    }
+    for ((i, (name, asn)), med) in offers.into_iter().enumerate().zip(meds) {
+        let next_hop = format!("10.255.0.{}", i + 2);
+        lab.raw(name, &upd().reach("10.1.0.0/26").next_hop(&next_hop).as_path(&[asn]).med(med).octets());
+    }
+    lab.run(SECOND);
+    lab
+}
+
+/// Whose path is the best, and which ones carry traffic with it.
+fn chosen(lab: &mut Lab) -> (String, Vec<String>) {
+    let best = lab.best("dut", "10.1.0.0/26").expect("one of three").peer;
+    let mut sharing: Vec<String> = lab.paths("dut", "10.1.0.0/26").into_iter().filter(|p| p.multipath).map(|p| p.peer).collect();
+    sharing.sort();
+    (best, sharing)
+}
+
+/// The ways in the router's kernel.
+fn ways(lab: &mut Lab) -> usize {
+    let fib = lab.story("dut", "10.1.0.0/26").and_then(|s| s.fib).expect("it is wanted");
+    fib.installed.expect("the lab's kernel takes it").matches("via ").count()
+}
+
+#[test]
+fn med_is_compared_between_neighbouring_as_only_where_that_is_asked_and_a_reload_is_enough() {
+    let mut lab = three_offers([20, 30, 10]);
+    assert_eq!(chosen(&mut lab).0, "a", "20 beats 30 of the same AS; against the other AS the lower identifier wins");
+    for (always, best) in [(true, "c"), (false, "a")] {
+        lab.reload("dut", |params| {
+            params.rules.always_compare_med = always;
+            params.rules.keep_older_external = false;
+        });
+        lab.run(SECOND);
+        assert_eq!(chosen(&mut lab).0, best, "always: {always}");
+        assert!(["a", "b", "c"].into_iter().all(|name| lab.established("dut", name)));
+    }
+}
+
+#[test]
+fn traffic_is_shared_as_widely_as_configured_and_over_other_as_only_if_relaxed() {
+    let mut lab = three_offers([0, 0, 0]);
+    let names = |of: &[&str]| of.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    for (ebgp, width, relax, sharing) in [
+        (true, 8, false, &["a", "b"][..]),
+        (true, 8, true, &["a", "b", "c"]),
+        (true, 2, true, &["a", "b"]),
+        (true, 1, true, &["a"]),
+        (false, 8, true, &["a"]),
+    ] {
+        lab.reload("dut", |params| {
+            params.rules.multipath.ebgp = ebgp;
+            params.rules.multipath.width = width;
+            params.rules.as_path_relax = relax;
+        });
+        lab.run(SECOND);
+        let case = format!("external {ebgp}, width {width}, relaxed {relax}");
+        let (best, also) = chosen(&mut lab);
+        let among: Vec<String> = if also.is_empty() { vec![best] } else { also };
+        assert_eq!(among, names(sharing), "{case}");
+        assert_eq!(ways(&mut lab), sharing.len(), "{case}");
+    }
+}

@@ -138,6 +138,7 @@ impl Checker<'_> {
             ipv4,
             ipv6,
             on_term: or(&raw.on_term, OnTerm::Keep),
+            client_to_client: or(&raw.client_to_client, true),
             drain_wait: or(&raw.drain_wait, Time(std::time::Duration::from_millis(300))).0,
         }
     }

@@ -189,6 +189,7 @@ fn node(old: &Config, new: &Config, changes: &mut Changes) {
     changes.global("IPv6 address", Cost::Refresh, &a.ipv6, &b.ipv6, &all);
     changes.global("on_term", Cost::Live, &a.on_term, &b.on_term, &all);
     changes.global("drain_wait", Cost::Live, &a.drain_wait, &b.drain_wait, &all);
+    changes.global("client_to_client", Cost::Refresh, &a.client_to_client, &b.client_to_client, &all);
     let id = |config: &Config| config.cluster.as_ref().and_then(|c| c.cluster_id).map(|id| id.0);
     changes.global("cluster_id", Cost::Refresh, &id(old), &id(new), &all);
     let mode = |config: &Config| config.cluster.as_ref().map(|c| c.mode);

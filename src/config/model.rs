@@ -135,6 +135,8 @@ pub struct Node {
     pub on_term: OnTerm,
     /// How long a drain waits between withdrawing and closing.
     pub drain_wait: Duration,
+    /// A reflector passes on the routes of one client to the others (RFC 4456 §6).
+    pub client_to_client: bool,
 }
 
 /// Where sessions are accepted.

@@ -42,6 +42,7 @@ pub fn speaker(config: &Config) -> speaker::Params {
         router_id: config.node.router_id,
         mode: config.cluster.as_ref().map_or("none", |c| super::values::Word::word(c.mode)).to_owned(),
         cluster_id: cluster_id(config),
+        client_to_client: config.node.client_to_client,
         addresses: NodeAddresses { v4: config.node.ipv4, v6: config.node.ipv6 },
         peers,
         ranges,

@@ -207,6 +207,7 @@ pub struct RawNode {
     pub addresses: List<IpAddr>,
     pub on_term: Opt<OnTerm>,
     pub drain_wait: Opt<Time>,
+    pub client_to_client: Opt<bool>,
 }
 
 /// `[listen]`
@@ -369,6 +370,7 @@ fn node(mut section: Section<'_>) -> RawNode {
         addresses: section.take("addresses"),
         on_term: section.take("on_term"),
         drain_wait: section.take("drain_wait"),
+        client_to_client: section.take("client_to_client"),
     };
     section.finish();
     raw

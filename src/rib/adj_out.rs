@@ -55,6 +55,8 @@ pub struct GroupKey {
 pub struct Reflect {
     pub cluster: ClusterId,
     pub client: bool,
+    /// From one client to another too. Not where the clients are meshed and tell each other themselves (RFC 4456 §6).
+    pub between_clients: bool,
 }
 
 /// How many paths of a prefix are sent (RFC 7911).
@@ -176,6 +178,8 @@ pub enum Withheld {
     NextHopIsPeer,
     /// Learned over iBGP, and neither end is a client of ours (RFC 4271 §9.2, RFC 4456 §6).
     IbgpToIbgp,
+    /// Learned from one client of ours, and clients tell each other themselves.
+    ClientToClient,
     NoAdvertise,
     NoExport,
     NoExportSubconfed,
@@ -199,6 +203,7 @@ impl fmt::Display for Withheld {
             Withheld::Originator => "the route began at this peer (ORIGINATOR_ID)",
             Withheld::NextHopIsPeer => "the next hop is this peer itself",
             Withheld::IbgpToIbgp => "learned over iBGP, and neither end is a client of ours",
+            Withheld::ClientToClient => "learned from a client, and `client_to_client` is off: clients tell each other",
             Withheld::NoAdvertise => "it carries NO_ADVERTISE",
             Withheld::NoExport => "it carries NO_EXPORT, and the peer is external",
             Withheld::NoExportSubconfed => "it carries NO_EXPORT_SUBCONFED, and the peer is external",
@@ -213,8 +218,15 @@ impl fmt::Display for Withheld {
 }
 
 /// What can be said before any rule is asked: split horizon inside the AS (RFC 4271 §9.2, RFC 4456 §6).
-pub fn barred(source: &RouteSource, key: &GroupKey) -> bool {
-    source.source == Source::Internal && !key.external && key.reflect.is_none_or(|r| !r.client && !source.client)
+pub fn barred(source: &RouteSource, key: &GroupKey) -> Option<Withheld> {
+    if source.source != Source::Internal || key.external {
+        return None;
+    }
+    match key.reflect {
+        Some(reflect) if reflect.client && source.client => (!reflect.between_clients).then_some(Withheld::ClientToClient),
+        Some(reflect) if reflect.client || source.client => None,
+        _ => Some(Withheld::IbgpToIbgp),
+    }
 }
 
 /// The route as the group of `key` hears it.
@@ -229,8 +241,8 @@ pub fn export(net: &IpNet, attrs: &PathAttributes, source: &RouteSource, key: &G
     if key.withhold {
         return Err(Withheld::Draining);
     }
-    if barred(source, key) {
-        return Err(Withheld::IbgpToIbgp);
+    if let Some(why) = barred(source, key) {
+        return Err(why);
     }
     well_known(attrs, key.external)?;
     let accepted = key

@@ -129,8 +129,6 @@ pub struct Candidate<'a> {
     pub metric: u32,
     /// It was the best at the last selection (RFC 5004).
     pub current: bool,
-    /// Long-lived stale: the least preferred of all (RFC 9494 §4.3).
-    pub least: bool,
 }
 
 impl Candidate<'_> {
@@ -156,8 +154,6 @@ pub enum Step {
     Only,
     /// Our own routes come before all others.
     Local,
-    /// Long-lived stale paths come last (RFC 9494 §4.3).
-    Stale,
     LocalPref,
     AsPathLength,
     Origin,
@@ -178,7 +174,6 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Step::Only => "only path",
             Step::Local => "locally originated",
-            Step::Stale => "not long-lived stale",
             Step::LocalPref => "higher LOCAL_PREF",
             Step::AsPathLength => "shorter AS_PATH",
             Step::Origin => "lower ORIGIN",
@@ -218,7 +213,6 @@ pub fn select(candidates: &[Candidate<'_>], rules: &Rules) -> Selection {
         why: Step::Only,
     };
     field.highest(Step::Local, |c| c.source.kind == SourceKind::Local);
-    field.lowest(Step::Stale, |c| c.least);
     field.highest(Step::LocalPref, |c| c.pref.local_pref);
     field.lowest(Step::AsPathLength, |c| c.pref.as_path_len);
     field.lowest(Step::Origin, |c| c.pref.origin);

@@ -118,8 +118,7 @@ pub(super) fn candidates<'a>(
     for (at, (path, metric)) in paths.iter().zip(metrics).enumerate() {
         let (Some(metric), Some(attrs), Some(peer)) = (*metric, path.attrs(), peers.get(path.slot)) else { continue };
         let current = has_best && at == 0;
-        let least = false;
-        all.push(Candidate { pref: attrs.preference(), source: &peer.facts, path_id: path.path_id, metric, current, least });
+        all.push(Candidate { pref: attrs.preference(), source: &peer.facts, path_id: path.path_id, metric, current });
         places.push(at);
     }
     (all, places)

@@ -31,7 +31,8 @@ impl Speaker {
             addr: session.remote.ip(),
             asn: session.remote_as,
         });
-        let reflect = self.params.cluster_id.filter(|_| !external).map(|cluster| Reflect { cluster, client: config.rr_client });
+        let reflect = |cluster| Reflect { cluster, client: config.rr_client, between_clients: self.params.client_to_client };
+        let reflect = self.params.cluster_id.filter(|_| !external).map(reflect);
         let add_path = if session.send.add_path.is_empty() { AddPathSend::Off } else { config.add_path };
         GroupKey {
             external,

@@ -29,6 +29,8 @@ pub struct Params {
     pub mode: String,
     /// Set on a reflector (RFC 4456 §7); reflecting needs it.
     pub cluster_id: Option<ClusterId>,
+    /// A reflector passes on the routes of one client to the others. Clients that are meshed do not need that.
+    pub client_to_client: bool,
     /// This node's own addresses, next hops of what it originates where the session's own address is of the other family.
     pub addresses: NodeAddresses,
     pub peers: Vec<Arc<PeerConfig>>,

@@ -48,7 +48,8 @@ impl Speaker {
             tally.changes += 1;
             self.rib.peer_up(self.local_facts());
         }
-        if (old.cluster_id, old.addresses) != (self.params.cluster_id, self.params.addresses) {
+        let told_by = |p: &Params| (p.cluster_id, p.client_to_client, p.addresses);
+        if told_by(&old) != told_by(&self.params) {
             tally.changes += 1;
             self.rekey_all();
         }

@@ -119,6 +119,7 @@ impl Lab {
             router_id: RouterId::new(addr).expect("no node is 0.0.0.0"),
             mode: "none".to_owned(),
             cluster_id: None,
+            client_to_client: true,
             addresses: NodeAddresses { v4: Some(addr), v6: None },
             peers: Vec::new(),
             ranges: Vec::new(),

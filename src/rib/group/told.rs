@@ -307,7 +307,7 @@ impl Told {
     fn find_or_make(&mut self, best: &Best, rib: &Rib, key: &GroupKey) -> ClassId {
         let Some(facts) = rib.source(best.peer) else { return ClassId::NONE };
         let source = RouteSource::new(facts, best.path_id);
-        if barred(&source, key) {
+        if barred(&source, key).is_some() {
             return ClassId::NONE;
         }
         let hash = self.hasher.hash_one((best.attrs.key(), best.peer.0));
