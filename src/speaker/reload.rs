@@ -49,7 +49,7 @@ impl Speaker {
             self.rib.peer_up(self.local_facts());
         }
         let told_by = |p: &Params| (p.cluster_id, p.client_to_client, p.addresses);
-        if told_by(&old) != told_by(&self.params) {
+        if told_by(old) != told_by(&self.params) {
             tally.changes += 1;
             self.rekey_all();
         }
