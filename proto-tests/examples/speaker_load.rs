@@ -72,6 +72,7 @@ impl Load {
             router_id: id(me),
             mode: "none".into(),
             cluster_id: Some(ClusterId(me)),
+            client_to_client: true,
             addresses: NodeAddresses { v4: Some(me), v6: None },
             peers: (0..peers).map(config).collect(),
             ranges: Vec::new(),
