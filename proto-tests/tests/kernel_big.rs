@@ -50,17 +50,22 @@ fn two_hundred_thousand_foreign_changes_and_a_tiny_buffer_leave_no_drift() {
         .chain((0..1_000).map(|i| format!("route replace {} via 10.0.1.2\n", net(i * 2 + 1))))
         .chain((0..95_000).map(|i| format!("route del {}/24\n", theirs(i))))
         .collect();
-    // Work that keeps the keeper, and the monitor beside it, from reading: no route leads to that next hop, so none is written.
-    keeper.want_all((0..200_000).map(|i| (net(500_000 + i), vec!["192.168.99.99".parse().unwrap()])).collect());
-    node.batch(&batch);
     let right = || {
         let stand = |routes: &str| routes.lines().filter(|l| l.contains("via 10.0.0.2 dev eth1")).count();
         keeper.look().is_true() && stand(&node.routes()) == 20_000
     };
-    let took = patiently(PATIENT, right).unwrap_or_else(|| panic!("{:?}", keeper.look()));
-    let view = keeper.look();
-    println!("200,000 foreign changes: right again {took:?} after the last; {view:?}");
-    assert!(view.overruns > 0, "the buffer was meant to be too small");
+    let overruns = keeper.look().overruns;
+    for round in 0.. {
+        assert!(round < 10, "the buffer was meant to be too small");
+        // Work that keeps the keeper, and the monitor beside it, from reading: no route leads to that next hop, so none is written.
+        keeper.want_all((0..200_000).map(|i| (net(500_000 + i), vec!["192.168.99.99".parse().unwrap()])).collect());
+        node.batch(&batch);
+        let took = patiently(PATIENT, right).unwrap_or_else(|| panic!("{:?}", keeper.look()));
+        println!("200,000 foreign changes: right again {took:?} after the last; {:?}", keeper.look());
+        if keeper.look().overruns > overruns {
+            break;
+        }
+    }
     assert_eq!(node.ip("route show proto static"), "");
 }
 
@@ -115,6 +120,7 @@ fn a_hundred_thousand_pods_that_come_and_go_leave_cpu_and_memory_flat() {
     furnish(&keeper);
     let before = keeper.look();
     let (mut costs, mut sizes) = (Vec::new(), Vec::new());
+    let begun = Instant::now();
     for round in 0..ROUNDS {
         let (spent, heard) = (cpu_of("keeper"), keeper.look().messages);
         node.pods_come_and_go(round, PODS);
@@ -122,6 +128,9 @@ fn a_hundred_thousand_pods_that_come_and_go_leave_cpu_and_memory_flat() {
         until(&keeper, "all heard", |v| v.messages >= heard + u64::from(PODS) * 4 && v.is_true());
         costs.push(cpu_of("keeper") - spent);
         sizes.push(resident_kib());
+        if round % 10 == 9 {
+            println!("{} pods came and went in {:?}", (round + 1) * PODS, begun.elapsed());
+        }
     }
     let sum = |range: std::ops::Range<usize>| costs[range].iter().sum::<Duration>();
     let (first, last) = (sum(10..60), sum(150..200));

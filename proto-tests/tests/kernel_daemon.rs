@@ -1,11 +1,13 @@
 //! The whole daemon beside real kernels, and packets between pods that are counted: what its death, its absence and its return cost them.
 
-use std::io::Read as _;
-use std::process::{Child, Command, Stdio};
+use std::net::IpAddr;
+use std::process::Command;
 use std::time::Duration;
 
 use proto_tests::netlab::cluster::{Cluster, Mode, Plan};
-use proto_tests::netlab::{Ns, may_run, patiently, proc, until};
+use proto_tests::netlab::echo::Echo;
+use proto_tests::netlab::monitor::Monitor;
+use proto_tests::netlab::{may_run, patiently, proc, until};
 
 const PATIENT: Duration = Duration::from_secs(60);
 
@@ -33,77 +35,39 @@ fn established(cluster: &Cluster) {
     assert!(seen.is_ok(), "session ends established: {seen:?} of {all}");
 }
 
-/// A program in a namespace that talks until it is interrupted.
-struct Talker(Child);
-
-impl Talker {
-    fn start(ns: &Ns, words: &str) -> Talker {
-        let mut words = words.split(' ');
-        let mut command = Command::new(words.next().unwrap());
-        command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        Talker(ns.spawn(command).unwrap())
-    }
-
-    fn said(mut self) -> String {
-        // SAFETY: no preconditions; the child is ours and not yet waited for.
-        unsafe { libc::kill(i32::try_from(self.0.id()).unwrap(), libc::SIGINT) };
-        let mut text = String::new();
-        self.0.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-        text
-    }
-}
-
-impl Drop for Talker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Echo requests from pod to pod in both families, a hundred a second.
-fn pings(cluster: &Cluster, from: usize, to: usize) -> Vec<Talker> {
-    let (from, to) = (&cluster.members[from].pods[0], &cluster.members[to].pods[0]);
-    let start = |addr: &dyn std::fmt::Display| Talker::start(&from.ns, &format!("ping -n -q -i 0.01 {addr}"));
-    vec![start(&to.v4), start(&to.v6)]
-}
-
-/// Sent and answered, of a `ping` that has ended.
-fn tally(said: &str) -> (u64, u64) {
-    let line = said.lines().find(|l| l.contains("packets transmitted")).unwrap_or_else(|| panic!("ping said {said:?}"));
-    let mut numbers = line.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());
-    (numbers.next().unwrap(), numbers.next().unwrap())
+/// Datagrams from pod to pod and back, in both families.
+fn talk(cluster: &Cluster, from: usize, to: usize) -> [Echo; 2] {
+    let (near, far) = (&cluster.members[from].pods[0], &cluster.members[to].pods[0]);
+    let echo = |a: IpAddr, b: IpAddr| Echo::start((&near.ns, a), (&far.ns, b)).unwrap();
+    [echo(near.v4.into(), far.v4.into()), echo(near.v6.into(), far.v6.into())]
 }
 
 #[test]
 fn killed_and_back_it_loses_no_ping_between_pods_and_deletes_no_route_anywhere() {
     let Some(mut cluster) = cluster("killed_and_back_it_loses_no_ping_between_pods_and_deletes_no_route_anywhere") else { return };
-    let monitors: Vec<Talker> = cluster.members.iter().map(|m| Talker::start(&m.ns, "ip monitor route")).collect();
-    let talk: Vec<Talker> = [(0, 1), (1, 0), (2, 0)].into_iter().flat_map(|(a, b)| pings(&cluster, a, b)).collect();
-    std::thread::sleep(Duration::from_millis(500));
+    let monitors: Vec<Monitor> = cluster.members.iter().map(|m| Monitor::start(&m.ns)).collect();
+    let talk: Vec<Echo> = [(0, 1), (1, 0), (2, 0)].into_iter().flat_map(|(a, b)| talk(&cluster, a, b)).collect();
+    let go_on = || talk.iter().for_each(|echo| echo.await_more(100));
+    go_on();
     for _ in 0..2 {
         cluster.kill(0);
-        std::thread::sleep(Duration::from_millis(400));
+        go_on();
         cluster.start(0).unwrap();
         // It has found its routes, heard everybody's End-of-RIB and removed what nobody told again.
         let recovered = || cluster.metrics(0).is_ok_and(|text| text.contains("\ncatbird_graceful_restart_active 0\n"));
         patiently(PATIENT, recovered).unwrap_or_else(|| panic!("{}", cluster.metrics(0).unwrap()));
         established(&cluster);
     }
-    std::thread::sleep(Duration::from_millis(500));
-    let mut sent = 0;
-    for talker in talk {
-        let (asked, answered) = tally(&talker.said());
-        // The last one may have been on its way.
-        assert!(asked - answered <= 1, "{answered} of {asked} pings were answered");
-        sent += asked;
-    }
-    assert!(sent > 500, "only {sent} pings were sent");
+    go_on();
+    let counted: Vec<(u64, u64)> = talk.into_iter().map(Echo::stop).collect();
+    let sent: u64 = counted.iter().map(|(sent, _)| sent).sum();
+    assert!(counted.iter().all(|(_, lost)| *lost == 0), "sent and lost, each way: {counted:?}");
     for (monitor, member) in monitors.into_iter().zip(&cluster.members) {
-        let said = monitor.said();
-        let ours: Vec<&str> = said.lines().filter(|l| l.contains("proto bgp")).collect();
-        assert_eq!(ours, [] as [&str; 0], "{}: no route of ours was touched", member.name);
+        let said = monitor.said(&member.ns);
+        let ours: Vec<&String> = said.iter().filter(|l| l.contains("proto bgp")).collect();
+        assert!(ours.is_empty(), "{}: no route of ours was to be touched: {ours:?}", member.name);
     }
-    println!("killed twice under {sent} pings: none lost, no route touched in three kernels");
+    println!("killed twice under {sent} datagrams there and back: none lost, no route touched in three kernels");
     cluster.agree(&[0, 1, 2]).unwrap();
 }
 

@@ -2,12 +2,12 @@
 //!
 //! Planner, next hops and netlink of the daemon, without BGP (`proto_tests::keeper`); `kernel_daemon.rs` has the whole daemon.
 
-use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use catbird::daemon::netlink::Settings;
 use catbird::fib::{Conflict, Metric, Params, State};
 use proto_tests::keeper::Keeper;
+use proto_tests::netlab::monitor::Monitor;
 use proto_tests::netlab::patiently;
 use proto_tests::node::{Node, Stream, arrived, furnish, ip, net, swiftly, until_true};
 
@@ -48,7 +48,8 @@ fn a_deleted_route_is_back_within_half_a_second() {
             node.until_routes(SOON, del, |now| now == before)
         });
     }
-    assert!(keeper.look().totals.repaired >= 4);
+    // The kernel shows a route before its answer is read.
+    assert!(patiently(PATIENT, || keeper.look().totals.repaired >= 4).is_some());
 }
 
 #[test]
@@ -100,11 +101,15 @@ fn who_insists_is_not_fought() {
     let Some(node) = Node::new("who_insists_is_not_fought") else { return };
     let keeper = node.keeper(Params::default());
     furnish(&keeper);
-    for _ in 0..100 {
+    let mut insults = 0;
+    while insults < 100 || keeper.look().totals.repaired < 4 {
         node.ip("route replace 10.244.2.0/26 via 10.0.1.2");
+        insults += 1;
+        assert!(insults < 10_000, "put right at once, the first few times");
     }
     let repaired = keeper.look().totals.repaired;
-    assert!((4..30).contains(&repaired), "{repaired} repairs for 100 insults");
+    eprintln!("{repaired} repairs for {insults} insults");
+    assert!(repaired < 30, "{repaired} repairs for {insults} insults");
     node.until_routes(Duration::from_secs(30), "in the end ours", |now| now.contains("10.244.2.0/26 via 10.0.0.2"));
     let yielding = Node::new("who_insists_is_not_fought").unwrap();
     let keeper = yielding.keeper(Params { conflict: Conflict::Yield, ..Params::default() });
@@ -255,16 +260,22 @@ fn an_overrun_is_noticed_and_everything_is_right_again() {
         .chain((0..300).map(|i| format!("route replace {} via 10.0.1.2\n", net(i * 2 + 1))))
         .chain((0..5_000_u32).map(|i| format!("route del {}/24\n", theirs(i))))
         .collect();
-    // Work that keeps the keeper, and the monitor beside it, from reading: no route leads to that next hop, so none is written.
-    keeper.want_all((0..50_000).map(|i| (net(100_000 + i), vec!["192.168.99.99".parse().unwrap()])).collect());
-    node.batch(&batch);
     let right = |v: &proto_tests::keeper::View| {
         v.is_true() && node.routes().lines().filter(|l| l.contains("via 10.0.0.2 dev eth1")).count() == 3000
     };
-    let took = patiently(PATIENT * 6, || right(&keeper.look())).unwrap_or_else(|| panic!("{:?}", keeper.look()));
-    let view = keeper.look();
-    eprintln!("11,800 foreign changes: right again {took:?} after the last; {view:?}");
-    assert!(view.overruns > 0, "the buffer was meant to be too small");
+    let overruns = keeper.look().overruns;
+    for round in 1.. {
+        // Work that keeps the keeper, and the monitor beside it, from reading: no route leads to that next hop, so none is written.
+        keeper.want_all((0..50_000).map(|i| (net(100_000 + i), vec!["192.168.99.99".parse().unwrap()])).collect());
+        node.batch(&batch);
+        let took = patiently(PATIENT * 6, || right(&keeper.look())).unwrap_or_else(|| panic!("{:?}", keeper.look()));
+        let view = keeper.look();
+        eprintln!("11,800 foreign changes: right again {took:?} after the last; {view:?}");
+        if view.overruns > overruns {
+            return;
+        }
+        assert!(round < 20, "the buffer was meant to be too small");
+    }
 }
 
 #[test]
@@ -275,21 +286,14 @@ fn a_killed_keeper_finds_its_routes_again_and_writes_none() {
     keeper.want("10.244.7.0/26", &["10.0.0.2"]);
     until_true(&keeper);
     drop(keeper);
-    let mut monitor = Command::new("ip");
-    monitor.args(["monitor", "route"]).stdout(std::process::Stdio::piped());
-    let mut monitor = node.ns.spawn(monitor).unwrap();
-    std::thread::sleep(Duration::from_millis(100));
+    let monitor = Monitor::start(&node.ns);
     let keeper = node.keeper(Params::default());
     furnish(&keeper);
     assert_eq!(keeper.look().totals.replaced, 0);
     assert_eq!((keeper.look().totals.adopted, keeper.look().counts.stale), (6, 1));
     keeper.reap();
     node.until_routes(SOON, "reaped", |now| !now.contains("10.244.7.0/26") && now.contains("10.244.2.0/26"));
-    std::thread::sleep(Duration::from_millis(100));
-    monitor.kill().unwrap();
-    let said = proto_tests::netlab::ns::drain(monitor.stdout.as_mut().unwrap());
-    monitor.wait().unwrap();
-    let said: Vec<&str> = said.lines().collect();
+    let said = monitor.said(&node.ns);
     assert_eq!(said, ["Deleted 10.244.7.0/26 via 10.0.0.2 dev eth1 proto bgp "], "one route was removed, none was touched");
 }
 
@@ -301,7 +305,7 @@ fn a_hundred_refused_routes_among_ten_thousand_are_counted_and_harm_nobody() {
     let v6 = |i: u32| (format!("fd20:0:0:{i:x}::/64").parse().unwrap(), vec!["fd00::2".parse().unwrap()]);
     keeper.want_all((0..9_900).map(v6).chain((0..100).map(|i| (net(i), vec!["10.0.0.2".parse().unwrap()]))).collect());
     let refused = || keeper.look().counts.failed == 100 && keeper.look().counts.installed == 9_900;
-    patiently(Duration::from_secs(10), refused).unwrap_or_else(|| panic!("{:?}", keeper.look()));
+    patiently(PATIENT * 6, refused).unwrap_or_else(|| panic!("{:?}", keeper.look()));
     let row = keeper.row("20.0.0.0/26").unwrap();
     assert_eq!((row.state, row.errno.map(|e| e.0)), (State::Failed, Some(22)));
     node.ip("addr add 10.77.7.7/32 dev eth2");
@@ -319,9 +323,12 @@ fn a_route_that_changes_its_way_loses_no_packet() {
     let before = arrived(&node.router);
     let stream = Stream::start(&node, "10.244.2.1");
     let ways: [&[&str]; 4] = [&["10.0.1.2"], &["10.0.0.2", "10.0.1.2"], &["10.0.0.2"], &["10.0.1.2", "10.0.0.2"]];
-    for round in 0..400 {
-        keeper.want("10.244.2.0/26", ways[round % 4]);
+    let (begun, mut rounds) = (Instant::now(), 0);
+    while rounds < 400 || keeper.look().totals.replaced < 100 || stream.sent() < 1000 {
+        keeper.want("10.244.2.0/26", ways[rounds % 4]);
         std::thread::sleep(Duration::from_millis(2));
+        rounds += 1;
+        assert!(begun.elapsed() < PATIENT * 12, "{} replaced, {} sent", keeper.look().totals.replaced, stream.sent());
     }
     until_true(&keeper);
     let (sent, refused) = stream.stop();
@@ -329,7 +336,6 @@ fn a_route_that_changes_its_way_loses_no_packet() {
     let came = || arrived(&node.router) - before;
     patiently(PATIENT, || came() >= sent);
     eprintln!("{replaced} replaces under {sent} datagrams: {} arrived, {refused} found no route", came());
-    assert!(replaced > 20 && sent > 200);
     assert_eq!((came(), refused), (sent, 0));
 }
 
@@ -341,17 +347,18 @@ fn killed_and_restarted_it_loses_no_packet() {
     furnish(&keeper);
     let before = arrived(&node.router);
     let stream = Stream::start(&node, "10.244.2.1");
+    stream.await_more(500);
     drop(keeper);
-    std::thread::sleep(Duration::from_millis(300));
+    stream.await_more(500);
     let keeper = node.keeper(Params::default());
     furnish(&keeper);
     keeper.reap();
     until_true(&keeper);
-    std::thread::sleep(Duration::from_millis(100));
+    stream.await_more(500);
     let (sent, refused) = stream.stop();
     let came = || arrived(&node.router) - before;
     patiently(PATIENT, || came() >= sent);
-    assert!(sent > 50);
+    eprintln!("killed and restarted: {} of {sent} arrived, {refused} refused", came());
     assert_eq!((came(), refused), (sent, 0));
     assert_eq!((keeper.look().totals.replaced, keeper.look().totals.removed), (0, 0));
 }
@@ -369,9 +376,11 @@ fn a_way_of_several_that_is_lost_takes_no_packet_but_its_own() {
         node.ip("link set eth2 down");
         node.until_routes(SOON, "one way", |now| now.contains("10.244.2.0/26 via 10.0.0.2 dev eth1"));
         node.ip("link set eth2 up");
+        stream.await_more(100);
         node.until_routes(Duration::from_secs(1), "two ways again", |now| now == before);
+        stream.await_more(100);
     }
     let (sent, refused) = stream.stop();
-    assert!(sent > 50);
+    eprintln!("5 flaps of a way of two: {refused} of {sent} refused");
     assert_eq!(refused, 0, "the other way stood all the time");
 }

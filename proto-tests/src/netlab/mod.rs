@@ -9,8 +9,10 @@
 //! closes, and so even a killed test leaves no daemon, no link and no route behind.
 pub mod clock;
 pub mod cluster;
+pub mod echo;
 pub mod expect;
 pub mod image;
+pub mod monitor;
 pub mod mounts;
 pub mod netlink;
 pub mod ns;

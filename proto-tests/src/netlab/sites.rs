@@ -8,15 +8,13 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::clock::patiently;
+use super::echo::Echo;
 use super::mounts::{Scratch, fresh_run};
 use super::ns::Ns;
 use super::proc::catbird;
@@ -194,15 +192,13 @@ impl Sites {
     ///
     /// # Errors
     /// Sockets are not to be had.
-    pub fn ping(&self, v6: bool) -> io::Result<Ping> {
+    pub fn ping(&self, v6: bool) -> io::Result<Echo> {
         let address = |n: u8| -> IpAddr {
             let text = if v6 { format!("fd00:10:244:{n}::2") } else { format!("10.244.{n}.2") };
             text.parse().expect("an address")
         };
-        let (from, to) = (SocketAddr::new(address(1), 0), SocketAddr::new(address(2), 7));
-        let far = self.nodes[1].pod.run(move || UdpSocket::bind(to))?;
-        let near = self.nodes[0].pod.run(move || UdpSocket::bind(from))?;
-        Ping::start(near, far, to)
+        let [near, far] = &self.nodes;
+        Echo::start((&near.pod, address(1)), (&far.pod, address(2)))
     }
 }
 
@@ -251,76 +247,4 @@ fn site(number: u8, prefix_len: u8, router: &Ns) -> io::Result<Site> {
         ),
     );
     Ok(Site { number, ns, pod, daemon: None })
-}
-
-/// Datagrams that go there and back.
-pub struct Ping {
-    stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
-    counted: JoinHandle<(u64, u64)>,
-    echo: JoinHandle<()>,
-}
-
-impl Ping {
-    fn start(near: UdpSocket, far: UdpSocket, to: SocketAddr) -> io::Result<Ping> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (flag, ended) = (stop.clone(), stop.clone());
-        let all_sent = Arc::new(AtomicU64::new(0));
-        let told = all_sent.clone();
-        far.set_read_timeout(Some(Duration::from_millis(100)))?;
-        near.set_nonblocking(true)?;
-        let echo = std::thread::spawn(move || {
-            let mut buffer = [0; 64];
-            // The last ones are still answered.
-            let mut quiet = 0;
-            while !ended.load(Ordering::Relaxed) || quiet < 5 {
-                match far.recv_from(&mut buffer) {
-                    Ok((n, from)) => drop(far.send_to(&buffer[..n], from)),
-                    Err(_) => quiet += u32::from(ended.load(Ordering::Relaxed)),
-                }
-            }
-        });
-        let counted = std::thread::spawn(move || {
-            let (mut sent, mut back) = (0_u64, 0_u64);
-            let mut buffer = [0; 64];
-            while !flag.load(Ordering::Relaxed) {
-                let _ = near.send_to(&sent.to_be_bytes(), to);
-                sent += 1;
-                told.store(sent, Ordering::Relaxed);
-                std::thread::sleep(Duration::from_millis(1));
-                while near.recv(&mut buffer).is_ok() {
-                    back += 1;
-                }
-            }
-            patiently(Duration::from_secs(1), || {
-                while near.recv(&mut buffer).is_ok() {
-                    back += 1;
-                }
-                back == sent
-            });
-            (sent, back)
-        });
-        Ok(Ping { stop, sent: all_sent, counted, echo })
-    }
-
-    /// Waits until this many more were sent.
-    ///
-    /// # Panics
-    /// If none is sent for long.
-    pub fn await_more(&self, more: u64) {
-        let until = self.sent.load(Ordering::Relaxed) + more;
-        let sent = || self.sent.load(Ordering::Relaxed) >= until;
-        patiently(Duration::from_secs(20), sent).expect("it sends one every millisecond");
-    }
-
-    /// How many were sent, and how many did not come back.
-    ///
-    /// # Panics
-    /// If a thread of ours did.
-    pub fn stop(self) -> (u64, u64) {
-        self.stop.store(true, Ordering::Relaxed);
-        let (sent, back) = self.counted.join().expect("it only counts");
-        self.echo.join().expect("it only answers");
-        (sent, sent.saturating_sub(back))
-    }
 }
