@@ -67,3 +67,13 @@ fn gobgp_is_back_after_the_wire_was_cut() {
 fn gobgp_comes_out_of_a_listen_range() {
     faults::they_come_out_of_a_listen_range(Other::Gobgp);
 }
+
+#[test]
+fn gobgp_and_we_dial_at_once_and_whichever_it_keeps_is_the_session() {
+    faults::a_collision_that_they_avoid_leaves_one_session(Other::Gobgp);
+}
+
+#[test]
+fn gobgp_two_hops_away_keeps_ttl_security_and_one_too_far_is_shut_out() {
+    faults::ttl_security_counts_the_router(Other::Gobgp);
+}

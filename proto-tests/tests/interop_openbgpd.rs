@@ -57,3 +57,18 @@ fn openbgpd_is_back_after_the_wire_was_cut() {
 fn openbgpd_comes_out_of_a_listen_range() {
     faults::they_come_out_of_a_listen_range(Other::OpenBgpd);
 }
+
+#[test]
+fn openbgpd_and_we_dial_at_once_and_whichever_it_keeps_is_the_session() {
+    faults::a_collision_that_they_avoid_leaves_one_session(Other::OpenBgpd);
+}
+
+#[test]
+fn openbgpd_two_hops_away_is_taken_and_one_too_far_is_shut_out() {
+    faults::ttl_security_counts_the_router(Other::OpenBgpd);
+}
+
+#[test]
+fn openbgpd_with_ttl_security_of_its_own_is_for_neighbours_on_the_wire() {
+    faults::ttl_security_of_one_hop_shuts_us_out_over_a_router(Other::OpenBgpd, "did not confirm ours");
+}

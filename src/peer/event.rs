@@ -212,6 +212,8 @@ pub enum DownReason {
     /// The other side connected and never sent its OPEN.
     OpenTimeout,
     HoldTimer,
+    /// The OPENs were exchanged, and the KEEPALIVE that confirms ours never came.
+    Unconfirmed,
     /// RFC 9687.
     SendHoldTimer,
     Received(Notification),
@@ -280,7 +282,7 @@ impl fmt::Display for DownReason {
             DownReason::MaxPrefix { family, limit } => write!(f, "more than {limit} prefixes of {family}"),
             DownReason::Dial(error) => error.fmt(f),
             DownReason::ClosedBeforeOpen { error } => {
-                f.write_str("the other end closed the connection before any OPEN: it may not know this address as a peer")?;
+                f.write_str("the other end closed the connection before any OPEN: it may not know this address as a peer, or still hold an older connection")?;
                 error.as_ref().map_or(Ok(()), |error| write!(f, " ({error})"))
             }
             DownReason::Closed { error } => {
@@ -289,6 +291,9 @@ impl fmt::Display for DownReason {
             }
             DownReason::OpenTimeout => f.write_str("connected, but the other end sent no OPEN"),
             DownReason::HoldTimer => f.write_str("hold timer expired: nothing was heard from the peer"),
+            DownReason::Unconfirmed => {
+                f.write_str("hold timer expired: the peer sent its OPEN and did not confirm ours: a firewall or ttl security may keep us from it")
+            }
             DownReason::SendHoldTimer => f.write_str("send hold timer expired: the peer takes nothing from us"),
             DownReason::Received(notification) => write!(f, "the peer closed: {notification}"),
             DownReason::Rejected(why) => why.fmt(f),

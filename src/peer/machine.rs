@@ -575,9 +575,12 @@ impl Peer {
             let at = live.heard + hold;
             return machine.timers.set(Timer::Hold, at);
         }
-        let silent = machine.fsm.state() == State::OpenSent;
+        let reason = match machine.fsm.state() {
+            State::OpenSent => DownReason::OpenTimeout,
+            State::OpenConfirm => DownReason::Unconfirmed,
+            State::Idle | State::Connect | State::Active | State::Established => DownReason::HoldTimer,
+        };
         self.note(now, PeerNotice::TimerExpired(Timer::Hold));
-        let reason = if silent { DownReason::OpenTimeout } else { DownReason::HoldTimer };
         self.fire(now, which, Trigger::HoldTimerExpires, Fact::because(reason), conns);
     }
 

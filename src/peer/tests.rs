@@ -253,6 +253,17 @@ fn a_peer_that_never_sends_its_open_is_let_go() {
 }
 
 #[test]
+fn a_peer_that_never_confirms_our_open_is_let_go_in_other_words() {
+    let mut desk = Desk::new();
+    desk.tell(Event::Start);
+    desk.connected(ConnId(1), Direction::Dialled);
+    desk.open(ConnId(1), their_open());
+    let did = desk.pass(secs(91));
+    assert!(did.contains(&Did::Told(ConnId(1), 4, 0)) && did.contains(&Did::Close(ConnId(1))), "{did:?}");
+    assert!(desk.why().contains("did not confirm ours"), "{}", desk.why());
+}
+
+#[test]
 fn unexpected_messages_are_told_with_the_subcode_of_their_state() {
     let mut desk = Desk::new();
     desk.tell(Event::Start);

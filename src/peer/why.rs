@@ -116,6 +116,7 @@ impl Peer {
             | DownReason::Closed { .. }
             | DownReason::OpenTimeout
             | DownReason::HoldTimer
+            | DownReason::Unconfirmed
             | DownReason::SendHoldTimer
             | DownReason::Received(_)
             | DownReason::Rejected(_)

@@ -1,14 +1,16 @@
 //! Faults of the wire, and ways to meet, tried with every daemon that has a part in them.
 
+use super::wire::Connection;
 use super::{Arena, OUR_ROUTE, Other, Setup, THEIR_ROUTE};
 
 /// RFC 5082 over a router: by one hop it is too far, by two it is right.
 pub fn ttl_security_counts_the_router(other: Other) {
-    let far = Setup { routed: Some(2), gtsm_ours: true, gtsm_theirs: true, ..Setup::default() };
+    // OpenBGPD's own ttl-security is for one hop; it sends with 255 all the same when told that we are as far away.
+    let far = Setup { routed: Some(2), gtsm_ours: true, gtsm_theirs: other != Other::OpenBgpd, ..Setup::default() };
     if let Some(arena) = Arena::new("GTSM, two hops", other, far.clone()) {
         arena.until_up();
     }
-    // They still send with 255 and take 254; we take nothing below 255.
+    // They still send with 255; we take nothing below 255.
     let Some(mut arena) = Arena::prepared("GTSM, one hop too far", other, far) else { return };
     arena.start_them();
     arena.setup.routed = Some(1);
@@ -16,6 +18,14 @@ pub fn ttl_security_counts_the_router(other: Other) {
     arena.until("the reason names the distance", |a| a.our_view().contains("ttl security"));
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert!(!arena.is_up(), "{}", arena.our_view());
+}
+
+/// Only a next-door neighbour gets through to a peer whose TTL security knows no hops. What is to be read at our end then?
+pub fn ttl_security_of_one_hop_shuts_us_out_over_a_router(other: Other, why: &str) {
+    let far = Setup { routed: Some(2), gtsm_ours: true, gtsm_theirs: true, ..Setup::default() };
+    let Some(arena) = Arena::new("GTSM of one hop", other, far) else { return };
+    arena.until(&format!("the reason says {why:?}"), |a| a.our_view().contains(why));
+    assert!(!arena.is_up() && !arena.in_our_kernel(THEIR_ROUTE), "{}", arena.our_view());
 }
 
 /// RFC 4271 §6.8, forced: both have dialled, both connections stand, and each side finds both OPENs of the other at once. (Both are stopped
@@ -45,6 +55,42 @@ pub fn a_collision_is_won_by_the_higher_identifier(other: Other) {
         arena.thaw_them();
         arena.until_up();
         arena.until("our kernel has their route", |a| a.in_our_kernel(THEIR_ROUTE));
+    }
+}
+
+/// RFC 4271 §6.8 with those that never let it come to a collision: GoBGP and OpenBGPD close, unread, whatever connection comes second by
+/// their own clock, and compare no identifiers. Forced: both have dialled, both connections stand, and we have said OPEN over both before they
+/// wake. Whichever they keep, we stay with it, and the other costs no session.
+pub fn a_collision_that_they_avoid_leaves_one_session(other: Other) {
+    for our_id in [None, Some("10.99.99.99")] {
+        let setup = Setup { our_id, hold: 30, connect_retry: 60, ..Setup::default() };
+        let Some(mut arena) = Arena::prepared("collision", other, setup) else { return };
+        arena.cut_the_wire();
+        arena.start_them();
+        arena.start_us();
+        arena.until("both are stopped while they dial", |a| {
+            if !a.both_dial() {
+                return false;
+            }
+            a.freeze_us();
+            a.freeze_them();
+            let caught = a.both_dial();
+            if !caught {
+                a.thaw_us();
+                a.thaw_them();
+            }
+            caught
+        });
+        arena.mend_the_wire();
+        let two = |side: &[Connection]| side.len() == 2 && side.iter().any(|c| c.dialled) && side.iter().any(|c| !c.dialled);
+        arena.until("both connections stand", |a| a.connections().iter().all(|side| two(side)));
+        arena.thaw_us();
+        arena.until("two OPENs of ours lie there unread", |a| a.connections()[1].iter().filter(|c| c.unread > 0).count() == 2);
+        arena.thaw_them();
+        arena.until_up();
+        arena.until("one connection is left", |a| a.connections().iter().all(|side| side.len() == 1));
+        arena.until("our kernel has their route", |a| a.in_our_kernel(THEIR_ROUTE));
+        assert_eq!(arena.our_detail()["flaps"], 0, "{}", arena.our_view());
     }
 }
 

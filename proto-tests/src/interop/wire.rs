@@ -64,10 +64,20 @@ impl Arena {
 
     /// The connections of BGP that stand, as the kernels see them: ours, and theirs.
     pub fn connections(&self) -> [Vec<Connection>; 2] {
+        self.sockets().map(|lines| lines.iter().filter_map(|line| bgp_connection(line)).collect())
+    }
+
+    /// Each side has sent a SYN to the other, and no answer has come.
+    pub fn both_dial(&self) -> bool {
+        self.sockets().iter().all(|lines| lines.iter().any(|line| is_bgp_dial(line)))
+    }
+
+    /// /proc/net/tcp beside either daemon.
+    fn sockets(&self) -> [Vec<String>; 2] {
         [self.ours.as_ref(), self.theirs.first()].map(|child| {
             // A socket that listens for both families accepts IPv4 as IPv6.
             let table = |name| child.and_then(|c| fs::read_to_string(format!("/proc/{}/net/{name}", c.id())).ok()).unwrap_or_default();
-            ["tcp", "tcp6"].iter().flat_map(|name| table(name).lines().filter_map(bgp_connection).collect::<Vec<_>>()).collect()
+            ["tcp", "tcp6"].iter().flat_map(|name| table(name).lines().map(str::to_owned).collect::<Vec<_>>()).collect()
         })
     }
 
@@ -138,7 +148,13 @@ pub struct Connection {
     pub unread: u32,
 }
 
-/// A line of /proc/net/tcp.
+/// SYN_SENT in a line of /proc/net/tcp.
+fn is_bgp_dial(line: &str) -> bool {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    matches!(fields[..], [_, _, remote, "02", ..] if remote.ends_with(":00B3"))
+}
+
+/// ESTABLISHED in a line of /proc/net/tcp.
 fn bgp_connection(line: &str) -> Option<Connection> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let [_, local, remote, "01", queues, ..] = fields[..] else { return None };

@@ -1,6 +1,7 @@
 //! The programs of the lab: where our daemon is built, which of the others are installed.
 //!
-//! In: names. Out: paths. Building is cargo's work; it is asked each time and is quick when there is nothing to do.
+//! In: names. Out: paths. Building is cargo's work; it is asked once a test program and is quick when there is nothing to do. `proto-tests/run`
+//! has built the daemon before any test begins and says so by `CATBIRD_BIN`; then cargo is not asked at all.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -12,13 +13,18 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("proto-tests lies in the workspace")
 }
 
-/// The path of a fresh `catbird`, built in the profile that we were built in; `CATBIRD_BIN` names another one.
+/// The path of a fresh `catbird`, built in the profile that we were built in; or the one that `CATBIRD_BIN` names.
 ///
 /// # Errors
-/// What cargo said.
+/// What cargo said, or that the named one is not there.
 pub fn catbird() -> Result<PathBuf, String> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    BUILT.get_or_init(|| env::var_os("CATBIRD_BIN").map_or_else(build, |path| Ok(PathBuf::from(path)))).clone()
+    BUILT.get_or_init(|| env::var_os("CATBIRD_BIN").map_or_else(build, |path| named(Path::new(&path)))).clone()
+}
+
+/// The daemons of the lab run in other folders than the test.
+fn named(path: &Path) -> Result<PathBuf, String> {
+    path.canonicalize().ok().filter(|path| path.is_file()).ok_or_else(|| format!("CATBIRD_BIN: no program {}", path.display()))
 }
 
 fn build() -> Result<PathBuf, String> {
@@ -28,8 +34,9 @@ fn build() -> Result<PathBuf, String> {
     let target_dir = profile_dir.parent().ok_or("no target folder")?;
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--bin", "catbird", "--target-dir"]).arg(target_dir).current_dir(workspace());
-    if profile_dir.file_name().is_some_and(|name| name == "release") {
-        cargo.arg("--release");
+    // The folder of the profiles `dev` and `test` is `debug`; every other has its own name.
+    if let Some(profile) = profile_dir.file_name().filter(|name| *name != "debug") {
+        cargo.arg("--profile").arg(profile);
     }
     let done = cargo.status().map_err(|e| format!("cargo: {e}"))?;
     let binary = profile_dir.join("catbird");
@@ -51,4 +58,18 @@ pub fn program(name: &str) -> Option<PathBuf> {
 /// One of FRR's daemons; they have a folder of their own, for OpenBGPD has a `bgpd` too.
 pub fn frr_program(name: &str) -> Option<PathBuf> {
     Some(Path::new("/usr/lib/frr").join(name)).filter(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_daemon_is_taken_only_if_it_is_there() {
+        let exe = env::current_exe().expect("we run");
+        let folder = exe.parent().expect("a folder");
+        assert_eq!(named(&exe), Ok(exe.canonicalize().expect("it is there")));
+        assert!(named(&folder.join("no-such-program")).is_err_and(|why| why.contains("no-such-program")));
+        assert!(named(folder).is_err(), "a folder is no program");
+    }
 }

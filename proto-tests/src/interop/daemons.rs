@@ -1,0 +1,152 @@
+//! Other people's daemons: what each is called, what it is started with, and how a [`Setup`] reads in its own configuration.
+//!
+//! In: which daemon, and how the session is to be. Out: commands, with the files that they read. Starting them is the arena's.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::{Arena, Other, Setup, THEIR_ROUTE, THEM, US};
+use crate::netlab::proc::{frr_program, program};
+
+impl Other {
+    /// What is not installed.
+    pub(super) fn missing(self) -> Option<&'static str> {
+        match self {
+            Other::Bird => ["bird", "birdc"].into_iter().find(|p| program(p).is_none()),
+            Other::Frr => ["zebra", "bgpd"].into_iter().find(|p| frr_program(p).is_none()),
+            Other::Gobgp => ["gobgpd", "gobgp"].into_iter().find(|p| program(p).is_none()),
+            Other::OpenBgpd => ["bgpd", "bgpctl"].into_iter().find(|p| program(p).is_none()),
+        }
+    }
+
+    pub(super) fn commands(self, setup: &Setup, arena: &Arena) -> Vec<Command> {
+        let start = |path: PathBuf, args: &[&str]| {
+            let mut command = Command::new(path);
+            command.args(args);
+            command
+        };
+        let known = |name: &str| program(name).expect("looked for before");
+        match self {
+            Other::Bird => {
+                let config = arena.file("bird.conf", &bird_config(setup));
+                vec![start(known("bird"), &["-f", "-c", &config.to_string_lossy()])]
+            }
+            Other::Frr => {
+                let config = arena.file("frr.conf", &frr_config(setup)).to_string_lossy().into_owned();
+                let frr = |name: &str| frr_program(name).expect("looked for before");
+                let bgpd = ["-A", "127.0.0.1", "-f", &config, "--log", "stdout", "--log-level", "debugging"];
+                vec![start(frr("zebra"), &["-A", "127.0.0.1", "-r", "-K", "60", "--log", "stdout"]), start(frr("bgpd"), &bgpd)]
+            }
+            Other::Gobgp => {
+                let config = arena.file("gobgp.toml", &gobgp_config(setup));
+                vec![start(known("gobgpd"), &["-l", "debug", "-f", &config.to_string_lossy()])]
+            }
+            Other::OpenBgpd => {
+                use std::os::unix::fs::PermissionsExt as _;
+                let config = arena.file("bgpd.conf", &openbgpd_config(setup));
+                let _ = fs::set_permissions(&config, fs::Permissions::from_mode(0o600));
+                vec![start(known("bgpd"), &["-d", "-v", "-f", &config.to_string_lossy()])]
+            }
+        }
+    }
+}
+
+fn bird_config(setup: &Setup) -> String {
+    let on = |what: bool, text: &str| if what { text.to_owned() } else { String::new() };
+    let key = setup.their_key.map(|k| format!("password \"{k}\";")).unwrap_or_default();
+    let ends = if setup.link_local {
+        format!("local fe80::2 as {}; neighbor fe80::1%eth0 as 65001;", setup.their_as)
+    } else {
+        format!("local {THEM} as {}; neighbor {US} as 65001;", setup.their_as)
+    };
+    let hops = setup.routed.map(|n| format!("multihop {n};")).unwrap_or_default();
+    format!(
+        "router id {THEM};\nlog stderr all;\ndebug protocols all;\nprotocol device {{ scan time 1; }}\n\
+         protocol static own {{ ipv4; route {THEIR_ROUTE} blackhole; route 10.88.1.0/24 blackhole; }}\n\
+         protocol kernel {{ {} ipv4 {{ export where source = RTS_BGP; }}; }}\n{}\
+         protocol bgp catbird {{ {ends} hold time {}; {hops} {} {} {} {}\n\
+         connect delay time 1; connect retry time 1; error wait time 1, 2; startup hold time 30;\n\
+         ipv4 {{ import all; export where source = RTS_STATIC; {} }}; }}\n",
+        on(setup.graceful, "persist;"),
+        on(setup.graceful, "graceful restart wait 30;\n"),
+        setup.hold,
+        on(setup.they_are_passive, "passive on;"),
+        key,
+        on(setup.gtsm_theirs, "ttl security on;"),
+        on(setup.graceful, "graceful restart on; graceful restart time 60;"),
+        on(setup.link_local, "extended next hop on;"),
+    )
+}
+
+fn frr_config(setup: &Setup) -> String {
+    let mut text = format!(
+        "frr defaults traditional\nlog stdout\ndebug bgp neighbor-events\nrouter bgp {}\n bgp router-id {THEM}\n no bgp ebgp-requires-policy\n no bgp network import-check\n\
+         {} neighbor {US} remote-as 65001\n neighbor {US} timers 3 {}\n neighbor {US} timers connect 1\n",
+        setup.their_as,
+        if setup.graceful { " bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n" } else { "" },
+        setup.hold
+    );
+    if setup.they_are_passive {
+        let _ = writeln!(text, " neighbor {US} passive");
+    }
+    if let Some(key) = setup.their_key {
+        let _ = writeln!(text, " neighbor {US} password {key}");
+    }
+    if setup.gtsm_theirs {
+        let _ = writeln!(text, " neighbor {US} ttl-security hops {}", setup.routed.unwrap_or(1));
+    }
+    if setup.routed.is_some() {
+        let _ = writeln!(text, " neighbor {US} update-source {THEM}");
+    }
+    text + &format!(" address-family ipv4 unicast\n  network {THEIR_ROUTE}\n  network 10.88.1.0/24\n exit-address-family\n")
+}
+
+fn gobgp_config(setup: &Setup) -> String {
+    let mut text = format!("[global.config]\nas = {}\nrouter-id = \"{THEM}\"\n[[neighbors]]\n", setup.their_as);
+    let _ = writeln!(text, "[neighbors.config]\nneighbor-address = \"{US}\"\npeer-as = 65001");
+    if let Some(key) = setup.their_key {
+        let _ = writeln!(text, "auth-password = \"{key}\"");
+    }
+    let _ = writeln!(
+        text,
+        "[neighbors.timers.config]\nconnect-retry = 1\nhold-time = {}\nkeepalive-interval = 3\nidle-hold-time-after-reset = 1\n\
+         [neighbors.transport.config]\npassive-mode = {}",
+        setup.hold, setup.they_are_passive
+    );
+    if setup.gtsm_theirs {
+        let _ = writeln!(text, "[neighbors.ttl-security.config]\nenabled = true\nttl-min = {}", 256 - u16::from(setup.routed.unwrap_or(1)));
+    }
+    if setup.graceful {
+        text.push_str("[neighbors.graceful-restart.config]\nenabled = true\nrestart-time = 60\n");
+    }
+    text.push_str("[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"ipv4-unicast\"\n");
+    if setup.graceful {
+        text.push_str("[neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true\n");
+    }
+    text
+}
+
+fn openbgpd_config(setup: &Setup) -> String {
+    let mut text = format!(
+        "AS {}\nrouter-id {THEM}\nfib-update no\nholdtime {}\nconnect-retry 5\nnetwork {THEIR_ROUTE}\nnetwork 10.88.1.0/24\n\
+         neighbor {US} {{\n remote-as 65001\n descr \"us\"\n announce IPv6 none\n",
+        setup.their_as, setup.hold
+    );
+    if setup.they_are_passive {
+        text.push_str(" passive\n");
+    }
+    if let Some(key) = setup.their_key {
+        let _ = writeln!(text, " tcp md5sig password {key}");
+    }
+    if setup.gtsm_theirs {
+        text.push_str(" ttl-security yes\n");
+    } else if setup.routed.is_some() {
+        text.push_str(" multihop 255\n");
+    }
+    if setup.graceful {
+        text.push_str(" announce restart yes\n");
+    }
+    text + "}\nallow to any\nallow from any\n"
+}
