@@ -291,9 +291,9 @@ impl fmt::Display for DownReason {
             }
             DownReason::OpenTimeout => f.write_str("connected, but the other end sent no OPEN"),
             DownReason::HoldTimer => f.write_str("hold timer expired: nothing was heard from the peer"),
-            DownReason::Unconfirmed => {
-                f.write_str("hold timer expired: the peer sent its OPEN and did not confirm ours: a firewall or ttl security may keep us from it")
-            }
+            DownReason::Unconfirmed => f.write_str(
+                "hold timer expired: the peer sent its OPEN and did not confirm ours: a firewall or ttl security may keep us from it",
+            ),
             DownReason::SendHoldTimer => f.write_str("send hold timer expired: the peer takes nothing from us"),
             DownReason::Received(notification) => write!(f, "the peer closed: {notification}"),
             DownReason::Rejected(why) => why.fmt(f),
