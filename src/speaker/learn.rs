@@ -188,8 +188,8 @@ impl Speaker {
                 return;
             }
         }
-        let fib = &self.params.fib;
-        // Our own routes, and those of other tables.
+        // Our own routes, and those of other tables. As the planner has it: it keeps its table and protocol until the next start.
+        let fib = self.fib.params();
         let own = |r: &KernelRoute| fib.is_ours(r) || r.table != fib.table;
         if matches!(event, KernelEvent::Route(r) | KernelEvent::RouteGone(r) if r.table != fib.table) {
             return;
