@@ -55,7 +55,10 @@ pub struct Setup {
     pub their_as: u32,
     pub hold: u16,
     pub graceful: bool,
+    /// What we take of them.
     pub max_prefix: Option<u32>,
+    /// What they take of us. We announce two blocks more then (FRR looks before it counts).
+    pub their_max_prefix: Option<u32>,
     /// A router stands between both, and `ttl_security` is theirs and ours by this many hops; they are set with `gtsm_ours`, `gtsm_theirs`.
     pub routed: Option<u8>,
     /// They come out of a listen range of a peer group; we have no entry for them.
@@ -80,6 +83,7 @@ impl Default for Setup {
             hold: 9,
             graceful: false,
             max_prefix: None,
+            their_max_prefix: None,
             routed: None,
             ranged: false,
             link_local: false,
@@ -105,6 +109,7 @@ pub struct Arena {
     us: Ns,
     them: Ns,
     _router: Option<Ns>,
+    _advertiser: Option<wire::Advertiser>,
     scratch: Scratch,
 }
 
@@ -151,7 +156,9 @@ impl Arena {
         if router.is_none() {
             wire::directly(&us, &them)?;
         }
-        Ok(Arena { other, setup, ours: None, theirs: Vec::new(), us, them, _router: router, scratch })
+        // FRR's interface peer is whoever says by router advertisements that it is there.
+        let advertiser = if setup.link_local && other == Other::Frr { Some(wire::Advertiser::start(&us)?) } else { None };
+        Ok(Arena { other, setup, ours: None, theirs: Vec::new(), us, them, _router: router, _advertiser: advertiser, scratch })
     }
 
     pub fn start_us(&mut self) {
@@ -256,11 +263,13 @@ impl Arena {
 
     /// What they say of the session.
     pub fn their_view(&self) -> String {
-        let words: &[&str] = match self.other {
-            Other::Bird => &["birdc", "show", "protocols", "all", "catbird"],
-            Other::Frr => &["vtysh", "-c", "show bgp neighbors 10.77.0.1"],
-            Other::Gobgp => &["gobgp", "neighbor", "10.77.0.1"],
-            Other::OpenBgpd => &["bgpctl", "show", "neighbor", "10.77.0.1"],
+        let words: &[&str] = match (self.other, self.setup.link_local) {
+            (Other::Bird, _) => &["birdc", "show", "protocols", "all", "catbird"],
+            (Other::Frr, false) => &["vtysh", "-c", "show bgp neighbors 10.77.0.1"],
+            (Other::Frr, true) => &["vtysh", "-c", "show bgp neighbors eth0"],
+            (Other::Gobgp, false) => &["gobgp", "neighbor", "10.77.0.1"],
+            (Other::Gobgp, true) => &["gobgp", "neighbor", "fe80::1%eth0"],
+            (Other::OpenBgpd, _) => &["bgpctl", "show", "neighbor", "us"],
         };
         self.ask_them(words)
     }
@@ -321,7 +330,7 @@ impl Arena {
             Other::Gobgp => self.ask_them(&["gobgp", "global", "rib", net]),
             Other::OpenBgpd => self.ask_them(&["bgpctl", "show", "rib", net]),
         };
-        line.contains("10.77.0.1")
+        ["10.77.0.1", "fe80::1"].iter().any(|next_hop| line.contains(next_hop))
     }
 }
 
@@ -351,8 +360,9 @@ fn our_config(setup: &Setup, scratch: &Path) -> String {
         (false, true) => "[[peer]]\nname = \"them\"\naddress = \"fe80::2%eth0\"\nsource = \"fe80::1\"\n".to_owned(),
         (false, false) => format!("[[peer]]\nname = \"them\"\naddress = \"{THEM}\"\nsource = \"{US}\"\n"),
     };
+    let more = setup.their_max_prefix.map_or("", |_| ", \"10.99.0.64/26\", \"10.99.0.128/26\"");
     let mut text = format!(
-        "[node]\nname = \"us\"\nasn = 65001\naddresses = [\"{US}\"]\n{id}[pods]\nblocks = [\"{OUR_ROUTE}\"]\n[log]\nlevel = \"debug\"\n\
+        "[node]\nname = \"us\"\nasn = 65001\naddresses = [\"{US}\"]\n{id}[pods]\nblocks = [\"{OUR_ROUTE}\"{more}]\n[log]\nlevel = \"debug\"\n\
          [graceful_restart]\nenabled = {}\n{who}asn = {}\nhold_time = \"{}s\"\n\
          connect_retry = \"{}s\"\nidle_hold_max = \"4s\"\npassive = {}\nimport = \"all\"\nexport = \"own-blocks\"\n",
         setup.graceful, setup.their_as, setup.hold, setup.connect_retry, setup.we_are_passive

@@ -52,8 +52,8 @@ fn bird_reads_that_it_told_too_much() {
 }
 
 #[test]
-fn bird_and_we_survive_each_others_kill() {
-    scenario::routes_outlive_a_kill_on_either_side(Other::Bird, true);
+fn bird_keeps_our_route_while_we_are_away() {
+    scenario::routes_outlive_our_kill(Other::Bird);
 }
 
 #[test]
@@ -84,4 +84,14 @@ fn bird_comes_out_of_a_listen_range() {
 #[test]
 fn bird_carries_ipv4_between_link_local_addresses() {
     faults::a_link_local_session_carries_ipv4(Other::Bird);
+}
+
+#[test]
+fn our_kernel_keeps_birds_route_while_it_is_away() {
+    scenario::routes_outlive_their_kill(Other::Bird);
+}
+
+#[test]
+fn we_read_that_we_told_bird_too_much() {
+    scenario::their_limit_of_prefixes_is_read_by_us(Other::Bird);
 }

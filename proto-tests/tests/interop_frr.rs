@@ -50,7 +50,7 @@ fn frr_reads_that_it_told_too_much() {
 
 #[test]
 fn frr_keeps_our_route_while_we_are_away() {
-    scenario::routes_outlive_a_kill_on_either_side(Other::Frr, false);
+    scenario::routes_outlive_our_kill(Other::Frr);
 }
 
 #[test]
@@ -76,4 +76,19 @@ fn frr_is_back_after_the_wire_was_cut() {
 #[test]
 fn frr_comes_out_of_a_listen_range() {
     faults::they_come_out_of_a_listen_range(Other::Frr);
+}
+
+#[test]
+fn our_kernel_keeps_frrs_route_while_it_is_away() {
+    scenario::routes_outlive_their_kill(Other::Frr);
+}
+
+#[test]
+fn frr_carries_ipv4_between_link_local_addresses() {
+    faults::a_link_local_session_carries_ipv4(Other::Frr);
+}
+
+#[test]
+fn we_read_that_we_told_frr_too_much() {
+    scenario::their_limit_of_prefixes_is_read_by_us(Other::Frr);
 }

@@ -40,7 +40,7 @@ fn gobgp_of_another_as_is_named() {
 
 #[test]
 fn gobgp_keeps_our_route_while_we_are_away() {
-    scenario::routes_outlive_a_kill_on_either_side(Other::Gobgp, false);
+    scenario::routes_outlive_our_kill(Other::Gobgp);
 }
 
 #[test]
@@ -76,4 +76,19 @@ fn gobgp_and_we_dial_at_once_and_whichever_it_keeps_is_the_session() {
 #[test]
 fn gobgp_two_hops_away_keeps_ttl_security_and_one_too_far_is_shut_out() {
     faults::ttl_security_counts_the_router(Other::Gobgp);
+}
+
+#[test]
+fn our_kernel_keeps_gobgps_route_while_it_is_away() {
+    scenario::routes_outlive_their_kill(Other::Gobgp);
+}
+
+#[test]
+fn gobgp_carries_ipv4_between_link_local_addresses() {
+    faults::a_link_local_session_carries_ipv4(Other::Gobgp);
+}
+
+#[test]
+fn we_read_that_we_told_gobgp_too_much() {
+    scenario::their_limit_of_prefixes_is_read_by_us(Other::Gobgp);
 }

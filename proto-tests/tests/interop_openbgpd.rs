@@ -45,7 +45,7 @@ fn openbgpd_refreshes_and_is_refreshed() {
 
 #[test]
 fn openbgpd_keeps_our_route_while_we_are_away() {
-    scenario::routes_outlive_a_kill_on_either_side(Other::OpenBgpd, false);
+    scenario::routes_outlive_our_kill(Other::OpenBgpd);
 }
 
 #[test]
@@ -71,4 +71,24 @@ fn openbgpd_two_hops_away_is_taken_and_one_too_far_is_shut_out() {
 #[test]
 fn openbgpd_with_ttl_security_of_its_own_is_for_neighbours_on_the_wire() {
     faults::ttl_security_of_one_hop_shuts_us_out_over_a_router(Other::OpenBgpd, "did not confirm ours");
+}
+
+#[test]
+fn openbgpds_route_goes_with_it_for_it_offers_no_restart() {
+    scenario::routes_go_with_their_kill(Other::OpenBgpd);
+}
+
+#[test]
+fn openbgpd_between_link_local_addresses_calls_its_loopback_the_next_hop_and_is_refused() {
+    faults::a_loopback_as_next_hop_between_link_local_addresses_is_refused(Other::OpenBgpd);
+}
+
+#[test]
+fn we_read_that_we_told_openbgpd_too_much() {
+    scenario::their_limit_of_prefixes_is_read_by_us(Other::OpenBgpd);
+}
+
+#[test]
+fn openbgpd_reads_that_it_told_too_much() {
+    scenario::too_many_prefixes_close_the_session(Other::OpenBgpd, "max-prefix exceeded");
 }

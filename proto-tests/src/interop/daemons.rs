@@ -76,36 +76,43 @@ fn bird_config(setup: &Setup) -> String {
         key,
         on(setup.gtsm_theirs, "ttl security on;"),
         on(setup.graceful, "graceful restart on; graceful restart time 60;"),
-        on(setup.link_local, "extended next hop on;"),
+        on(setup.link_local, "extended next hop on;") + &setup.their_max_prefix.map(|n| format!("import limit {n} action disable;")).unwrap_or_default(),
     )
 }
 
 fn frr_config(setup: &Setup) -> String {
+    let us = if setup.link_local { "eth0".to_owned() } else { US.to_string() };
+    let interface = if setup.link_local { "interface " } else { "" };
     let mut text = format!(
         "frr defaults traditional\nlog stdout\ndebug bgp neighbor-events\nrouter bgp {}\n bgp router-id {THEM}\n no bgp ebgp-requires-policy\n no bgp network import-check\n\
-         {} neighbor {US} remote-as 65001\n neighbor {US} timers 3 {}\n neighbor {US} timers connect 1\n",
+         {} neighbor {us} {interface}remote-as 65001\n neighbor {us} timers 3 {}\n neighbor {us} timers connect 1\n",
         setup.their_as,
         if setup.graceful { " bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n" } else { "" },
         setup.hold
     );
     if setup.they_are_passive {
-        let _ = writeln!(text, " neighbor {US} passive");
+        let _ = writeln!(text, " neighbor {us} passive");
     }
     if let Some(key) = setup.their_key {
-        let _ = writeln!(text, " neighbor {US} password {key}");
+        let _ = writeln!(text, " neighbor {us} password {key}");
     }
     if setup.gtsm_theirs {
-        let _ = writeln!(text, " neighbor {US} ttl-security hops {}", setup.routed.unwrap_or(1));
+        let _ = writeln!(text, " neighbor {us} ttl-security hops {}", setup.routed.unwrap_or(1));
     }
     if setup.routed.is_some() {
-        let _ = writeln!(text, " neighbor {US} update-source {THEM}");
+        let _ = writeln!(text, " neighbor {us} update-source {THEM}");
     }
-    text + &format!(" address-family ipv4 unicast\n  network {THEIR_ROUTE}\n  network 10.88.1.0/24\n exit-address-family\n")
+    text += &format!(" address-family ipv4 unicast\n  network {THEIR_ROUTE}\n  network 10.88.1.0/24\n");
+    if let Some(limit) = setup.their_max_prefix {
+        let _ = writeln!(text, "  neighbor {us} maximum-prefix {limit}");
+    }
+    text + " exit-address-family\n"
 }
 
 fn gobgp_config(setup: &Setup) -> String {
     let mut text = format!("[global.config]\nas = {}\nrouter-id = \"{THEM}\"\n[[neighbors]]\n", setup.their_as);
-    let _ = writeln!(text, "[neighbors.config]\nneighbor-address = \"{US}\"\npeer-as = 65001");
+    let us = if setup.link_local { "fe80::1%eth0".to_owned() } else { US.to_string() };
+    let _ = writeln!(text, "[neighbors.config]\nneighbor-address = \"{us}\"\npeer-as = 65001");
     if let Some(key) = setup.their_key {
         let _ = writeln!(text, "auth-password = \"{key}\"");
     }
@@ -115,6 +122,9 @@ fn gobgp_config(setup: &Setup) -> String {
          [neighbors.transport.config]\npassive-mode = {}",
         setup.hold, setup.they_are_passive
     );
+    if setup.link_local {
+        text.push_str("local-address = \"fe80::2%eth0\"\n");
+    }
     if setup.gtsm_theirs {
         let _ = writeln!(text, "[neighbors.ttl-security.config]\nenabled = true\nttl-min = {}", 256 - u16::from(setup.routed.unwrap_or(1)));
     }
@@ -125,13 +135,17 @@ fn gobgp_config(setup: &Setup) -> String {
     if setup.graceful {
         text.push_str("[neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true\n");
     }
+    if let Some(limit) = setup.their_max_prefix {
+        let _ = writeln!(text, "[neighbors.afi-safis.prefix-limit.config]\nmax-prefixes = {limit}");
+    }
     text
 }
 
 fn openbgpd_config(setup: &Setup) -> String {
+    let us = if setup.link_local { "fe80::1%eth0".to_owned() } else { US.to_string() };
     let mut text = format!(
         "AS {}\nrouter-id {THEM}\nfib-update no\nholdtime {}\nconnect-retry 5\nnetwork {THEIR_ROUTE}\nnetwork 10.88.1.0/24\n\
-         neighbor {US} {{\n remote-as 65001\n descr \"us\"\n announce IPv6 none\n",
+         neighbor {us} {{\n remote-as 65001\n descr \"us\"\n announce IPv6 none\n",
         setup.their_as, setup.hold
     );
     if setup.they_are_passive {
@@ -147,6 +161,12 @@ fn openbgpd_config(setup: &Setup) -> String {
     }
     if setup.graceful {
         text.push_str(" announce restart yes\n");
+    }
+    if let Some(limit) = setup.their_max_prefix {
+        let _ = writeln!(text, " max-prefix {limit}");
+    }
+    if setup.link_local {
+        text.push_str(" local-address fe80::2%eth0\n");
     }
     text + "}\nallow to any\nallow from any\n"
 }

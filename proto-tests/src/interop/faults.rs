@@ -131,3 +131,17 @@ pub fn a_link_local_session_carries_ipv4(other: Other) {
         assert!(sent > 3 && lost <= 1, "{lost} of {sent} lost");
     }
 }
+
+/// OpenBGPD 7.7 knows nothing of RFC 8950 and, between link-local addresses, calls 127.0.0.1 the next hop of its IPv4 routes. They are refused,
+/// ours arrive with our IPv4 address, and the session stays.
+pub fn a_loopback_as_next_hop_between_link_local_addresses_is_refused(other: Other) {
+    let setup = Setup { link_local: true, they_are_passive: true, ..Setup::default() };
+    let Some(arena) = Arena::new("link-local", other, setup) else { return };
+    arena.until_up();
+    arena.until("they know our route", |a| a.they_know(OUR_ROUTE));
+    arena.until("their route is refused for its next hop", |a| {
+        let why = a.ask_us(&["why", THEIR_ROUTE]);
+        why.contains("refused: next hop refused") && why.contains("127.0.0.1")
+    });
+    assert!(!arena.in_our_kernel(THEIR_ROUTE) && arena.our_detail()["flaps"] == 0, "{}", arena.our_view());
+}

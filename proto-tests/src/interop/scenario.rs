@@ -109,45 +109,78 @@ pub fn too_many_prefixes_close_the_session(other: Other, their_words: &str) {
     assert!(!arena.in_our_kernel(THEIR_ROUTE));
 }
 
-/// We are killed and come back: they keep our route; then they are killed and come back: our kernel keeps theirs. All the while packets go
-/// through to a machine of theirs; and to one of ours while we are away, if their daemon writes into their kernel.
-pub fn routes_outlive_a_kill_on_either_side(other: Other, they_restart_gracefully: bool) {
-    let Some(mut arena) = Arena::new("graceful restart", other, Setup { graceful: true, hold: 30, ..Setup::default() }) else { return };
-    arena.until_up();
-    arena.until("both have learned", |a| a.in_our_kernel(THEIR_ROUTE) && a.they_know(OUR_ROUTE));
-    let they_forward = matches!(other, Other::Bird | Other::Frr);
-    arena.until("their kernel has our route", |a| !they_forward || a.in_their_kernel(OUR_ROUTE));
-    std::thread::sleep(Duration::from_secs(2));
+/// They tell us more than they like of us: the end is theirs, and is read by us with its subcode and its number.
+pub fn their_limit_of_prefixes_is_read_by_us(other: Other) {
+    let Some(arena) = Arena::new("their max-prefix", other, Setup { their_max_prefix: Some(1), ..Setup::default() }) else { return };
+    arena.until("we read why", |a| a.our_view().contains("received NOTIFICATION Cease/Maximum Number of Prefixes Reached (6/1)"));
+    arena.until("it is not tried again and again", |a| a.our_state() != "established");
+}
+
+/// We are killed and come back: they keep our route, and our kernel theirs. All the while packets go through to a machine of theirs; and to
+/// one of ours, if their daemon writes into their kernel.
+pub fn routes_outlive_our_kill(other: Other) {
+    let Some(mut arena) = with_graceful_restart(other) else { return };
+    let their_pings = forwards(other).then(|| arena.ping_ours());
     let our_pings = arena.ping_theirs();
-    let their_pings = they_forward.then(|| arena.ping_ours());
     arena.kill_us();
-    for _ in 0..10 {
-        std::thread::sleep(Duration::from_millis(200));
-        assert!(arena.they_know(OUR_ROUTE), "they dropped our route while we were away:\n{}", arena.their_view());
-        assert!(arena.in_our_kernel(THEIR_ROUTE), "our kernel lost the route with the process");
-    }
+    stays("while we are away", || arena.they_know(OUR_ROUTE) && arena.in_our_kernel(THEIR_ROUTE), &arena);
     arena.start_us();
     arena.until_up();
+    stays("after our restart", || arena.they_know(OUR_ROUTE) && arena.in_our_kernel(THEIR_ROUTE), &arena);
+    their_pings.into_iter().for_each(|pings| whole(pings, "to us"));
+    whole(our_pings, "to them");
+}
+
+/// They are killed and come back with their forwarding state (RFC 4724 §4.2): our kernel keeps their route, and no packet is lost. (What their
+/// kernel does meanwhile is theirs to answer for; the machine that answers is on their loopback.)
+pub fn routes_outlive_their_kill(other: Other) {
+    let Some(mut arena) = with_graceful_restart(other) else { return };
+    let pings = arena.ping_theirs();
+    arena.kill_them();
+    arena.until("we know that they have gone", |a| a.our_state() != "established");
+    stays("while they are away", || arena.in_our_kernel(THEIR_ROUTE), &arena);
+    // Some need orders before they have anything to tell; nobody is to hear an End-of-RIB before that.
+    arena.cut_the_wire();
+    arena.start_them();
+    arena.mend_the_wire();
+    arena.until_up();
+    stays("after their restart", || arena.in_our_kernel(THEIR_ROUTE), &arena);
+    arena.until("nothing is stale any more", |a| a.our_detail()["families"][0]["stale"] == 0);
+    whole(pings, "to them");
+}
+
+/// They offer graceful restart for no family, so their routes go with the session, and come back with it.
+pub fn routes_go_with_their_kill(other: Other) {
+    let Some(mut arena) = with_graceful_restart(other) else { return };
+    arena.kill_them();
+    arena.until("their route is gone", |a| !a.in_our_kernel(THEIR_ROUTE));
+    assert!(!arena.our_view().contains("keeping routes"), "{}", arena.our_view());
+    arena.start_them();
+    arena.until_up();
+    arena.until("their route is back", |a| a.in_our_kernel(THEIR_ROUTE));
+}
+
+/// A session with graceful restart; both have learned, and are through with their beginning.
+fn with_graceful_restart(other: Other) -> Option<Arena> {
+    let arena = Arena::new("graceful restart", other, Setup { graceful: true, hold: 30, ..Setup::default() })?;
+    arena.until_up();
+    arena.until("both have learned", |a| a.in_our_kernel(THEIR_ROUTE) && a.they_know(OUR_ROUTE));
+    arena.until("their kernel has our route", |a| !forwards(other) || a.in_their_kernel(OUR_ROUTE));
+    std::thread::sleep(Duration::from_secs(2));
+    Some(arena)
+}
+
+/// Its daemon writes routes into the kernel.
+fn forwards(other: Other) -> bool {
+    matches!(other, Other::Bird | Other::Frr)
+}
+
+/// For two seconds.
+fn stays(when: &str, test: impl Fn() -> bool, arena: &Arena) {
     for _ in 0..10 {
         std::thread::sleep(Duration::from_millis(200));
-        assert!(arena.they_know(OUR_ROUTE) && arena.in_our_kernel(THEIR_ROUTE), "a route was lost after the restart");
+        assert!(test(), "a route was lost {when}:\n{}\n{}", arena.our_view(), arena.their_view());
     }
-    // What their kernel does while they restart is theirs to answer for.
-    their_pings.into_iter().for_each(|pings| whole(pings, "to us"));
-    if they_restart_gracefully {
-        arena.kill_them();
-        for _ in 0..10 {
-            std::thread::sleep(Duration::from_millis(200));
-            assert!(arena.in_our_kernel(THEIR_ROUTE), "we dropped their route while they were away");
-        }
-        arena.start_them();
-        arena.until_up();
-        for _ in 0..10 {
-            std::thread::sleep(Duration::from_millis(200));
-            assert!(arena.in_our_kernel(THEIR_ROUTE), "their route was lost after their restart:\n{}", arena.our_view());
-        }
-    }
-    whole(our_pings, "to them");
 }
 
 fn whole(pings: Pings, way: &str) {

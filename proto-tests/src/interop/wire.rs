@@ -2,11 +2,15 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::{Arena, OUR_POD, THEIR_POD, THEM, US};
 use crate::netlab::Ns;
@@ -16,6 +20,10 @@ use crate::netlab::proc::program;
 /// A veth pair, and a machine behind each end.
 pub(super) fn directly(us: &Ns, them: &Ns) -> io::Result<()> {
     let far = them.net_fd();
+    for ns in [us, them] {
+        // One link-local address each: the one below, and none of the kernel's making.
+        ns.sysctl("net.ipv6.conf.default.addr_gen_mode", "1")?;
+    }
     us.rtnl(move |rtnl| rtnl.add_veth("eth0", None, "eth0", far))?;
     for (ns, addr, pod, n) in [(us, US, OUR_POD, 1), (them, THEM, THEIR_POD, 2)] {
         address(ns, "eth0", Ipv4Net::new(addr, 24).expect("24 <= 32").into())?;
@@ -146,6 +154,41 @@ pub struct Connection {
     pub unacknowledged: u32,
     /// Octets that the daemon has not read.
     pub unread: u32,
+}
+
+/// Says on a link, once a second, that a router is here (RFC 4861 §4.2), for neighbours that wait for it.
+pub(super) struct Advertiser {
+    stop: Sender<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Advertiser {
+    pub fn start(ns: &Ns) -> io::Result<Advertiser> {
+        // The socket stays in the namespace in which it was made.
+        let socket = ns.run(|| {
+            let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?;
+            socket.bind_device(Some(b"eth0"))?;
+            socket.set_multicast_hops_v6(255)?;
+            io::Result::Ok(socket)
+        })?;
+        let (stop, stopped) = mpsc::channel();
+        // Hop limit 64, a lifetime of 1800 seconds, nothing else; the kernel makes the checksum.
+        let advertisement = [134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0];
+        let all_nodes = SockAddr::from(SocketAddr::from((Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 0)));
+        let thread = thread::spawn(move || {
+            while stopped.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+                let _ = socket.send_to(&advertisement, &all_nodes);
+            }
+        });
+        Ok(Advertiser { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Advertiser {
+    fn drop(&mut self) {
+        let _ = self.stop.send(());
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 /// SYN_SENT in a line of /proc/net/tcp.
