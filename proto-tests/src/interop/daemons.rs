@@ -76,7 +76,8 @@ fn bird_config(setup: &Setup) -> String {
         key,
         on(setup.gtsm_theirs, "ttl security on;"),
         on(setup.graceful, "graceful restart on; graceful restart time 60;"),
-        on(setup.link_local, "extended next hop on;") + &setup.their_max_prefix.map(|n| format!("import limit {n} action disable;")).unwrap_or_default(),
+        on(setup.link_local, "extended next hop on;")
+            + &setup.their_max_prefix.map(|n| format!("import limit {n} action disable;")).unwrap_or_default(),
     )
 }
 
