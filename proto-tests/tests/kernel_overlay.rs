@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proto_tests::netlab::echo::Echo;
 use proto_tests::netlab::sites::{Sites, ip};
 use proto_tests::netlab::{may_run, patiently};
 
@@ -121,6 +122,71 @@ fn a_node_that_leaves_our_subnet_is_reached_by_vxlan_and_back_without_a_packet_l
     let (sent, lost) = ping.stop();
     println!("12 switches, each within {:?}: {lost} of {sent} round trips lost", times.iter().max().unwrap());
     assert_eq!(lost, 0);
+}
+
+/// The second node's addresses: where it lives first, and where it moves to, in the subnet of the first node.
+const OWN: [&str; 3] = ["10.0.2.1", "fd00:2::1", "2"];
+const NEAR: [&str; 3] = ["10.0.1.2", "fd00:1::2", "1"];
+
+/// The second node has other addresses from now on; its operator tells it so, then the others, and when they have agreed the old addresses
+/// go. How long from the first word until each kernel leads to the other's pods by the new way.
+fn renumber(sites: &Sites, from: [&str; 3], to: [&str; 3], over: [&str; 2]) -> Duration {
+    let [v4, v6, subnet] = to;
+    sites.ip(1, &format!("addr add {v4}/24 dev eth0"));
+    sites.ip(1, &format!("addr add {v6}/32 dev eth0 nodad"));
+    sites.ip(1, &format!("route replace default via 10.0.{subnet}.254 dev eth0 onlink"));
+    sites.ip(1, &format!("-6 route replace default via fd00:{subnet}::fe dev eth0 onlink"));
+    let begun = std::time::Instant::now();
+    for index in [1, 0] {
+        let config = sites.config_text(index).replace(from[0], v4).replace(from[1], v6);
+        sites.set_config_text(index, &config).unwrap();
+        let said = sites.catbird(index, "reload");
+        assert!(said.contains("restart"), "a session changes: {said}");
+    }
+    let until_there = |index: usize, other: [&str; 2]| {
+        let pods = 2 - index;
+        let wanted = format!("10.244.{pods}.0/26 via {} dev {}", other[0], over[0]);
+        sites.until_ip(index, SOON, ROUTES, |said| said.contains(&wanted));
+        let wanted = format!("fd00:10:244:{pods}::/122 via {} dev {}", other[1], over[1]);
+        sites.until_ip(index, SOON, "-6 route show proto bgp", |said| said.contains(&wanted));
+    };
+    until_there(0, [v4, v6]);
+    // As long as it has both, the first node is on its link.
+    sites.ip(1, &format!("addr del {}/24 dev eth0", from[0]));
+    sites.ip(1, &format!("addr del {}/32 dev eth0", from[1]));
+    until_there(1, ["10.0.1.1", "fd00:1::1"]);
+    begun.elapsed()
+}
+
+#[test]
+fn a_node_that_moves_to_another_subnet_with_a_new_address_is_followed_and_back() {
+    let test = "a_node_that_moves_to_another_subnet_with_a_new_address_is_followed_and_back";
+    let Some(sites) = sites(test, 24, CROSS_SUBNET) else { return };
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird onlink");
+    let both = |sites: &Sites| [false, true].map(|v6| sites.ping(v6).unwrap());
+    for (what, from, to, over) in [("near", OWN, NEAR, ["eth0", "eth0"]), ("far", NEAR, OWN, ["catbird onlink", "catbird-v6"])] {
+        until_ping(&sites, false);
+        until_ping(&sites, true);
+        let moving = both(&sites);
+        moving.iter().for_each(|echo| echo.await_more(100));
+        let took = renumber(&sites, from, to, over);
+        moving.iter().for_each(|echo| echo.await_more(100));
+        let lost = moving.map(Echo::stop);
+        println!("{what}, with a new address: both kernels after {took:?}; sent and lost, IPv4 and IPv6: {lost:?}");
+        assert!(lost.iter().all(|(sent, lost)| lost + 100 <= *sent), "those before the move came back: {lost:?}");
+        until_ping(&sites, false);
+        until_ping(&sites, true);
+        let there = both(&sites);
+        there.iter().for_each(|echo| echo.await_more(200));
+        let lost = there.map(Echo::stop);
+        assert!(lost.iter().all(|(_, lost)| *lost == 0), "{what}, and all is quiet again: {lost:?}");
+    }
+    // Of where it was meanwhile nothing is left in the end; for some seconds there may yet be a route over it.
+    for (dev, here, there) in [("catbird", OWN[0], NEAR[0]), ("catbird-v6", OWN[1], NEAR[1])] {
+        sites.until_ip(0, SOON, &format!("neigh show dev {dev}"), |s| s.contains(here) && s.contains("PERMANENT") && !s.contains(there));
+    }
+    let link = sites.ip(1, "-d link show dev catbird");
+    assert!(link.contains("local 10.0.2.1 ") && link.contains("02:cb:0a:00:02:01"), "{link}");
 }
 
 #[test]
