@@ -36,11 +36,17 @@ impl NlriSet {
     /// `Err` is the position of the first prefix that cannot be read (RFC 7606 §5.3: too long for the family, or for the field).
     #[inline]
     pub(crate) fn check(octets: &[u8], family: Family, add_path: bool) -> Result<(), usize> {
-        let (head, max_len, mut rest) = (if add_path { 4 } else { 0 }, family.max_len(), octets);
-        while !rest.is_empty() {
-            rest = skip(rest, head, max_len).ok_or_else(|| octets.len().saturating_sub(rest.len()))?;
+        let (head, max_len) = (if add_path { 4 } else { 0 }, family.max_len());
+        // Where a prefix ends is looked at when the next one begins: a step over the end stops there too.
+        let (mut last, mut at) = (0, 0_usize);
+        while at < octets.len() {
+            last = at;
+            match octets.get(at.wrapping_add(head)) {
+                Some(len) if *len <= max_len => at = at.wrapping_add(head).wrapping_add(1).wrapping_add(octets_for(*len)),
+                _ => return Err(last),
+            }
         }
-        Ok(())
+        if at == octets.len() { Ok(()) } else { Err(last) }
     }
 
     /// `octets` were checked.
@@ -140,12 +146,6 @@ fn padded<const N: usize>(octets: &[u8]) -> [u8; N] {
     let mut full = [0; N];
     full.iter_mut().zip(octets).for_each(|(to, from)| *to = *from);
     full
-}
-
-#[inline]
-fn skip(octets: &[u8], head: usize, max_len: u8) -> Option<&[u8]> {
-    let (len, rest) = octets.get(head..)?.split_first()?;
-    if *len > max_len { None } else { rest.get(octets_for(*len)..) }
 }
 
 /// The octets of one prefix, at most 21.

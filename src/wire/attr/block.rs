@@ -103,9 +103,19 @@ pub(crate) struct Place<'a> {
     pub(crate) at: usize,
 }
 
+/// Attributes that are not simply kept: those with prefixes in them, and those for old speakers.
+const APART: u64 =
+    1 << AttrCode::MP_REACH_NLRI.0 | 1 << AttrCode::MP_UNREACH_NLRI.0 | 1 << AttrCode::AS4_PATH.0 | 1 << AttrCode::AS4_AGGREGATOR.0;
+
+fn is_mp(code: u8) -> bool {
+    matches!(AttrCode(code), AttrCode::MP_REACH_NLRI | AttrCode::MP_UNREACH_NLRI)
+}
+
 impl<'a> Block<'a> {
-    pub(crate) fn walk(octets: &'a [u8], ctx: &Context, place: Place<'_>) -> Block<'a> {
-        let mut block = Block {
+    /// Nothing read yet. (Apart from [`Block::walk`], so that it is made where it stays.)
+    #[inline(always)]
+    pub(crate) fn new(octets: &'a [u8], ctx: &Context) -> Block<'a> {
+        Block {
             octets,
             facts: Facts::default(),
             seen: Codes::default(),
@@ -119,19 +129,22 @@ impl<'a> Block<'a> {
             reach: None,
             unreach: None,
             errors: Vec::new(),
-        };
+        }
+    }
+
+    /// Reads every attribute.
+    pub(crate) fn walk(&mut self, ctx: &Context, place: Place<'_>) {
+        let (octets, mut start) = (self.octets, 0);
         let mut r = Reader::new(octets);
         while !r.is_empty() {
-            let start = octets.len().saturating_sub(r.len());
             let Some((flags, code, value)) = next(&mut r) else {
                 // RFC 7606 §4: the NLRI are found by the total length, which still holds.
-                block.overrun(start, place);
-                break;
+                return self.overrun(start, place);
             };
             let end = octets.len().saturating_sub(r.len());
-            block.one(flags, code, value, (start, end), ctx, place);
+            self.one(flags, code, value, (start, end), ctx, place);
+            start = end;
         }
-        block
     }
 
     #[inline]
@@ -152,19 +165,18 @@ impl<'a> Block<'a> {
         span: (usize, usize),
         ctx: &Context,
     ) -> Result<(), (Fault, Severity)> {
-        let is_mp = matches!(AttrCode(code), AttrCode::MP_REACH_NLRI | AttrCode::MP_UNREACH_NLRI);
         if !self.seen.insert(code) {
-            return Err((Fault::Duplicate, if is_mp { Severity::Reset } else { Severity::Discard }));
+            return Err((Fault::Duplicate, if is_mp(code) { Severity::Reset } else { Severity::Discard }));
         }
         let Some(row) = row else { return self.unknown(flags, code, value) };
         if row.internal_only && ctx.external {
             return Err((Fault::External, Severity::Discard));
         }
-        if is_mp {
-            return self.multiprotocol(row, flags, value, span, ctx);
-        }
-        if matches!(row.code, AttrCode::AS4_PATH | AttrCode::AS4_AGGREGATOR) {
-            return self.old_world(row, flags, value, ctx);
+        if bit(code) & APART != 0 {
+            return match is_mp(code) {
+                true => self.multiprotocol(row, flags, value, span, ctx),
+                false => self.old_world(row, flags, value, ctx),
+            };
         }
         if flags & (OPTIONAL | TRANSITIVE) != row.flags {
             return Err((Fault::Flags { flags, wanted: row.flags }, Severity::Withdraw));

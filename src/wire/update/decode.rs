@@ -102,7 +102,8 @@ impl Decoder {
         let attrs = match self.remembered_body(&fields) {
             Some(attrs) => attrs,
             None => {
-                let block = Block::walk(fields.attributes, &self.ctx, Place { message: &frame, at: fields.attributes_at });
+                let mut block = Block::new(fields.attributes, &self.ctx);
+                block.walk(&self.ctx, Place { message: &frame, at: fields.attributes_at });
                 let Some(next_hop) = block.body_next_hop().filter(|_| block.is_plain()) else {
                     return self.weighed(&fields, block, &frame);
                 };
@@ -130,7 +131,8 @@ impl Decoder {
                 errors: None,
             });
         }
-        let block = Block::walk(fields.attributes, &self.ctx, Place { message: &frame, at: fields.attributes_at });
+        let mut block = Block::new(fields.attributes, &self.ctx);
+        block.walk(&self.ctx, Place { message: &frame, at: fields.attributes_at });
         self.weighed(&fields, block, &frame)
     }
 
