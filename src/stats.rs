@@ -152,8 +152,15 @@ impl Notice {
     }
 }
 
+/// Prefixes in one line of the log at most.
+const LISTED: usize = 16;
+
 fn list(nets: &[IpNet]) -> String {
-    nets.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" ")
+    let words = nets.iter().take(LISTED).map(IpNet::to_string).collect::<Vec<_>>().join(" ");
+    match nets.len().saturating_sub(LISTED) {
+        0 => words,
+        more => format!("{words} and {more} more"),
+    }
 }
 
 impl fmt::Display for Notice {
@@ -190,5 +197,19 @@ impl fmt::Display for Notice {
             Notice::Draining { on: false } => write!(f, "draining ended: routes are announced again"),
             Notice::Stopping { keep_routes } => write!(f, "stopping, kernel routes {}", if *keep_routes { "stay" } else { "go" }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_of_blocks_is_one_short_line() {
+        let blocks = |n: u8| (0..n).map(|i| IpNet::from(std::net::IpAddr::from([10, 0, 0, i]))).collect::<Vec<_>>();
+        let few = Notice::Blocks { added: blocks(2), removed: vec![] };
+        assert_eq!(few.to_string(), "blocks: added [10.0.0.0/32 10.0.0.1/32], removed []");
+        let many = Notice::Blocks { added: vec![], removed: blocks(200) }.to_string();
+        assert!(many.ends_with("10.0.0.15/32 and 184 more]") && !many.contains("10.0.0.16/"), "{many}");
     }
 }

@@ -1,7 +1,7 @@
 //! Faults of FAILURES.md section 2 that come from callers, against the real daemon over TCP.
 //!
 //! Expected in each: what a real peer has with the daemon is not touched, and memory and descriptors return to where they were. The large
-//! ones run with `./proto-tests/run --run-ignored only -E 'binary(outside_faults)'`.
+//! ones run with `./proto-tests/run --big`.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use proto_tests::netlab::patiently;
 use proto_tests::netlab::proc::catbird;
-use proto_tests::outside::{Caller, Daemon, Heard, OUR_AS, PATIENCE, THEIR_AS, keepalive, open, update, usual_attributes, usual_open};
+use proto_tests::outside::{
+    Caller, Daemon, Heard, OUR_AS, PATIENCE, THEIR_AS, addr, keepalive, message, open, update, usual_attributes, usual_capabilities, usual_open,
+};
 
 /// A polite peer with a hold time of three seconds, in a thread of its own: it answers each KEEPALIVE with one until `stop` says so, and then tells
 /// the longest time between two messages of the daemon.
@@ -160,6 +162,46 @@ fn a_rotated_password_reconnects_only_its_own_session() {
     let _ = std::fs::remove_file(&key);
 }
 
+/// RFC 9687: one says KEEPALIVE in time, wants to hear everything again and again, and reads nothing of it.
+#[test]
+fn a_peer_that_reads_nothing_is_let_go_and_costs_nobody_else() {
+    let blocks: Vec<String> = (0..20_000).map(|n| format!("\"fd00:88:0:{:x}::{:x}:0/112\"", n / 4096, n % 4096)).collect();
+    let more = format!(
+        "[pods]\nblocks = [{}]\n[[peer]]\nname = \"deaf\"\naddress = \"{}\"\nasn = {THEIR_AS}\npassive = true\nsend_hold = \"5s\"\n\
+         import = \"all\"\nexport = \"all\"\n",
+        blocks.join(", "),
+        addr(9)
+    );
+    let daemon = Daemon::start("", &more);
+    let (descriptors, memory) = (daemon.descriptors(), daemon.resident());
+    let polite = Polite::begin(&daemon, 1, 9);
+    let mut deaf = daemon.call(9);
+    deaf.say(&[open(4, THEIR_AS, 3, addr(9).octets(), &usual_capabilities()), keepalive()].concat());
+    let state = || daemon.json(&["peer", "deaf"])["state"].as_str().unwrap_or_default().to_lowercase();
+    assert!(patiently(PATIENCE, || state() == "established").is_some(), "{}", daemon.ask(&["peer", "deaf"]));
+
+    let begun = Instant::now();
+    let again = [message(5, &[0, 2, 0, 1]), keepalive()].concat();
+    let gone = patiently(Duration::from_secs(90), || {
+        deaf.say(&again);
+        std::thread::sleep(Duration::from_millis(100));
+        daemon.ask(&["peer", "deaf"]).contains("sent NOTIFICATION Send Hold Timer Expired (8/0)")
+    });
+    let (took, view) = (begun.elapsed(), daemon.ask(&["peer", "deaf"]));
+    assert!(gone.is_some(), "{view}");
+    assert!(took >= Duration::from_secs(5), "{took:?} is less than was configured");
+    assert!(view.contains("send hold timer expired: the peer takes nothing from us") && state() != "established", "{view}");
+    assert!(daemon.call(2).established().is_established(), "a newcomer is served");
+    let longest = polite.end().expect("whoever reads keeps its session");
+    assert!(longest < Duration::from_secs(9), "{longest:?} without a word");
+    let grown = daemon.resident().saturating_sub(memory);
+    println!("let go after {took:?}; {grown} KiB more");
+    assert!(grown < 64 * 1024, "{grown} KiB for one that reads nothing");
+    drop(deaf);
+    let back = patiently(PATIENCE, || daemon.descriptors() <= descriptors);
+    assert!(back.is_some(), "{} descriptors, {descriptors} before", daemon.descriptors());
+}
+
 /// FAILURES.md promise 6: a flood from one peer costs no other its session.
 fn keepalives_under_a_flood(routes: u32) {
     let daemon = Daemon::start("", "");
@@ -172,7 +214,7 @@ fn keepalives_under_a_flood(routes: u32) {
         flood.say(&update(&[], &attributes, &nlri));
         sent += 500;
     }
-    flood.say(&proto_tests::outside::message(5, &[0, 1, 0, 1]));
+    flood.say(&message(5, &[0, 1, 0, 1]));
     while !matches!(flood.hear(Duration::from_secs(120)), Heard::Message(5, _)) {}
     let longest = polite.end().expect("a hold time of three seconds is kept");
     println!("{sent} routes; {longest:?} between two messages at most");

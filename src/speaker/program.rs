@@ -45,7 +45,7 @@ impl Blocks {
         self.named.get(net).is_some_and(|by| by.iter().any(|source| *source != BlockSource::Kernel))
     }
 
-    /// Replaces what `source` named. What is new and what is gone.
+    /// Replaces what `source` named. What is new and what is gone, each in order.
     fn set(&mut self, source: BlockSource, nets: &[IpNet]) -> (Vec<IpNet>, Vec<IpNet>) {
         let wanted: BTreeSet<IpNet> = nets.iter().map(IpNet::trunc).collect();
         let added = wanted.iter().filter(|n| !self.named.contains_key(n)).copied().collect();
@@ -74,7 +74,8 @@ impl Speaker {
         }
         let written = self.blocks.written();
         let others: Vec<IpNet> = was_written.symmetric_difference(&written).copied().collect();
-        for net in others.into_iter().filter(|n| !added.contains(n) && !removed.contains(n)) {
+        let told = |n: &IpNet| added.binary_search(n).is_ok() || removed.binary_search(n).is_ok();
+        for net in others.into_iter().filter(|n| !told(n)) {
             self.program_again(net);
         }
         if !added.is_empty() || !removed.is_empty() {
