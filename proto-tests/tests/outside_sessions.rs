@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use proto_tests::outside::{Caller, Daemon, Heard, OUR_AS, THEIR_AS, capabilities, keepalive, message, open, update, usual_open};
+use proto_tests::netlab::patiently;
+use proto_tests::outside::{
+    Caller, Daemon, Heard, OUR_AS, PATIENCE, THEIR_AS, addr, capabilities, keepalive, message, open, update, usual_attributes, usual_open,
+};
 
 /// How far the connection is when the octets come.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -405,4 +408,27 @@ fn a_hundred_short_connections_from_one_address_are_all_served() {
             assert_eq!(caller.last_words(), Some(told(2, 2, &[])), "connection {n}");
         }
     }
+}
+
+/// More than the numbers that rest (`speaker::slots`): whoever gets a number that another had begins with nothing of the other's.
+#[test]
+fn clients_of_a_range_that_come_and_go_leave_nothing_to_those_who_come_after() {
+    let daemon = Daemon::start("", "");
+    let announced = |n: u16| update(&[], &usual_attributes(addr(n)), &[24, 20, (n >> 8) as u8, n as u8]);
+    let begun = |n: u16| {
+        let mut caller = daemon.call(n).established();
+        caller.say(&announced(n));
+        caller
+    };
+    let mut stays = begun(1);
+    for n in 2..1200 {
+        drop(begun(n));
+    }
+    let mut last = begun(1200);
+    let there = |n: u16| daemon.has(&format!("20.{}.{}.0/24", n >> 8, n & 255));
+    assert!(patiently(PATIENCE, || there(1200)).is_some(), "the route of the last");
+    let names = || daemon.json(&["peers"]).as_array().map_or(0, Vec::len);
+    assert!(patiently(PATIENCE, || names() == 2).is_some(), "{}", daemon.ask(&["peers"]));
+    assert!(there(1) && !there(2) && !there(1199), "{}", daemon.ask(&["routes"]));
+    assert!(stays.is_established() && last.is_established());
 }

@@ -25,6 +25,7 @@ mod program;
 mod reload;
 mod restart;
 pub mod show;
+mod slots;
 mod words;
 
 use std::collections::VecDeque;

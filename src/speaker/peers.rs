@@ -12,6 +12,7 @@ use bytes::Bytes;
 use foldhash::fast::FixedState;
 use ipnet::IpNet;
 
+use super::slots::Slots;
 use super::{Effect, ListenRange, Params, PeerConfig, SEND_CREDIT, Speaker};
 use crate::kernel::IfIndex;
 use crate::num::{ConnId, Family, FamilySet, Instant, PeerId};
@@ -96,8 +97,7 @@ pub(super) struct Taken {
 
 /// All neighbours.
 pub(super) struct Peers {
-    /// By identifier; 0 is ourselves and stays empty.
-    slots: Vec<Option<Box<Entry>>>,
+    slots: Slots<Entry>,
     by_addr: HashMap<(IpAddr, Option<String>), PeerId, FixedState>,
     conns: HashMap<ConnId, Conn, FixedState>,
     /// Connections that are [`Watch::Soon`].
@@ -115,7 +115,7 @@ pub(super) struct Peers {
 impl Peers {
     pub fn new(seed: u64) -> Peers {
         Peers {
-            slots: vec![None],
+            slots: Slots::new(),
             by_addr: HashMap::default(),
             conns: HashMap::default(),
             unwatched: 0,
@@ -129,16 +129,16 @@ impl Peers {
     }
 
     pub fn get(&self, id: PeerId) -> Option<&Entry> {
-        self.slots.get(id.0 as usize)?.as_deref()
+        self.slots.get(id)
     }
 
     pub fn get_mut(&mut self, id: PeerId) -> Option<&mut Entry> {
-        self.slots.get_mut(id.0 as usize)?.as_deref_mut()
+        self.slots.get_mut(id)
     }
 
-    /// In the order in which they were added.
+    /// By number: those of the configuration in its order, unless it was reloaded.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.slots.iter().filter_map(Option::as_deref)
+        self.slots.iter()
     }
 
     pub fn ids(&self) -> Vec<PeerId> {
@@ -155,7 +155,7 @@ impl Peers {
 
     /// From `index` on, for paging.
     pub fn from(&self, index: usize) -> impl Iterator<Item = &Entry> {
-        self.slots.iter().skip(index).filter_map(Option::as_deref)
+        self.slots.from(index)
     }
 
     /// By name or address.
@@ -173,13 +173,16 @@ impl Peers {
     }
 
     fn insert(&mut self, config: Arc<PeerConfig>, range: Option<Arc<ListenRange>>, now: Instant) -> PeerId {
-        let id = PeerId(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
-        let seed = self.seed ^ (u64::from(id.0) << 20);
         let session = config.session.clone();
-        self.by_addr.insert((session.remote.addr, session.remote.zone.clone()), id);
-        let entry = Entry {
+        let key = (session.remote.addr, session.remote.zone.clone());
+        if let Some(range) = &range {
+            *self.ranged.entry(range.net).or_default() += 1;
+        }
+        // Each has timers of its own jitter, whoever had its number before.
+        let seed = |nth: u64| self.seed ^ (nth << 20);
+        let id = self.slots.insert(|id, nth| Entry {
             id,
-            peer: Peer::new(id, session, seed),
+            peer: Peer::new(id, session, seed(nth)),
             admin_up: config.session.enabled,
             config,
             live: None,
@@ -191,16 +194,13 @@ impl Peers {
             state_since: now,
             conns: 0,
             armed: None,
-        };
-        if let Some(range) = &entry.range {
-            *self.ranged.entry(range.net).or_default() += 1;
-        }
-        self.slots.push(Some(Box::new(entry)));
+        });
+        self.by_addr.insert(key, id);
         id
     }
 
     fn remove(&mut self, id: PeerId) -> Option<Box<Entry>> {
-        let entry = self.slots.get_mut(id.0 as usize)?.take()?;
+        let entry = self.slots.take(id)?;
         let remote = &entry.config.session.remote;
         let key = (remote.addr, remote.zone.clone());
         if self.by_addr.get(&key) == Some(&id) {
@@ -218,7 +218,7 @@ impl Peers {
 
     /// Notes the earliest of the peer's deadlines, if that is news.
     fn arm(&mut self, id: PeerId) {
-        let Some(entry) = self.slots.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else { return };
+        let Some(entry) = self.slots.get_mut(id) else { return };
         let own = [entry.peer.next_deadline(), entry.sweep_at];
         let at = own.into_iter().flatten().min();
         if at != entry.armed {
@@ -238,7 +238,7 @@ impl Peers {
                 return None;
             }
             self.timers.pop();
-            let entry = self.slots.get_mut(id.0 as usize).and_then(Option::as_deref_mut);
+            let entry = self.slots.get_mut(id);
             if let Some(entry) = entry.filter(|e| e.armed == Some(at)) {
                 entry.armed = None;
                 return Some(id);
@@ -381,7 +381,7 @@ impl Speaker {
     /// Hands an event to a peer and carries out what it wants.
     pub(super) fn tell(&mut self, id: PeerId, event: Event, now: Instant) {
         let Peers { slots, ids, .. } = &mut self.peers;
-        let Some(entry) = slots.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else { return };
+        let Some(entry) = slots.get_mut(id) else { return };
         entry.peer.handle(now, event, ids);
         self.drive(id, now);
     }
@@ -394,7 +394,7 @@ impl Speaker {
 
     pub(super) fn on_peer_deadline(&mut self, id: PeerId, now: Instant) {
         let Peers { slots, ids, .. } = &mut self.peers;
-        let Some(entry) = slots.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else { return };
+        let Some(entry) = slots.get_mut(id) else { return };
         if entry.peer.next_deadline().is_some_and(|at| at <= now) {
             entry.peer.on_deadline(now, ids);
         }
