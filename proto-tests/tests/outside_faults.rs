@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use proto_tests::netlab::patiently;
 use proto_tests::netlab::proc::catbird;
 use proto_tests::outside::{
-    Caller, Daemon, Heard, OUR_AS, PATIENCE, THEIR_AS, addr, keepalive, message, open, update, usual_attributes, usual_capabilities, usual_open,
+    Caller, Daemon, Heard, OUR_AS, PATIENCE, THEIR_AS, addr, keepalive, message, open, update, usual_attributes, usual_capabilities,
+    usual_open,
 };
 
 /// A polite peer with a hold time of three seconds, in a thread of its own: it answers each KEEPALIVE with one until `stop` says so, and then tells
