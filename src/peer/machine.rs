@@ -10,7 +10,7 @@ use super::event::{Action, DialError, DownReason, Event, PeerNotice, StopKind};
 use super::fsm::{self, Dialing, Fsm, Link, Resting, State, Step, Tell, Trigger, Waiting};
 use super::params::{Change, Params};
 use super::session::{Direction, Session};
-use super::timer::{TICK, Timer, TimerTable, round_up};
+use super::timer::{Rng, TICK, Timer, TimerTable, round_up};
 use super::why::Failure;
 use super::{ConnIds, Peer, negotiate};
 use crate::num::{ConnId, Family, Instant};
@@ -612,10 +612,12 @@ impl Peer {
     }
 
     pub(super) fn arm_keepalive(&mut self, which: Which, from: Instant, every: Duration) {
-        // Where they are rare, all peers' keepalives of a sixth of that time leave together: few wake-ups, each on warm caches. The grid rounds
-        // up; a third of the hold time shall stay a third.
+        // Where they are rare, all peers' keepalives of a sixth of that time leave together: few wake-ups, each on warm caches. Who was told
+        // together is told together again, for the jitter is that of the beat (RFC 4271 §10 allows the same for all). The grid rounds up; a
+        // third of the hold time shall stay a third.
         let grid = Duration::from_secs(every.as_secs() / 6).max(TICK);
-        let (latest, mut at) = (from + every, round_up(from + self.rng.jitter(every), grid));
+        let share = Rng::new(self.beat ^ round_up(from, grid).as_nanos()).jitter(every);
+        let (latest, mut at) = (from + every, round_up(from + share, grid));
         if at > latest {
             at = Instant::from_nanos(at.as_nanos().saturating_sub(u64::try_from(grid.as_nanos()).unwrap_or_default()));
         }
