@@ -189,6 +189,41 @@ fn a_node_that_moves_to_another_subnet_with_a_new_address_is_followed_and_back()
     assert!(link.contains("local 10.0.2.1 ") && link.contains("02:cb:0a:00:02:01"), "{link}");
 }
 
+/// A node announces the network that all nodes live in. Through the tunnel that would lead to it, the tunnel's own packets would go.
+#[test]
+fn a_route_that_holds_its_own_tunnels_end_is_not_written_unless_a_longer_one_leads_there() {
+    let test = "a_route_that_holds_its_own_tunnels_end_is_not_written_unless_a_longer_one_leads_there";
+    let learn = format!(
+        "{CROSS_SUBNET}\n[[fib.learn]]\nprefixes = [\"10.0.0.0/16\", \"10.50.0.0/16\"]\nprotocols = [\"static\"]\nkind = \"block\""
+    );
+    let Some(sites) = sites(test, 24, &learn) else { return };
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird onlink");
+    until_ping(&sites, false);
+    let ping = sites.ping(false).unwrap();
+    sites.ip(1, "route add 10.0.0.0/16 via 10.0.2.254 dev eth0 proto static");
+    let why = || sites.catbird(0, "why 10.0.0.0/16");
+    let said = "kernel: not written: it holds the address that its tunnel leads to";
+    patiently(SOON, || why().contains(said)).unwrap_or_else(|| panic!("{}", why()));
+    // What was announced after it stands, and it does not.
+    sites.ip(1, "route add 10.50.0.0/16 via 10.0.2.254 dev eth0 proto static");
+    until_route(&sites, "10.50.0.0/16 via 10.0.2.1 dev catbird onlink");
+    assert!(!sites.ip(0, ROUTES).contains("10.0.0.0/16"), "the way to the node would lead to itself");
+    ping.await_more(50);
+    // With a longer route to the node the tunnel has a way of its own.
+    sites.ip(0, "route add 10.0.2.0/24 via 10.0.1.254 dev eth0 proto static");
+    let took = until_route(&sites, "10.0.0.0/16 via 10.0.2.1 dev catbird onlink");
+    ping.await_more(50);
+    // It is to go before what carries the tunnel does.
+    sites.ip(0, "route del 10.0.2.0/24 via 10.0.1.254 dev eth0 proto static");
+    let gone = sites.until_ip(0, SOON, ROUTES, |s| !s.contains("10.0.0.0/16"));
+    until_ping(&sites, false);
+    let (sent, lost) = ping.stop();
+    println!("written {took:?} after its tunnel had a way, gone {gone:?} after that: {lost} of {sent} round trips lost");
+    let ping = sites.ping(false).unwrap();
+    ping.await_more(100);
+    assert_eq!(ping.stop().1, 0);
+}
+
 #[test]
 fn a_reload_changes_the_overlay_while_it_runs() {
     let Some(mut sites) = sites("a_reload_changes_the_overlay_while_it_runs", 24, CROSS_SUBNET) else { return };

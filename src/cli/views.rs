@@ -241,13 +241,14 @@ pub fn story(out: &mut Out, story: &Story) -> io::Result<()> {
             out.line(format!("    next hop {hop}: {}", path.next_hop_via.as_deref().unwrap_or("not looked up")))?;
         }
     }
-    match &story.fib {
-        Some(row) => {
+    match (&story.fib, &story.not_written) {
+        (_, Some(rule)) => out.line(format!("  kernel: not written: {rule}"))?,
+        (Some(row), None) => {
             let error = row.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
             let wanted = row.wanted.as_deref().or(row.installed.as_deref()).unwrap_or("");
             out.line(format!("  kernel: {}{error}  {wanted}", row.state))?;
         }
-        None => out.line("  kernel: not wanted there")?,
+        (None, None) => out.line("  kernel: not wanted there")?,
     }
     for export in &story.exports {
         let told = if export.announced { toned("told", Tone::Good) } else { toned("not told", Tone::Dim) };

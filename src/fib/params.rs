@@ -98,6 +98,8 @@ pub enum Refused {
     HostBlackhole,
     /// A unicast route without a way out.
     NoHops,
+    /// Its tunnel would carry the tunnel's own packets, for ever (RFC 2003 §3.2).
+    Swallows,
 }
 
 impl fmt::Display for Refused {
@@ -108,6 +110,7 @@ impl fmt::Display for Refused {
             Refused::OutsidePools => "outside the pools",
             Refused::HostBlackhole => "a blackhole for a single address would swallow its pod",
             Refused::NoHops => "no way out",
+            Refused::Swallows => "it holds the address that its tunnel leads to, whose packets would enter the tunnel again",
         })
     }
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::plan::Fib;
 use super::store::{Entry, Flags, Slot};
-use super::{Errno, FibKind, FibRoute, Params, Refused};
+use super::{Errno, FibKind, FibRoute};
 use crate::kernel::IfIndex;
 use crate::num::Family;
 
@@ -185,11 +185,6 @@ impl Fib {
             attempts: wait.map_or(0, |w| w.attempts),
             foreign: self.foreign(&entry.net),
         }
-    }
-
-    /// Why a route that the decision chose is not written, if a rule says so.
-    pub fn refused(&self, net: &IpNet, kind: &FibKind) -> Option<Refused> {
-        Params::permits(&self.params, net, kind).err()
     }
 }
 

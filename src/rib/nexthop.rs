@@ -498,8 +498,11 @@ impl NexthopTable {
     fn renew(&mut self, id: NhId) {
         let Some((addr, ifindex)) = self.entry(id).map(|e| (e.addr, e.ifindex)) else { return };
         let answer = self.resolve(addr, ifindex);
+        // What may go through a tunnel depends on what carries it (`swallows`).
+        let tunnelled = answer.resolution.hops().is_some_and(|hops| hops.iter().any(|h| self.is_tunnel(h)));
         let Some(entry) = self.entry_mut(id) else { return };
-        let news = entry.answer.resolution != answer.resolution && !entry.changed;
+        let moved = entry.answer.resolution != answer.resolution || tunnelled && entry.answer.through != answer.through;
+        let news = moved && !entry.changed;
         entry.changed |= news;
         entry.answer = answer;
         if news {

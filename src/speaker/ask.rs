@@ -233,7 +233,8 @@ impl Speaker {
             };
             exports.push(ExportRow { peer, announced, reason });
         }
-        Story { net: *net, paths, fib, exports }
+        let not_written = self.not_written(net).map(|rule| rule.to_string());
+        Story { net: *net, paths, fib, not_written, exports }
     }
 
     fn path_story(&self, view: &PathView<'_>, standing: Standing) -> PathStory {

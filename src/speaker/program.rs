@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use super::{BlockSource, Effect, OnTerm, Speaker};
-use crate::fib::{Errno, FibKind, FibRoute, News};
+use crate::fib::{Errno, FibKind, FibRoute, News, Refused};
 use crate::kernel::{Hops, KernelEvent};
 use crate::num::{Family, Instant, Nlri, PeerId};
 use crate::policy::LocalKind;
 use crate::rib::nexthop::{Resolution, combine};
-use crate::rib::{BestChange, Cause, Route, RouteChange, Step, Touched};
+use crate::rib::{Best, BestChange, Cause, DestId, Route, RouteChange, Step, Touched};
 use crate::stats::Notice;
 use crate::wire::{NextHop, Origin, PathAttributes};
 
@@ -119,26 +119,48 @@ impl Speaker {
     }
 
     fn wanted_route(&self, change: &BestChange) -> Option<FibRoute> {
-        let best = change.new.as_ref()?;
+        self.judged_route(change.dest, change.net, change.new.as_ref()?)?.ok()
+    }
+
+    /// What a best path should be in the kernel, or the rule that keeps it out. `None`: it is ours, and stands there by another's hand.
+    fn judged_route(&self, dest: DestId, net: IpNet, best: &Best) -> Option<Result<FibRoute, Refused>> {
         let fib = &self.params.fib;
-        if best.peer == PeerId::LOCAL && !self.blocks.is_written(&change.net) {
+        if best.peer == PeerId::LOCAL && !self.blocks.is_written(&net) {
             return None;
         }
-        if best.peer == PeerId::LOCAL {
-            return Some(FibRoute { net: change.net, metric: fib.block_metric, kind: FibKind::Blackhole, source: None });
+        let route = match best.peer {
+            PeerId::LOCAL => Ok(FibRoute { net, metric: fib.block_metric, kind: FibKind::Blackhole, source: None }),
+            _ => self.learned_route(dest, net, best),
+        };
+        Some(route.and_then(|r| fib.permits(&net, &r.kind).map(|()| r)))
+    }
+
+    fn learned_route(&self, dest: DestId, net: IpNet, best: &Best) -> Result<FibRoute, Refused> {
+        let fib = &self.params.fib;
+        let resolutions = self.rib.next_hops(dest);
+        let width = usize::from(self.params.rules.multipath.width.max(1));
+        let mut hops = combine(resolutions.iter().map(|id| self.nexthops.resolution(*id)), width);
+        if !hops.is_empty() {
+            hops.retain(|hop| !self.nexthops.swallows(&net, hop));
+            if hops.is_empty() {
+                return Err(Refused::Swallows);
+            }
         }
-        let resolutions = self.rib.next_hops(change.dest);
-        let hops =
-            combine(resolutions.iter().map(|id| self.nexthops.resolution(*id)), usize::from(self.params.rules.multipath.width.max(1)));
         let metric = fib.metric.of(best.attrs.local_pref());
-        Some(FibRoute { net: change.net, metric, kind: FibKind::Unicast(hops), source: fib.source_for(&change.net) })
+        Ok(FibRoute { net, metric, kind: FibKind::Unicast(hops), source: fib.source_for(&net) })
+    }
+
+    /// Why the best path to a prefix is not written to the kernel, if a rule keeps it out.
+    pub(super) fn not_written(&self, net: &IpNet) -> Option<Refused> {
+        let dest = self.rib.find(net)?;
+        self.judged_route(dest, *net, &self.rib.best(dest)?)?.err()
     }
 
     /// A route of ours over connected next hops may carry other next hops (`rib::nexthop`), if the kernel has it.
     fn note_own(&mut self, change: &BestChange, wanted: Option<&FibRoute>) {
         let connected = |id| matches!(self.nexthops.resolution(id), Resolution::Via { connected: true, .. });
         let own: Option<(Hops, u32)> = match wanted {
-            Some(FibRoute { kind: kind @ FibKind::Unicast(hops), metric, .. }) if self.params.fib.permits(&change.net, kind).is_ok() => {
+            Some(FibRoute { kind: FibKind::Unicast(hops), metric, .. }) => {
                 self.rib.next_hops(change.dest).into_iter().all(connected).then(|| (hops.clone(), *metric))
             }
             _ => None,

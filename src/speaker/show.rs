@@ -337,6 +337,9 @@ pub struct Story {
     pub paths: Vec<PathStory>,
     /// What we want in the kernel and what it answered.
     pub fib: Option<FibRow>,
+    /// The rule that keeps the best path out of the kernel, if one does.
+    #[serde(default)]
+    pub not_written: Option<String>,
     /// For each established peer, whether it was told and why not.
     pub exports: Vec<ExportRow>,
 }

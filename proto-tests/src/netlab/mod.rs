@@ -7,6 +7,7 @@
 //!
 //! Nothing outlives the process that made it: a namespace lives in a thread, its daemons under an `init` that ends when our end of a pipe
 //! closes, and so even a killed test leaves no daemon, no link and no route behind.
+pub mod capture;
 pub mod clock;
 pub mod cluster;
 pub mod echo;

@@ -157,7 +157,8 @@ fn put_new_link(out: &mut Vec<u8>, device: &Device) {
                 put_ip(out, if device.local.is_ipv4() { VXLAN_LOCAL } else { VXLAN_LOCAL6 }, device.local);
                 put(out, VXLAN_UDP_CSUM, &[u8::from(checksum)]);
                 put(out, VXLAN_ZERO_CSUM6_TX, &[u8::from(!checksum)]);
-                put(out, VXLAN_ZERO_CSUM6_RX, &[u8::from(!checksum)]);
+                // RFC 7348 §5: a packet without one is taken, whatever we send ourselves. (Over IPv4 the kernel does.)
+                put(out, VXLAN_ZERO_CSUM6_RX, &[1]);
             });
         }
         Tunnel::Ipip => put_info(out, "ipip", |out| {

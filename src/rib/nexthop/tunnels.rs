@@ -90,6 +90,13 @@ impl NexthopTable {
         hop.onlink && hop.gateway.is_some_and(|node| self.tunnels.to.get(&node) == Some(&hop.ifindex))
     }
 
+    /// Would a route to `net` over this hop take along what carries it? The outer packets of a tunnel go to the node itself: where that
+    /// address is in `net`, and no longer route leads to it, they would enter the tunnel again, for ever (RFC 2003 §3.2).
+    pub fn swallows(&self, net: &IpNet, hop: &Hop) -> bool {
+        let carried = |node: IpAddr| self.by_route(node).through.is_some_and(|t| t.prefix_len() > net.prefix_len());
+        self.is_tunnel(hop) && hop.gateway.is_some_and(|node| net.contains(&node) && !carried(node))
+    }
+
     /// Paths began or ceased to name this address, or it became or ceased to be ours.
     pub(super) fn note_node(&mut self, addr: IpAddr) {
         self.tunnels.dirty |= self.params.tunnels.concerns(addr);
@@ -187,6 +194,26 @@ mod tests {
         table.set_tunnels(TunnelRule::Never);
         assert_eq!(over(&table, far), Some((Some(ip("10.0.1.254")), ETH0)));
         assert_eq!(table.take_nodes(), Some(BTreeSet::new()));
+    }
+
+    #[test]
+    fn a_route_that_would_carry_its_own_tunnel_is_known() {
+        let mut table = plugged(TunnelRule::Remote(nodes()));
+        let far = table.track(ip("10.0.2.2"), None);
+        table.on_kernel(&KernelEvent::Tunnel { node: ip("10.0.2.2"), ifindex: TUNNEL });
+        let hop = table.resolution(far).hops().unwrap()[0];
+        let swallowed = |table: &NexthopTable| {
+            ["10.244.2.0/26", "0.0.0.0/0", "10.0.0.0/16", "10.0.2.0/24", "10.0.2.2/32"].map(|n| table.swallows(&n.parse().unwrap(), &hop))
+        };
+        assert_eq!(swallowed(&table), [false, true, true, true, true], "only the default route leads to the node");
+        table.take_changed();
+        table.on_kernel(&KernelEvent::Route(route("10.0.2.0/24", Some("10.0.1.254"))));
+        assert_eq!(swallowed(&table), [false, false, false, true, true]);
+        assert_eq!(table.take_changed(), [far], "the way is the same, but what may go it is not");
+        table.on_kernel(&KernelEvent::RouteGone(route("10.0.2.0/24", Some("10.0.1.254"))));
+        assert_eq!((swallowed(&table)[2], table.take_changed()), (true, vec![far]));
+        let direct = Hop { gateway: Some(ip("10.0.1.2")), ifindex: ETH0, onlink: false };
+        assert!(!table.swallows(&"10.0.0.0/16".parse().unwrap(), &direct), "a link needs no way to itself");
     }
 
     #[test]
