@@ -107,6 +107,12 @@ pub(crate) struct Place<'a> {
 const APART: u64 =
     1 << AttrCode::MP_REACH_NLRI.0 | 1 << AttrCode::MP_UNREACH_NLRI.0 | 1 << AttrCode::AS4_PATH.0 | 1 << AttrCode::AS4_AGGREGATOR.0;
 
+/// Those of the row; what somebody on the way did not understand stays Partial (RFC 4271 §5).
+#[inline]
+fn canonical_flags(row: &Row, flags: u8) -> u8 {
+    row.flags | if row.flags == OPTIONAL_TRANSITIVE { flags & PARTIAL } else { 0 }
+}
+
 fn is_mp(code: u8) -> bool {
     matches!(AttrCode(code), AttrCode::MP_REACH_NLRI | AttrCode::MP_UNREACH_NLRI)
 }
@@ -147,44 +153,46 @@ impl<'a> Block<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn one(&mut self, flags: u8, code: u8, value: &'a [u8], span: (usize, usize), ctx: &Context, place: Place<'_>) {
-        let row = row(AttrCode(code));
-        if let Err((fault, severity)) = self.judge(row, flags, code, value, span, ctx) {
+        let usual = |row: &&Row| {
+            (self.seen.low | APART) & bit(code) == 0 && flags & (OPTIONAL | TRANSITIVE) == row.flags && !(row.internal_only && ctx.external)
+        };
+        let Some(row) = row(AttrCode(code)).filter(usual) else { return self.unusual(flags, code, value, span, ctx, place) };
+        self.seen.low |= bit(code);
+        match (row.decode)(value, ctx, &mut self.facts) {
+            Ok(()) => {
+                self.note_shape(flags, code, canonical_flags(row, flags), value);
+                self.kept.low |= bit(code);
+            }
+            Err(fault) => self.fail(AttrCode(code), fault, row.severity, span, place),
+        }
+    }
+
+    /// What is not simply read and kept: a second one, one that has no row or is not welcome here, wrong flags, and those that stand apart.
+    #[inline(never)]
+    fn unusual(&mut self, flags: u8, code: u8, value: &'a [u8], span: (usize, usize), ctx: &Context, place: Place<'_>) {
+        if let Err((fault, severity)) = self.judge(flags, code, value, span, ctx) {
             self.fail(AttrCode(code), fault, severity, span, place);
         }
     }
 
-    #[inline]
-    fn judge(
-        &mut self,
-        row: Option<&'static Row>,
-        flags: u8,
-        code: u8,
-        value: &'a [u8],
-        span: (usize, usize),
-        ctx: &Context,
-    ) -> Result<(), (Fault, Severity)> {
+    fn judge(&mut self, flags: u8, code: u8, value: &'a [u8], span: (usize, usize), ctx: &Context) -> Result<(), (Fault, Severity)> {
         if !self.seen.insert(code) {
             return Err((Fault::Duplicate, if is_mp(code) { Severity::Reset } else { Severity::Discard }));
         }
-        let Some(row) = row else { return self.unknown(flags, code, value) };
+        let Some(row) = row(AttrCode(code)) else { return self.unknown(flags, code, value) };
         if row.internal_only && ctx.external {
             return Err((Fault::External, Severity::Discard));
         }
+        if is_mp(code) {
+            return self.multiprotocol(row, flags, value, span, ctx);
+        }
         if bit(code) & APART != 0 {
-            return match is_mp(code) {
-                true => self.multiprotocol(row, flags, value, span, ctx),
-                false => self.old_world(row, flags, value, ctx),
-            };
+            return self.old_world(row, flags, value, ctx);
         }
-        if flags & (OPTIONAL | TRANSITIVE) != row.flags {
-            return Err((Fault::Flags { flags, wanted: row.flags }, Severity::Withdraw));
-        }
-        (row.decode)(value, ctx, &mut self.facts).map_err(|fault| (fault, row.severity))?;
-        let partial = if row.flags == OPTIONAL_TRANSITIVE { flags & PARTIAL } else { 0 };
-        self.keep(flags, code, row.flags | partial, value);
-        Ok(())
+        // The others came here for their flags.
+        Err((Fault::Flags { flags, wanted: row.flags }, Severity::Withdraw))
     }
 
     /// A whole set for prefixes in the body and nothing else, without a fault: what nearly every UPDATE is.
@@ -203,12 +211,12 @@ impl<'a> Block<'a> {
         self.seen == Codes { low: bit(AttrCode::MP_UNREACH_NLRI.0), high: [0; 3] } || self.seen == Codes::default()
     }
 
+    /// Is the attribute where it belongs, with the flags that it should have?
     #[inline]
-    fn keep(&mut self, flags: u8, code: u8, wanted: u8, value: &'a [u8]) {
+    fn note_shape(&mut self, flags: u8, code: u8, wanted: u8, value: &'a [u8]) {
         let long = if value.len() > 255 { EXTENDED } else { 0 };
         self.canonical &= self.last_kept < code && flags == wanted | long;
         self.last_kept = code;
-        self.kept.insert(code);
     }
 
     /// RFC 4271 §6.3 and §5: unknown and well-known is an error, unknown and transitive is kept, unknown and not transitive is forgotten.
@@ -219,7 +227,8 @@ impl<'a> Block<'a> {
         if flags & TRANSITIVE == 0 {
             self.canonical = false;
         } else {
-            self.keep(flags, code, OPTIONAL_TRANSITIVE | PARTIAL, value);
+            self.note_shape(flags, code, OPTIONAL_TRANSITIVE | PARTIAL, value);
+            self.kept.insert(code);
         }
         Ok(())
     }
@@ -265,6 +274,7 @@ impl<'a> Block<'a> {
     }
 
     #[cold]
+    #[inline(never)]
     fn fail(&mut self, code: AttrCode, fault: Fault, severity: Severity, (start, end): (usize, usize), place: Place<'_>) {
         self.canonical = false;
         let (start, end) = (start.saturating_add(place.at), end.saturating_add(place.at));
@@ -311,10 +321,7 @@ impl<'a> Block<'a> {
             loop {
                 let (flags, code, value) = next(&mut r)?;
                 if left.remove(code) {
-                    let flags = row(AttrCode(code)).map_or(OPTIONAL_TRANSITIVE | PARTIAL, |row| {
-                        let partial = if row.flags == OPTIONAL_TRANSITIVE { flags & PARTIAL } else { 0 };
-                        row.flags | partial
-                    });
+                    let flags = row(AttrCode(code)).map_or(OPTIONAL_TRANSITIVE | PARTIAL, |row| canonical_flags(row, flags));
                     return Some(Item { code, flags, value });
                 }
             }
