@@ -152,6 +152,17 @@ impl Notice {
     }
 }
 
+/// TCP segments that the kernel dropped for their TCP-MD5 signature (RFC 2385 §4.0), since its network namespace came to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Md5Refused {
+    /// Without a signature, where a key is set.
+    pub missing: u64,
+    /// Signed, where no key is set.
+    pub unexpected: u64,
+    /// Signed with another key.
+    pub wrong: u64,
+}
+
 /// Prefixes in one line of the log at most.
 const LISTED: usize = 16;
 

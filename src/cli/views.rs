@@ -113,7 +113,8 @@ pub fn status(out: &mut Out, full: &FullStatus) -> io::Result<()> {
     let (s, p) = (&full.status, &full.process);
     let who = out.paint(&toned(&s.name, Tone::Bold));
     let cluster = s.cluster_id.map_or_else(String::new, |id| format!(", cluster id {id}"));
-    out.line(format!("{who}  AS {}, router id {}, {}{cluster}", s.asn, s.router_id, s.mode))?;
+    let mode = if s.mode == "none" { "no cluster" } else { &s.mode };
+    out.line(format!("{who}  AS {}, router id {}, {mode}{cluster}", s.asn, s.router_id))?;
     out.line(format!("catbird {}, pid {}, up {}, {} resident", p.version, p.pid, duration(s.uptime_seconds), octets(p.resident_bytes)))?;
     let all_up = s.peers_established >= s.peers_configured;
     let peers = toned(format!("{}/{}", s.peers_established, s.peers_configured), if all_up { Tone::Good } else { Tone::Bad });

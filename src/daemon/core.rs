@@ -35,6 +35,7 @@ use super::gauges::Gauges;
 use super::listener;
 use super::netlink::{Done, Events, Netlink};
 use super::notices::Notices;
+use super::tcpext::md5_refused;
 
 /// Words that wait for the core at most. A batch of messages is one word and holds at most one read (64 KiB).
 pub const INBOX: usize = 512;
@@ -56,6 +57,9 @@ const LEAP: Duration = Duration::from_millis(500);
 
 /// How long what waits in the sockets is taken in after a leap, before timers are run.
 const CATCHING_UP: Duration = Duration::from_secs(2);
+
+/// Time between two looks at the kernel's counts of TCP-MD5.
+const MD5_LOOK: Duration = Duration::from_secs(1);
 
 /// How long closed connections may linger once the speaker has stopped.
 const GOODBYE: Duration = Duration::from_secs(3);
@@ -128,6 +132,7 @@ pub struct Core {
     notices: Notices,
     conns: HashMap<ConnId, Conn, foldhash::fast::RandomState>,
     dials: HashMap<ConnId, AbortHandle>,
+    md5_looked: Option<Instant>,
     /// Accepted connections that have not sent an OPEN.
     crowd: Crowd,
     accepted: u64,
@@ -160,6 +165,7 @@ impl Core {
             notices,
             conns: HashMap::default(),
             dials: HashMap::new(),
+            md5_looked: None,
             crowd: Crowd::default(),
             accepted: 0,
             lingering: JoinSet::new(),
@@ -386,6 +392,9 @@ impl Core {
         self.asked += 1;
         match request {
             Request::Ask(question, reply) => {
+                if matches!(question, Question::Peers { .. } | Question::Peer { .. }) {
+                    self.look_at_md5(now);
+                }
                 self.replies.insert(id, reply);
                 self.speaker.handle(now, Input::Ask { id, question });
             }
@@ -423,7 +432,7 @@ impl Core {
 
     fn effect(&mut self, effect: Effect, now: Instant) {
         match effect {
-            Effect::Dial { conn, transport } => self.dial(conn, transport),
+            Effect::Dial { conn, transport } => self.dial(conn, transport, now),
             Effect::Context { conn, context } => {
                 if let Some(c) = self.conns.get(&conn) {
                     c.set_context(context);
@@ -447,7 +456,16 @@ impl Core {
         }
     }
 
-    fn dial(&mut self, conn: ConnId, transport: Transport) {
+    /// What the kernel has dropped for its signature; a file is read for it, so not too often.
+    fn look_at_md5(&mut self, now: Instant) {
+        if self.md5_looked.is_none_or(|at| now - at >= MD5_LOOK) {
+            self.md5_looked = Some(now);
+            self.speaker.handle(now, Input::Md5Refused(md5_refused()));
+        }
+    }
+
+    fn dial(&mut self, conn: ConnId, transport: Transport, now: Instant) {
+        self.look_at_md5(now);
         self.inbox.gauges.dials.add(1);
         let inbox = self.inbox.clone();
         let task = tokio::spawn(async move {

@@ -26,7 +26,7 @@ pub async fn dial(transport: Transport) -> Result<TcpStream, DialError> {
     let remote = scoped(&transport)?;
     let socket = prepare(&transport, remote).map_err(|e| DialError::Other(e.to_string()))?;
     bind(&socket, &transport, remote).map_err(|e| match e.kind() {
-        io::ErrorKind::AddrNotAvailable => DialError::Other(format!("source address: {e}")),
+        io::ErrorKind::AddrNotAvailable => DialError::Other(format!("source address: no interface here has {} ({e})", local(&transport))),
         _ => DialError::Other(e.to_string()),
     })?;
     match timeout(DIAL, TcpSocket::from_std_stream(socket.into()).connect(remote)).await {
@@ -76,6 +76,10 @@ pub fn apply_ttl(socket: &impl std::os::fd::AsFd, v4: bool, ttl: Ttl) -> io::Res
             sockopt::set_min_ttl(socket, v4, u8::MAX.saturating_sub(hops.saturating_sub(1)))
         }
     }
+}
+
+fn local(transport: &Transport) -> String {
+    transport.local.map_or_else(|| "it".to_owned(), |addr| addr.to_string())
 }
 
 fn bind(socket: &Socket, transport: &Transport, remote: SocketAddr) -> io::Result<()> {
@@ -148,7 +152,7 @@ mod tests {
         assert!(error.contains("MD5"), "{error}");
         let foreign = Transport { local: Some(Ipv4Addr::new(192, 0, 2, 77).into()), ..transport(addr) };
         let error = named(dial(foreign).await.expect_err("not our address"));
-        assert!(error.contains("source address"), "{error}");
+        assert!(error.contains("source address: no interface here has 192.0.2.77"), "{error}");
     }
 
     #[tokio::test]

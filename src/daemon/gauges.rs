@@ -3,6 +3,7 @@
 //! In: additions from the tasks of the shell, at any time and from any of them. Out: plain numbers for `daemon::metrics`.
 //! It leaves names and units of metrics to `metrics`, and everything about routes and peers to the core's own counters.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -72,6 +73,8 @@ pub struct Gauges {
     pub half_open: Gauge,
     /// Closed ones that still flush or drain (bound: `conn::LINGERING`).
     pub lingering: Gauge,
+    /// What the kernel refuses us and is asked for again: addresses to listen on, keys. In words.
+    pub refused: Mutex<Vec<String>>,
     pub accepted: Counter,
     /// Turned away at the door: no such peer.
     pub strangers: Counter,

@@ -10,6 +10,7 @@
 //! RFC 4271 §8.2.1 (accepting), RFC 4486 §4 (Connection Rejected), RFC 2385, RFC 5082.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -92,6 +93,18 @@ pub struct Refused {
     pub error: io::Error,
 }
 
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}: {}", self.what, self.error)?;
+        match self.error.kind() {
+            io::ErrorKind::AddrInUse => f.write_str("; another program has this port, as `ss -ltnp` shows: another BGP daemon?"),
+            io::ErrorKind::PermissionDenied => f.write_str("; ports below 1024 want root or CAP_NET_BIND_SERVICE, keys CAP_NET_ADMIN"),
+            io::ErrorKind::AddrNotAvailable => f.write_str("; no interface here has this address (yet)"),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Listeners {
     pub fn new(inbox: Inbox) -> Listeners {
         Listeners { door: Door::default(), inbox, open: HashMap::new() }
@@ -120,10 +133,12 @@ impl Listeners {
         for (addr, listening) in &mut self.open {
             for (at, error) in listening.set_keys(guests.keys(addr.is_ipv4())) {
                 guests.hosts.remove(&at.0).map_or_else(|| guests.ranges.retain(|(net, _)| net.network() != at.0), drop);
-                refused.push(Refused { what: format!("TCP-MD5 key of {} on {addr}", at.0), error });
+                refused.push(Refused { what: format!("set the TCP-MD5 key of {} on {addr}", at.0), error });
             }
         }
         *self.door.write().unwrap_or_else(PoisonError::into_inner) = guests;
+        let words = refused.iter().map(Refused::to_string).collect();
+        *self.inbox.gauges().refused.lock().unwrap_or_else(PoisonError::into_inner) = words;
         refused
     }
 
@@ -439,5 +454,9 @@ mod tests {
         let taken = StdListener::bind(any).expect("loopback");
         let refused = listeners.arrange(&[taken.local_addr().expect("bound")], Guests::default());
         assert_eq!(refused.len(), 1, "an address in use is said");
+        let said = listeners.inbox.gauges().refused.lock().expect("no panic").clone();
+        assert!(matches!(said.as_slice(), [one] if one.contains("Address already in use") && one.contains("ss -ltnp")), "{said:?}");
+        assert!(listeners.arrange(&[], Guests::default()).is_empty());
+        assert!(listeners.inbox.gauges().refused.lock().expect("no panic").is_empty(), "what is no longer wanted is no longer refused");
     }
 }

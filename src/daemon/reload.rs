@@ -241,7 +241,7 @@ impl Keeping {
         let config = self.keeper.config();
         let refused = self.listeners.arrange(&addresses(&config), guests(&config::params::speaker(&config)));
         for refused in &refused {
-            tracing::error!(what = refused.what, error = %refused.error, "refused by the kernel, and tried again in {AGAIN:?}");
+            tracing::error!("{refused}; tried again in {AGAIN:?}");
         }
         self.again = (!refused.is_empty()).then(|| Instant::now() + AGAIN);
         self.services.arrange(&config, handle);

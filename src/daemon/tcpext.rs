@@ -1,20 +1,11 @@
 //! What the kernel counts of TCP-MD5 (RFC 2385 §4.0 has such segments dropped without a word, so nobody else can tell).
 //!
 //! In: `/proc/self/net/netstat`, which is that of our network namespace. Out: segments that were refused, by reason. Whose they were the
-//! kernel tells its log only; a peer whose key differs is seen in `catbird peer` as one that does not answer.
+//! kernel tells its log only; which peers may be meant is the speaker's to say (`speaker::md5`).
 
 use std::fs;
 
-/// Segments dropped since the namespace came to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Md5Refused {
-    /// Without a signature, where a key is set.
-    pub missing: u64,
-    /// Signed, where no key is set.
-    pub unexpected: u64,
-    /// Signed with another key.
-    pub wrong: u64,
-}
+use crate::stats::Md5Refused;
 
 /// As of now; zeros where the kernel does not count.
 pub fn md5_refused() -> Md5Refused {

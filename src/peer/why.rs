@@ -92,6 +92,15 @@ impl Peer {
         Some(words)
     }
 
+    /// Nobody answers our dials, or nobody comes: what we say, or what we ought to hear, is lost.
+    pub fn is_unanswered(&self) -> bool {
+        let lost = match &self.dial_failure {
+            Some(failure) => failure.reason == DownReason::Dial(DialError::TimedOut),
+            None => true,
+        };
+        lost && self.is_wanted() && matches!(self.state(), State::Connect | State::Active)
+    }
+
     fn in_words(&self, reason: &DownReason) -> String {
         match reason {
             DownReason::Dial(DialError::TimedOut) if self.params.md5.is_some() => {

@@ -129,7 +129,10 @@ impl Speaker {
             state_seconds: words::in_state(entry, now).as_secs_f64(),
             flaps: entry.peer.counters().dropped,
             families: Family::ALL.into_iter().filter(|f| session.families.contains(*f)).map(|f| self.family_row(entry, f)).collect(),
-            why_down: entry.peer.why_down(),
+            why_down: entry.peer.why_down().map(|why| match self.md5.hint(&entry.peer, now) {
+                Some(hint) => format!("{why}; {hint}"),
+                None => why,
+            }),
             warnings: words::peer_warnings(entry),
         }
     }
@@ -316,7 +319,11 @@ impl Speaker {
 }
 
 fn unknown_peer(who: &str) -> Answer {
-    Answer::Refused(format!("no peer has the name or address {who:?}"))
+    Answer::Refused(no_such_peer(who))
+}
+
+pub(super) fn no_such_peer(who: &str) -> String {
+    format!("no peer has the name or address {who:?}: `catbird peers` lists all")
 }
 
 /// Lists run through IPv4 and then IPv6; the top bit of a cursor says where it is.

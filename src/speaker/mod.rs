@@ -16,6 +16,7 @@ mod drain;
 mod export;
 mod import;
 mod learn;
+mod md5;
 mod metrics;
 mod order;
 mod overlay;
@@ -43,7 +44,7 @@ use crate::peer::{DialError, Direction, Transport};
 use crate::rib::group::{Bounds, ExportGroups};
 use crate::rib::nexthop::NexthopTable;
 use crate::rib::{BestChange, Rib};
-use crate::stats::Notice;
+use crate::stats::{Md5Refused, Notice};
 use crate::wire::{Context, DecodeError, Message};
 
 pub use learn::{LearnRule, Learning, Shape};
@@ -95,6 +96,8 @@ pub enum Input {
         result: Result<(), Errno>,
     },
     Kernel(KernelEvent),
+    /// What the kernel has dropped so far for its TCP-MD5 signature.
+    Md5Refused(Md5Refused),
     /// The node's blocks of one source, whole; what that source said before is replaced.
     Blocks {
         source: BlockSource,
@@ -192,6 +195,7 @@ pub struct Speaker {
     counters: metrics::Meters,
     tunnels: overlay::Tunnels,
     learner: learn::Learner,
+    md5: md5::Md5Watch,
 }
 
 impl Speaker {
@@ -215,6 +219,7 @@ impl Speaker {
             counters: metrics::Meters::default(),
             tunnels: overlay::Tunnels::default(),
             learner: learn::Learner::default(),
+            md5: md5::Md5Watch::default(),
             params: Box::new(params),
         };
         speaker.start(now);
@@ -241,6 +246,7 @@ impl Speaker {
             Input::Writable { conn, written } => self.on_writable(conn, written, now),
             Input::FibDone { seq, result } => self.on_fib_done(seq, result, now),
             Input::Kernel(event) => self.on_kernel(&event, now),
+            Input::Md5Refused(totals) => self.md5.look(totals, now),
             Input::Blocks { source, blocks } => self.set_blocks(source, &blocks),
             Input::Reload(params) => self.reload(params, now),
             Input::Ask { id, question } => {

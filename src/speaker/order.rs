@@ -30,7 +30,7 @@ impl Speaker {
     fn with_peer(&mut self, who: &str, deed: impl FnOnce(&mut Speaker, PeerId) -> Result<String, String>) -> Result<String, String> {
         match self.peers.find(who).map(|e| e.id) {
             Some(id) => deed(self, id),
-            None => Err(format!("no peer has the name or address {who:?}")),
+            None => Err(super::ask::no_such_peer(who)),
         }
     }
 

@@ -33,11 +33,18 @@ pub fn keys_must_be_equal(other: Other) {
     }
     let different = Setup { their_key: Some("s3cret"), our_key: Some("other"), ..Setup::default() };
     let Some(arena) = Arena::new("MD5, different keys", other, different) else { return };
-    arena.until("the reason names MD5", |a| a.our_view().contains("MD5"));
+    let says = |what: &'static str| move |a: &Arena| a.our_view().contains("MD5") && a.our_view().contains(what);
+    arena.until("the reason names MD5", says("TCP segments signed with another key"));
     assert!(!arena.is_up());
+    drop(arena);
     let ours_only = Setup { our_key: Some("s3cret"), ..Setup::default() };
     let Some(arena) = Arena::new("MD5, ours alone", other, ours_only) else { return };
-    arena.until("the reason names MD5", |a| a.our_view().contains("MD5"));
+    arena.until("the reason names MD5", says("TCP segments without a signature"));
+    assert!(!arena.is_up());
+    drop(arena);
+    let theirs_only = Setup { their_key: Some("s3cret"), ..Setup::default() };
+    let Some(arena) = Arena::new("MD5, theirs alone", other, theirs_only) else { return };
+    arena.until("the reason names MD5", says("and no password is configured here"));
     assert!(!arena.is_up());
 }
 
