@@ -17,7 +17,9 @@ fn config(port: u16, folder: &std::path::Path, peers: &str) -> String {
 }
 
 fn peer(name: &str, address: &str, more: &str) -> String {
-    format!("[[peer]]\nname = \"{name}\"\naddress = \"{address}\"\nasn = 65002\nimport = \"all\"\nexport = \"all\"\nconnect_retry = \"1s\"\n{more}\n")
+    format!(
+        "[[peer]]\nname = \"{name}\"\naddress = \"{address}\"\nasn = 65002\nimport = \"all\"\nexport = \"all\"\nconnect_retry = \"1s\"\n{more}\n"
+    )
 }
 
 #[test]

@@ -51,8 +51,9 @@ impl Md5Watch {
         };
         let recent = |seen: &Seen| now.since(seen.last) < RECENT;
         let said = kinds.into_iter().filter_map(|(seen, what)| Some((seen.filter(recent)?, what)));
-        let said: Vec<String> =
-            said.map(|(seen, what)| format!("{} TCP segments {what} (the last {} s ago)", seen.segments, now.since(seen.last).as_secs())).collect();
+        let said: Vec<String> = said
+            .map(|(seen, what)| format!("{} TCP segments {what} (the last {} s ago)", seen.segments, now.since(seen.last).as_secs()))
+            .collect();
         (!said.is_empty()).then(|| format!("the kernel dropped, of all peers together, {}", said.join(" and ")))
     }
 }
