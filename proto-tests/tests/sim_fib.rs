@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use catbird::speaker::show::{Answer, Question};
+use proto_tests::dsl::upd;
 use proto_tests::lab::{Lab, net, update};
 
 /// A router that heard of 203.0.113.0/24 behind its neighbour, and of 10.9.0.0/16 behind an address in that.
@@ -22,6 +23,35 @@ fn a_route_of_ours_carries_the_next_hop_of_another() {
     let lab = recursive(&[]);
     assert!(lab.in_kernel("a", "203.0.113.0/24") && lab.in_kernel("a", "10.8.0.0/16"));
     assert!(lab.in_kernel("a", "10.9.0.0/16"), "through 203.0.113.0/24");
+}
+
+/// The table of next hops keeps none of our routes that hold no next hop: it asks for them when one is named.
+#[test]
+fn a_route_of_ours_that_stood_long_before_carries_whoever_names_a_next_hop_in_it() {
+    let mut lab = recursive(&[]);
+    let say = |lab: &mut Lab, octets: &[u8]| {
+        lab.raw("x", octets);
+        lab.run(Duration::from_secs(10));
+    };
+    // 10.8.0.0/16 and its longer part stand, and nobody has named an address in them.
+    say(&mut lab, &update([10, 255, 0, 2], &[64513], &["10.8.7.0/24"]));
+    say(&mut lab, &update([10, 8, 7, 1], &[64513], &["10.20.0.0/16"]));
+    say(&mut lab, &update([10, 8, 6, 1], &[64513], &["10.21.0.0/16"]));
+    assert!(lab.in_kernel("a", "10.20.0.0/16") && lab.in_kernel("a", "10.21.0.0/16"));
+    // One that rests on another carries nobody.
+    say(&mut lab, &update([10, 20, 0, 1], &[64513], &["10.22.0.0/16"]));
+    assert!(!lab.in_kernel("a", "10.22.0.0/16") && lab.best("a", "10.22.0.0/16").is_none());
+    // The longer one goes, and the shorter one carries; then that goes.
+    say(&mut lab, &upd().withdraw("10.8.7.0/24").octets());
+    assert!(lab.in_kernel("a", "10.20.0.0/16"));
+    say(&mut lab, &upd().withdraw("10.8.0.0/16").octets());
+    assert!(!lab.in_kernel("a", "10.20.0.0/16") && !lab.in_kernel("a", "10.21.0.0/16"));
+    say(&mut lab, &update([10, 255, 0, 2], &[64513], &["10.8.0.0/16"]));
+    assert!(lab.in_kernel("a", "10.20.0.0/16") && lab.in_kernel("a", "10.21.0.0/16"));
+    // Forgotten with the last who named it, and found again.
+    say(&mut lab, &upd().withdraw("10.20.0.0/16").withdraw("10.22.0.0/16").octets());
+    say(&mut lab, &update([10, 8, 7, 1], &[64513], &["10.20.0.0/16"]));
+    assert!(lab.in_kernel("a", "10.20.0.0/16") && lab.in_kernel("a", "10.21.0.0/16"));
 }
 
 #[test]

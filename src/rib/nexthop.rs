@@ -1,7 +1,7 @@
 //! Next-hop tracking: whether, how and at what cost the address in a NEXT_HOP is reached right now.
 //!
 //! In: `KernelEvent`s (links, addresses, routes), the addresses that paths name (`track`), and those of our own routes that may carry
-//! others (`on_own`). Out: a `Resolution` for each tracked address, and the list of those that changed with an event.
+//! one of these (`on_own`). Out: a `Resolution` for each tracked address, and the list of those that changed with an event.
 //! Which path wins is `rib::decide`'s affair; what is written to the kernel is `fib`'s.
 //!
 //! RFC 4271 §5.1.3 and §9.1.2.1 ("Route Resolvability Condition"), RFC 8950 (an IPv4 path whose next hop is an IPv6 address).
@@ -177,6 +177,11 @@ pub struct NexthopTable {
     addrs: HashMap<IpAddr, Standing>,
     v4: PrefixMap<Ipv4Net, Candidates>,
     v6: PrefixMap<Ipv6Net, Candidates>,
+    /// Routes of our own that hold a tracked address: of a million routes to pods, none.
+    own_v4: PrefixMap<Ipv4Net, Candidate>,
+    own_v6: PrefixMap<Ipv6Net, Candidate>,
+    /// Tracked since the last `take_fresh`.
+    fresh: Vec<IpAddr>,
     changed: Vec<NhId>,
     /// Counts the dumps: what bears an older number at a dump's end is gone.
     generation: u32,
@@ -201,12 +206,11 @@ struct Link {
     generation: u32,
 }
 
-/// A route that may carry a next hop. At one prefix, at most one for each metric, and at most one of our own.
+/// A route that may carry a next hop. Of others' at one prefix, at most one for each metric.
 #[derive(Debug)]
 struct Candidate {
     metric: u32,
     kind: RouteKind,
-    own: bool,
     generation: u32,
 }
 
@@ -243,6 +247,9 @@ impl NexthopTable {
             addrs: HashMap::default(),
             v4: PrefixMap::new(),
             v6: PrefixMap::new(),
+            own_v4: PrefixMap::new(),
+            own_v6: PrefixMap::new(),
+            fresh: Vec::new(),
             changed: Vec::new(),
             generation: 0,
             tunnels: tunnels::Tunnels::default(),
@@ -266,6 +273,7 @@ impl NexthopTable {
         });
         self.entries[id.0 as usize] = Some(entry);
         self.by_addr.insert((addr, ifindex), id);
+        self.fresh.push(addr);
         self.note_node(addr);
         id
     }
@@ -279,6 +287,7 @@ impl NexthopTable {
             self.by_addr.remove(&key);
             self.entries[id.0 as usize] = None;
             self.free.push(id);
+            self.forget_own_around(key.0);
             self.note_node(key.0);
         }
     }
@@ -298,6 +307,21 @@ impl NexthopTable {
             }
         }
         changed
+    }
+
+    /// Whether `take_changed` has something to say.
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// Addresses that are tracked since the last call: whoever has routes of our own around them is to say so (`on_own`).
+    pub fn take_fresh(&mut self) -> Vec<IpAddr> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// Is an address in this prefix tracked? Else it does not matter what we do with the prefix.
+    pub fn is_asked_in(&self, net: &IpNet) -> bool {
+        self.by_addr.range(around(net)).next().is_some()
     }
 
     /// Every tracked next hop after `after`, in the order of their ids.
@@ -358,18 +382,35 @@ impl NexthopTable {
     }
 
     /// A route that we have chosen and write to the kernel. `Some` only if all its paths' next hops are `connected`, else `None`;
-    /// then it may carry the next hops of other paths (rule 4 above).
+    /// then it may carry the next hops of other paths (rule 4 above). Kept as long as it holds a tracked address.
     pub fn on_own(&mut self, net: IpNet, hops: Option<(Hops, u32)>) {
-        let generation = self.generation;
-        let Some((hops, metric)) = hops else {
-            self.drop_candidates(net, |c| c.own);
-            return self.review(net);
+        let kept = hops.filter(|_| self.is_asked_in(&net)).map(|(hops, metric)| {
+            let generation = self.generation;
+            Candidate { metric, kind: RouteKind::Unicast(hops), generation }
+        });
+        let (was, is) = (self.own(net).is_some(), kept.is_some());
+        match (net, kept) {
+            (IpNet::V4(n), Some(own)) => drop(self.own_v4.insert(n, own)),
+            (IpNet::V6(n), Some(own)) => drop(self.own_v6.insert(n, own)),
+            (IpNet::V4(n), None) => drop(self.own_v4.remove(&n)),
+            (IpNet::V6(n), None) => drop(self.own_v6.remove(&n)),
+        }
+        if was || is {
+            self.review(net);
+        }
+    }
+
+    /// Nobody asks for this address any more: what held it, and nothing else that is tracked, goes.
+    fn forget_own_around(&mut self, addr: IpAddr) {
+        let held: SmallVec<[IpNet; 2]> = match addr {
+            IpAddr::V4(a) => self.own_v4.cover(&Ipv4Net::from(a)).map(|(n, _)| IpNet::from(n)).collect(),
+            IpAddr::V6(a) => self.own_v6.cover(&Ipv6Net::from(a)).map(|(n, _)| IpNet::from(n)).collect(),
         };
-        let own = Candidate { metric, kind: RouteKind::Unicast(hops), own: true, generation };
-        let list = self.candidates_mut(net);
-        list.retain(|c| !c.own);
-        list.push(own);
-        self.review(net);
+        for net in held {
+            if !self.is_asked_in(&net) {
+                self.on_own(net, None);
+            }
+        }
     }
 
     fn concerns(&self, route: &KernelRoute) -> bool {
@@ -420,14 +461,14 @@ impl NexthopTable {
     fn on_route(&mut self, route: &KernelRoute) {
         let generation = self.generation;
         let list = self.candidates_mut(route.net);
-        if let Some(known) = list.iter_mut().find(|c| !c.own && c.metric == route.metric) {
+        if let Some(known) = list.iter_mut().find(|c| c.metric == route.metric) {
             known.generation = generation;
             if known.kind == route.kind {
                 return;
             }
             known.kind = route.kind.clone();
         } else {
-            list.push(Candidate { metric: route.metric, kind: route.kind.clone(), own: false, generation });
+            list.push(Candidate { metric: route.metric, kind: route.kind.clone(), generation });
         }
         self.review(route.net);
     }
@@ -437,7 +478,7 @@ impl NexthopTable {
         let mut partly = false;
         if let RouteKind::Unicast(gone) = &route.kind {
             let list = self.candidates_mut(route.net);
-            if let Some(known) = list.iter_mut().find(|c| !c.own && c.metric == route.metric)
+            if let Some(known) = list.iter_mut().find(|c| c.metric == route.metric)
                 && let RouteKind::Unicast(hops) = &mut known.kind
                 && hops.iter().any(|h| !gone.contains(h))
                 && hops.iter().any(|h| gone.contains(h))
@@ -447,7 +488,7 @@ impl NexthopTable {
             }
         }
         if !partly {
-            self.drop_candidates(route.net, |c| !c.own && c.metric == route.metric);
+            self.drop_candidates(route.net, |c| c.metric == route.metric);
         }
         self.review(route.net);
     }
@@ -462,7 +503,7 @@ impl NexthopTable {
         };
         let addrs: Vec<_> = self.addrs.iter().flat_map(stale).collect();
         addrs.into_iter().for_each(|(i, addr, len)| self.on_address_gone(i, addr, len));
-        let old = |c: &Candidate| !c.own && c.generation != now;
+        let old = |c: &Candidate| c.generation != now;
         let v4: Vec<IpNet> = self.v4.iter().filter(|(_, l)| l.iter().any(old)).map(|(n, _)| n.into()).collect();
         let v6 = self.v6.iter().filter(|(_, l)| l.iter().any(old)).map(|(n, _)| n.into());
         let nets: Vec<IpNet> = v4.into_iter().chain(v6).collect();
@@ -474,8 +515,7 @@ impl NexthopTable {
 
     /// Look again at the next hops under a prefix whose routes changed, unless a longer route carries them anyway.
     fn review(&mut self, net: IpNet) {
-        let range = (net.network(), None)..=(net.broadcast(), Some(IfIndex(u32::MAX)));
-        let ids: SmallVec<[NhId; 8]> = self.by_addr.range(range).map(|(_, &id)| id).collect();
+        let ids: SmallVec<[NhId; 8]> = self.by_addr.range(around(&net)).map(|(_, &id)| id).collect();
         for id in ids {
             let longer = |e: &Entry| e.answer.through.is_some_and(|t| t.prefix_len() > net.prefix_len());
             if !self.entries.get(id.0 as usize).and_then(Option::as_ref).is_some_and(longer) {
@@ -541,22 +581,36 @@ impl NexthopTable {
     }
 
     fn by_route(&self, addr: IpAddr) -> Found {
-        let foreign = self.longest(addr, false).map(|(net, c)| self.through(addr, net, c));
+        let foreign = self.longest(addr).map(|(net, c)| self.through(addr, net, c));
         if let Some(Found { resolution: Resolution::Via { connected: true, .. }, .. }) = &foreign {
             return foreign.expect("matched in the line above");
         }
         let longer = |net: IpNet| foreign.as_ref().and_then(|f| f.through).is_none_or(|t| net.prefix_len() > t.prefix_len());
-        match self.longest(addr, true).filter(|(net, _)| longer(*net)) {
+        match self.longest_own(addr).filter(|(net, _)| longer(*net)) {
             Some((net, c)) => self.through(addr, net, c),
             None => foreign.unwrap_or_else(|| Found::no(Unresolved::NoRoute)),
         }
     }
 
-    /// The longest prefix with a candidate of that ownership, and there the lowest metric.
-    fn longest(&self, addr: IpAddr, own: bool) -> Option<(IpNet, &Candidate)> {
-        let best = |l: &'_ Candidates| {
-            l.iter().enumerate().filter(|(_, c)| c.own == own && !self.is_ignored(c)).min_by_key(|(_, c)| c.metric).map(|(i, _)| i)
-        };
+    /// The longest prefix with a route of our own that may carry others.
+    fn longest_own(&self, addr: IpAddr) -> Option<(IpNet, &Candidate)> {
+        match addr {
+            IpAddr::V4(a) => self.own_v4.cover(&Ipv4Net::from(a)).filter(|(_, c)| !self.is_ignored(c)).last().map(|(n, c)| (n.into(), c)),
+            IpAddr::V6(a) => self.own_v6.cover(&Ipv6Net::from(a)).filter(|(_, c)| !self.is_ignored(c)).last().map(|(n, c)| (n.into(), c)),
+        }
+    }
+
+    fn own(&self, net: IpNet) -> Option<&Candidate> {
+        match net {
+            IpNet::V4(n) => self.own_v4.get(&n),
+            IpNet::V6(n) => self.own_v6.get(&n),
+        }
+    }
+
+    /// The longest prefix with a route of another's, and there the lowest metric.
+    fn longest(&self, addr: IpAddr) -> Option<(IpNet, &Candidate)> {
+        let best =
+            |l: &'_ Candidates| l.iter().enumerate().filter(|(_, c)| !self.is_ignored(c)).min_by_key(|(_, c)| c.metric).map(|(i, _)| i);
         let pick = |net: IpNet, l: &'_ Candidates| best(l).map(|i| (net, i));
         let (net, i) = match addr {
             IpAddr::V4(a) => self.v4.cover(&Ipv4Net::from(a)).filter_map(|(n, l)| pick(n.into(), l)).last(),
@@ -649,6 +703,8 @@ impl NexthopTable {
             assert_eq!(entry.answer.resolution, self.resolve(addr, ifindex).resolution, "{addr} has an old answer");
         }
         assert_eq!(self.by_addr.len() + self.free.len(), self.entries.len(), "a next hop leaked");
+        let own = self.own_v4.iter().map(|(n, _)| IpNet::from(n)).chain(self.own_v6.iter().map(|(n, _)| IpNet::from(n)));
+        own.for_each(|net| assert!(self.is_asked_in(&net), "{net} is kept, and holds nothing that is tracked"));
     }
 }
 
@@ -659,6 +715,11 @@ pub fn combine<'a>(resolutions: impl IntoIterator<Item = &'a Resolution>, width:
     hops.dedup();
     hops.truncate(width);
     hops
+}
+
+/// All that is tracked in this prefix.
+fn around(net: &IpNet) -> std::ops::RangeInclusive<(IpAddr, Option<IfIndex>)> {
+    (net.network(), None)..=(net.broadcast(), Some(IfIndex(u32::MAX)))
 }
 
 fn is_link_local(addr: IpAddr) -> bool {

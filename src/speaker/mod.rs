@@ -192,6 +192,8 @@ pub struct Speaker {
     repaired_said: u64,
     /// Scratch of `settle`.
     changes: Vec<BestChange>,
+    /// The last `settle` told nobody.
+    held: bool,
     counters: metrics::Meters,
     tunnels: overlay::Tunnels,
     learner: learn::Learner,
@@ -216,6 +218,7 @@ impl Speaker {
             effects: VecDeque::new(),
             repaired_said: 0,
             changes: Vec::new(),
+            held: false,
             counters: metrics::Meters::default(),
             tunnels: overlay::Tunnels::default(),
             learner: learn::Learner::default(),
@@ -272,12 +275,19 @@ impl Speaker {
         let more = self.rib.settle(SETTLE_BUDGET, &mut self.nexthops, &mut changes);
         self.want_tunnels();
         self.program(&changes);
+        self.carry_fresh();
         self.groups.advertise(&self.rib, &changes);
         self.changes = changes;
+        // A route of ours that carries a next hop moves what uses that one: first that, then is anybody told. Once in a row, for the
+        // peers and the kernel are not to wait for somebody who names ever more next hops.
+        self.held = self.nexthops.has_changed() && !self.held;
+        if self.held {
+            return true;
+        }
         self.pump(now);
         self.drain_fib(now);
         self.finish_stop();
-        more
+        more || self.nexthops.has_changed()
     }
 
     /// The next effect, in the order in which they are to be performed.
@@ -305,6 +315,7 @@ impl Speaker {
     pub fn check_invariants(&self) {
         self.rib.check_invariants();
         self.fib.check_invariants();
+        self.nexthops.check_invariants();
         self.peers.check_invariants();
     }
 

@@ -156,8 +156,27 @@ impl Speaker {
         self.judged_route(dest, *net, &self.rib.best(dest)?)?.err()
     }
 
+    /// Next hops that paths name since now may lie in routes that we use already: the table of next hops did not keep these.
+    pub(super) fn carry_fresh(&mut self) {
+        for addr in self.nexthops.take_fresh() {
+            if !self.params.fib.enabled {
+                continue;
+            }
+            let most = if addr.is_ipv4() { 32 } else { 128 };
+            for net in (0..=most).filter_map(|len| IpNet::new(addr, len).ok()).map(|net| net.trunc()) {
+                let Some((dest, best)) = self.rib.find(&net).and_then(|dest| Some((dest, self.rib.best(dest)?))) else { continue };
+                let change = BestChange { dest, net, old: None, new: Some(best), why: Step::Only, touched: Touched::default() };
+                let wanted = self.wanted_route(&change);
+                self.note_own(&change, wanted.as_ref());
+            }
+        }
+    }
+
     /// A route of ours over connected next hops may carry other next hops (`rib::nexthop`), if the kernel has it.
     fn note_own(&mut self, change: &BestChange, wanted: Option<&FibRoute>) {
+        if !self.nexthops.is_asked_in(&change.net) {
+            return;
+        }
         let connected = |id| matches!(self.nexthops.resolution(id), Resolution::Via { connected: true, .. });
         let own: Option<(Hops, u32)> = match wanted {
             Some(FibRoute { kind: FibKind::Unicast(hops), metric, .. }) => {

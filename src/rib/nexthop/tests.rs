@@ -147,6 +147,28 @@ fn our_routes_in_the_kernel_carry_nothing_but_chosen_direct_ones_do() {
 }
 
 #[test]
+fn our_routes_are_kept_only_where_they_hold_a_tracked_address() {
+    let mut table = plugged();
+    let via = |gateway: &str| Some(([hop(gateway, ETH0)].into_iter().collect(), 0));
+    let (pods, carrier) = ("10.244.0.0/26".parse().unwrap(), "203.0.113.0/24".parse().unwrap());
+    table.on_own(pods, via("192.0.2.9"));
+    table.on_own(carrier, via("192.0.2.9"));
+    assert!(table.own(pods).is_none() && table.own(carrier).is_none());
+    let [one, two] = ["203.0.113.5", "203.0.113.6"].map(|a| table.track(ip(a), None));
+    assert_eq!(table.take_fresh(), [ip("203.0.113.5"), ip("203.0.113.6")]);
+    assert!(table.take_fresh().is_empty() && !table.resolution(one).is_usable(), "told again, it is known");
+    table.on_own(carrier, via("192.0.2.9"));
+    assert_eq!(table.take_changed(), [one, two]);
+    assert_eq!(table.resolution(one).hops().unwrap()[..], [hop("192.0.2.9", ETH0)]);
+    table.untrack(one);
+    assert!(table.own(carrier).is_some() && table.resolution(two).is_usable());
+    table.check_invariants();
+    table.untrack(two);
+    assert!(table.own(carrier).is_none(), "nobody asks any more");
+    table.check_invariants();
+}
+
+#[test]
 fn a_multipath_route_loses_one_way_and_keeps_the_others() {
     let mut table = plugged();
     let both = [hop("2001:db8::8", ETH0), hop("2001:db8::9", ETH0)];
