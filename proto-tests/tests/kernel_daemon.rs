@@ -7,6 +7,7 @@ use std::time::Duration;
 use proto_tests::netlab::cluster::{Cluster, Mode, Plan};
 use proto_tests::netlab::echo::Echo;
 use proto_tests::netlab::monitor::Monitor;
+use proto_tests::netlab::sites::Sites;
 use proto_tests::netlab::{may_run, patiently, proc, until};
 
 const PATIENT: Duration = Duration::from_secs(60);
@@ -114,4 +115,73 @@ fn drift_repairs_and_convergence_are_told_by_the_metrics() {
     assert!(patiently(PATIENT, || value("catbird_fib_repaired_routes_total") >= repaired + 3.0).is_some());
     assert_eq!(value("catbird_netlink_overruns_total"), 0.0);
     cluster.node_agrees(0, &[0, 1, 2]).unwrap();
+}
+
+const ROUTES: &str = "route show proto bgp";
+const DIRECT: &str = "10.244.2.0/26 via 10.0.2.1 dev eth0";
+
+/// Two nodes in one subnet; no daemon runs yet.
+fn pair(test: &str) -> Option<Sites> {
+    may_run(test).then(|| {
+        let sites = Sites::build(16).unwrap();
+        sites.configure("").unwrap();
+        sites
+    })
+}
+
+fn until_ping(sites: &Sites) {
+    for to in ["10.244.2.2", "fd00:10:244:2::2"] {
+        let answer = sites.nodes[0].pod.run(move || proto_tests::netlab::ping::ping(to.parse().unwrap(), PATIENT));
+        answer.unwrap_or_else(|why| panic!("{to}: {why}\n{}", sites.log(0)));
+    }
+}
+
+/// Containers are started before their network is plugged in.
+#[test]
+fn started_before_its_link_is_up_and_has_addresses_it_agrees_when_they_come() {
+    let test = "started_before_its_link_is_up_and_has_addresses_it_agrees_when_they_come";
+    let Some(mut sites) = pair(test) else { return };
+    // IPv6's go with the link.
+    sites.ip(0, "link set eth0 down");
+    sites.ip(0, "addr flush dev eth0");
+    sites.start_all().unwrap();
+    let runs = || sites.catbird(0, "status").contains("kernel");
+    patiently(PATIENT, runs).unwrap_or_else(|| panic!("{}", sites.log(0)));
+    assert!(sites.ip(0, ROUTES).contains("blackhole 10.244.1.0/26") && !sites.ip(0, ROUTES).contains("10.244.2.0/26"));
+    for words in ["link set eth0 up", "addr add 10.0.1.1/16 dev eth0", "addr add fd00:1::1/16 dev eth0 nodad"] {
+        sites.ip(0, words);
+    }
+    // The pod's gateway is answered for by a node that has a way to it.
+    sites.ip(0, "route add default via 10.0.1.254 dev eth0 onlink");
+    let took = sites.until_ip(0, PATIENT, ROUTES, |s| s.contains(DIRECT));
+    sites.until_ip(0, PATIENT, "-6 route show proto bgp", |s| s.contains("fd00:10:244:2::/122 via fd00:2::1 dev eth0"));
+    until_ping(&sites);
+    println!("routes {took:?} after link and addresses, connect_retry being 1 s");
+}
+
+#[test]
+fn an_address_of_its_own_that_goes_and_comes_is_followed_by_routes_and_session() {
+    let test = "an_address_of_its_own_that_goes_and_comes_is_followed_by_routes_and_session";
+    let Some(mut sites) = pair(test) else { return };
+    sites.start_all().unwrap();
+    sites.until_ip(0, PATIENT, ROUTES, |s| s.contains(DIRECT));
+    until_ping(&sites);
+    for round in 0..3 {
+        sites.ip(0, "addr del 10.0.1.1/16 dev eth0");
+        let gone = sites.until_ip(0, PATIENT, ROUTES, |s| !s.contains(DIRECT));
+        sites.ip(0, "addr add 10.0.1.1/16 dev eth0");
+        let back = sites.until_ip(0, PATIENT, ROUTES, |s| s.contains(DIRECT));
+        until_ping(&sites);
+        println!("round {round}: the route is gone {gone:?} after the address, and back {back:?} after it");
+    }
+    // What is said after that is heard at both ends: the session stands, or stands again.
+    for index in [0, 1] {
+        let (other, block) = (1 - index, format!("10.244.{}.64/26", 101 + index));
+        let config = sites.config_text(index).replace("blocks = [", &format!("blocks = [\"{block}\", "));
+        sites.set_config_text(index, &config).unwrap();
+        sites.catbird(index, "reload");
+        sites.until_ip(other, PATIENT, ROUTES, |s| s.contains(&format!("{block} via 10.0.{}.1 dev eth0", index + 1)));
+    }
+    let downs = sites.log(0).lines().filter(|l| l.contains(" n2: down")).count();
+    println!("the session went down {downs} times");
 }
