@@ -16,6 +16,9 @@ use super::{ConnIds, Peer, negotiate};
 use crate::num::{ConnId, Family, Instant};
 use crate::wire::{CeaseSubcode, DecodeError, Message, Notification, Open, RefreshSubtype, RouteRefresh};
 
+/// So many peers may have their KEEPALIVEs sent in one go: some milliseconds' work, in which nothing else is done.
+const SAME_BEAT: u32 = 1024;
+
 /// A session older than this whose peer connects anew is a session that the peer has lost (RFC 4724 §4.2); a younger one collides.
 const SETTLED: Duration = Duration::from_secs(5);
 
@@ -616,7 +619,8 @@ impl Peer {
         // together is told together again, for the jitter is that of the beat (RFC 4271 §10 allows the same for all). The grid rounds up; a
         // third of the hold time shall stay a third.
         let grid = Duration::from_secs(every.as_secs() / 6).max(TICK);
-        let share = Rng::new(self.beat ^ round_up(from, grid).as_nanos()).jitter(every);
+        let ours = u64::from(u32::from(self.params.router_id.addr())) << 32 | u64::from(self.id.0 / SAME_BEAT);
+        let share = Rng::new(ours ^ round_up(from, grid).as_nanos()).jitter(every);
         let (latest, mut at) = (from + every, round_up(from + share, grid));
         if at > latest {
             at = Instant::from_nanos(at.as_nanos().saturating_sub(u64::try_from(grid.as_nanos()).unwrap_or_default()));

@@ -70,17 +70,12 @@ impl ConnIds {
     }
 }
 
-/// So many peers may have their KEEPALIVEs sent in one go: some milliseconds' work, in which nothing else is done.
-const SAME_BEAT: u32 = 1024;
-
 /// One neighbour.
 #[derive(Debug)]
 pub struct Peer {
     id: PeerId,
     params: Arc<Params>,
     rng: Rng,
-    /// What the jitter of the KeepaliveTimer is made of: the same for a thousand peers of a speaker.
-    beat: u64,
     main: Machine,
     rival: Option<Box<Machine>>,
     /// The operator wants it up.
@@ -110,7 +105,6 @@ impl Peer {
         Peer {
             id,
             rng: Rng::new(seed ^ (u64::from(id.0) << 32)),
-            beat: seed ^ u64::from(id.0 / SAME_BEAT),
             main: Machine::new(Fsm::Idle(Resting::Off)),
             rival: None,
             wanted: false,

@@ -240,7 +240,7 @@ fn peers_that_were_told_together_are_told_together_again_and_not_at_a_fixed_dist
     let beats = |id: u32| {
         let mut desk = Desk::with(|p| p.hold_time = HoldTime::new(90).unwrap());
         let params = desk.peer.params.clone();
-        desk.peer = Peer::new(PeerId(id), params, 7);
+        desk.peer = Peer::new(PeerId(id), params, u64::from(id) << 20);
         let conn = desk.up();
         let (mut at, end) = (Vec::new(), desk.now + secs(1200));
         while desk.now < end {
