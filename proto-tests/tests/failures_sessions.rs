@@ -14,11 +14,11 @@
 //! | 20 one prefix in both fields | `outside_updates::bodies_that_are_odd_but_legal_do_nothing_to_the_session` |
 //! | silence | `interop_*::*_reads_that_our_hold_timer_expired` (SIGSTOP for longer than the hold time) |
 //! | half-open TCP | `interop_*::*_is_back_after_the_wire_was_cut`, `sim_peers` |
-//! | slow reader, zero window | `rfc9687` and `export_groups`, in virtual time |
+//! | slow reader, zero window | `outside_faults::a_peer_that_reads_nothing_is_let_go_and_costs_nobody_else`; `rfc9687`, `export_groups` in virtual time |
 //! | strangers, garbage, 10,000 connections | `outside_faults::a_crowd_of_bogus_connections_costs_nobody_else` and its large sister |
 //! | MD5 mismatch | `interop_*::*_wants_the_same_key`, `outside_faults::a_rotated_password_reconnects_only_its_own_session` |
 //! | descriptors | `outside_faults::without_descriptors_the_daemon_keeps_what_it_has_and_recovers` |
-//! | SIGKILL of either side | `interop_*` (`survive_each_others_kill`, `keeps_our_route_while_we_are_away`), with pings |
+//! | SIGKILL of either side | `interop_*` (`keeps_our_route_while_we_are_away`, `our_kernel_keeps_*s_route_while_it_is_away`), with pings |
 //! | two daemons with one identifier | `rfc6286` |
 
 use std::time::Duration;

@@ -40,6 +40,20 @@ fn a_port_that_another_program_has_is_a_warning_until_it_is_free() {
 }
 
 #[test]
+fn metrics_that_cannot_be_served_are_a_warning_too() {
+    let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has ports");
+    let taken = other.local_addr().expect("bound");
+    let daemon = Daemon::configured(Ipv4Addr::LOCALHOST, |port, folder| {
+        config(port, folder, "").replace("listen = \"\"", &format!("listen = \"{taken}\""))
+    });
+    let said = format!("no metrics are served on {taken}: Address already in use");
+    let warned = || daemon.ask(&["status"]).contains(&said);
+    assert!(patiently(PATIENCE, warned).is_some(), "{}", daemon.ask(&["status"]));
+    drop(other);
+    assert!(patiently(PATIENCE, || !warned()).is_some(), "{}", daemon.ask(&["status"]));
+}
+
+#[test]
 fn a_second_daemon_on_the_same_socket_says_so_and_ends() {
     let mut file = None;
     let first = Daemon::configured(Ipv4Addr::LOCALHOST, |port, folder| {

@@ -3,7 +3,7 @@
 //! In: requests. Out: answers, and [`answers`], which turns a question about a list into page after page.
 
 use std::future::Future;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::broadcast;
@@ -100,9 +100,7 @@ fn add_warnings<D: Desk>(mut status: Status, desk: &D) -> Status {
         let first = error.lines().next().unwrap_or_default().to_owned();
         status.warnings.push(format!("the last reload failed, the configuration before it is in force: {first}"));
     }
-    let refused = desk.gauges().refused.lock().unwrap_or_else(PoisonError::into_inner);
-    status.warnings.extend(refused.iter().cloned());
-    drop(refused);
+    status.warnings.extend(desk.gauges().refused());
     status
 }
 

@@ -3,7 +3,8 @@
 //! In: additions from the tasks of the shell, at any time and from any of them. Out: plain numbers for `daemon::metrics`.
 //! It leaves names and units of metrics to `metrics`, and everything about routes and peers to the core's own counters.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -73,8 +74,8 @@ pub struct Gauges {
     pub half_open: Gauge,
     /// Closed ones that still flush or drain (bound: `conn::LINGERING`).
     pub lingering: Gauge,
-    /// What the kernel refuses us and is asked for again: addresses to listen on, keys. In words.
-    pub refused: Mutex<Vec<String>>,
+    /// By who was refused.
+    refused: Mutex<BTreeMap<&'static str, Vec<String>>>,
     pub accepted: Counter,
     /// Turned away at the door: no such peer.
     pub strangers: Counter,
@@ -96,4 +97,20 @@ pub struct Gauges {
     pub notices_lost: Counter,
     /// Netlink's own, from the moment that it is open.
     pub netlink: std::sync::OnceLock<std::sync::Arc<super::netlink::Counters>>,
+}
+
+impl Gauges {
+    /// What the kernel refuses `who` and is asked for again (an address to listen on, a key), in words; what `who` said before is over.
+    pub fn refuse(&self, who: &'static str, words: Vec<String>) {
+        if words.is_empty() { drop(self.lock().remove(who)) } else { drop(self.lock().insert(who, words)) }
+    }
+
+    /// What is refused now.
+    pub fn refused(&self) -> Vec<String> {
+        self.lock().values().flatten().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Vec<String>>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

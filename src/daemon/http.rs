@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::desk::{Desk, Pages, answers, full_status};
+use super::gauges::Gauges;
 use super::metrics;
 use super::ready::{Readiness, readiness};
 use crate::config::Config;
@@ -42,14 +43,35 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// None; the shape is that of a service.
 pub async fn serve<D: Desk>(desk: D, config: Arc<Config>) -> io::Result<()> {
     let Some(address) = config.metrics.listen else { return std::future::pending().await };
-    let listener = loop {
+    let listener = listen(address, desk.gauges()).await;
+    serve_on(&listener, &desk).await
+}
+
+async fn listen(address: SocketAddr, gauges: &Gauges) -> TcpListener {
+    let refusal = Refusal(gauges);
+    loop {
         match TcpListener::bind(address).await {
-            Ok(listener) => break listener,
-            Err(error) => tracing::error!(%error, %address, "no metrics are served; tried again in {AGAIN:?}"),
+            Ok(listener) => return listener,
+            Err(error) => refusal.say(&format!("no metrics are served on {address}: {error}")),
         }
         tokio::time::sleep(AGAIN).await;
-    };
-    serve_on(&listener, &desk).await
+    }
+}
+
+/// Is over when it is dropped, also with a task that is called off.
+struct Refusal<'a>(&'a Gauges);
+
+impl Refusal<'_> {
+    fn say(&self, words: &str) {
+        tracing::error!("{words}; tried again in {AGAIN:?}");
+        self.0.refuse("metrics", vec![words.to_owned()]);
+    }
+}
+
+impl Drop for Refusal<'_> {
+    fn drop(&mut self) {
+        self.0.refuse("metrics", Vec::new());
+    }
 }
 
 async fn serve_on<D: Desk>(listener: &TcpListener, desk: &D) -> io::Result<()> {

@@ -138,7 +138,7 @@ impl Listeners {
         }
         *self.door.write().unwrap_or_else(PoisonError::into_inner) = guests;
         let words = refused.iter().map(Refused::to_string).collect();
-        *self.inbox.gauges().refused.lock().unwrap_or_else(PoisonError::into_inner) = words;
+        self.inbox.gauges().refuse("listener", words);
         refused
     }
 
@@ -454,9 +454,9 @@ mod tests {
         let taken = StdListener::bind(any).expect("loopback");
         let refused = listeners.arrange(&[taken.local_addr().expect("bound")], Guests::default());
         assert_eq!(refused.len(), 1, "an address in use is said");
-        let said = listeners.inbox.gauges().refused.lock().expect("no panic").clone();
+        let said = listeners.inbox.gauges().refused();
         assert!(matches!(said.as_slice(), [one] if one.contains("Address already in use") && one.contains("ss -ltnp")), "{said:?}");
         assert!(listeners.arrange(&[], Guests::default()).is_empty());
-        assert!(listeners.inbox.gauges().refused.lock().expect("no panic").is_empty(), "what is no longer wanted is no longer refused");
+        assert!(listeners.inbox.gauges().refused().is_empty(), "what is no longer wanted is no longer refused");
     }
 }
