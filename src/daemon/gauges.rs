@@ -4,8 +4,8 @@
 //! It leaves names and units of metrics to `metrics`, and everything about routes and peers to the core's own counters.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A number that only grows.
