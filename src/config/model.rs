@@ -271,6 +271,8 @@ pub struct Setup {
     pub idle_hold: Duration,
     pub idle_hold_max: Duration,
     pub send_hold: Option<Duration>,
+    /// TCP_USER_TIMEOUT (RFC 5482); `None`: the kernel's own patience.
+    pub tcp_user_timeout: Option<Duration>,
     pub families: FamilySet,
     pub graceful_restart: bool,
     pub add_path: AddPath,

@@ -184,6 +184,7 @@ fn peer_params(config: &Config, name: &str, kind: SessionKind, remote: &ZonedAdd
         delay_open: setup.delay_open,
         open_timeout: setup.open_timeout,
         send_hold: setup.send_hold,
+        user_timeout: setup.tcp_user_timeout,
         families: setup.families,
         offer: offer(config, setup),
         ttl: match (setup.ttl_security, setup.multihop) {

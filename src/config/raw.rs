@@ -64,6 +64,7 @@ settings! {
         idle_hold: Time,
         idle_hold_max: Time,
         send_hold: Time,
+        tcp_user_timeout: Time,
         families: FamilySet,
         graceful_restart: bool,
         add_path: AddPath,

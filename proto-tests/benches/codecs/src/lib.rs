@@ -123,9 +123,9 @@ fn v4(addr: u32, len: u8) -> Nlri {
     Nlri::new(ipnet::Ipv4Net::new(addr.into(), len).expect("a length").into())
 }
 
-/// Both sides know four octets of AS and all families.
+/// A session within an AS, for LOCAL_PREF stands in the streams; both sides know four octets of AS and all families.
 pub fn context() -> wire::Context {
-    wire::Context { four_octet_as: true, families: FamilySet::ALL, ..wire::Context::INITIAL }
+    wire::Context { four_octet_as: true, families: FamilySet::ALL, external: false, ..wire::Context::INITIAL }
 }
 
 /// Checked as RFC 7606 says, to a set of attributes that the RIB can intern and prefixes that are known to be well formed.
