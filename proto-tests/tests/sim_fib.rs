@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use catbird::speaker::show::{Answer, Question};
+use catbird::wire::Message;
 use proto_tests::dsl::upd;
 use proto_tests::lab::{Lab, net, update};
 
@@ -88,4 +89,24 @@ fn another_table_waits_for_the_next_start_and_says_so() {
     let told = warnings(&mut lab);
     assert!(told.iter().any(|w| w.contains("table 254") && w.contains("next start") && w.contains("table 100")), "{told:?}");
     assert!(lab.in_kernel("a", "10.8.0.0/16"), "what stands stays");
+}
+
+#[test]
+fn a_path_whose_new_next_hop_another_route_carries_is_not_lost_meanwhile() {
+    let mut lab = Lab::seeded(3).speaker("a", 64512).scripted("x", 64513).scripted("y", 64514).linked("a", "x").linked("a", "y");
+    lab.until_established("a", "x");
+    lab.until_established("a", "y");
+    // So far no next hop lies in 203.0.113.0/24.
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &["203.0.113.0/24", "10.8.0.0/16"]));
+    lab.run(Duration::from_secs(2));
+    assert!(lab.in_kernel("a", "203.0.113.0/24") && lab.in_kernel("a", "10.8.0.0/16"));
+    lab.heard("y");
+    let before = lab.kernel_removals("a");
+    lab.raw("x", &update([203, 0, 113, 8], &[64513, 64999], &["10.8.0.0/16"]));
+    lab.run(Duration::from_secs(2));
+    assert!(lab.best("a", "10.8.0.0/16").is_some_and(|row| row.as_path == "64513 64999") && lab.in_kernel("a", "10.8.0.0/16"));
+    assert_eq!(lab.kernel_removals("a"), before, "the kernel's route stood all the time");
+    let withdrawn: usize =
+        lab.heard("y").into_iter().map(|m| if let Message::Update(update) = m { update.withdrawn.len() } else { 0 }).sum();
+    assert_eq!(withdrawn, 0, "and nobody heard that it was gone");
 }

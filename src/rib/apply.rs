@@ -23,6 +23,8 @@ pub(super) struct Core {
     pub causes: Causes,
     pub peers: Peers,
     pub dirty: VecDeque<Dirty>,
+    /// Scratch of one settlement.
+    postponed: Vec<Dirty>,
     /// Destinations whose last path went; freed at the next settlement unless pinned.
     pub emptied: Vec<DestId>,
     pub pins: RefCell<Pins>,
@@ -65,6 +67,7 @@ impl Core {
             causes: Causes::new(),
             peers: Peers::default(),
             dirty: VecDeque::new(),
+            postponed: Vec::new(),
             emptied: Vec::new(),
             pins: RefCell::default(),
             counts: Default::default(),
@@ -210,7 +213,9 @@ impl Core {
     pub fn settle_one<K: Key>(&mut self, table: &mut Table<K>, dirty: Dirty, next_hops: &mut impl NextHops, out: &mut Vec<BestChange>) {
         let Dirty { dest: id, old } = dirty;
         let Some(dest) = table.get_mut(id.raw()) else { return };
-        let (new, why, mut touched) = choose(dest, &mut self.peers, &self.rules, next_hops, self.all_paths);
+        let Some((new, why, mut touched)) = choose(dest, &mut self.peers, &self.rules, next_hops, self.all_paths) else {
+            return self.postponed.push(Dirty { dest: id, old });
+        };
         touched.paths = self.all_paths;
         let counts = &mut self.counts[id.family().index()];
         counts.best = counts.best + u64::from(new.is_some()) - u64::from(old.is_some());
@@ -220,6 +225,11 @@ impl Core {
         if old != new || touched.share || touched.way || touched.paths {
             out.push(BestChange { dest: id, net: dest.key.net(), old, new, why, touched });
         }
+    }
+
+    /// What could not be settled waits for the next settlement.
+    pub fn put_back_postponed(&mut self) {
+        self.dirty.extend(self.postponed.drain(..));
     }
 
     /// Removes the peer's paths that `goes` names. Tells how many went.

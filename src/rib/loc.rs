@@ -126,26 +126,36 @@ pub(super) fn candidates<'a>(
 
 /// Chooses anew for one destination. Leaves the best path first, with `rank` all others in order of preference, and the bits of all
 /// paths true.
+///
+/// `None`, with nothing changed: the next hop of a path was not heard of before, and our own routes may lead there. Who chooses without them
+/// tells everybody that the destination is gone, and then that it is back. It is put off once in a row, for the others are not to wait for
+/// somebody who names ever more next hops.
 pub(super) fn choose<K: Key>(
     dest: &mut Dest<K>,
     peers: &mut Peers,
     rules: &Rules,
     next_hops: &mut impl NextHops,
     rank: bool,
-) -> (Option<Best>, Step, Touched) {
+) -> Option<(Option<Best>, Step, Touched)> {
     let mut touched = Touched { share: dest.flags.has(DestFlags::SHARE_TOUCHED), way: dest.flags.has(DestFlags::WAY_TOUCHED), paths: true };
-    for bit in [DestFlags::DIRTY, DestFlags::SHARE_TOUCHED, DestFlags::WAY_TOUCHED] {
-        dest.flags.set(bit, false);
-    }
     let step = match dest.paths.as_mut_slice() {
         [] => None,
-        [path] => mark_usable(path, metric(path, peers, next_hops)).map(|_| {
-            touched.share |= path.flags.has(PathFlags::SHARES);
-            path.flags.set(PathFlags::SHARES, false);
-            Step::Only
-        }),
+        [path] => {
+            let metric = metric(path, peers, next_hops);
+            if is_early(std::slice::from_ref(path), &mut dest.flags, peers, next_hops) {
+                return None;
+            }
+            mark_usable(path, metric).map(|_| {
+                touched.share |= path.flags.has(PathFlags::SHARES);
+                path.flags.set(PathFlags::SHARES, false);
+                Step::Only
+            })
+        }
         paths => {
             let mut metrics: SmallVec<[Option<u32>; 8]> = paths.iter().map(|p| metric(p, peers, next_hops)).collect();
+            if is_early(paths, &mut dest.flags, peers, next_hops) {
+                return None;
+            }
             for (path, metric) in paths.iter_mut().zip(&metrics) {
                 mark_usable(path, *metric);
             }
@@ -162,9 +172,21 @@ pub(super) fn choose<K: Key>(
             selection.best.map(|_| selection.why)
         }
     };
+    for bit in [DestFlags::DIRTY, DestFlags::SHARE_TOUCHED, DestFlags::WAY_TOUCHED, DestFlags::POSTPONED] {
+        dest.flags.set(bit, false);
+    }
     dest.flags.set(DestFlags::HAS_BEST, step.is_some());
     touched.way &= step.is_some();
-    (best_of(dest, peers), step.unwrap_or(Step::Only), touched)
+    Some((best_of(dest, peers), step.unwrap_or(Step::Only), touched))
+}
+
+/// Whether a choice among these is better put off, which is noted.
+fn is_early(paths: &[Path], flags: &mut DestFlags, peers: &Peers, next_hops: &impl NextHops) -> bool {
+    let early = next_hops.has_fresh()
+        && !flags.has(DestFlags::POSTPONED)
+        && paths.iter().any(|path| nh_of(path, peers).is_some_and(|id| next_hops.awaits_own(id)));
+    flags.set(DestFlags::POSTPONED, early);
+    early
 }
 
 fn mark_usable(path: &mut Path, metric: Option<u32>) -> Option<u32> {

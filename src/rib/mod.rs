@@ -52,6 +52,14 @@ pub trait NextHops {
     fn untrack(&mut self, id: NhId);
     /// The interior cost; `None` if it cannot be reached.
     fn metric(&self, id: NhId) -> Option<u32>;
+    /// Whether [`awaits_own`](NextHops::awaits_own) holds for any.
+    fn has_fresh(&self) -> bool {
+        false
+    }
+    /// Whether [`metric`](NextHops::metric) may change as soon as it is known which of our own routes lead there.
+    fn awaits_own(&self, _id: NhId) -> bool {
+        false
+    }
 }
 
 impl NextHops for NexthopTable {
@@ -68,6 +76,14 @@ impl NextHops for NexthopTable {
             Resolution::Via { metric, .. } => Some(*metric),
             Resolution::Unresolved(_) => None,
         }
+    }
+
+    fn has_fresh(&self) -> bool {
+        NexthopTable::has_fresh(self)
+    }
+
+    fn awaits_own(&self, id: NhId) -> bool {
+        NexthopTable::awaits_own(self, id)
     }
 }
 
@@ -387,6 +403,7 @@ impl Rib {
             let Some(dirty) = self.core.dirty.pop_front() else { break };
             on_table!(self, dirty.dest.family(), |table, core| core.settle_one(table, dirty, next_hops, out));
         }
+        self.core.put_back_postponed();
         self.core.untracked.drain(..).for_each(|id| next_hops.untrack(id));
         self.core.attrs.reap(|id| next_hops.untrack(id));
         self.is_dirty()

@@ -181,7 +181,7 @@ pub struct NexthopTable {
     own_v4: PrefixMap<Ipv4Net, Candidate>,
     own_v6: PrefixMap<Ipv6Net, Candidate>,
     /// Tracked since the last `take_fresh`.
-    fresh: Vec<IpAddr>,
+    fresh: Vec<NhId>,
     changed: Vec<NhId>,
     /// Counts the dumps: what bears an older number at a dump's end is gone.
     generation: u32,
@@ -195,6 +195,8 @@ struct Entry {
     users: u32,
     answer: Found,
     changed: bool,
+    /// `take_fresh` has not named it yet.
+    fresh: bool,
 }
 
 #[derive(Debug)]
@@ -266,14 +268,14 @@ impl NexthopTable {
             }
             return id;
         }
-        let entry = Entry { addr, ifindex, users: 1, answer: self.resolve(addr, ifindex), changed: false };
+        let entry = Entry { addr, ifindex, users: 1, answer: self.resolve(addr, ifindex), changed: false, fresh: true };
         let id = self.free.pop().unwrap_or_else(|| {
             self.entries.push(None);
             NhId(u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 next hops fit in memory"))
         });
         self.entries[id.0 as usize] = Some(entry);
         self.by_addr.insert((addr, ifindex), id);
-        self.fresh.push(addr);
+        self.fresh.push(id);
         self.note_node(addr);
         id
     }
@@ -316,7 +318,23 @@ impl NexthopTable {
 
     /// Addresses that are tracked since the last call: whoever has routes of our own around them is to say so (`on_own`).
     pub fn take_fresh(&mut self) -> Vec<IpAddr> {
-        std::mem::take(&mut self.fresh)
+        let fresh = std::mem::take(&mut self.fresh);
+        let addr = |id| {
+            let entry = self.entry_mut(id)?;
+            std::mem::take(&mut entry.fresh).then_some(entry.addr)
+        };
+        fresh.into_iter().filter_map(addr).collect()
+    }
+
+    /// Whether `take_fresh` has something to say.
+    pub fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Whether the next hop is one of those that `take_fresh` will name, and not connected: a route of our own may yet carry it.
+    pub fn awaits_own(&self, id: NhId) -> bool {
+        let entry = self.entries.get(id.0 as usize).and_then(Option::as_ref);
+        entry.is_some_and(|entry| entry.fresh && !matches!(entry.answer.resolution, Resolution::Via { connected: true, .. }))
     }
 
     /// Is an address in this prefix tracked? Else it does not matter what we do with the prefix.

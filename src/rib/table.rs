@@ -93,6 +93,8 @@ impl DestFlags {
     pub const WAY_TOUCHED: DestFlags = DestFlags(8);
     /// Not in use; the number waits to be given out again.
     pub const FREE: DestFlags = DestFlags(16);
+    /// The last settlement put it off, for the sake of a next hop.
+    pub const POSTPONED: DestFlags = DestFlags(32);
 
     pub fn has(self, bit: DestFlags) -> bool {
         self.0 & bit.0 != 0

@@ -192,8 +192,6 @@ pub struct Speaker {
     repaired_said: u64,
     /// Scratch of `settle`.
     changes: Vec<BestChange>,
-    /// The last `settle` told nobody.
-    held: bool,
     counters: metrics::Meters,
     tunnels: overlay::Tunnels,
     learner: learn::Learner,
@@ -218,7 +216,6 @@ impl Speaker {
             effects: VecDeque::new(),
             repaired_said: 0,
             changes: Vec::new(),
-            held: false,
             counters: metrics::Meters::default(),
             tunnels: overlay::Tunnels::default(),
             learner: learn::Learner::default(),
@@ -278,12 +275,6 @@ impl Speaker {
         self.carry_fresh();
         self.groups.advertise(&self.rib, &changes);
         self.changes = changes;
-        // A route of ours that carries a next hop moves what uses that one: first that, then is anybody told. Once in a row, for the
-        // peers and the kernel are not to wait for somebody who names ever more next hops.
-        self.held = self.nexthops.has_changed() && !self.held;
-        if self.held {
-            return true;
-        }
         self.pump(now);
         self.drain_fib(now);
         self.finish_stop();
