@@ -300,6 +300,7 @@ impl Checker<'_> {
             idle_hold_max: or(&s.idle_hold_max, Time::seconds(30)).0,
             send_hold: Some(or(&s.send_hold, Time::seconds(480)).0).filter(|t| !t.is_zero()),
             tcp_user_timeout: s.tcp_user_timeout.as_ref().map(|t| t.value.0).filter(|t| !t.is_zero()),
+            collide_established: or(&s.collide_established, false),
             families: or(&s.families, FamilySet::ALL),
             graceful_restart: or(&s.graceful_restart, true),
             add_path: or(&s.add_path, AddPath::Off),

@@ -237,7 +237,8 @@ fn setup_changes(of: &str, old: &Setup, new: &Setup, changes: &mut Changes) {
         )*)*};
     }
     compare! {
-        Live: description connect_retry delay_open open_timeout idle_hold idle_hold_max send_hold passive max_prefix;
+        Live: description connect_retry delay_open open_timeout idle_hold idle_hold_max send_hold passive
+            collide_established max_prefix;
         Refresh: import export rr_client next_hop add_path_limit allow_own_as enforce_first_as remove_private_as as_override;
         Restart: port local_asn ttl_security multihop source interface hold_time keepalive_time tcp_user_timeout families graceful_restart
             add_path extended_messages extended_next_hop;

@@ -273,6 +273,8 @@ pub struct Setup {
     pub send_hold: Option<Duration>,
     /// TCP_USER_TIMEOUT (RFC 5482); `None`: the kernel's own patience.
     pub tcp_user_timeout: Option<Duration>,
+    /// CollisionDetectEstablishedState (RFC 4271 §8.1.1).
+    pub collide_established: bool,
     pub families: FamilySet,
     pub graceful_restart: bool,
     pub add_path: AddPath,

@@ -185,6 +185,7 @@ fn peer_params(config: &Config, name: &str, kind: SessionKind, remote: &ZonedAdd
         open_timeout: setup.open_timeout,
         send_hold: setup.send_hold,
         user_timeout: setup.tcp_user_timeout,
+        collide_established: setup.collide_established,
         families: setup.families,
         offer: offer(config, setup),
         ttl: match (setup.ttl_security, setup.multihop) {

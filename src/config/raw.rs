@@ -65,6 +65,7 @@ settings! {
         idle_hold_max: Time,
         send_hold: Time,
         tcp_user_timeout: Time,
+        collide_established: bool,
         families: FamilySet,
         graceful_restart: bool,
         add_path: AddPath,

@@ -120,6 +120,7 @@ fn the_cost_that_a_reload_foretells_is_the_one_that_the_session_pays() {
         "idle_hold_max = 60",
         "send_hold = 0",
         "tcp_user_timeout = \"20s\"",
+        "collide_established = true",
         "families = [\"ipv4-unicast\"]",
         "graceful_restart = false",
         "add_path = \"both\"",
