@@ -70,7 +70,7 @@ fn openbgpd_two_hops_away_is_taken_and_one_too_far_is_shut_out() {
 
 #[test]
 fn openbgpd_with_ttl_security_of_its_own_is_for_neighbours_on_the_wire() {
-    faults::ttl_security_of_one_hop_shuts_us_out_over_a_router(Other::OpenBgpd, "did not confirm ours");
+    faults::ttl_security_of_one_hop_shuts_us_out_over_a_router(Other::OpenBgpd);
 }
 
 #[test]

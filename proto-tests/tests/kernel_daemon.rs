@@ -7,7 +7,7 @@ use std::time::Duration;
 use proto_tests::netlab::cluster::{Cluster, Mode, Plan};
 use proto_tests::netlab::echo::Echo;
 use proto_tests::netlab::monitor::Monitor;
-use proto_tests::netlab::sites::Sites;
+use proto_tests::netlab::sites::{Sites, ip};
 use proto_tests::netlab::{may_run, patiently, proc, until};
 
 const PATIENT: Duration = Duration::from_secs(60);
@@ -184,4 +184,36 @@ fn an_address_of_its_own_that_goes_and_comes_is_followed_by_routes_and_session()
     }
     let downs = sites.log(0).lines().filter(|l| l.contains(" n2: down")).count();
     println!("the session went down {downs} times");
+}
+
+/// RFC 5482, as `tcp_user_timeout` sets it: with keepalives agreed away, only TCP itself can tell that nobody acknowledges any more.
+#[test]
+fn what_nobody_acknowledges_ends_the_session_after_the_user_timeout() {
+    let Some(mut sites) = pair("what_nobody_acknowledges_ends_the_session_after_the_user_timeout") else { return };
+    for (index, more) in [(0, "tcp_user_timeout = \"2s\"\n"), (1, "")] {
+        let text = sites.config_text(index).replace("[cluster]\n", &format!("[cluster]\nhold_time = 0\n{more}"));
+        sites.set_config_text(index, &text).unwrap();
+    }
+    sites.start_all().unwrap();
+    let is_up = |index: usize, peer: &str| sites.catbird(index, &format!("peer {peer}")).contains("Established since");
+    assert!(patiently(PATIENT, || is_up(0, "n2") && is_up(1, "n1")).is_some(), "{}", sites.catbird(0, "peer n2"));
+    sites.until_ip(0, PATIENT, "route show proto bgp", |said| said.contains("10.244.2.0/26"));
+    // The wire is cut where neither sees it.
+    ip(&sites.router, "link set port2 nomaster");
+    // More to tell, and to both: the one without the setting waits on.
+    for (index, block) in [(0, "10.244.1.64/26"), (1, "10.244.2.64/26")] {
+        let text = sites.config_text(index).replace("blocks = [", &format!("blocks = [\"{block}\", "));
+        sites.set_config_text(index, &text).unwrap();
+        let said = sites.catbird(index, "reload");
+        assert!(said.contains("is announced"), "{said}");
+    }
+    let took = patiently(PATIENT, || !is_up(0, "n2"));
+    println!("given up {took:?} after there was more to tell");
+    assert!(took.is_some(), "{}", sites.catbird(0, "peer n2"));
+    let why = sites.catbird(0, "peer n2");
+    assert!(why.contains("timed out"), "{why}");
+    assert!(is_up(1, "n1"), "{}", sites.catbird(1, "peer n1"));
+    ip(&sites.router, "link set port2 master br0");
+    assert!(patiently(PATIENT, || is_up(0, "n2") && is_up(1, "n1")).is_some(), "{}", sites.catbird(1, "peer n1"));
+    sites.until_ip(1, PATIENT, "route show proto bgp", |said| said.contains("10.244.1.64/26"));
 }

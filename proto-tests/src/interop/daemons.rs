@@ -46,7 +46,7 @@ impl Other {
             Other::OpenBgpd => {
                 use std::os::unix::fs::PermissionsExt as _;
                 let config = arena.file("bgpd.conf", &openbgpd_config(setup));
-                let _ = fs::set_permissions(&config, fs::Permissions::from_mode(0o600));
+                fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).expect("bgpd reads no file that others may read");
                 vec![start(known("bgpd"), &["-d", "-v", "-f", &config.to_string_lossy()])]
             }
         }

@@ -20,11 +20,15 @@ pub fn ttl_security_counts_the_router(other: Other) {
     assert!(!arena.is_up(), "{}", arena.our_view());
 }
 
-/// Only a next-door neighbour gets through to a peer whose TTL security knows no hops. What is to be read at our end then?
-pub fn ttl_security_of_one_hop_shuts_us_out_over_a_router(other: Other, why: &str) {
+/// Only a next-door neighbour gets through to a peer whose TTL security knows no hops. We read at our end that it does not confirm our OPEN; or,
+/// when that slipped in before it had told its socket, that it falls silent.
+pub fn ttl_security_of_one_hop_shuts_us_out_over_a_router(other: Other) {
     let far = Setup { routed: Some(2), gtsm_ours: true, gtsm_theirs: true, ..Setup::default() };
     let Some(arena) = Arena::new("GTSM of one hop", other, far) else { return };
-    arena.until(&format!("the reason says {why:?}"), |a| a.our_view().contains(why));
+    arena.until("the reason says so", |a| {
+        let view = a.our_view();
+        view.contains("did not confirm ours") || view.contains("hold timer expired: nothing was heard from the peer")
+    });
     assert!(!arena.is_up() && !arena.in_our_kernel(THEIR_ROUTE), "{}", arena.our_view());
 }
 
@@ -126,9 +130,9 @@ pub fn a_link_local_session_carries_ipv4(other: Other) {
         arena.until_up();
         arena.until("our kernel has their route", |a| a.in_our_kernel(THEIR_ROUTE));
         let pings = arena.ping_theirs();
-        std::thread::sleep(std::time::Duration::from_secs(1));
-        let (sent, lost) = pings.end();
-        assert!(sent > 3 && lost <= 1, "{lost} of {sent} lost");
+        let (answered, sent) = pings.end();
+        // The first may wait in vain for the neighbour's address.
+        assert!(sent - answered <= 1, "{answered} of {sent} answered");
     }
 }
 

@@ -1,5 +1,6 @@
 //! What lies between both machines: a wire, or two wires and a router; what can be wrong with it; and who keeps an eye on it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,10 +13,10 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::{Arena, OUR_POD, THEIR_POD, THEM, US};
-use crate::netlab::Ns;
+use super::{Arena, OUR_POD, PATIENCE, THEIR_POD, THEM, US};
 use crate::netlab::netlink::Via;
 use crate::netlab::proc::program;
+use crate::netlab::{Ns, patiently};
 
 /// A veth pair, and a machine behind each end.
 pub(super) fn directly(us: &Ns, them: &Ns) -> io::Result<()> {
@@ -132,17 +133,26 @@ pub struct Pings {
 }
 
 impl Pings {
-    /// How many were sent, and how many were not answered.
-    pub fn end(mut self) -> (u32, u32) {
-        // SAFETY: a child of ours that has not been waited for.
-        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGINT) };
-        let _ = self.child.wait();
+    /// How many were answered, of how many: both counted up to the last answer, for what was asked after it may yet be on its way. At least
+    /// twenty are, three of them from now on.
+    ///
+    /// # Panics
+    /// When no answer comes any more.
+    pub fn end(mut self) -> (usize, usize) {
+        let until = self.answered().len().saturating_add(3).max(20);
+        let enough = patiently(PATIENCE, || self.answered().len() >= until);
+        let answered = self.answered();
+        // It is a child of ours, and waited for here.
+        self.child.kill().and_then(|()| self.child.wait()).expect("ping runs until it is ended");
+        assert!(enough.is_some(), "{} answers, and no more came: {:?}", answered.len(), answered.last());
+        (answered.len(), answered.last().copied().unwrap_or(0))
+    }
+
+    /// The numbers that came back, in order: "64 bytes from 10.1.0.1: icmp_seq=7 ttl=64 time=0.041 ms".
+    fn answered(&self) -> BTreeSet<usize> {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
-        // "40 packets transmitted, 40 received, 0% packet loss, time 1990ms"
-        let line = text.lines().find(|line| line.contains("packets transmitted")).unwrap_or_else(|| panic!("ping said: {text}"));
-        let mut numbers = line.split_whitespace().filter_map(|word| word.parse::<u32>().ok());
-        let (sent, received) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-        (sent, sent.saturating_sub(received))
+        let numbers = text.lines().filter(|line| line.contains(" bytes from ")).filter_map(|line| line.split_once("icmp_seq="));
+        numbers.filter_map(|(_, rest)| rest.split(' ').next()?.parse().ok()).collect()
     }
 }
 
