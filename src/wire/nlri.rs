@@ -154,12 +154,15 @@ pub(crate) fn put(nlri: &Nlri, add_path: bool, out: &mut BytesMut) {
     if add_path {
         out.put_u32(nlri.path_id.0);
     }
+    // Length and prefix in one piece: a full table is told prefix by prefix.
     let len = nlri.net.prefix_len();
-    out.put_u8(len);
+    let mut octets = [len; 17];
+    let [_, prefix @ ..] = &mut octets;
     match nlri.net {
-        IpNet::V4(net) => out.put_slice(net.network().octets().get(..octets_for(len)).unwrap_or_default()),
-        IpNet::V6(net) => out.put_slice(net.network().octets().get(..octets_for(len)).unwrap_or_default()),
+        IpNet::V4(net) => prefix.iter_mut().zip(net.network().octets()).for_each(|(to, from)| *to = from),
+        IpNet::V6(net) => *prefix = net.network().octets(),
     }
+    out.put_slice(octets.get(..=octets_for(len)).unwrap_or_default());
 }
 
 /// How many octets `put` writes.

@@ -14,7 +14,7 @@
 
 use std::fmt;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use serde::{Serialize, Serializer};
 
 use super::context::Context;
@@ -207,13 +207,13 @@ fn hex(octets: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 /// An attribute with canonical flags and the shortest length.
-pub(crate) fn put_header(code: u8, flags: u8, len: usize, out: &mut Vec<u8>) {
+pub(crate) fn put_header(code: u8, flags: u8, len: usize, out: &mut impl BufMut) {
     let len = u16::try_from(len).unwrap_or(u16::MAX);
     match u8::try_from(len) {
-        Ok(len) => out.extend_from_slice(&[flags & !EXTENDED, code, len]),
+        Ok(len) => out.put_slice(&[flags & !EXTENDED, code, len]),
         Err(_) => {
             let [high, low] = len.to_be_bytes();
-            out.extend_from_slice(&[flags | EXTENDED, code, high, low]);
+            out.put_slice(&[flags | EXTENDED, code, high, low]);
         }
     }
 }

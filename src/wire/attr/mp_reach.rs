@@ -77,6 +77,15 @@ fn v6(r: &mut Reader<'_>) -> Option<Ipv6Addr> {
     r.array::<16>().map(Ipv6Addr::from)
 }
 
+/// How many octets [`put_head`] writes.
+pub(crate) fn head_len(family: Family, next_hop: NextHop) -> usize {
+    match next_hop {
+        NextHop::V4(_) if family == Family::Ipv4Unicast => 9,
+        NextHop::V4(_) | NextHop::V6 { link_local: None, .. } => 21,
+        NextHop::V6 { link_local: Some(_), .. } => 37,
+    }
+}
+
 /// AFI, SAFI, next hop and the reserved octet. An IPv4 next hop of IPv6 prefixes is written as a mapped address (RFC 4798 §2).
 pub(crate) fn put_head(family: Family, next_hop: NextHop, out: &mut BytesMut) {
     out.put_u16(family.afi());
@@ -150,5 +159,20 @@ mod tests {
         let got = decode(&octets, &ctx(FamilySet::NONE)).unwrap();
         assert!(got.bad_next_hop);
         assert_eq!(got.nlri, [8, 10]);
+    }
+
+    #[test]
+    fn the_head_is_as_long_as_foretold() {
+        let link_local = Some("fe80::1".parse().unwrap());
+        for family in Family::ALL {
+            for next_hop in [NextHop::V4([192, 0, 2, 1].into()), NextHop::V6 { global: Ipv6Addr::LOCALHOST, link_local: None }]
+                .into_iter()
+                .chain([NextHop::V6 { global: Ipv6Addr::LOCALHOST, link_local }])
+            {
+                let mut head = BytesMut::new();
+                put_head(family, next_hop, &mut head);
+                assert_eq!(head.len(), head_len(family, next_hop), "{family} {next_hop}");
+            }
+        }
     }
 }

@@ -23,9 +23,9 @@ pub fn encode_reach(attrs: &PathAttributes, nlri: &[Nlri], ctx: &Context, out: &
     let Some(family) = nlri.first().map(Nlri::family) else { return 0 };
     let body = family == Family::Ipv4Unicast && matches!(attrs.next_hop(), NextHop::V4(_));
     let block = attributes_for(attrs, body, ctx);
-    let head = if body { BytesMut::new() } else { reach_head(family, attrs.next_hop()) };
     // An MP attribute's own header takes four octets at most.
-    let fixed = FIXED.saturating_add(block.len()).saturating_add(head.len()).saturating_add(if body { 0 } else { 4 });
+    let head = if body { 0 } else { mp_reach::head_len(family, attrs.next_hop()) };
+    let fixed = FIXED.saturating_add(block.len()).saturating_add(head).saturating_add(if body { 0 } else { 4 });
     let add_path = ctx.add_path.contains(family);
     messages(nlri, family, add_path, fixed, ctx, |run, len| {
         let start = header::begin(header::UPDATE, out);
@@ -34,10 +34,10 @@ pub fn encode_reach(attrs: &PathAttributes, nlri: &[Nlri], ctx: &Context, out: &
             put_u16_len(block.len(), out);
             out.put_slice(&block);
         } else {
-            let value = head.len().saturating_add(len);
+            let value = head.saturating_add(len);
             put_u16_len(block.len().saturating_add(mp_header_len(value)).saturating_add(value), out);
-            put_mp_header(AttrCode::MP_REACH_NLRI, value, out);
-            out.put_slice(&head);
+            put_header(AttrCode::MP_REACH_NLRI.0, OPTIONAL, value, out);
+            mp_reach::put_head(family, attrs.next_hop(), out);
         }
         put_run(run, family, add_path, out);
         if !body {
@@ -134,7 +134,9 @@ impl Update {
         out.put_u16(0);
         let body = announced.filter(|(nlri, attrs)| nlri.family() == Family::Ipv4Unicast && matches!(attrs.next_hop(), NextHop::V4(_)));
         if let Some((nlri, attrs)) = announced.filter(|_| body.is_none()) {
-            put_mp(AttrCode::MP_REACH_NLRI, &reach_head(nlri.family(), attrs.next_hop()), nlri, ctx, out);
+            let mut head = BytesMut::new();
+            mp_reach::put_head(nlri.family(), attrs.next_hop(), &mut head);
+            put_mp(AttrCode::MP_REACH_NLRI, &head, nlri, ctx, out);
         }
         if let Some(set) = v6 {
             put_mp(AttrCode::MP_UNREACH_NLRI, &[0, 2, 1], set, ctx, out);
@@ -216,25 +218,13 @@ fn put_attribute(code: AttrCode, flags: u8, value: &[u8], octets: &mut Vec<u8>) 
     octets.extend_from_slice(value);
 }
 
-fn reach_head(family: Family, next_hop: NextHop) -> BytesMut {
-    let mut head = BytesMut::with_capacity(40);
-    mp_reach::put_head(family, next_hop, &mut head);
-    head
-}
-
 /// Flags, code, length; two octets of length where one is too short.
-fn put_mp_header(code: AttrCode, len: usize, out: &mut BytesMut) {
-    let mut header = Vec::with_capacity(4);
-    put_header(code.0, OPTIONAL, len, &mut header);
-    out.put_slice(&header);
-}
-
 fn mp_header_len(value: usize) -> usize {
     if value > 255 { 4 } else { 3 }
 }
 
 fn put_unreach_head(family: Family, value: usize, out: &mut BytesMut) {
-    put_mp_header(AttrCode::MP_UNREACH_NLRI, value, out);
+    put_header(AttrCode::MP_UNREACH_NLRI.0, OPTIONAL, value, out);
     out.put_u16(family.afi());
     out.put_u8(family.safi());
 }
@@ -243,7 +233,7 @@ fn put_unreach_head(family: Family, value: usize, out: &mut BytesMut) {
 fn put_mp(code: AttrCode, head: &[u8], set: &NlriSet, ctx: &Context, out: &mut BytesMut) {
     let mut prefixes = BytesMut::new();
     set.put(ctx.add_path.contains(set.family()), &mut prefixes);
-    put_mp_header(code, head.len().saturating_add(prefixes.len()), out);
+    put_header(code.0, OPTIONAL, head.len().saturating_add(prefixes.len()), out);
     out.put_slice(head);
     out.put_slice(&prefixes);
 }

@@ -236,7 +236,7 @@ fn zetta_messages(corpus: &Corpus) -> impl Iterator<Item = ZettaUpdate> {
     })
 }
 
-/// (It checks less than the others.)
+/// (It looks at no Optional or Transitive bit, and takes an ORIGIN of two octets.)
 pub fn zetta_decode(corpus: &Corpus) -> usize {
     zetta_messages(corpus).map(|update| black_box(update)).count()
 }
