@@ -9,7 +9,7 @@ use crate::wire::Message;
 use crate::wire::attr::block::{Block, Place, find_reach};
 use crate::wire::attr::{AttrCode, NextHop, PathAttributes};
 use crate::wire::context::Context;
-use crate::wire::error::{DecodeError, NlriField, Severity};
+use crate::wire::error::{AttributeError, DecodeError, Fault, NlriField, Severity};
 use crate::wire::header::{self, HEADER_LEN};
 use crate::wire::nlri::NlriSet;
 use crate::wire::notification::Notification;
@@ -181,6 +181,9 @@ impl Decoder {
         if in_body || reach.is_some() {
             missing(&mut block, in_body);
         }
+        if !in_body {
+            spare_next_hop(&mut block.errors);
+        }
         let names_something = !fields.nlri.is_empty() || block.reach.is_some_and(|r| !r.nlri.is_empty());
         let withdraw = self.weigh(&block, names_something)?;
         if let Some((family, next_hop, nlri)) = reach {
@@ -318,6 +321,15 @@ fn check(octets: &[u8], field: NlriField, family: Family, add_path: bool, frame:
         let start = (octets.as_ptr() as usize).saturating_sub(frame.as_ptr() as usize);
         DecodeError::Nlri { field, family, offset: u16::try_from(start.saturating_add(at)).unwrap_or(u16::MAX) }
     })
+}
+
+/// RFC 4760 §3: beside MP_REACH_NLRI alone NEXT_HOP is to be ignored, so it does not matter which host it names. (Its length does: RFC 7606 §7.3.)
+fn spare_next_hop(errors: &mut [DecodeError]) {
+    for error in errors {
+        if let DecodeError::Attribute(AttributeError { code: AttrCode::NEXT_HOP, fault: Fault::Address, severity, .. }) = error {
+            *severity = Severity::Discard;
+        }
+    }
 }
 
 /// RFC 7606 §3(d). What was there but malformed is not missing.

@@ -271,6 +271,25 @@ fn a_family_that_was_not_negotiated_is_skipped() {
 }
 
 #[test]
+fn which_host_next_hop_names_does_not_matter_beside_mp_reach_alone() {
+    let reach: Vec<u8> = [&[0x80, 14, 26, 0, 2, 1, 16, 0x20, 1, 0xd, 0xb8][..], &[0; 11], &[1, 0, 32, 0x20, 1, 0xd, 0xb8]].concat();
+    for next_hop in [[0x40, 3, 4, 0, 0, 0, 0], [0x40, 3, 4, 224, 0, 0, 1]] {
+        let block = [&reach[..], &ORIGIN, &AS_PATH, &next_hop].concat();
+        let update = decode(&[], &block, &[]).unwrap();
+        assert_eq!(announced(&update), ["2001:db8::/32"]);
+        assert_eq!(update.strongest_error().map(DecodeError::severity), Some(Severity::Discard));
+        assert_eq!(attrs(&update).next_hop().to_string(), "2001:db8::1");
+        assert!(!attrs(&update).has(AttrCode::NEXT_HOP));
+        let both = decode(&[], &block, &NLRI).unwrap();
+        assert!(announced(&both).is_empty() && both.announced.len() == 2, "prefixes in the body need it: {both}");
+        let unreach = [&[0x80, 15, 8, 0, 2, 1, 32, 0x20, 1, 0xd, 0xb8][..], &ORIGIN, &AS_PATH, &next_hop].concat();
+        assert!(decode(&[], &unreach, &[]).is_ok(), "and to withdraw needs none");
+    }
+    let short = [&reach[..], &ORIGIN, &AS_PATH, &[0x40, 3, 3, 0, 0, 0]].concat();
+    assert_eq!(withdrawn_for(&decode(&[], &short, &[]).unwrap()).severity(), Severity::Withdraw, "RFC 7606 section 7.3");
+}
+
+#[test]
 fn both_families_in_one_update_have_their_own_next_hops() {
     let update = decode(&[], &[&reach(&[8, 0x20])[..], &plain()].concat(), &NLRI).unwrap();
     let hops: Vec<NextHop> = update.announced.iter().map(|a| a.attrs.as_ref().unwrap().next_hop()).collect();
