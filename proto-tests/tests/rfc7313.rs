@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use catbird::num::Family;
-use catbird::wire::{Capability, Message, RefreshSubtype, RouteRefresh};
+use catbird::wire::{Capability, GracefulRestart, Message, RefreshSubtype, RouteRefresh};
 use proto_tests::lab::{Lab, update};
 
 fn pair(enhanced: bool) -> Lab {
@@ -101,4 +101,90 @@ fn a_mark_of_another_length_is_told_with_the_whole_message() {
     lab.until("the NOTIFICATION", Duration::from_secs(5), |lab| lab.script("x").told.is_some());
     let told = lab.told("x").unwrap();
     assert_eq!((told.code, told.subcode, &told.data[..]), (7, 1, &octets[..]));
+}
+
+/// x offers graceful restart too, and is still telling its table.
+fn restarting_pair() -> Lab {
+    let mut lab = Lab::seeded(8).speaker("a", 64512).scripted("x", 64513).scripted("y", 64514).linked("a", "x").linked("a", "y");
+    lab.script("x").open.capabilities.push(Capability::GracefulRestart(GracefulRestart {
+        restarting: false,
+        notification: true,
+        time: 120,
+        families: vec![(1, 1, true)],
+    }));
+    lab.until_established("a", "x");
+    lab.until_established("a", "y");
+    lab
+}
+
+fn end_of_rib() -> Vec<u8> {
+    let mut octets = vec![0xff; 16];
+    octets.extend_from_slice(&[0, 23, 2, 0, 0, 0, 0]);
+    octets
+}
+
+fn say(lab: &mut Lab, prefixes: &[&str]) {
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], prefixes));
+    lab.run(Duration::from_secs(1));
+}
+
+#[test]
+fn a_beginning_before_the_end_of_rib_is_ignored_and_one_after_it_is_not() {
+    let mut lab = restarting_pair();
+    say(&mut lab, &["10.1.0.0/26", "10.1.1.0/26"]);
+    lab.say("x", &refresh(RefreshSubtype::BoRR));
+    say(&mut lab, &["10.1.0.0/26"]);
+    lab.say("x", &refresh(RefreshSubtype::EoRR));
+    lab.run(Duration::from_secs(1));
+    assert!(lab.best("a", "10.1.1.0/26").is_some(), "the table was still being told");
+    lab.raw("x", &end_of_rib());
+    lab.say("x", &refresh(RefreshSubtype::BoRR));
+    say(&mut lab, &["10.1.0.0/26"]);
+    lab.say("x", &refresh(RefreshSubtype::EoRR));
+    lab.run(Duration::from_secs(1));
+    assert!(lab.best("a", "10.1.0.0/26").is_some() && lab.best("a", "10.1.1.0/26").is_none());
+}
+
+#[test]
+fn a_beginning_of_the_session_before_means_nothing_in_the_next() {
+    let mut lab = restarting_pair();
+    say(&mut lab, &["10.1.0.0/26"]);
+    lab.raw("x", &end_of_rib());
+    lab.say("x", &refresh(RefreshSubtype::BoRR));
+    lab.run(Duration::from_secs(1));
+    lab.heard("y");
+    lab.hang_up_script("x");
+    lab.run(Duration::from_secs(1));
+    assert!(lab.best("a", "10.1.0.0/26").is_some_and(|row| row.stale));
+    lab.until_established("a", "x");
+    lab.say("x", &refresh(RefreshSubtype::EoRR));
+    lab.run(Duration::from_secs(1));
+    assert!(lab.best("a", "10.1.0.0/26").is_some(), "it waits for End-of-RIB");
+    let withdrawn = lab.heard("y").into_iter().filter_map(|m| m.as_update().map(|u| u.withdrawn.len())).sum::<usize>();
+    assert_eq!(withdrawn, 0);
+}
+
+#[test]
+fn a_request_before_our_end_of_rib_is_answered_after_it() {
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).scripted("y", 64514).linked("a", "x").linked("a", "y");
+    // End-of-RIB waits for y, who never comes.
+    lab.listen("y", false);
+    lab.part("a", "y");
+    lab.blocks("a", &["10.9.0.0/26"]);
+    lab.until_established("a", "x");
+    lab.say("x", &refresh(RefreshSubtype::Normal));
+    lab.run(Duration::from_secs(3));
+    assert_eq!(shape(&mut lab), "u", "End-of-RIB is held back, and with it the answer");
+    lab.run(Duration::from_secs(20));
+    let said: Vec<String> = lab
+        .heard("x")
+        .into_iter()
+        .filter_map(|m| match m {
+            Message::Update(u) if u.end_of_rib == Some(Family::Ipv4Unicast) => Some("end-of-rib".to_owned()),
+            Message::Update(u) if !u.announced.is_empty() => Some("routes".to_owned()),
+            Message::RouteRefresh(r) => Some(format!("{:?}", r.subtype)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(said, ["end-of-rib", "BoRR", "routes", "EoRR"]);
 }

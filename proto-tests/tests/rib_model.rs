@@ -187,7 +187,8 @@ fn act(deed: &Deed, rib: &mut Rib, model: &mut Model, ways: &mut Ways) {
         Deed::Stale(peer) => {
             Family::ALL.into_iter().for_each(|f| rib.retain_stale(PeerId(peer), f));
             model.drop_if(peer, |s| s.stale);
-            model.each(peer, |s| s.stale = true);
+            // What the session before had begun to say again means nothing now.
+            model.each(peer, |s| (s.stale, s.unrefreshed) = (true, false));
         }
         Deed::Sweep(peer) => {
             let gone: usize = Family::ALL.into_iter().map(|f| rib.sweep_stale(PeerId(peer), f)).sum();

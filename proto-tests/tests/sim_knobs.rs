@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use catbird::num::{Asn, ClusterId};
 use catbird::speaker::NextHopSetting;
-use catbird::wire::Message;
+use catbird::wire::{Capability, Message};
 use proto_tests::dsl::upd;
 use proto_tests::lab::{Lab, session};
 
@@ -45,6 +45,12 @@ fn a_session_under_another_as_shows_that_one() {
     lab.blocks("dut", &["10.9.0.0/26"]);
     assert_eq!(last_told(&mut lab, "old").0, "64999");
     assert_eq!(last_told(&mut lab, "new").0, "64512");
+    // Both numbers are ours, whoever put them into the path.
+    for (prefix, path) in [("10.1.0.0/26", [65001, 64512]), ("10.2.0.0/26", [65001, 64999]), ("10.3.0.0/26", [65001, 65009])] {
+        lab.raw("old", &upd().reach(prefix).next_hop("10.255.0.2").as_path(&path).octets());
+    }
+    lab.run(SECOND);
+    assert_eq!(["10.1.0.0/26", "10.2.0.0/26", "10.3.0.0/26"].map(|p| lab.best("dut", p).is_some()), [false, false, true]);
 }
 
 #[test]
@@ -217,4 +223,62 @@ fn traffic_is_shared_as_widely_as_configured_and_over_other_as_only_if_relaxed()
         assert_eq!(among, names(sharing), "{case}");
         assert_eq!(ways(&mut lab), sharing.len(), "{case}");
     }
+}
+
+/// RFC 8654 §4: who offers long messages takes them, also from a peer that would take none itself; and sends it none.
+#[test]
+fn long_messages_are_taken_from_whoever_knows_that_we_take_them() {
+    for (offered, taken) in [(true, true), (false, false)] {
+        let lab = Lab::seeded(5).speaker("dut", 64512).scripted("rack", 65001);
+        let mut lab = lab.linked_as("dut", "rack", |_, config| session(config, |s| s.offer.extended_messages = offered));
+        lab.script("rack").open.capabilities.retain(|c| *c != Capability::ExtendedMessage);
+        lab.until_established("dut", "rack");
+        let many: Vec<String> = (0..1200).map(|n| format!("10.{}.{}.0/24", n >> 8, n & 255)).collect();
+        let mut long = upd().next_hop("10.255.0.2").as_path(&[65001]);
+        for prefix in &many {
+            long = long.reach(prefix);
+        }
+        let octets = long.octets();
+        assert!(octets.len() > 4096, "{}", octets.len());
+        lab.raw("rack", &octets);
+        lab.run(SECOND);
+        assert_eq!(lab.established("dut", "rack"), taken);
+        assert_eq!(lab.best("dut", "10.4.175.0/24").is_some(), taken);
+    }
+}
+
+/// A peer that comes later hears what stands now, and nothing of what stood before.
+#[test]
+fn whoever_joins_later_hears_nothing_of_routes_that_have_gone() {
+    let lab = Lab::seeded(6).speaker("dut", 64512).scripted("teller", 65001).scripted("stays", 65002).scripted("late", 65002);
+    let mut lab = lab.linked("dut", "teller").linked("dut", "stays").linked("dut", "late");
+    let tell = |lab: &mut Lab, prefix: &str| {
+        lab.raw("teller", &upd().reach(prefix).next_hop("10.255.0.2").as_path(&[65001]).octets());
+        lab.run(SECOND);
+    };
+    for name in ["teller", "stays"] {
+        lab.until_established("dut", name);
+    }
+    tell(&mut lab, "10.1.0.0/26");
+    tell(&mut lab, "10.2.0.0/26");
+    lab.until_established("dut", "late");
+    lab.run(SECOND);
+    lab.heard("late");
+    lab.part("dut", "late");
+    lab.reset("dut", "late");
+    lab.raw("teller", &upd().withdraw("10.1.0.0/26").octets());
+    lab.run(Duration::from_secs(30));
+    lab.heal("dut", "late");
+    lab.until_established("dut", "late");
+    lab.run(Duration::from_secs(20));
+    let said: Vec<String> = lab
+        .heard("late")
+        .iter()
+        .filter_map(Message::as_update)
+        .flat_map(|u| {
+            let gone = u.withdrawn.iter().flat_map(|set| set.iter()).map(|n| format!("-{n}"));
+            gone.chain(u.announced.iter().flat_map(|a| a.nlri.iter()).map(|n| n.to_string())).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(said, ["10.2.0.0/26"]);
 }

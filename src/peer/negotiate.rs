@@ -169,7 +169,7 @@ pub(super) fn agree(params: &Params, ours: &Open, theirs: Arc<Open>, link: &Link
         families,
         add_path: FamilySet::NONE,
         extended_next_hop: next_hops_of(ours).and(next_hops_of(&theirs)).and(families),
-        // RFC 8654 §4 lets a speaker send long messages to whoever offers; one that does not offer itself stays within RFC 4271.
+        // RFC 8654 §4 lets a speaker send long messages to whoever offers. What we send stays within RFC 4271 if only the peer does.
         max_len: if both(|c| *c == Capability::ExtendedMessage) { MAX_EXTENDED_LEN } else { MAX_LEN },
         external: !internal,
         confederation: false,
@@ -188,7 +188,12 @@ pub(super) fn agree(params: &Params, ours: &Open, theirs: Arc<Open>, link: &Link
         remote_id: theirs.router_id,
         hold_time,
         keepalive: keepalive(params, hold_time),
-        receive: Context { add_path: we_receive.and(they_send).and(families), ..context.clone() },
+        receive: Context {
+            add_path: we_receive.and(they_send).and(families),
+            // Who offers must be able to receive them, whether or not the peer would take any itself.
+            max_len: if has(ours, |c| *c == Capability::ExtendedMessage) { MAX_EXTENDED_LEN } else { MAX_LEN },
+            ..context.clone()
+        },
         send: Context { add_path: we_send.and(they_receive).and(families), ..context },
         families,
         refresh: refreshes(&theirs),

@@ -278,7 +278,7 @@ impl Core {
         marked
     }
 
-    fn each_path<K: Key>(&self, table: &mut Table<K>, family: Family, peer: PeerId, mut then: impl FnMut(u32, &mut Path)) {
+    pub fn each_path<K: Key>(&self, table: &mut Table<K>, family: Family, peer: PeerId, mut then: impl FnMut(u32, &mut Path)) {
         let Some((slot, adj)) = self.peers.slot(peer).and_then(|s| Some((s, &self.peers.get(s)?.families[family.index()]))) else { return };
         for (place, index) in adj.list.iter().enumerate().filter(|(_, d)| **d != AdjRibIn::HOLE) {
             let here = |p: &&mut Path| p.slot == slot && p.at as usize == place;

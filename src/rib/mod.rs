@@ -214,6 +214,11 @@ impl Rib {
         self.core.now = u32::try_from(now.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX);
     }
 
+    /// That moment, in seconds.
+    pub(crate) fn seconds(&self) -> u32 {
+        self.core.now
+    }
+
     /// Whether to report destinations of which only a path that is not in use changed, and to keep paths in order of preference (some
     /// peer is sent several, RFC 7911).
     pub fn tell_all_paths(&mut self, yes: bool) {
@@ -266,6 +271,7 @@ impl Rib {
     pub fn retain_stale(&mut self, peer: PeerId, family: Family) {
         on_table!(self, family, |table, core| {
             core.sweep(table, family, peer, |p| p.flags.has(PathFlags::STALE));
+            core.each_path(table, family, peer, |_, path| path.flags.set(PathFlags::UNREFRESHED, false));
             let marked = core.mark(table, family, peer, PathFlags::STALE);
             if let Some(slot) = core.peers.slot(peer).and_then(|s| core.peers.get_mut(s)) {
                 slot.family(family).counts.stale = marked;

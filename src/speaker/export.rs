@@ -116,6 +116,8 @@ impl Speaker {
         let enhanced = live.session.enhanced_refresh;
         match subtype {
             RefreshSubtype::Normal => self.groups.refresh(id, family, enhanced),
+            // RFC 7313 §4: before End-of-RIB it is to be ignored; what is stale then is swept by that.
+            RefreshSubtype::BoRR if live.session.graceful.is_some() && !live.end_of_rib.contains(family) => {}
             RefreshSubtype::BoRR => self.rib.refresh_begins(id, family),
             RefreshSubtype::EoRR => {
                 self.rib.refresh_ends(id, family);

@@ -42,7 +42,9 @@ impl Gate {
     /// What keeps a route out whatever policy says.
     fn obstacle(&self, attrs: &PathAttributes, entry: &Entry, session: &Session, params: &Params) -> Option<Cause> {
         let path = attrs.as_path();
-        if path.count(session.local_as) > usize::from(entry.config.allow_own_as) {
+        // With `local_asn` both numbers are ours: this peer knows one, the others put the other into their paths.
+        let looped = |asn| path.count(asn) > usize::from(entry.config.allow_own_as);
+        if looped(session.local_as) || (params.asn != session.local_as && looped(params.asn)) {
             return Some(Cause::AsLoop);
         }
         if self.facts.external && entry.config.enforce_first_as && path.first_as() != Some(session.remote_as) {

@@ -238,6 +238,7 @@ impl Speaker {
 
     /// Takes in what happened. Cheap; selection and announcements wait for `settle`.
     pub fn handle(&mut self, now: Instant, input: Input) {
+        self.rib.set_now(now);
         match input {
             Input::Received { conn, messages, error } => self.on_received(conn, messages, error, now),
             Input::Connected { conn, local, remote, direction } => self.on_connected(conn, local, remote, direction, now),

@@ -3,8 +3,8 @@
 //! In: sessions that end and come back, End-of-RIB, time. Out: routes marked stale, kept or swept in the RIB; the word to the FIB planner
 //! that what nobody announced again may go; the word to the export groups that End-of-RIB may be sent.
 //!
-//! RFC 4724 §4.2 (the helper), §4.1 (the restarter), RFC 8538 (restarts by NOTIFICATION). Where §4.1 lets the restarter put off route
-//! selection, we do not: a node originates, learns and programs at once, and a peer that never answers holds up nobody. What is put off
+//! RFC 4724 §4.2 (the helper), §4.1 (the restarter), RFC 8538 (restarts by NOTIFICATION). §4.1 wants the restarter to put off
+//! route selection, and we do not: a node originates, learns and programs at once, and a peer that never answers holds up nobody. What is put off
 //! is only the removal of old kernel routes, and End-of-RIB, so that a helper does not drop routes that we are about to reflect.
 
 use std::time::Duration;

@@ -14,7 +14,7 @@ use super::batch::{Batch, current, write_reach, write_unreach};
 use super::member::{CatchUp, Member, Mode, Snapshot, Walk, WalkKind};
 use super::told::{ClassId, List, Listed, Told};
 use super::{Bounds, ExportVerdict};
-use crate::num::{Family, Nlri, PathId, PeerId};
+use crate::num::{Family, FamilySet, Nlri, PathId, PeerId};
 use crate::rib::adj_out::{AddPathSend, Avoid, GroupKey, MemberFacts, RouteSource, Withheld, export};
 use crate::rib::pack::{Frames, Log, SEGMENT, Tag};
 use crate::rib::{BATCH, Best, BestChange, DestId, Rib};
@@ -114,7 +114,7 @@ impl Group {
             self.log.enter(snapshot.at);
             Mode::Follows { place: snapshot.at, snapshot: Some((snapshot, 0)) }
         };
-        self.add(Member { facts, mode, end_at: Some(end), queued: false });
+        self.add(Member { facts, mode, end_at: Some(end), postponed: FamilySet::NONE, queued: false });
     }
 
     fn add(&mut self, member: Member) {
@@ -133,6 +133,10 @@ impl Group {
 
     pub fn refresh(&mut self, peer: PeerId, family: Family, enhanced: bool) {
         if !self.key.families.contains(family) {
+            return;
+        }
+        if enhanced && let Some(member) = self.members.get_mut(&peer).filter(|m| m.end_at.is_some()) {
+            member.postponed.insert(family);
             return;
         }
         self.fall_behind(peer);
@@ -385,13 +389,18 @@ impl Group {
         if let Some(snapshot) = &self.snapshot
             && (self.log.behind(snapshot.at) > snapshot.octets.max(SEGMENT) as u64 || self.total() == 0)
         {
-            self.log.leave(snapshot.at);
-            self.snapshot = None;
+            self.drop_snapshot();
         }
         if self.log.held() > bounds.log_octets {
             let late = |m: &&Member| m.mode.place().is_some_and(|place| self.log.behind(place) > bounds.log_octets);
             let late: Vec<PeerId> = self.members.values().filter(late).map(|m| m.facts.id).collect();
             late.into_iter().for_each(|peer| self.fall_behind(peer));
+        }
+    }
+
+    pub(super) fn drop_snapshot(&mut self) {
+        if let Some(snapshot) = self.snapshot.take() {
+            self.log.leave(snapshot.at);
         }
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::super::DestId;
 use super::super::adj_out::MemberFacts;
 use super::super::pack::{Frames, Log};
-use crate::num::{Family, Nlri};
+use crate::num::{Family, FamilySet, Nlri};
 
 /// The whole table as frames, as it was at a place of the log.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(super) struct Snapshot {
     pub octets: usize,
     /// The log goes on from here.
     pub at: u64,
+    /// When, in seconds of the RIB's clock.
+    pub made: u32,
 }
 
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(super) struct Member {
     pub mode: Mode,
     /// End-of-RIB is due when the log has been read up to here (RFC 4724 §2).
     pub end_at: Option<u64>,
+    /// It asked for these again between BoRR and EoRR, which must not come before End-of-RIB (RFC 7313 §4).
+    pub postponed: FamilySet,
     /// Stands in the queue of those who have something to hear.
     pub queued: bool,
 }

@@ -54,7 +54,10 @@ impl Group {
             for family in self.key.families.iter() {
                 buf.append(&Tag::Only(peer), Load::default(), |octets| encode_end_of_rib(family, octets));
             }
-            return Some(buf.freeze().show(&member.facts, out));
+            let load = buf.freeze().show(&member.facts, out);
+            let postponed = std::mem::take(&mut member.postponed);
+            postponed.iter().for_each(|family| self.refresh(peer, family, true));
+            return Some(load);
         }
         let load = self.log.frames(*place)?.show(&member.facts, out);
         self.log.pass(*place);
@@ -155,11 +158,15 @@ impl Group {
         true
     }
 
-    /// The whole table in frames, kept for those who come next.
+    /// The whole table in frames, kept for those who come next. If it does not hold any more, those who come in the same second get it all the
+    /// same, and the log after it, for many come at once; who comes later is not to hear of routes that have long been gone.
     pub(super) fn snapshot(&mut self, rib: &Rib) -> Arc<Snapshot> {
-        if let Some(snapshot) = &self.snapshot {
+        if let Some(snapshot) = &self.snapshot
+            && (self.log.behind(snapshot.at) == 0 || snapshot.made == rib.seconds())
+        {
             return snapshot.clone();
         }
+        self.drop_snapshot();
         let mut own = OwnBatch::default();
         for family in self.key.families.iter() {
             for index in 0..self.told.end(family) {
@@ -180,7 +187,7 @@ impl Group {
         }
         self.told.reap();
         let octets = frames.iter().map(|f| f.len()).sum();
-        let snapshot = Arc::new(Snapshot { frames, octets, at: self.log.head() });
+        let snapshot = Arc::new(Snapshot { frames, octets, at: self.log.head(), made: rib.seconds() });
         self.log.enter(snapshot.at);
         self.snapshot = Some(snapshot.clone());
         snapshot
