@@ -209,6 +209,32 @@ fn after_our_own_restart_the_open_says_so_and_the_kernel_keeps_its_routes() {
     assert_eq!(lab.kernel_removals("a"), 1, "the other was never touched");
 }
 
+/// The routes lie behind a next hop that a route leads to which comes last: that one is chosen in the very round in which End-of-RIB comes.
+#[test]
+fn after_our_own_restart_routes_go_only_when_all_that_was_said_is_chosen_by_next_hops_as_they_are() {
+    let tell = |lab: &mut Lab| {
+        lab.connect("x", "a");
+        lab.until_established("a", "x");
+        lab.raw("x", &update([10, 9, 0, 5], &[64513], &[ROUTE, OTHER]));
+        lab.run(Duration::from_millis(200));
+        let mut last = update([10, 255, 0, 2], &[64513], &["10.9.0.0/16"]);
+        last.extend(end_of_rib());
+        lab.raw("x", &last);
+        lab.run(Duration::from_secs(1));
+        assert!(lab.in_kernel("a", ROUTE) && lab.in_kernel("a", OTHER) && lab.in_kernel("a", "10.9.0.0/16"));
+    };
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked_as("a", "x", |_, c| session(c, |p| p.passive = true));
+    offer(&mut lab, Some(graceful(false, true, 60)));
+    tell(&mut lab);
+    lab.kill("a");
+    lab.run(Duration::from_secs(5));
+    lab.start("a");
+    tell(&mut lab);
+    assert_eq!(lab.kernel_removals("a"), 0);
+    let said = lab.notices("a");
+    assert!(said.last().is_some_and(|s| s.contains("3 kernel routes adopted, 0 not learned again")), "{said:?}");
+}
+
 #[test]
 fn two_restarted_routers_do_not_wait_for_each_other() {
     let mut lab = Lab::seeded(7).speaker("a", 64512).speaker("b", 64512).linked("a", "b");

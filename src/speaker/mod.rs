@@ -274,6 +274,7 @@ impl Speaker {
         self.want_tunnels();
         self.program(&changes);
         self.carry_fresh();
+        self.run_recovery(now);
         self.groups.advertise(&self.rib, &changes);
         self.changes = changes;
         self.pump(now);
@@ -322,7 +323,6 @@ impl Speaker {
         if self.fib.next_deadline().is_some_and(|at| at <= now) {
             self.fib.on_deadline(now);
         }
-        self.run_recovery(now);
         self.run_drain(now);
     }
 

@@ -42,6 +42,12 @@ impl Speaker {
         }
     }
 
+    /// Whether paths wait for a tunnel that was asked for and of which the shell has not said yet that it stands.
+    pub(super) fn awaits_tunnels(&self) -> bool {
+        let asked = |node: &IpAddr| self.tunnels.told.devices.iter().any(|d| d.nodes.contains(node));
+        self.nexthops.without_tunnel().any(|node| asked(&node))
+    }
+
     /// The last route over them is gone.
     pub(super) fn end_tunnels(&mut self) {
         if self.tunnels.told != Wanted::default() {

@@ -66,19 +66,20 @@ impl Speaker {
         self.recovery.check = true;
     }
 
-    /// Ends the wait for whom there is nothing more to wait for.
+    /// Ends the wait for whom there is nothing more to wait for. To be called when what the peers said is selected and wanted.
     pub(super) fn run_recovery(&mut self, now: Instant) {
         let due = self.recovery.next_deadline().is_some_and(|at| at <= now);
         if !(self.recovery.check || due) || self.recovery.reaped {
             return;
         }
-        self.recovery.check = false;
+        let settled = !self.is_unsettled();
+        self.recovery.check = !settled;
         self.recovery.look_again = None;
-        if !self.recovery.released && (now >= self.recovery.release_at || self.nothing_more_comes_soon(now)) {
+        if !self.recovery.released && (now >= self.recovery.release_at || settled && self.nothing_more_comes_soon(now)) {
             self.release_end_of_rib(now);
         }
         if now >= self.recovery.reap_at || self.all_peers(|l| is_done(l, now)) {
-            self.reap(now);
+            self.reap_when_settled(now);
         } else {
             let waits = self.peers.iter().any(|e| e.live.as_ref().is_some_and(|l| l.session.graceful.is_none() && !is_done(l, now)));
             self.recovery.look_again = waits.then(|| now + QUIET);
@@ -118,17 +119,24 @@ impl Speaker {
         }
     }
 
+    /// What the peers said last must be wanted before what is not wanted goes. Until then this is looked at again in each `settle`.
+    fn reap_when_settled(&mut self, now: Instant) {
+        let early = now < self.recovery.reap_at;
+        if self.is_unsettled() || early && self.awaits_tunnels() {
+            self.recovery.check = true;
+        } else if self.fib.is_synced() || !early {
+            self.reap(now);
+        }
+    }
+
+    /// Something that was said is not chosen yet, or not by the next hops as they are now.
+    fn is_unsettled(&self) -> bool {
+        self.rib.is_dirty() || self.nexthops.has_changed() || self.nexthops.has_fresh()
+    }
+
     fn reap(&mut self, now: Instant) {
         if !self.recovery.released {
             self.release_end_of_rib(now);
-        }
-        // What the peers said last must be wanted before what is not wanted goes.
-        if self.rib.is_dirty() {
-            self.recovery.check = true;
-            return;
-        }
-        if !self.fib.is_synced() && now < self.recovery.reap_at {
-            return;
         }
         self.recovery.reaped = true;
         let adopted = self.fib.totals().adopted as usize;

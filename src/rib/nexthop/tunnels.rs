@@ -85,6 +85,12 @@ impl NexthopTable {
         Some(named.filter(|a| self.params.tunnels.concerns(*a) && !self.addrs.contains_key(a)).collect())
     }
 
+    /// The tracked nodes whose tunnel does not stand.
+    pub fn without_tunnel(&self) -> impl Iterator<Item = IpAddr> {
+        let waits = |e: &super::Entry| e.answer.resolution == Resolution::Unresolved(Unresolved::NoTunnel);
+        self.entries.iter().flatten().filter(move |e| waits(e)).map(|e| e.addr)
+    }
+
     /// Does this hop lead over a tunnel of ours?
     pub fn is_tunnel(&self, hop: &Hop) -> bool {
         hop.onlink && hop.gateway.is_some_and(|node| self.tunnels.to.get(&node) == Some(&hop.ifindex))
