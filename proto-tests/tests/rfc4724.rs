@@ -235,6 +235,48 @@ fn after_our_own_restart_routes_go_only_when_all_that_was_said_is_chosen_by_next
     assert!(said.last().is_some_and(|s| s.contains("3 kernel routes adopted, 0 not learned again")), "{said:?}");
 }
 
+/// The router's own restart, with a neighbour that knows nothing of graceful restart.
+fn restarted_beside_a_plain_peer() -> Lab {
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked_as("a", "x", |_, c| session(c, |p| p.passive = true));
+    lab.connect("x", "a");
+    lab.until_established("a", "x");
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &[ROUTE, OTHER]));
+    lab.run(Duration::from_secs(5));
+    assert!(lab.in_kernel("a", ROUTE) && lab.in_kernel("a", OTHER));
+    lab.kill("a");
+    lab.run(Duration::from_secs(5));
+    lab.start("a");
+    lab.connect("x", "a");
+    lab.until_established("a", "x");
+    lab
+}
+
+#[test]
+fn a_peer_without_the_capability_is_done_when_it_has_been_quiet_and_not_while_it_talks() {
+    let mut lab = restarted_beside_a_plain_peer();
+    for n in 0..6 {
+        lab.run(Duration::from_secs(2));
+        lab.raw("x", &update([10, 255, 0, 2], &[64513], &[&format!("10.2.{n}.0/24")]));
+    }
+    lab.run(Duration::from_millis(100));
+    assert!(lab.in_kernel("a", ROUTE) && lab.in_kernel("a", OTHER), "it may yet come to them");
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &[ROUTE]));
+    lab.run(Duration::from_millis(2800));
+    assert!(lab.in_kernel("a", OTHER));
+    lab.run(Duration::from_millis(400));
+    assert!(lab.in_kernel("a", ROUTE) && !lab.in_kernel("a", OTHER));
+    assert_eq!(lab.kernel_removals("a"), 1);
+}
+
+#[test]
+fn a_peer_without_the_capability_that_says_nothing_at_all_is_done_as_soon() {
+    let mut lab = restarted_beside_a_plain_peer();
+    lab.run(Duration::from_millis(2800));
+    assert_eq!(lab.kernel_removals("a"), 0);
+    lab.run(Duration::from_millis(400));
+    assert_eq!(lab.kernel_removals("a"), 2);
+}
+
 #[test]
 fn two_restarted_routers_do_not_wait_for_each_other() {
     let mut lab = Lab::seeded(7).speaker("a", 64512).speaker("b", 64512).linked("a", "b");

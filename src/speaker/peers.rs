@@ -53,6 +53,8 @@ pub(super) struct Entry {
 pub(super) struct Live {
     pub session: Arc<Session>,
     pub since: Instant,
+    /// When its last UPDATE came, or else the session.
+    pub heard: Instant,
     /// Families whose End-of-RIB has come.
     pub end_of_rib: FamilySet,
     /// Families for which the warning about too many prefixes was given.
@@ -447,6 +449,7 @@ impl Speaker {
         entry.live = Some(Live {
             session: session.clone(),
             since: now,
+            heard: now,
             end_of_rib: FamilySet::NONE,
             warned: FamilySet::NONE,
             gate: super::import::Gate::new(&entry.config, &session),
@@ -463,6 +466,7 @@ impl Speaker {
             hold_seconds: session.hold_time.seconds(),
         };
         self.rib.peer_up(facts);
+        self.recovery_may_end();
         self.resume_kept(id, now);
         self.join_group(id);
         self.notice(notice);
@@ -618,10 +622,17 @@ impl Speaker {
             }
         }
         if updates > 0 {
+            self.note_heard(id, now);
             self.tell(id, Event::UpdatesSeen { conn, n: updates }, now);
         }
         if let Some(error) = error {
             self.tell(id, Event::Malformed { conn, error }, now);
+        }
+    }
+
+    fn note_heard(&mut self, id: PeerId, now: Instant) {
+        if let Some(live) = self.peers.get_mut(id).and_then(|e| e.live.as_mut()) {
+            live.heard = now;
         }
     }
 

@@ -15,7 +15,8 @@ use crate::num::{Family, FamilySet, Instant, PeerId};
 use crate::peer::{Down, Event};
 use crate::stats::Notice;
 
-/// Established peers that speak no graceful restart need not send End-of-RIB; they are taken to be done after so long.
+/// Established peers that speak no graceful restart need not send End-of-RIB; they are taken to be done when they have said nothing for so
+/// long.
 const QUIET: Duration = Duration::from_secs(3);
 
 /// Where we stand after our own start.
@@ -56,8 +57,13 @@ impl Recovery {
 
 /// Has this peer said all that it has?
 fn is_done(live: &Live, now: Instant) -> bool {
-    let quiet = live.session.graceful.is_none() && now.since(live.since) >= QUIET;
+    let quiet = quiet_at(live).is_some_and(|at| now >= at);
     quiet || live.session.families.minus(live.end_of_rib).is_empty()
+}
+
+/// When this peer may be taken to be done without End-of-RIB, if it says no more.
+fn quiet_at(live: &Live) -> Option<Instant> {
+    live.session.graceful.is_none().then(|| live.heard + QUIET)
 }
 
 impl Speaker {
@@ -81,8 +87,8 @@ impl Speaker {
         if now >= self.recovery.reap_at || self.all_peers(|l| is_done(l, now)) {
             self.reap_when_settled(now);
         } else {
-            let waits = self.peers.iter().any(|e| e.live.as_ref().is_some_and(|l| l.session.graceful.is_none() && !is_done(l, now)));
-            self.recovery.look_again = waits.then(|| now + QUIET);
+            let waited_for = self.peers.iter().filter_map(|e| e.live.as_ref()).filter(|l| !is_done(l, now));
+            self.recovery.look_again = waited_for.filter_map(quiet_at).min();
         }
     }
 
