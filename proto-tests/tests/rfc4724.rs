@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use catbird::num::Family;
-use catbird::speaker::StopMode;
+use catbird::speaker::{ListenRange, StopMode};
 use catbird::wire::{Capability, GracefulRestart, Message};
 use proto_tests::lab::{Lab, raw_update, session, update};
 
@@ -275,6 +275,64 @@ fn a_peer_without_the_capability_that_says_nothing_at_all_is_done_as_soon() {
     assert_eq!(lab.kernel_removals("a"), 0);
     lab.run(Duration::from_millis(400));
     assert_eq!(lab.kernel_removals("a"), 2);
+}
+
+/// A router with one route of a peer that nobody configured: it came out of a listen range. Then the router is killed and starts again.
+fn restarted_with_a_listen_range() -> Lab {
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked_as("a", "x", |_, c| session(c, |p| p.passive = true));
+    lab = lab.configured("a", |params| {
+        let template = params.peers.pop().expect("one is linked");
+        let net = "10.255.0.0/16".parse().unwrap();
+        params.ranges = vec![ListenRange { net, limit: 10, template: (*template).clone() }.into()];
+    });
+    offer(&mut lab, Some(graceful(false, true, 60)));
+    lab.run(Duration::from_secs(1));
+    come(&mut lab);
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &[ROUTE, OTHER]));
+    lab.raw("x", &end_of_rib());
+    lab.run(Duration::from_secs(15));
+    assert!(lab.in_kernel("a", ROUTE) && lab.in_kernel("a", OTHER));
+    lab.kill("a");
+    lab.run(Duration::from_secs(5));
+    lab.start("a");
+    lab
+}
+
+fn come(lab: &mut Lab) {
+    lab.connect("x", "a");
+    lab.until("a session", Duration::from_secs(10), |lab| lab.script("x").is_up());
+}
+
+#[test]
+fn routes_of_peers_that_a_listen_range_lets_in_wait_for_these_until_the_deadline() {
+    let mut lab = restarted_with_a_listen_range();
+    lab.run(Duration::from_secs(60));
+    assert_eq!(lab.kernel_removals("a"), 0, "it dials when its own timer says so");
+    come(&mut lab);
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &[ROUTE]));
+    lab.raw("x", &end_of_rib());
+    lab.run(Duration::from_secs(40));
+    assert_eq!(lab.kernel_removals("a"), 0, "another may come with the other");
+    lab.run(Duration::from_secs(20));
+    assert!(lab.in_kernel("a", ROUTE) && !lab.in_kernel("a", OTHER), "two minutes after the start");
+}
+
+#[test]
+fn with_a_listen_range_the_wait_is_over_when_every_old_route_was_told_again() {
+    let mut lab = restarted_with_a_listen_range();
+    let before = lab.script("x").heard().len();
+    come(&mut lab);
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &[ROUTE, OTHER]));
+    lab.raw("x", &end_of_rib());
+    lab.run(Duration::from_secs(8));
+    let said =
+        |lab: &mut Lab| lab.script("x").heard()[before..].iter().any(|(_, m)| matches!(m, Message::Update(u) if u.end_of_rib.is_some()));
+    assert!(!said(&mut lab), "a client of a reflector would drop what the others have not told again yet");
+    lab.run(Duration::from_secs(4));
+    assert!(said(&mut lab));
+    let notices = lab.notices("a");
+    assert!(notices.last().is_some_and(|s| s.contains("2 kernel routes adopted, 0 not learned again")), "{notices:?}");
+    assert_eq!(lab.kernel_removals("a"), 0);
 }
 
 #[test]

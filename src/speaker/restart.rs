@@ -6,6 +6,9 @@
 //! RFC 4724 §4.2 (the helper), §4.1 (the restarter), RFC 8538 (restarts by NOTIFICATION). §4.1 wants the restarter to put off
 //! route selection, and we do not: a node originates, learns and programs at once, and a peer that never answers holds up nobody. What is put off
 //! is only the removal of old kernel routes, and End-of-RIB, so that a helper does not drop routes that we are about to reflect.
+//!
+//! Who is to come is known of configured peers, and not of those that listen ranges let in: these dial when their own timer says so, which
+//! may take two minutes. So with a range, End-of-RIB waits as long as it may, and old routes until the deadline, unless all were told again.
 
 use std::time::Duration;
 
@@ -84,7 +87,7 @@ impl Speaker {
         if !self.recovery.released && (now >= self.recovery.release_at || settled && self.nothing_more_comes_soon(now)) {
             self.release_end_of_rib(now);
         }
-        if now >= self.recovery.reap_at || self.all_peers(|l| is_done(l, now)) {
+        if now >= self.recovery.reap_at || self.nothing_more_comes(now) {
             self.reap_when_settled(now);
         } else {
             let waited_for = self.peers.iter().filter_map(|e| e.live.as_ref()).filter(|l| !is_done(l, now));
@@ -95,13 +98,16 @@ impl Speaker {
     /// Every peer has said what it has, or restarts like us, or cannot be reached (RFC 4724 §4.1: nobody waits for what cannot come).
     fn nothing_more_comes_soon(&self, now: Instant) -> bool {
         let quiet = |l: &Live| is_done(l, now) || l.session.peer_restarted();
-        let mut expected = self.peers.iter().filter(|e| e.admin_up && e.range.is_none());
-        expected.all(|e| e.live.as_ref().map_or_else(|| e.peer.is_dark(), quiet))
+        let mut expected = self.peers.iter().filter(|e| e.admin_up);
+        self.params.ranges.is_empty() && expected.all(|e| e.live.as_ref().map_or_else(|| e.peer.is_dark(), quiet))
     }
 
-    /// Every peer that should be up is, and `done` holds for it.
-    fn all_peers(&self, done: impl Fn(&Live) -> bool) -> bool {
-        self.peers.iter().filter(|e| e.admin_up && e.range.is_none()).all(|e| e.live.as_ref().is_some_and(&done))
+    /// Every peer that should be up is and has said what it has. Strangers may yet come, but with news of no old route.
+    fn nothing_more_comes(&self, now: Instant) -> bool {
+        let nothing_old = || Family::ALL.iter().all(|f| self.fib.counts(*f).stale == 0);
+        let all_came = self.params.ranges.is_empty() || self.recovery.released && nothing_old();
+        let mut expected = self.peers.iter().filter(|e| e.admin_up && e.range.is_none());
+        all_came && expected.all(|e| e.live.as_ref().is_some_and(|l| is_done(l, now)))
     }
 
     fn release_end_of_rib(&mut self, now: Instant) {
