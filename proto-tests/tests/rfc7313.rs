@@ -82,6 +82,29 @@ fn marks_that_were_not_negotiated_and_unknown_subtypes_change_nothing() {
     }
 }
 
+/// How many UPDATEs and ROUTE-REFRESHes `a` says that it sent.
+fn sent(lab: &mut Lab) -> [u64; 2] {
+    let messages = lab.peer("a", "x").messages;
+    ["update", "route_refresh"].map(|kind| messages.iter().find(|m| m.kind == kind).map_or(0, |m| m.sent))
+}
+
+#[test]
+fn marks_are_counted_as_what_they_are_and_not_as_updates() {
+    for (enhanced, marks) in [(true, 4), (false, 0)] {
+        let mut lab = pair(enhanced);
+        let before = sent(&mut lab);
+        assert!(before[0] > 0 && before[1] == 0, "the table was told: {before:?}");
+        (0..2).for_each(|_| lab.say("x", &refresh(RefreshSubtype::Normal)));
+        lab.run(Duration::from_secs(1));
+        let after = sent(&mut lab);
+        let heard = lab.heard("x");
+        let updates = heard.iter().filter(|m| matches!(m, Message::Update(_))).count() as u64;
+        let refreshes = heard.iter().filter(|m| matches!(m, Message::RouteRefresh(_))).count() as u64;
+        assert!(updates > 0 && refreshes == marks, "{updates} and {refreshes}");
+        assert_eq!([after[0] - before[0], after[1] - before[1]], [updates, refreshes]);
+    }
+}
+
 #[test]
 fn families_that_were_not_negotiated_are_ignored() {
     let mut lab = pair(true);

@@ -19,6 +19,9 @@ use crate::num::{Nlri, PeerId};
 /// Octets for one member, in order; parts of shared segments.
 pub type Slices = SmallVec<[Bytes; 4]>;
 
+/// The type of ROUTE-REFRESH in a header (RFC 2918 §3); all else in frames is UPDATEs.
+const ROUTE_REFRESH: u8 = 5;
+
 /// Where a segment ends and the next begins.
 pub const SEGMENT: usize = 64 * 1024;
 
@@ -130,16 +133,26 @@ impl Tag {
 pub struct Load {
     pub octets: usize,
     pub updates: u32,
+    /// ROUTE-REFRESH messages: marks around what is told again (RFC 7313 §4).
+    pub refreshes: u32,
     pub announced: u32,
     pub withdrawn: u32,
 }
 
 impl Load {
-    /// Prefixes announced, or withdrawn; octets and UPDATEs are counted when they are written.
+    /// Prefixes announced, or withdrawn; octets and messages are counted when they are written.
     pub fn of(prefixes: usize, announced: bool) -> Load {
         let n = prefixes as u32;
         let (announced, withdrawn) = if announced { (n, 0) } else { (0, n) };
         Load { announced, withdrawn, ..Load::default() }
+    }
+
+    /// Whole messages in these octets, by their headers (RFC 4271 §4.1).
+    fn count_messages(&mut self, mut octets: &[u8]) {
+        while let Some(&[high, low, kind]) = octets.get(16..19) {
+            *if kind == ROUTE_REFRESH { &mut self.refreshes } else { &mut self.updates } += 1;
+            octets = octets.get(usize::from(u16::from_be_bytes([high, low])).max(1)..).unwrap_or_default();
+        }
     }
 }
 
@@ -147,6 +160,7 @@ impl AddAssign for Load {
     fn add_assign(&mut self, more: Load) {
         self.octets += more.octets;
         self.updates = self.updates.saturating_add(more.updates);
+        self.refreshes = self.refreshes.saturating_add(more.refreshes);
         self.announced = self.announced.saturating_add(more.announced);
         self.withdrawn = self.withdrawn.saturating_add(more.withdrawn);
     }
@@ -224,7 +238,7 @@ impl FrameBuf {
         let result = write(&mut self.data);
         let end = self.data.len() as u32;
         load.octets = self.data.len() - before;
-        load.updates = messages(self.data.get(before..).unwrap_or_default());
+        load.count_messages(self.data.get(before..).unwrap_or_default());
         match self.marks.last_mut() {
             _ if load.octets == 0 => {}
             Some(last) if last.tag == *tag => {
@@ -239,16 +253,6 @@ impl FrameBuf {
     pub fn freeze(&mut self) -> Frames {
         Frames { data: self.data.split().freeze(), marks: std::mem::take(&mut self.marks).into_boxed_slice() }
     }
-}
-
-/// Whole messages in these octets, by their headers (RFC 4271 §4.1).
-fn messages(mut octets: &[u8]) -> u32 {
-    let mut n = 0;
-    while let Some(&[high, low]) = octets.get(16..18) {
-        n += 1;
-        octets = octets.get(usize::from(u16::from_be_bytes([high, low])).max(1)..).unwrap_or_default();
-    }
-    n
 }
 
 #[derive(Debug)]

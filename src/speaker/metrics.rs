@@ -36,6 +36,7 @@ impl Traffic {
     /// What a group told this peer.
     pub fn count_sent(&mut self, load: &Load) {
         self.updates_sent += u64::from(load.updates);
+        self.refreshes_sent += u64::from(load.refreshes);
         self.updates.announced_sent += u64::from(load.announced);
         self.updates.withdrawn_sent += u64::from(load.withdrawn);
     }
