@@ -80,6 +80,35 @@ fn a_fib_switched_off_takes_its_routes_along_and_brings_them_back() {
     assert!(lab.in_kernel("a", "10.8.0.0/16"));
 }
 
+fn recovering(lab: &mut Lab) -> bool {
+    match lab.ask("a", Question::Status) {
+        Answer::Status(status) => status.recovering,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn old_kernel_routes_are_waited_for_only_where_there_are_some() {
+    let mut lab = recursive(&[]);
+    lab.kill("a");
+    lab.hang_up_script("x");
+    lab.script("x").greets = false;
+    lab.start("a");
+    lab.run(Duration::from_secs(5));
+    assert!(lab.in_kernel("a", "10.8.0.0/16") && recovering(&mut lab), "left by the run before, and nobody has told it again");
+    lab.reload("a", |params| params.fib.enabled = false);
+    lab.run(Duration::from_secs(2));
+    assert!(!lab.in_kernel("a", "10.8.0.0/16") && !recovering(&mut lab), "switched off, nothing is kept");
+
+    for enabled in [true, false] {
+        let mut lab = Lab::seeded(3).speaker("a", 64512).scripted("x", 64513).linked("a", "x");
+        lab = lab.configured("a", |params| params.fib.enabled = enabled);
+        lab.script("x").greets = false;
+        lab.run(Duration::from_secs(5));
+        assert!(!lab.established("a", "x") && !recovering(&mut lab), "a first start finds nothing, enabled: {enabled}");
+    }
+}
+
 #[test]
 fn another_table_waits_for_the_next_start_and_says_so() {
     let mut lab = recursive(&[]);

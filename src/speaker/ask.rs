@@ -61,7 +61,7 @@ impl Speaker {
             fib_tables: Family::ALL.into_iter().map(|f| self.fib_table_row(f)).collect(),
             blocks: self.blocks.len(),
             draining: self.drain.is_on(),
-            recovering: self.recovery.is_on(),
+            recovering: self.awaits_old_routes(),
             warnings: self.warnings(),
         }
     }

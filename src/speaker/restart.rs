@@ -44,7 +44,7 @@ impl Recovery {
         Recovery { started: now, reap_at, release_at, released: false, reaped: false, check: true, look_again: None }
     }
 
-    /// Kernel routes of an earlier run may still be there unconfirmed.
+    /// What an earlier run left in the kernel is not yet removed.
     pub fn is_on(&self) -> bool {
         !self.reaped
     }
@@ -144,6 +144,12 @@ impl Speaker {
     /// Something that was said is not chosen yet, or not by the next hops as they are now.
     fn is_unsettled(&self) -> bool {
         self.rib.is_dirty() || self.nexthops.has_changed() || self.nexthops.has_fresh()
+    }
+
+    /// An earlier run left routes in the kernel, or may have as long as we have not looked, and they are kept until learned again.
+    pub(super) fn awaits_old_routes(&self) -> bool {
+        let left_some = !self.fib.is_synced() || self.fib.totals().adopted > 0;
+        self.recovery.is_on() && self.params.fib.enabled && left_some
     }
 
     fn reap(&mut self, now: Instant) {
