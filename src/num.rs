@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// An autonomous system number of four octets (RFC 6793).
@@ -304,17 +305,37 @@ impl Sub<Instant> for Instant {
 /// One reachable destination with its path identifier (RFC 4271 §4.3, RFC 7911 §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Nlri {
-    pub net: ipnet::IpNet,
+    pub net: IpNet,
     pub path_id: PathId,
 }
 
 impl Nlri {
-    pub fn new(net: ipnet::IpNet) -> Nlri {
+    pub fn new(net: IpNet) -> Nlri {
         Nlri { net, path_id: PathId(0) }
     }
 
     pub fn family(&self) -> Family {
         Family::of(&self.net)
+    }
+
+    /// Whether a unicast route may lead there: not to what is multicast, loopback or the broadcast address, nor to `0.0.0.0/8`, `::` and
+    /// `fe80::/10`, which no router forwards to. The default route may, and so may `240.0.0.0/4`, which some clusters use.
+    #[inline]
+    pub fn is_unicast(&self) -> bool {
+        match self.net {
+            IpNet::V4(net) => match net.addr().octets() {
+                [0 | 127, ..] => net.prefix_len() < 8,
+                [224..=239, ..] => net.prefix_len() < 4,
+                [255, 255, 255, 255] => net.prefix_len() < 32,
+                _ => true,
+            },
+            IpNet::V6(net) => match net.addr().octets() {
+                [0, .., 0 | 1] => net.prefix_len() < 128 || net.addr().to_bits() > 1,
+                [0xfe, 0x80..=0xbf, ..] => net.prefix_len() < 10,
+                [0xff, ..] => net.prefix_len() < 8,
+                _ => true,
+            },
+        }
     }
 }
 
@@ -343,6 +364,22 @@ mod tests {
     fn as_numbers_that_do_not_fit_become_as_trans() {
         assert_eq!(Asn(65535).as_two_octets(), 65535);
         assert_eq!(Asn(65536).as_two_octets(), 23456);
+    }
+
+    #[test]
+    fn what_no_unicast_route_leads_to_is_no_unicast_prefix() {
+        let unicast = |text: &str| Nlri::new(text.parse().expect("a prefix")).is_unicast();
+        let never = [
+            "224.0.0.0/4", "224.1.0.0/16", "239.255.255.255/32", "127.0.0.0/8", "127.5.0.0/16", "0.0.0.0/8", "0.0.0.0/32", "0.1.2.0/24",
+            "255.255.255.255/32", "ff00::/8", "ff02::1/128", "fe80::/10", "fe80::/64", "febf::1/128", "::/128", "::1/128",
+        ];
+        never.iter().for_each(|n| assert!(!unicast(n), "{n}"));
+        let routes = [
+            "0.0.0.0/0", "0.0.0.0/1", "0.0.0.0/7", "126.0.0.0/7", "224.0.0.0/3", "1.0.0.0/8", "126.0.0.0/8", "128.0.0.0/8", "223.255.255.0/24",
+            "240.0.0.0/4", "240.1.0.0/16", "255.255.255.0/24", "255.255.255.254/32", "::/0", "::/127", "::2/128", "1::/128", "1::1/128",
+            "64:ff9b::/96", "fc00::/7", "fd00::/8", "fe80::/9", "fec0::/10", "fe00::/7", "fe00::/8", "2001:db8::1/128",
+        ];
+        routes.iter().for_each(|n| assert!(unicast(n), "{n}"));
     }
 
     #[test]

@@ -59,6 +59,11 @@ pub enum Notice {
         action: &'static str,
         detail: String,
     },
+    /// RFC 4271 §6.3: prefixes that make no sense, of one UPDATE.
+    NotUnicast {
+        peer: String,
+        prefixes: Vec<IpNet>,
+    },
     EndOfRib {
         peer: String,
         family: Family,
@@ -133,7 +138,7 @@ impl Notice {
             Notice::Draining { .. } | Notice::Stopping { .. } | Notice::Stranger { .. } | Notice::FibRepaired { .. } => Level::Info,
             Notice::PeerDown { .. } | Notice::PeerFailed { .. } | Notice::Malformed { .. } | Notice::FibForeign { .. } => Level::Warn,
             Notice::FibContested { .. } => Level::Warn,
-            Notice::MaxPrefix { .. } | Notice::NoPolicy { .. } => Level::Warn,
+            Notice::MaxPrefix { .. } | Notice::NoPolicy { .. } | Notice::NotUnicast { .. } => Level::Warn,
             Notice::FibFailed { .. } => Level::Error,
         }
     }
@@ -143,7 +148,7 @@ impl Notice {
         match self {
             Notice::PeerState { .. } | Notice::PeerUp { .. } | Notice::PeerDown { .. } | Notice::PeerFailed { .. } => "peers",
             Notice::Malformed { .. } | Notice::EndOfRib { .. } | Notice::MaxPrefix { .. } => "peers",
-            Notice::NoPolicy { .. } | Notice::Stranger { .. } => "peers",
+            Notice::NoPolicy { .. } | Notice::NotUnicast { .. } | Notice::Stranger { .. } => "peers",
             Notice::FibFailed { .. } | Notice::FibRepaired { .. } | Notice::FibForeign { .. } | Notice::Recovered { .. } => "fib",
             Notice::FibContested { .. } => "fib",
             Notice::Blocks { .. } | Notice::Route { .. } => "routes",
@@ -188,6 +193,7 @@ impl fmt::Display for Notice {
             }
             Notice::PeerFailed { peer, reason } => write!(f, "{peer}: not up: {reason}"),
             Notice::Malformed { peer, action, detail } => write!(f, "{peer}: malformed, {action}: {detail}"),
+            Notice::NotUnicast { peer, prefixes } => write!(f, "{peer}: refused what no unicast route leads to: {}", list(prefixes)),
             Notice::EndOfRib { peer, family } => write!(f, "{peer}: End-of-RIB for {family}"),
             Notice::MaxPrefix { peer, family, count, limit, action } => {
                 write!(f, "{peer}: {count} prefixes of {family}, the limit is {limit}: {action}")

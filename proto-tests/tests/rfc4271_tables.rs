@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use catbird::policy::{Chain, Edit, Policy, Rule, Step};
+use catbird::policy::{Chain, Condition, Edit, Policy, PrefixRange, PrefixSet, Rule, Step};
+use catbird::speaker::show::Command;
 use catbird::wire::{Message, Update};
 use proto_tests::dsl::upd;
-use proto_tests::lab::Lab;
+use proto_tests::lab::{Lab, net};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -82,6 +83,48 @@ fn the_same_route_is_not_told_twice() {
     lab.raw("left", &upd().reach("10.1.0.0/26").next_hop("10.255.0.2").as_path(&[65001]).med(77).octets());
     assert_eq!(updates(&mut lab), [], "another MED makes no other UPDATE");
     assert_eq!(lab.best("dut", "10.1.0.0/26").and_then(|row| row.med), Some(77), "though it was taken in");
+}
+
+/// An import policy that refuses these prefixes.
+fn all_but(prefixes: &[&str]) -> Option<Chain> {
+    let set = PrefixSet::new(prefixes.iter().map(|prefix| PrefixRange::exact(net(prefix))));
+    let rule = Rule { when: vec![Condition::Prefix(Arc::new(set))], then: Step::Reject, ..Rule::default() };
+    Some(Chain::from_policies(vec![Arc::new(Policy { name: "all-but".into(), rules: vec![rule], otherwise: Step::Accept })]))
+}
+
+/// Received, accepted and rejected IPv4 paths of the neighbour that speaks, and how many announcements were rejected.
+fn counts(lab: &mut Lab) -> (u64, u64, u64, u64) {
+    let left = lab.peer("dut", "left");
+    let row = &left.row.families[0];
+    (row.received, row.accepted, row.rejected, left.updates.announced_rejected)
+}
+
+#[test]
+fn what_is_no_unicast_prefix_is_kept_as_refused_and_told_to_nobody() {
+    let routes = ["0.0.0.0/0", "10.1.0.0/26", "240.1.0.0/16"];
+    let never = ["224.1.0.0/16", "127.5.0.0/16", "0.0.0.0/32", "255.255.255.255/32"];
+    // One verdict for all, or one for each prefix.
+    for import in [None, all_but(&["10.7.0.0/16"])] {
+        let mut lab = between(65002, |config| config.import = import.clone().or(config.import.take()));
+        let all = || never.iter().chain(&routes).fold(upd().next_hop("10.255.0.2").as_path(&[65001]), |u, prefix| u.reach(prefix)).octets();
+        lab.raw("left", &all());
+        assert_eq!(announced(&updates(&mut lab)), routes);
+        assert!(lab.in_kernel("dut", "10.1.0.0/26") && lab.in_kernel("dut", "240.1.0.0/16"), "routes beside them hold");
+        assert_eq!(counts(&mut lab), (7, 3, 4, 4));
+        lab.order("dut", Command::RefreshIn { peer: "left".into() });
+        lab.run(SECOND);
+        for prefix in never {
+            let story = lab.story("dut", prefix).expect("it is in the Adj-RIB-In");
+            assert_eq!(story.paths[0].verdict, "refused: not a unicast prefix", "{prefix}");
+            assert!(lab.best("dut", prefix).is_none() && !lab.in_kernel("dut", prefix), "{prefix}");
+        }
+        let said = |lab: &Lab| lab.notices("dut").into_iter().filter(|n| n.contains("no unicast route leads to")).collect::<Vec<_>>();
+        let first = said(&lab);
+        assert!(first.len() == 1 && never.iter().all(|prefix| first[0].contains(prefix)) && !first[0].contains("10.1."), "{first:?}");
+        (0..100).for_each(|_| lab.raw("left", &all()));
+        lab.run(SECOND);
+        assert!(lab.established("dut", "left") && (2..30).contains(&said(&lab).len()), "said some more times, not each time");
+    }
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub enum Cause {
     NextHopRefused,
     /// The external peer's AS is not the first of AS_PATH (RFC 4271 §6.3).
     FirstAsDiffers,
+    /// Multicast, loopback or the like: no unicast route leads there (RFC 4271 §6.3).
+    NotUnicast,
     /// Policy, named by its rule.
     RefusedByPolicy(Arc<str>),
     /// An external peer without import policy: nothing is taken (RFC 8212 §2).
@@ -62,6 +64,7 @@ impl fmt::Display for Cause {
             Cause::ClusterLoop => f.write_str("own cluster in CLUSTER_LIST"),
             Cause::NextHopRefused => f.write_str("next hop refused"),
             Cause::FirstAsDiffers => f.write_str("first AS is not the peer's"),
+            Cause::NotUnicast => f.write_str("not a unicast prefix"),
             Cause::RefusedByPolicy(rule) => write!(f, "refused by policy {rule}"),
             Cause::NoPolicy => f.write_str("no import policy (RFC 8212)"),
             Cause::MaxPrefix => f.write_str("beyond the prefix limit"),

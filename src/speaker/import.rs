@@ -3,11 +3,14 @@
 //! In: decoded UPDATEs of an established session. Out: one `RouteChange` for each prefix, refused ones with their cause, and word of
 //! End-of-RIB. What is malformed was found by `wire`; which path wins is `rib`'s to say.
 //!
-//! RFC 4271 §9.1.2 (loops), §5.1.3 and §6.3 (next hops, first AS), RFC 4456 §8 (reflection loops), RFC 8212 (external peers without
-//! policy), RFC 8326 §4.2 (graceful shutdown), RFC 4486 §4 (limits).
+//! RFC 4271 §9.1.2 (loops), §5.1.3 and §6.3 (next hops, first AS, prefixes that are not unicast), RFC 4456 §8 (reflection loops),
+//! RFC 8212 (external peers without policy), RFC 8326 §4.2 (graceful shutdown), RFC 4486 §4 (limits).
+
+use ipnet::IpNet;
+use smallvec::SmallVec;
 
 use super::peers::Entry;
-use super::{MaxPrefixAction, Params, PeerConfig, Speaker};
+use super::{MaxPrefix, MaxPrefixAction, Params, PeerConfig, Speaker};
 use crate::num::{Family, Instant, Nlri, PeerId};
 use crate::peer::{Event, Session, StopKind};
 use crate::policy::{Chain, PeerFacts, PeerName, Source, Verdict};
@@ -21,7 +24,18 @@ const WEIGHED: u64 = 256;
 /// The verdict on the attribute set that came last, for the next UPDATE or prefix with the same.
 #[derive(Default)]
 pub(super) struct Judged {
-    last: Option<(PathAttributes, Route, Cause)>,
+    last: Option<Known>,
+}
+
+type Known = (PathAttributes, Route, Cause);
+
+/// What became of one run of prefixes.
+#[derive(Default)]
+struct Tally {
+    announced: u64,
+    refused: u64,
+    /// Those that are no unicast prefixes.
+    odd: SmallVec<[IpNet; 2]>,
 }
 
 /// What import needs of a session besides the route; made once for a session, and again when policy changes.
@@ -118,36 +132,22 @@ impl Speaker {
         let limit = entry.max_prefix(family).copied();
         let each_prefix = live.gate.chain.depends_on_prefix();
         let mut judged = live.judged.last.take().filter(|(set, ..)| set.is_same(attrs));
-        let (mut n, mut refused) = (0, 0);
-        if !each_prefix && limit.is_none_or(|l| l.action != MaxPrefixAction::Refuse) {
-            let first = run.nlri.iter().next();
-            let judged = first.map(|nlri| judged.get_or_insert_with(|| self.judge_import(id, &nlri, attrs)));
-            if let Some((_, route, cause)) = judged {
-                self.rib.announce(id, run.nlri.iter().inspect(|_| n += 1), route, cause);
-                refused = if route.attrs.is_none() { n } else { 0 };
-            }
+        let tally = if !each_prefix && limit.is_none_or(|l| l.action != MaxPrefixAction::Refuse) {
+            self.announce_alike(id, run, attrs, &mut judged)
         } else {
-            for nlri in run.nlri.iter() {
-                n += 1;
-                let (_, route, cause) = match &judged {
-                    Some(known) if !each_prefix => known,
-                    _ => judged.insert(self.judge_import(id, &nlri, attrs)),
-                };
-                let (mut route, mut cause) = (route.clone(), cause.clone());
-                if limit.is_some_and(|l| !self.within_limit(id, &nlri, &l)) {
-                    (route.attrs, cause) = (None, Cause::MaxPrefix);
-                }
-                refused += u64::from(route.attrs.is_none());
-                self.rib.apply(RouteChange { peer: id, nlri, route: Some(route), cause });
-            }
-        }
+            self.announce_each(id, run, attrs, &mut judged, limit.as_ref(), each_prefix)
+        };
         let Some(entry) = self.peers.get_mut(id) else { return };
         let before = entry.traffic.updates.announced_received;
-        entry.traffic.updates.announced_received += n;
+        entry.traffic.updates.announced_received += tally.announced;
         let weigh = before / WEIGHED != entry.traffic.updates.announced_received / WEIGHED;
-        entry.traffic.updates.announced_rejected += refused;
+        entry.traffic.updates.announced_rejected += tally.refused;
         if let Some(live) = &mut entry.live {
             live.judged.last = judged;
+        }
+        if !tally.odd.is_empty() && entry.traffic.may_complain() {
+            let peer = entry.config.session.name.clone();
+            self.notice(Notice::NotUnicast { peer, prefixes: tally.odd.into_vec() });
         }
         if limit.is_some() {
             self.check_limit(id, family, now);
@@ -155,6 +155,71 @@ impl Speaker {
         if weigh {
             self.check_burden(id, now);
         }
+    }
+
+    /// One verdict for all of them, but for those that are no unicast prefixes.
+    fn announce_alike(&mut self, id: PeerId, run: &Announced, attrs: &PathAttributes, known: &mut Option<Known>) -> Tally {
+        let mut tally = Tally::default();
+        let Some(first) = run.nlri.iter().next() else { return tally };
+        let (_, route, cause) = known.get_or_insert_with(|| self.judge_import(id, &first, attrs));
+        let mut odd: SmallVec<[Nlri; 2]> = SmallVec::new();
+        let all = run.nlri.iter().inspect(|_| tally.announced += 1);
+        let unicast = all.filter(|nlri| {
+            let fits = nlri.is_unicast();
+            if !fits {
+                odd.push(*nlri);
+            }
+            fits
+        });
+        self.rib.announce(id, unicast, route, cause);
+        tally.refused = if route.attrs.is_none() { tally.announced } else { odd.len() as u64 };
+        if !odd.is_empty() {
+            let refused = Route { received: route.received.clone(), attrs: None };
+            self.rib.announce(id, odd.iter().copied(), &refused, &Cause::NotUnicast);
+            tally.odd = odd.iter().map(|nlri| nlri.net).collect();
+        }
+        tally
+    }
+
+    /// A verdict for each, where policy looks at prefixes or there may be no room.
+    fn announce_each(
+        &mut self,
+        id: PeerId,
+        run: &Announced,
+        attrs: &PathAttributes,
+        known: &mut Option<Known>,
+        limit: Option<&MaxPrefix>,
+        each_prefix: bool,
+    ) -> Tally {
+        let mut tally = Tally::default();
+        for nlri in run.nlri.iter() {
+            tally.announced += 1;
+            let (_, route, cause) = match known {
+                Some(known) if !each_prefix => known,
+                _ => known.insert(self.judge_import(id, &nlri, attrs)),
+            };
+            let (route, cause) = (route.clone(), cause.clone());
+            let (route, cause) = self.judge_prefix(id, &nlri, route, cause, limit);
+            tally.refused += u64::from(route.attrs.is_none());
+            if cause == Cause::NotUnicast {
+                tally.odd.push(nlri.net);
+            }
+            self.rib.apply(RouteChange { peer: id, nlri, route: Some(route), cause });
+        }
+        tally
+    }
+
+    /// The verdict so far, and what is to be said of this prefix whatever its attributes are: could it be a unicast route (RFC 4271 §6.3),
+    /// and is there room for it?
+    fn judge_prefix(&self, id: PeerId, nlri: &Nlri, route: Route, cause: Cause, limit: Option<&MaxPrefix>) -> (Route, Cause) {
+        let refused = |cause| (Route { attrs: None, received: route.received.clone() }, cause);
+        if !nlri.is_unicast() {
+            return refused(Cause::NotUnicast);
+        }
+        if limit.is_some_and(|l| !self.within_limit(id, nlri, l)) {
+            return refused(Cause::MaxPrefix);
+        }
+        (route, cause)
     }
 
     /// RFC 4486 §4: a peer that fills our memory is let go before there is none left for the others.
@@ -183,7 +248,7 @@ impl Speaker {
     }
 
     /// Is there room for this prefix, or does it only replace one that is there?
-    fn within_limit(&self, id: PeerId, nlri: &Nlri, limit: &super::MaxPrefix) -> bool {
+    fn within_limit(&self, id: PeerId, nlri: &Nlri, limit: &MaxPrefix) -> bool {
         let counts = self.rib.counts(id, nlri.family());
         limit.action != MaxPrefixAction::Refuse || counts.accepted < u64::from(limit.limit) || self.rib.is_accepted(id, nlri)
     }
@@ -238,6 +303,7 @@ impl Speaker {
                 self.rib.received(id, family, 0).map(|(_, v)| (Nlri { net: v.net, path_id: v.path_id }, v.received.clone())).collect();
             for (nlri, received) in all {
                 let (_, route, cause) = self.judge_import(id, &nlri, received.set());
+                let (route, cause) = self.judge_prefix(id, &nlri, route, cause, None);
                 self.rib.apply(RouteChange { peer: id, nlri, route: Some(route), cause });
             }
         }
