@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use catbird::policy::{Chain, Condition, Edit, Policy, PrefixRange, PrefixSet, Rule, Step};
 use catbird::speaker::show::Command;
-use catbird::wire::{Message, Update};
+use catbird::speaker::{MaxPrefix, MaxPrefixAction, PeerConfig};
+use catbird::wire::{Message, RefreshSubtype, RouteRefresh, Update};
 use proto_tests::dsl::upd;
 use proto_tests::lab::{Lab, net};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// `dut` with an external neighbour that speaks and a peer that listens.
-fn between(listener: u32, change: impl Fn(&mut catbird::speaker::PeerConfig)) -> Lab {
+fn between(listener: u32, change: impl Fn(&mut PeerConfig)) -> Lab {
     let lab = Lab::seeded(12).speaker("dut", 64512).scripted("left", 65001).scripted("right", listener);
     let mut lab = lab.linked_as("dut", "left", |_, config| change(config)).linked("dut", "right");
     lab.until_established("dut", "left");
@@ -125,6 +126,94 @@ fn what_is_no_unicast_prefix_is_kept_as_refused_and_told_to_nobody() {
         lab.run(SECOND);
         assert!(lab.established("dut", "left") && (2..30).contains(&said(&lab).len()), "said some more times, not each time");
     }
+}
+
+/// The neighbour's configuration with room for so many IPv4 prefixes; the rest is refused.
+fn room_for(limit: u32, config: &mut PeerConfig) {
+    config.max_prefix = [Some(MaxPrefix { limit, warn_percent: 100, action: MaxPrefixAction::Refuse }), None];
+}
+
+/// Changes the neighbour's configuration while it runs.
+fn reload(lab: &mut Lab, change: impl Fn(&mut PeerConfig)) {
+    lab.reload("dut", |params| change(Arc::make_mut(&mut params.peers[0])));
+    lab.run(SECOND);
+}
+
+const FIVE: [&str; 5] = ["10.1.0.0/26", "10.1.1.0/26", "10.1.2.0/26", "10.1.3.0/26", "10.1.4.0/26"];
+
+/// An UPDATE of the neighbour for some of [`FIVE`].
+fn five(lab: &mut Lab, which: std::ops::Range<usize>) {
+    lab.raw("left", &FIVE[which].iter().fold(upd().next_hop("10.255.0.2").as_path(&[65001]), |u, prefix| u.reach(prefix)).octets());
+    lab.run(SECOND);
+}
+
+/// `+` for each of [`FIVE`] that is used, `-` for one that is beyond the limit, `p` for one that policy refused, a blank where there is none.
+fn used(lab: &mut Lab) -> String {
+    let letter = |prefix| {
+        let verdict = lab.story("dut", prefix).and_then(|story| Some(story.paths.first()?.verdict.clone()));
+        match verdict.as_deref() {
+            Some(best) if best.starts_with("best") => '+',
+            Some("refused: beyond the prefix limit") => '-',
+            Some(policy) if policy.starts_with("refused: refused by policy") => 'p',
+            Some(other) => panic!("{prefix}: {other}"),
+            None => ' ',
+        }
+    };
+    FIVE.map(letter).iter().collect()
+}
+
+#[test]
+fn who_was_refused_for_want_of_room_is_taken_when_there_is_room_again() {
+    let mut lab = between(65002, |config| room_for(2, config));
+    five(&mut lab, 0..5);
+    assert_eq!((used(&mut lab).as_str(), announced(&updates(&mut lab))), ("++---", FIVE[..2].iter().map(|p| p.to_string()).collect()));
+    // One goes, the next in line takes its place and is told; that another goes which was not used makes no room.
+    lab.raw("left", &upd().withdraw(FIVE[0]).octets());
+    assert_eq!(announced(&updates(&mut lab)), [FIVE[2]]);
+    lab.raw("left", &upd().withdraw(FIVE[3]).octets());
+    assert_eq!((announced(&updates(&mut lab)), used(&mut lab).as_str()), (vec![], " ++ -"));
+    assert!(lab.in_kernel("dut", FIVE[2]) && !lab.in_kernel("dut", FIVE[4]));
+    // Who comes first has the room: what the same UPDATE announces is heard after what it withdraws.
+    five(&mut lab, 0..1);
+    assert_eq!(used(&mut lab), "-++ -");
+    lab.raw("left", &upd().withdraw(FIVE[1]).withdraw(FIVE[2]).octets());
+    lab.run(SECOND);
+    assert_eq!(used(&mut lab), "+   +");
+    assert_eq!(counts(&mut lab).1, 2);
+}
+
+#[test]
+fn room_comes_and_goes_with_policy_and_limit_too() {
+    let mut lab = between(65002, |config| room_for(2, config));
+    five(&mut lab, 0..5);
+    lab.order("dut", Command::RefreshIn { peer: "left".into() });
+    lab.run(SECOND);
+    assert_eq!(used(&mut lab), "++---", "judged again, the limit holds");
+    reload(&mut lab, |config| room_for(3, config));
+    assert_eq!(used(&mut lab), "+++--", "there is more room");
+    reload(&mut lab, |config| config.import = all_but(&[FIVE[1], FIVE[3]]));
+    assert_eq!(used(&mut lab), "+p+p+", "what policy refuses takes no room");
+    reload(&mut lab, |config| config.import = Some(Chain::all()));
+    assert_eq!(used(&mut lab), "+-+-+", "who is in stays");
+    reload(&mut lab, |config| config.max_prefix = [None, None]);
+    assert_eq!(used(&mut lab), "+++++");
+}
+
+#[test]
+fn what_is_taken_because_there_is_room_is_as_old_as_before() {
+    let mut lab = between(65002, |config| room_for(2, config));
+    let mark = |lab: &mut Lab, subtype| {
+        lab.say("left", &Message::RouteRefresh(RouteRefresh::new(catbird::num::Family::Ipv4Unicast, subtype)));
+        lab.run(SECOND);
+    };
+    five(&mut lab, 0..4);
+    mark(&mut lab, RefreshSubtype::BoRR);
+    five(&mut lab, 1..2);
+    lab.raw("left", &upd().withdraw(FIVE[0]).octets());
+    lab.run(SECOND);
+    assert_eq!(used(&mut lab), " ++- ");
+    mark(&mut lab, RefreshSubtype::EoRR);
+    assert_eq!(used(&mut lab), " +   ", "the neighbour did not say the others again");
 }
 
 #[test]

@@ -81,6 +81,8 @@ enum Deed {
     Sweep(u32),
     Begin(u32),
     End(u32),
+    /// Some of what was beyond the limit is let in.
+    Room(u32),
     Flip(u32),
     Settle(usize),
 }
@@ -96,7 +98,8 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => peer.clone().prop_map(Deed::Stale),
         1 => peer.clone().prop_map(Deed::Sweep),
         1 => peer.clone().prop_map(Deed::Begin),
-        1 => peer.prop_map(Deed::End),
+        1 => peer.clone().prop_map(Deed::End),
+        2 => peer.prop_map(Deed::Room),
         1 => (0u32..4).prop_map(Deed::Flip),
         4 => (1usize..20).prop_map(Deed::Settle),
     ]
@@ -170,7 +173,11 @@ fn act(deed: &Deed, rib: &mut Rib, model: &mut Model, ways: &mut Ways) {
     match deed.clone() {
         Deed::Say { peer, net: n, path, set: said, changed, refused } => {
             let route = route(rib, said, changed, refused);
-            let cause = if refused { Cause::RefusedByPolicy(format!("rule {}", n % 2).into()) } else { Cause::Announced };
+            let cause = match (refused, n % 4) {
+                (false, _) => Cause::Announced,
+                (true, 2) => Cause::MaxPrefix,
+                (true, rule) => Cause::RefusedByPolicy(format!("rule {rule}").into()),
+            };
             rib.apply(RouteChange { peer: PeerId(peer), nlri: Nlri { net: net(n), path_id: PathId(path) }, route: Some(route), cause });
             let made = Said { set: set(changed.unwrap_or(said)), refused, stale: false, unrefreshed: false };
             model.paths.insert((net(n), peer, path), made);
@@ -205,6 +212,14 @@ fn act(deed: &Deed, rib: &mut Rib, model: &mut Model, ways: &mut Ways) {
             let before = model.paths.len();
             model.drop_if(peer, |s| s.unrefreshed);
             assert_eq!(gone, before - model.paths.len());
+        }
+        Deed::Room(peer) => {
+            let waiting: Vec<_> = Family::ALL.into_iter().flat_map(|f| rib.over_limit(PeerId(peer), f, 2)).collect();
+            for (nlri, received) in waiting {
+                rib.judge_again(PeerId(peer), &nlri, &Route::as_received(received), &Cause::Announced);
+                let said = model.paths.get_mut(&(nlri.net, peer, nlri.path_id.0)).expect("what waits was said");
+                assert!(std::mem::take(&mut said.refused), "only what was refused waits");
+            }
         }
         Deed::Flip(n) => {
             let addr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, n as u8));

@@ -3,7 +3,7 @@
 //! In: routes with the verdict of import. Out: paths that stand in their destination, a list of them for each peer and family, and
 //! counts that always equal a recount. Which path is used is decided in `decide`, when in `loc`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -248,11 +248,30 @@ pub(super) struct AdjRibIn {
     pub list: Vec<u32>,
     pub holes: usize,
     pub counts: RouteCounts,
+    /// Paths refused with [`Cause::MaxPrefix`], by destination: who is to be looked at again when there is room.
+    pub over_limit: BTreeSet<(u32, PathId)>,
 }
 
 impl AdjRibIn {
     /// Marks a place of the list whose path went.
     pub const HOLE: u32 = u32::MAX;
+
+    pub fn count(&mut self, dest: u32, path: &Path) {
+        self.counts.add(path);
+        if path.cause == CauseId::MAX_PREFIX {
+            self.over_limit.insert((dest, path.path_id));
+        }
+    }
+
+    /// True if an accepted path goes while others are refused for want of room.
+    #[must_use]
+    pub fn discount(&mut self, dest: u32, path: &Path) -> bool {
+        self.counts.take(path);
+        if path.cause == CauseId::MAX_PREFIX {
+            self.over_limit.remove(&(dest, path.path_id));
+        }
+        path.accepted() && !self.over_limit.is_empty()
+    }
 
     pub fn push(&mut self, dest: u32) -> u32 {
         self.list.push(dest);
@@ -376,6 +395,8 @@ pub(super) struct CauseId(pub u16);
 impl CauseId {
     /// [`Cause::Announced`], which every accepted path has and nobody counts.
     pub const ANNOUNCED: CauseId = CauseId(0);
+    /// [`Cause::MaxPrefix`], whose paths are looked for.
+    pub const MAX_PREFIX: CauseId = CauseId(1);
 }
 
 /// The few distinct causes in use, counted, so that reloads do not pile up names of rules.
@@ -387,7 +408,9 @@ pub(super) struct Causes {
 
 impl Causes {
     pub fn new() -> Causes {
-        Causes { all: vec![(Cause::Announced, 0)], by_cause: HashMap::default(), free: Vec::new() }
+        let mut by_cause: HashMap<_, _, FixedState> = HashMap::default();
+        by_cause.insert(Cause::MaxPrefix, CauseId::MAX_PREFIX.0);
+        Causes { all: vec![(Cause::Announced, 0), (Cause::MaxPrefix, 0)], by_cause, free: Vec::new() }
     }
 
     /// One more path has it.
@@ -420,7 +443,7 @@ impl Causes {
     pub fn release(&mut self, id: CauseId) {
         let Some((cause, n)) = self.all.get_mut(usize::from(id.0)).filter(|_| id != CauseId::ANNOUNCED) else { return };
         *n = n.saturating_sub(1);
-        if *n == 0 {
+        if *n == 0 && id != CauseId::MAX_PREFIX {
             self.by_cause.remove(cause);
             self.free.push(id.0);
         }

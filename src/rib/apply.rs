@@ -4,7 +4,7 @@
 //! Everything here is generic over the family; [`Core`] is what both families share.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
 
@@ -14,7 +14,7 @@ use super::decide::Rules;
 use super::loc::{BestChange, Dirty, best_of, choose, listed, nh_of, position};
 use super::table::{Dest, DestFlags, Key, Table};
 use super::{DestId, NextHops, NhId, TableCounts};
-use crate::num::{Family, PathId, PeerId};
+use crate::num::{Family, Nlri, PathId, PeerId};
 
 /// What both families share.
 pub(super) struct Core {
@@ -29,6 +29,8 @@ pub(super) struct Core {
     pub emptied: Vec<DestId>,
     pub pins: RefCell<Pins>,
     pub counts: [TableCounts; 2],
+    /// Peers that may have room now for what was refused for want of it.
+    pub freed: BTreeSet<PeerId>,
     /// Next hops that peers who left had tracked on their links.
     pub untracked: Vec<NhId>,
     /// Tell of every path that comes, goes or changes, not only of the best.
@@ -71,6 +73,7 @@ impl Core {
             emptied: Vec::new(),
             pins: RefCell::default(),
             counts: Default::default(),
+            freed: BTreeSet::new(),
             untracked: Vec::new(),
             all_paths: false,
             now: 0,
@@ -99,6 +102,20 @@ impl Core {
         }
     }
 
+    /// Another verdict on what the peer said before. It said nothing new, so what marks the path as old stays.
+    pub fn judge_again<K: Key>(&mut self, table: &mut Table<K>, key: K, slot: Slot, nlri: &Nlri, route: &Route, cause: &Cause) {
+        let (family, Some(index)) = (nlri.family(), table.find(key)) else { return };
+        let Some(dest) = table.get_mut(index) else { return };
+        let Some(at) = position(dest.paths.as_slice(), slot, nlri.path_id) else { return };
+        let Some(before) = dest.paths.as_slice().get(at).map(|path| path.flags) else { return };
+        self.replace(dest, DestId::new(family, index), at, route, cause);
+        let Some(path) = dest.paths.as_mut_slice().get_mut(at) else { return };
+        [PathFlags::STALE, PathFlags::UNREFRESHED].into_iter().for_each(|mark| path.flags.set(mark, before.has(mark)));
+        if let Some(peer) = self.peers.get_mut(slot) {
+            peer.family(family).counts.stale += u64::from(before.has(PathFlags::STALE));
+        }
+    }
+
     fn add<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId, slot: Slot, path_id: PathId, route: &Route, cause: &Cause) {
         if route.attrs.is_some() || self.all_paths {
             self.touch(dest, id);
@@ -111,7 +128,7 @@ impl Core {
         let at = adj.push(id.raw());
         let received = route.received.clone();
         let path = Path { received, changed, path_id, slot, at, since: self.now, cause, flags: PathFlags::default(), verdict };
-        adj.counts.add(&path);
+        adj.count(id.raw(), &path);
         let counts = &mut self.counts[id.family().index()];
         counts.paths += 1;
         counts.prefixes += u64::from(dest.paths.as_slice().is_empty());
@@ -128,8 +145,11 @@ impl Core {
         }
         let Some(path) = dest.paths.as_mut_slice().get_mut(at) else { return };
         let shared = path.flags.has(PathFlags::SHARES);
-        let Some(adj) = self.peers.get_mut(path.slot).map(|p| p.family(id.family())) else { return };
-        adj.counts.take(path);
+        let Some(peer) = self.peers.get_mut(path.slot) else { return };
+        let (peer, adj) = (peer.facts.id, peer.family(id.family()));
+        if adj.discount(id.raw(), path) {
+            self.freed.insert(peer);
+        }
         path.flags.set(PathFlags::STALE, false);
         path.flags.set(PathFlags::UNREFRESHED, false);
         path.verdict = verdict;
@@ -144,7 +164,7 @@ impl Core {
                 self.attrs.release(old);
             }
         }
-        adj.counts.add(path);
+        adj.count(id.raw(), path);
         if shared && !same {
             dest.flags.set(DestFlags::SHARE_TOUCHED, true);
         }
@@ -179,8 +199,10 @@ impl Core {
         if path.flags.has(PathFlags::SHARES) {
             dest.flags.set(DestFlags::SHARE_TOUCHED, true);
         }
-        if let Some(peer) = self.peers.get_mut(path.slot) {
-            peer.family(id.family()).counts.take(&path);
+        if let Some(peer) = self.peers.get_mut(path.slot)
+            && peer.family(id.family()).discount(id.raw(), &path)
+        {
+            self.freed.insert(peer.facts.id);
         }
         let counts = &mut self.counts[id.family().index()];
         counts.paths -= 1;

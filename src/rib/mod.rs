@@ -23,6 +23,7 @@ pub mod pack;
 mod table;
 mod view;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -303,6 +304,17 @@ impl Rib {
         }
     }
 
+    /// Another verdict on what a peer said before: a policy changed, or there is room now. The path stays as stale as it was.
+    pub fn judge_again(&mut self, peer: PeerId, nlri: &Nlri, route: &Route, cause: &Cause) {
+        let Rib { v4, v6, core } = self;
+        let Some(slot) = core.peers.slot(peer) else { return };
+        if let Some(key) = Key4::of(&nlri.net) {
+            core.judge_again(v4, key, slot, nlri, route, cause);
+        } else if let Some(key) = Key6::of(&nlri.net) {
+            core.judge_again(v6, key, slot, nlri, route, cause);
+        }
+    }
+
     /// One route for many prefixes, as an UPDATE has it.
     pub fn announce(&mut self, peer: PeerId, nlri: impl IntoIterator<Item = Nlri>, route: &Route, cause: &Cause) {
         let Some(slot) = self.core.peers.slot(peer) else { return };
@@ -358,6 +370,11 @@ impl Rib {
         } else if let Some(key) = Key6::of(&nlri.net) {
             core.take(v6, Family::Ipv6Unicast, key, slot, nlri.path_id);
         }
+    }
+
+    /// Peers of which an accepted path went while others were refused as [`Cause::MaxPrefix`], since this was asked last.
+    pub fn take_freed(&mut self) -> BTreeSet<PeerId> {
+        std::mem::take(&mut self.core.freed)
     }
 
     /// These next hops are reached otherwise than before; what uses them is looked at again.

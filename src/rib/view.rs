@@ -10,8 +10,8 @@ use super::adj_in::{AdjRibIn, CauseId, Path, PathFlags, RouteCounts, Slot};
 use super::decide::{SourceFacts, select};
 use super::loc::{Best, best_of, candidates, in_use, known_metric, nh_of, position};
 use super::table::{Dest, DestFlags, Key, Key4, Key6, Table};
-use super::{DestId, NextHops, NhId, PathView, Rib, Standing, Step, TableCounts};
-use crate::num::{Family, Nlri, PeerId};
+use super::{Attrs, DestId, NextHops, NhId, PathView, Rib, Standing, Step, TableCounts};
+use crate::num::{Family, Nlri, PathId, PeerId};
 
 /// Run `$body` with `$table` as the table of `$family`, of either key.
 macro_rules! in_table {
@@ -146,6 +146,24 @@ impl Rib {
         })
     }
 
+    /// What a peer said beyond its limit ([`Cause::MaxPrefix`](super::Cause::MaxPrefix)), `most` at most, about in the order in which it
+    /// came.
+    pub fn over_limit(&self, peer: PeerId, family: Family, most: usize) -> Vec<(Nlri, Attrs)> {
+        let Some((slot, adj)) = self.core.peers.slot(peer).and_then(|s| Some((s, &self.core.peers.get(s)?.families[family.index()])))
+        else {
+            return Vec::new();
+        };
+        let first = adj.over_limit.iter().take(most);
+        let view = |&(index, path_id): &(u32, PathId)| {
+            in_table!(self, family, |table| {
+                let found = table.get(index)?;
+                let path = found.paths.as_slice().get(position(found.paths.as_slice(), slot, path_id)?)?;
+                Some((Nlri { net: found.key.net(), path_id }, path.received.clone()))
+            })
+        };
+        first.filter_map(view).collect()
+    }
+
     /// Does this peer have a path for this prefix that import let in?
     pub fn is_accepted(&self, peer: PeerId, nlri: &Nlri) -> bool {
         let paths = self.find(&nlri.net).map(|d| self.paths(d)).unwrap_or_default();
@@ -216,6 +234,8 @@ impl Rib {
                 per_peer.entry(path.slot).or_default().add(path);
                 let adj = self.core.peers.get(path.slot).map(|p| &p.families[family.index()]);
                 assert_eq!(adj.and_then(|a| a.list.get(path.at as usize)), Some(&index), "the peer's list has its path");
+                let over = adj.is_some_and(|a| a.over_limit.contains(&(index, path.path_id)));
+                assert_eq!(over, path.cause == CauseId::MAX_PREFIX, "{} is remembered as beyond the limit", dest.key.net());
                 held.add(path);
             }
         }
@@ -223,6 +243,8 @@ impl Rib {
         for (slot, peer) in self.core.peers.iter() {
             let adj = &peer.families[family.index()];
             assert_eq!(adj.counts, per_peer.remove(&slot).unwrap_or_default(), "counts of peer {:?}", peer.facts.id);
+            let stands = |(dest, id): &(u32, PathId)| table.get(*dest).is_some_and(|d| position(d.paths.as_slice(), slot, *id).is_some());
+            assert!(adj.over_limit.iter().all(stands), "what is remembered as beyond the limit is there");
             assert_eq!(adj.list.iter().filter(|d| **d == AdjRibIn::HOLE).count(), adj.holes, "holes in a list");
             assert_eq!((adj.list.len() - adj.holes) as u64, adj.counts.received, "a list holds what was received");
         }

@@ -21,6 +21,9 @@ use crate::wire::{Announced, Community, DecodeError, PathAttributes, Severity, U
 /// A peer's memory is weighed each time it has announced so many prefixes more.
 const WEIGHED: u64 = 256;
 
+/// Paths that are judged again in one go when there is room for them.
+const ROOM: u64 = 1024;
+
 /// The verdict on the attribute set that came last, for the next UPDATE or prefix with the same.
 #[derive(Default)]
 pub(super) struct Judged {
@@ -216,7 +219,7 @@ impl Speaker {
         if !nlri.is_unicast() {
             return refused(Cause::NotUnicast);
         }
-        if limit.is_some_and(|l| !self.within_limit(id, nlri, l)) {
+        if route.attrs.is_some() && limit.is_some_and(|l| !self.within_limit(id, nlri, l)) {
             return refused(Cause::MaxPrefix);
         }
         (route, cause)
@@ -251,6 +254,29 @@ impl Speaker {
     fn within_limit(&self, id: PeerId, nlri: &Nlri, limit: &MaxPrefix) -> bool {
         let counts = self.rib.counts(id, nlri.family());
         limit.action != MaxPrefixAction::Refuse || counts.accepted < u64::from(limit.limit) || self.rib.is_accepted(id, nlri)
+    }
+
+    /// Where accepted routes went, those that were refused for want of room are judged again, as many as there is room for.
+    pub(super) fn use_room(&mut self) {
+        for id in self.rib.take_freed() {
+            Family::ALL.into_iter().for_each(|family| self.use_room_of(id, family));
+        }
+    }
+
+    fn use_room_of(&mut self, id: PeerId, family: Family) {
+        let Some((config, _)) = self.peers.get_mut(id).and_then(Entry::live_mut) else { return };
+        let Some(limit) = config.max_prefix(family).copied() else { return };
+        loop {
+            // Each that is judged leaves the waiting ones: it is accepted, or has another cause now.
+            let room = u64::from(limit.limit).saturating_sub(self.rib.counts(id, family).accepted).min(ROOM);
+            let waiting = self.rib.over_limit(id, family, room as usize);
+            if waiting.is_empty() {
+                return;
+            }
+            for (nlri, received) in waiting {
+                self.judge_again(id, &nlri, &received, Some(&limit));
+            }
+        }
     }
 
     /// RFC 4271 §6.7: warn early, and end the session when told to.
@@ -299,14 +325,19 @@ impl Speaker {
             live.judged = Judged::default();
         }
         for family in Family::ALL {
+            let limit = self.peers.get(id).and_then(|e| e.config.max_prefix(family).copied());
             let all: Vec<(Nlri, Attrs)> =
                 self.rib.received(id, family, 0).map(|(_, v)| (Nlri { net: v.net, path_id: v.path_id }, v.received.clone())).collect();
             for (nlri, received) in all {
-                let (_, route, cause) = self.judge_import(id, &nlri, received.set());
-                let (route, cause) = self.judge_prefix(id, &nlri, route, cause, None);
-                self.rib.apply(RouteChange { peer: id, nlri, route: Some(route), cause });
+                self.judge_again(id, &nlri, &received, limit.as_ref());
             }
         }
+    }
+
+    fn judge_again(&mut self, id: PeerId, nlri: &Nlri, received: &Attrs, limit: Option<&MaxPrefix>) {
+        let (_, route, cause) = self.judge_import(id, nlri, received.set());
+        let (route, cause) = self.judge_prefix(id, nlri, route, cause, limit);
+        self.rib.judge_again(id, nlri, &route, &cause);
     }
 
     /// RFC 8212 §2: said loudly, for it looks like a fault.

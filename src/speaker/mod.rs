@@ -267,6 +267,7 @@ impl Speaker {
         self.rib.set_now(now);
         self.watch_unsent(now);
         self.run_timers(now);
+        self.use_room();
         self.track_nexthops();
         let mut changes = std::mem::take(&mut self.changes);
         changes.clear();
