@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use catbird::num::Family;
+use catbird::speaker::show::Command;
 use catbird::speaker::{ListenRange, StopMode};
 use catbird::wire::{Capability, GracefulRestart, Message};
 use proto_tests::lab::{Lab, raw_update, session, update};
@@ -95,6 +96,25 @@ fn what_is_announced_again_stays_and_the_rest_goes_at_end_of_rib() {
     lab.run(Duration::from_secs(1));
     assert_eq!(both_there(&mut lab), (true, false));
     assert_eq!(lab.kernel_removals("a"), removals + 1, "the route that was announced again was never touched");
+}
+
+#[test]
+fn a_reload_while_the_peer_is_away_neither_drops_its_routes_nor_makes_them_young() {
+    let mut lab = learned();
+    lab.hang_up_script("x");
+    lab.run(Duration::from_secs(5));
+    lab.reload("a", |params| std::sync::Arc::make_mut(&mut params.peers[0]).graceful_shutdown ^= true);
+    lab.run(Duration::from_secs(5));
+    assert_eq!(both_there(&mut lab), (true, true));
+    assert!(lab.best("a", ROUTE).unwrap().stale && lab.kernel_removals("a") == 0);
+    back(&mut lab, Some(graceful(true, true, 60)));
+    lab.order("a", Command::RefreshIn { peer: "x".into() });
+    lab.run(Duration::from_secs(1));
+    assert!(lab.best("a", ROUTE).unwrap().stale && lab.best("a", OTHER).unwrap().stale, "judged again is not said again");
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &[ROUTE]));
+    lab.raw("x", &end_of_rib());
+    lab.run(Duration::from_secs(1));
+    assert_eq!(both_there(&mut lab), (true, false));
 }
 
 #[test]

@@ -74,8 +74,19 @@ fn net(n: u32) -> IpNet {
 
 #[derive(Clone, Debug)]
 enum Deed {
-    Say { peer: u32, net: u32, path: u32, set: u32, changed: Option<u32>, refused: bool },
-    Unsay { peer: u32, net: u32, path: u32 },
+    Say {
+        peer: u32,
+        net: u32,
+        path: u32,
+        set: u32,
+        changed: Option<u32>,
+        refused: bool,
+    },
+    Unsay {
+        peer: u32,
+        net: u32,
+        path: u32,
+    },
     Down(u32),
     Stale(u32),
     Sweep(u32),

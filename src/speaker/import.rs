@@ -320,10 +320,10 @@ impl Speaker {
     /// Judges everything again that the peer has said (a changed policy), from Adj-RIB-In and without a word to the peer.
     pub(super) fn reimport(&mut self, id: PeerId) {
         let Some(entry) = self.peers.get_mut(id) else { return };
-        if let Some(live) = &mut entry.live {
-            live.gate = Gate::new(&entry.config, &live.session);
-            live.judged = Judged::default();
-        }
+        // What a peer that is away left behind keeps its verdict until it is said again, or swept (RFC 4724 §4.2).
+        let Some(live) = &mut entry.live else { return };
+        live.gate = Gate::new(&entry.config, &live.session);
+        live.judged = Judged::default();
         for family in Family::ALL {
             let limit = self.peers.get(id).and_then(|e| e.config.max_prefix(family).copied());
             let all: Vec<(Nlri, Attrs)> =
