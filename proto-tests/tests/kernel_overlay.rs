@@ -260,6 +260,35 @@ fn a_reload_changes_the_overlay_while_it_runs() {
     sites.until_ip(0, SOON, ROUTES, |s| s.contains("10.244.2.0/26 via 10.0.1.254 dev eth0"));
 }
 
+/// Both daemons die, one starts again and the other does not yet: its kernel still has the way to our pods, and ours the way to its pods.
+#[test]
+fn a_restart_keeps_the_tunnels_entries_as_long_as_the_routes_over_them() {
+    let test = "a_restart_keeps_the_tunnels_entries_as_long_as_the_routes_over_them";
+    let Some(mut sites) = sites(test, 24, CROSS_SUBNET) else { return };
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird onlink");
+    until_ping(&sites, false);
+    until_ping(&sites, true);
+    let pings = [false, true].map(|v6| sites.ping(v6).unwrap());
+    sites.end(1, libc::SIGKILL);
+    sites.end(0, libc::SIGKILL);
+    // Of a node that nobody names any more; and what no life of ours has written.
+    sites.ip(0, "neigh add 10.0.2.77 lladdr 02:cb:0a:00:02:4d dev catbird nud permanent");
+    sites.ip(0, "neigh add 10.0.2.78 lladdr 02:00:00:00:00:07 dev catbird nud permanent");
+    sites.start(0).unwrap();
+    sites.until_ip(0, SOON, "neigh show dev catbird", |s| !s.contains("10.0.2.78"));
+    pings.iter().for_each(|ping| ping.await_more(200));
+    for (dev, node) in [("catbird", "10.0.2.1 "), ("catbird", "10.0.2.77 "), ("catbird-v6", "fd00:2::1 ")] {
+        let said = sites.ip(0, &format!("neigh show dev {dev}"));
+        assert!(said.lines().any(|l| l.starts_with(node) && l.contains("PERMANENT")), "{node} in {said}");
+    }
+    sites.start(1).unwrap();
+    sites.until_ip(0, SOON, "neigh show dev catbird", |s| !s.contains("10.0.2.77"));
+    let lost = pings.map(Echo::stop);
+    assert!(lost.iter().all(|(_, lost)| *lost == 0), "sent and lost, IPv4 and IPv6: {lost:?}");
+    assert!(sites.log(0).contains("not learned again"), "{}", sites.log(0));
+    until_ping(&sites, false);
+}
+
 #[test]
 fn a_name_that_is_taken_is_said_and_left_alone() {
     if !may_run("a_name_that_is_taken_is_said_and_left_alone") {

@@ -91,7 +91,7 @@ impl Params {
         }
         let own = [v4.map(|a| (IpAddr::V4(a), self.device.clone())), v6.map(|a| (IpAddr::V6(a), self.device_v6()))];
         let reached = own.into_iter().flatten().filter(|(local, _)| self.kind == Kind::Vxlan || local.is_ipv4());
-        Wanted { devices: reached.map(|(local, name)| self.one(local, name, nodes)).collect() }
+        Wanted { devices: reached.map(|(local, name)| self.one(local, name, nodes)).collect(), recovering: false }
     }
 
     fn one(&self, local: IpAddr, name: String, nodes: &BTreeSet<IpAddr>) -> Device {
@@ -115,6 +115,8 @@ impl Params {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     pub devices: Vec<Device>,
+    /// Routes of a former life stand in the kernel and may be learned again: what their tunnels had ([`Device::left_behind`]) stays.
+    pub recovering: bool,
 }
 
 /// A tunnel device as it should be.
@@ -311,6 +313,16 @@ impl Device {
             !wanted && !told.contains(mac)
         });
         deeds.extend(old.map(|(mac, node)| Deed::DeleteForward(*mac, *node)));
+    }
+
+    /// The nodes for which entries of a former life stand: those by our form. Routes may lead over them still.
+    pub fn left_behind(&self, standing: &Standing) -> BTreeSet<IpAddr> {
+        if !matches!(self.tunnel, Tunnel::Vxlan { .. }) || !self.could_become(standing) {
+            return BTreeSet::new();
+        }
+        let entries = standing.neighbours.iter().map(|(node, mac)| (*mac, *node)).chain(standing.forwards.iter().copied());
+        let ours = entries.filter(|(mac, node)| Mac::of(*node) == *mac && node.is_ipv4() == self.local.is_ipv4() && *node != self.local);
+        ours.map(|(_, node)| node).collect()
     }
 
     /// Do packets to this node get through, as the device stands?

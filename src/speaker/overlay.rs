@@ -19,23 +19,24 @@ pub(super) struct Tunnels {
 impl Speaker {
     /// Tells the shell of tunnels if they are to be others than before.
     pub(super) fn want_tunnels(&mut self) {
-        // Going away and leaving the routes: what they lead over stays, too.
-        if self.stopping == Some(OnTerm::Keep) {
-            return;
-        }
         let renewed = self.nexthops.take_nodes().map(|nodes| self.tunnels.nodes = nodes).is_some();
         if renewed {
             self.tell_tunnels();
         }
     }
 
-    /// The same after a change of the parameters.
+    /// The same after a change of the parameters, and when the routes of a former life are gone.
     pub(super) fn tell_tunnels(&mut self) {
+        // Going away and leaving the routes: what they lead over stays, too.
+        if self.stopping == Some(OnTerm::Keep) {
+            return;
+        }
         let addresses = self.params.addresses;
-        let wanted = match self.params.fib.enabled {
+        let mut wanted = match self.params.fib.enabled {
             true => self.params.fib.overlay.wanted(addresses.v4, addresses.v6, &self.tunnels.nodes),
             false => Wanted::default(),
         };
+        wanted.recovering = !wanted.devices.is_empty() && self.recovery.is_on();
         if wanted != self.tunnels.told {
             self.tunnels.told = wanted.clone();
             self.effects.push_back(Effect::Overlay(Box::new(wanted)));

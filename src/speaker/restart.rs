@@ -161,6 +161,7 @@ impl Speaker {
         let removed = self.fib.reap();
         let waited_seconds = now.since(self.recovery.started).as_secs_f64();
         self.notice(Notice::Recovered { adopted, removed, waited_seconds });
+        self.tell_tunnels();
     }
 
     /// A session ended: its routes go, or stay for a while (RFC 4724 §4.2). Draining, all stay: pods that are still here need them.

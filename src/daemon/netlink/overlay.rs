@@ -6,7 +6,8 @@
 //! A thread does the work, one request after the other, for the reason that the writer has one. It looks at the devices when it is told
 //! of other ones, when the kernel speaks of something that concerns them (a task of the runtime listens), and now and then without cause.
 //! What goes, goes late: entries of nodes that nobody names any more, and devices that are not wanted, stay for [`LINGER`], until every
-//! route over them has been replaced.
+//! route over them has been replaced. The same holds for what a former life of ours left on a device: it stays until the core has removed
+//! the routes of that life which nobody told again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
@@ -292,7 +293,11 @@ struct Worker {
     wanted: Wanted,
     /// Nodes that are not wanted any more, until when their entries stay.
     fading: BTreeMap<IpAddr, Instant>,
-    /// Devices, likewise.
+    /// Nodes for which a former life of ours left entries, as long as its routes may be learned again.
+    adopted: BTreeSet<IpAddr>,
+    /// Devices that have been looked at for such entries.
+    looked: BTreeSet<String>,
+    /// Devices that are not wanted any more, until when they stay.
     leaving: Vec<(Device, Instant)>,
     /// What the core was told.
     carried: BTreeMap<IpAddr, IfIndex>,
@@ -314,6 +319,8 @@ impl Worker {
             counters,
             wanted: Wanted::default(),
             fading: BTreeMap::new(),
+            adopted: BTreeSet::new(),
+            looked: BTreeSet::new(),
             leaving: Vec::new(),
             carried: BTreeMap::new(),
             trouble: BTreeMap::new(),
@@ -366,6 +373,9 @@ impl Worker {
         let nodes = |w: &Wanted| w.devices.iter().flat_map(|d| d.nodes.iter().copied()).collect::<BTreeSet<IpAddr>>();
         let (old, new) = (nodes(&self.wanted), nodes(&wanted));
         self.fading.extend(old.difference(&new).map(|node| (*node, until)));
+        if !wanted.recovering {
+            self.fading.extend(std::mem::take(&mut self.adopted).into_iter().map(|node| (node, until)));
+        }
         self.fading.retain(|node, _| !new.contains(node));
         let same = |a: &Device, name: &str| a.name == name;
         for old in &self.wanted.devices {
@@ -389,9 +399,10 @@ impl Worker {
         let mut done = 0;
         let mut failed = false;
         for mut device in self.wanted.devices.clone() {
-            let fading = self.fading.keys().filter(|n| n.is_ipv4() == device.local.is_ipv4());
-            device.nodes.extend(fading);
-            match self.keep_one(&device, &mut concern, &mut done) {
+            let adopted = self.adopt(&device);
+            let staying = self.fading.keys().chain(&self.adopted).filter(|n| n.is_ipv4() == device.local.is_ipv4());
+            device.nodes.extend(staying);
+            match adopted.and_then(|()| self.keep_one(&device, &mut concern, &mut done)) {
                 Ok((ifindex, standing)) => {
                     concern.devices.insert(ifindex);
                     carried.extend(device.nodes.iter().filter(|n| device.carries(**n, &standing)).map(|n| (*n, ifindex)));
@@ -411,6 +422,17 @@ impl Worker {
         }
         self.tell(carried);
         done > 0
+    }
+
+    /// The first look at a device after our start: what a former life left there is not to go before its routes.
+    fn adopt(&mut self, device: &Device) -> Result<(), String> {
+        if !self.wanted.recovering || self.looked.contains(&device.name) {
+            return Ok(());
+        }
+        let standing = self.talk.look(&device.name).map_err(|e| e.to_string())?;
+        self.looked.insert(device.name.clone());
+        self.adopted.extend(standing.iter().flat_map(|(_, s)| device.left_behind(s)));
+        Ok(())
     }
 
     /// One device; what cannot be done is noted, and the rest done all the same.

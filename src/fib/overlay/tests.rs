@@ -181,3 +181,27 @@ fn mac_addresses_are_local_unicast_and_differ() {
     assert!(macs.iter().all(|m| m.0[0] & 3 == 2));
     assert_eq!(Mac::of(ip("10.0.0.1")).to_string(), "02:cb:0a:00:00:01");
 }
+
+#[test]
+fn what_a_former_life_left_is_known_by_its_form() {
+    let device = device(&["10.0.1.1", "10.0.1.2"]);
+    let mut standing = None;
+    settle(&device, &mut standing);
+    let mut standing = standing.unwrap();
+    standing.neighbours.insert(ip("10.0.1.3"), Mac([2, 0, 0, 0, 0, 7]));
+    standing.neighbours.insert(ip("10.0.1.4"), Mac::of(ip("10.0.1.4")));
+    standing.neighbours.insert(device.local, Mac::of(device.local));
+    standing.neighbours.insert(ip("2001:db8::1"), Mac::of(ip("2001:db8::1")));
+    standing.forwards.insert((Mac::of(ip("10.0.1.5")), ip("10.0.1.6")));
+    let fresh = Device { nodes: BTreeSet::new(), ..device.clone() };
+    let left: BTreeSet<IpAddr> = ["10.0.1.1", "10.0.1.2", "10.0.1.4"].map(ip).into();
+    assert_eq!(fresh.left_behind(&standing), left);
+    // With these as nodes nothing of theirs is touched but what is half there, and all else goes.
+    let mut standing = Some(standing);
+    settle(&Device { nodes: left, ..device.clone() }, &mut standing);
+    let standing = standing.unwrap();
+    assert_eq!(standing.neighbours.len(), 3);
+    assert!(standing.forwards.contains(&(Mac::of(ip("10.0.1.4")), ip("10.0.1.4"))) && standing.forwards.len() == 3);
+    let other = Device { tunnel: Tunnel::Vxlan { vni: 1, port: 4789, checksum: true }, ..device };
+    assert!(other.left_behind(&standing).is_empty(), "another network's");
+}
