@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 
 use super::adj_in::{AdjRibIn, Cause, Causes, NhSet, Path, PathFlags, Peers, Route, Slot, Verdict};
 use super::attrs::AttrTable;
-use super::decide::Rules;
+use super::decide::{Rules, SourceFacts};
 use super::loc::{BestChange, Dirty, best_of, choose, listed, nh_of, position};
 use super::table::{Dest, DestFlags, Key, Table};
 use super::{DestId, NextHops, NhId, TableCounts};
@@ -337,6 +337,14 @@ impl Core {
         }
     }
 
+    /// A peer that comes back over another interface has its link-local next hops there, and not where they were.
+    pub fn forget_old_link(&mut self, facts: &SourceFacts) {
+        let known = self.peers.slot(facts.id).and_then(|s| self.peers.get_mut(s));
+        if let Some(peer) = known.filter(|p| p.facts.interface != facts.interface) {
+            self.untracked.extend(peer.scoped.drain().map(|(_, id)| id));
+        }
+    }
+
     /// The peer is gone; its paths went before.
     pub fn forget_peer(&mut self, peer: PeerId) {
         if let Some(slot) = self.peers.slot(peer).and_then(|s| self.peers.get_mut(s)) {
@@ -352,5 +360,61 @@ fn verdict(route: &Route) -> (Verdict, Option<super::Attrs>) {
         None => (Verdict::Refused, None),
         Some(attrs) if *attrs == route.received => (Verdict::AsReceived, None),
         Some(attrs) => (Verdict::Changed, Some(attrs.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv6Addr};
+
+    use super::*;
+    use crate::kernel::{IfIndex, KernelEvent};
+    use crate::num::{Asn, Nlri, RouterId};
+    use crate::rib::nexthop::NexthopTable;
+    use crate::rib::{Rib, RouteChange, SourceKind};
+    use crate::wire::{NextHop, Origin, PathAttributes};
+
+    /// The interface of a link-local session goes and comes back under another number; the peer's routes were kept meanwhile.
+    #[test]
+    fn link_local_next_hops_follow_their_peer_to_another_interface() {
+        let addr: IpAddr = "fe80::2".parse().unwrap();
+        let router_id = RouterId::new([10, 0, 0, 2].into()).unwrap();
+        let over = |n| SourceFacts {
+            id: PeerId(1),
+            kind: SourceKind::External,
+            addr,
+            interface: Some(IfIndex(n)),
+            ..SourceFacts::local(Asn(65001), router_id)
+        };
+        let mut next_hops = NexthopTable::new(crate::rib::nexthop::Params::default());
+        let mut rib = Rib::new(Rules::default(), 1);
+        let settle = |rib: &mut Rib, next_hops: &mut NexthopTable| {
+            let changed = next_hops.take_changed();
+            rib.nexthop_changed(&changed);
+            let mut out = Vec::new();
+            while rib.settle(100, next_hops, &mut out) || next_hops.has_fresh() {
+                next_hops.take_fresh();
+            }
+            rib.check_invariants();
+            out
+        };
+        let link = |n, up| KernelEvent::Link { ifindex: IfIndex(n), name: format!("eth{n}"), up };
+        next_hops.on_kernel(&link(2, true));
+        rib.peer_up(over(2));
+        let next_hop = NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: Some("fe80::2".parse().unwrap()) };
+        let route = Some(Route::as_received(rib.intern_new(PathAttributes::builder(Origin::Igp, next_hop).finish())));
+        let nlri = Nlri { net: "2001:db8::/48".parse().unwrap(), path_id: PathId(0) };
+        rib.apply(RouteChange { peer: PeerId(1), nlri, route, cause: Cause::Announced });
+        assert!(settle(&mut rib, &mut next_hops)[0].new.is_some());
+        next_hops.on_kernel(&KernelEvent::LinkGone { ifindex: IfIndex(2) });
+        assert!(settle(&mut rib, &mut next_hops)[0].new.is_none());
+        next_hops.on_kernel(&link(7, true));
+        rib.peer_up(over(7));
+        assert!(settle(&mut rib, &mut next_hops)[0].new.is_some(), "over the new one");
+        let tracked: Vec<_> = next_hops.rows(None).map(|row| (row.addr, row.ifindex)).collect();
+        assert_eq!(tracked, [(addr, Some(IfIndex(7)))], "and nothing is left of the old one");
+        rib.peer_down(PeerId(1));
+        settle(&mut rib, &mut next_hops);
+        assert!(next_hops.is_empty());
     }
 }

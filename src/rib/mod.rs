@@ -247,6 +247,7 @@ impl Rib {
     /// A source of routes begins, or begins anew with other facts.
     pub fn peer_up(&mut self, facts: SourceFacts) {
         let id = facts.id;
+        self.core.forget_old_link(&facts);
         if self.core.peers.up(facts) {
             for family in Family::ALL {
                 on_table!(self, family, |table, core| core.touch_peer(table, family, id));
