@@ -139,3 +139,14 @@ fn a_path_whose_new_next_hop_another_route_carries_is_not_lost_meanwhile() {
         lab.heard("y").into_iter().map(|m| if let Message::Update(update) = m { update.withdrawn.len() } else { 0 }).sum();
     assert_eq!(withdrawn, 0, "and nobody heard that it was gone");
 }
+
+/// What is wanted and what stands there differ in nothing else while a reload is carried out.
+#[test]
+fn the_preferred_source_is_shown_with_the_route() {
+    let mut lab = recursive(&[]);
+    lab.reload("a", |params| params.fib.source_v4 = Some([10, 255, 0, 1].into()));
+    lab.run(Duration::from_secs(1));
+    let Answer::Fib(page) = lab.ask("a", Question::Fib { net: Some(net("10.8.0.0/16")), cursor: 0 }) else { panic!("another answer") };
+    let told = [&page.rows[0].wanted, &page.rows[0].installed].map(|s| s.clone().unwrap());
+    assert_eq!(told, ["10.8.0.0/16 via 10.255.0.2 dev eth0 src 10.255.0.1"; 2]);
+}

@@ -262,5 +262,8 @@ fn fib_route(speaker: &Speaker, route: &fib::FibRoute) -> String {
     if route.metric != 0 {
         text.push_str(&format!(" metric {}", route.metric));
     }
+    if let Some(source) = route.source {
+        text.push_str(&format!(" src {source}"));
+    }
     text
 }
