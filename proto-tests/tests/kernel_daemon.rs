@@ -217,3 +217,39 @@ fn what_nobody_acknowledges_ends_the_session_after_the_user_timeout() {
     assert!(patiently(PATIENT, || is_up(0, "n2") && is_up(1, "n1")).is_some(), "{}", sites.catbird(1, "peer n1"));
     sites.until_ip(1, PATIENT, "route show proto bgp", |said| said.contains("10.244.1.64/26"));
 }
+
+/// The kernel then keeps two routes under one key, of which the first carries packets.
+#[test]
+fn our_subnet_on_a_second_link_changes_nothing_when_it_comes_and_when_it_goes() {
+    let Some(mut sites) = pair("our_subnet_on_a_second_link_changes_nothing_when_it_comes_and_when_it_goes") else { return };
+    sites.start_all().unwrap();
+    sites.until_ip(0, PATIENT, ROUTES, |said| said.contains(DIRECT));
+    until_ping(&sites);
+    let echo = sites.ping(false).unwrap();
+    sites.ip(0, "link add other0 type veth peer name other1");
+    sites.ip(0, "link set other0 up");
+    sites.ip(0, "link set other1 up");
+    for round in 0..3 {
+        sites.ip(0, "addr add 10.0.7.1/16 dev other0");
+        sites.until_ip(0, PATIENT, "route show 10.0.0.0/16", |said| said.lines().count() == 2);
+        echo.await_more(200);
+        assert!(sites.ip(0, ROUTES).contains(DIRECT), "round {round}: {}", sites.ip(0, ROUTES));
+        assert!(sites.catbird(0, "nexthops").contains("dev eth0"), "{}", sites.catbird(0, "nexthops"));
+        match round {
+            0 => drop(sites.ip(0, "addr del 10.0.7.1/16 dev other0")),
+            // Without a word about the route.
+            1 => drop(sites.ip(0, "link set other0 down") + &sites.ip(0, "addr flush dev other0") + &sites.ip(0, "link set other0 up")),
+            _ => {
+                // A dump tells both; it begins with the first.
+                sites.end(0, libc::SIGKILL);
+                sites.start(0).unwrap();
+                assert!(patiently(PATIENT, || sites.catbird(0, "peer n2").contains("Established since")).is_some());
+            }
+        }
+        echo.await_more(200);
+        assert!(sites.ip(0, ROUTES).contains(DIRECT), "round {round}: {}", sites.ip(0, ROUTES));
+    }
+    let (sent, lost) = echo.stop();
+    println!("{lost} of {sent} lost");
+    assert_eq!(lost, 0);
+}

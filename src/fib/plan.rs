@@ -62,6 +62,7 @@ pub struct Fib {
     pub(super) counts: [Counts; 2],
     pub(super) totals: Totals,
     pub(super) news: Vec<News>,
+    pub(super) displaced: bool,
     pub(super) now: Instant,
 }
 
@@ -132,6 +133,7 @@ impl Fib {
             counts: Default::default(),
             totals: Totals::default(),
             news: Vec::new(),
+            displaced: false,
             now: Instant::ZERO,
         }
     }
@@ -467,6 +469,7 @@ impl Fib {
             let net = entry.net;
             self.forget_foreign(net, metric);
             self.see_others(slot);
+            self.displaced = true;
         }
     }
 

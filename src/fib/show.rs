@@ -151,6 +151,11 @@ impl Fib {
         self.totals
     }
 
+    /// Whether another's route gave way to ours since the last call: nobody but us was told, so whoever keeps others' routes is to ask anew.
+    pub fn take_displaced(&mut self) -> bool {
+        std::mem::take(&mut self.displaced)
+    }
+
     /// What happened since the last call. At most 1024 are kept; the counters know all.
     pub fn take_news(&mut self) -> Vec<News> {
         std::mem::take(&mut self.news)

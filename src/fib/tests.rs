@@ -221,6 +221,7 @@ fn a_foreign_route_that_took_our_place_gives_it_back_unless_we_yield() {
         b.hear(KernelEvent::Route(theirs.clone()));
         assert_eq!((b.grant().len(), b.state(BLOCK)), (writes, Some(state)), "{conflict:?}");
         assert_eq!(b.fib.take_news(), [News::Foreign { net: net(BLOCK), protocol: 3 }]);
+        assert_eq!(b.fib.take_displaced(), writes == 1, "nobody else hears that it gave way");
     }
 }
 

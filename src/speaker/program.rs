@@ -259,6 +259,9 @@ impl Speaker {
 
     pub(super) fn on_fib_done(&mut self, seq: u64, result: Result<(), Errno>, now: Instant) {
         self.fib.on_done(now, seq, result);
+        if self.fib.take_displaced() {
+            self.effects.push_back(Effect::ReadKernel);
+        }
         self.counters.acknowledged(seq, now);
     }
 }

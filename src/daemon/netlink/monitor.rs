@@ -12,8 +12,10 @@ use socket2::{SockFilter, SockRef};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use super::message::{self, AF_INET, AF_INET6, Message, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, Said};
-use super::mirror::Mirror;
+use super::message::{
+    self, AF_INET, AF_INET6, Message, NLM_F_APPEND, NLM_F_DUMP_INTR, NLM_F_MULTI, NLM_F_REPLACE, NLMSG_DONE, NLMSG_ERROR, Said,
+};
+use super::mirror::{Mirror, Placed};
 use super::objects::Objects;
 use super::{Counters, Settings};
 use crate::kernel::{KernelEvent, KernelRoute};
@@ -268,6 +270,12 @@ impl Monitor {
 
     fn on_message(&mut self, message: &Message<'_>) {
         let Some((said, object)) = message::read(message) else { return };
+        // A dump tells them in their order; news say what was asked for.
+        let placed = match message.flags {
+            f if f & (NLM_F_MULTI | NLM_F_APPEND) != 0 => Placed::Behind,
+            f if f & NLM_F_REPLACE != 0 => Placed::Instead,
+            _ => Placed::Before,
+        };
         match said {
             Said::Link { ifindex, name, admin, up } => {
                 self.events.push(KernelEvent::Link { ifindex, name, up });
@@ -285,15 +293,15 @@ impl Monitor {
                 self.events.push(KernelEvent::AddressGone { ifindex, net });
                 self.mirror.on_address_gone(ifindex, net, &mut self.events);
             }
-            Said::Route(route) => self.on_route(route, object, false),
-            Said::RouteGone(route) => self.on_route(route, object, true),
+            Said::Route(route) => self.on_route(route, object, Some(placed)),
+            Said::RouteGone(route) => self.on_route(route, object, None),
             Said::RouteBy(route, id) => {
                 let kind = self.objects.kind(id);
-                self.on_route(KernelRoute { kind, ..route }, object, false);
+                self.on_route(KernelRoute { kind, ..route }, object, Some(placed));
             }
             Said::RouteByGone(route, id) => {
                 let kind = self.objects.kind(id);
-                self.on_route(KernelRoute { kind, ..route }, object, true);
+                self.on_route(KernelRoute { kind, ..route }, object, None);
             }
             Said::Nexthop(id, object) => {
                 if self.objects.set(id, object) {
@@ -308,7 +316,8 @@ impl Monitor {
         }
     }
 
-    fn on_route(&mut self, route: KernelRoute, object: Option<u32>, gone: bool) {
+    /// `placed`: where it stands now; `None` if it is gone.
+    fn on_route(&mut self, route: KernelRoute, object: Option<u32>, placed: Option<Placed>) {
         if !self.tables.contains(&route.table) {
             return;
         }
@@ -316,12 +325,16 @@ impl Monitor {
             self.objects.mark_used(id);
         }
         let foreign = (route.table, route.protocol) != self.own;
-        match (gone, foreign) {
-            (false, true) => self.mirror.on_route(&route),
-            (true, true) => self.mirror.on_route_gone(&route),
-            (_, false) => {}
-        }
-        self.events.push(if gone { KernelEvent::RouteGone(route) } else { KernelEvent::Route(route) });
+        let event = match placed {
+            Some(placed) if foreign => self.mirror.on_route(&route, placed).then_some(KernelEvent::Route(route)),
+            Some(_) => Some(KernelEvent::Route(route)),
+            None if foreign => self.mirror.on_route_gone(&route).unwrap_or_else(|_| {
+                self.begin();
+                None
+            }),
+            None => Some(KernelEvent::RouteGone(route)),
+        };
+        self.events.extend(event);
     }
 }
 
