@@ -255,6 +255,39 @@ fn after_our_own_restart_routes_go_only_when_all_that_was_said_is_chosen_by_next
     assert!(said.last().is_some_and(|s| s.contains("3 kernel routes adopted, 0 not learned again")), "{said:?}");
 }
 
+/// The next hop is a node that is reached through a tunnel, which the keeper of tunnels has first to look after.
+#[test]
+fn after_our_own_restart_routes_wait_for_the_tunnels_that_carry_them() {
+    let tell = |lab: &mut Lab| {
+        lab.connect("x", "a");
+        lab.until_established("a", "x");
+        let mut all = update([10, 255, 0, 2], &[64513], &["10.9.0.0/16"]);
+        all.extend(update([10, 9, 0, 5], &[64513], &[ROUTE, OTHER]));
+        all.extend(end_of_rib());
+        lab.raw("x", &all);
+    };
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked_as("a", "x", |_, c| session(c, |p| p.passive = true));
+    lab = lab.configured("a", |params| {
+        params.fib.overlay.mode = catbird::fib::overlay::Mode::CrossSubnet;
+        params.fib.overlay.nodes = vec!["10.9.0.0/24".parse().unwrap()];
+    });
+    offer(&mut lab, Some(graceful(false, true, 60)));
+    tell(&mut lab);
+    lab.run(Duration::from_millis(50));
+    assert!(!lab.in_kernel("a", ROUTE) && lab.in_kernel("a", "10.9.0.0/16"), "it has no tunnel yet");
+    lab.run(Duration::from_secs(2));
+    assert!(lab.in_kernel("a", ROUTE) && lab.in_kernel("a", OTHER));
+    lab.kill("a");
+    lab.run(Duration::from_secs(5));
+    lab.start("a");
+    tell(&mut lab);
+    lab.run(Duration::from_secs(2));
+    let said = lab.notices("a");
+    assert!(said.last().is_some_and(|s| s.contains("3 kernel routes adopted, 0 not learned again")), "{said:?}");
+    assert!(lab.in_kernel("a", ROUTE) && lab.in_kernel("a", OTHER));
+    assert_eq!(lab.kernel_removals("a"), 0);
+}
+
 /// The router's own restart, with a neighbour that knows nothing of graceful restart.
 fn restarted_beside_a_plain_peer() -> Lab {
     let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked_as("a", "x", |_, c| session(c, |p| p.passive = true));

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use catbird::peer::{DialError, Direction};
 use catbird::speaker::Input;
 
 use super::Lab;
-use super::node::Body;
+use super::node::{Body, tunnel_events};
 
 /// Octets that may be on the way, or unread at the other end, before the sender's kernel takes no more.
 pub const WINDOW: usize = 64 * 1024;
@@ -58,6 +58,12 @@ pub(super) enum Happening {
     Fib {
         node: usize,
         seqs: Vec<u64>,
+        life: u32,
+    },
+    /// The keeper of tunnels has made what was wanted.
+    Tunnels {
+        node: usize,
+        to: Vec<IpAddr>,
         life: u32,
     },
     Beat {
@@ -190,6 +196,12 @@ impl Lab {
             Happening::Fib { node, seqs, life } => {
                 if self.nodes[node].life == life {
                     seqs.into_iter().for_each(|seq| self.tell(node, Input::FibDone { seq, result: Ok(()) }));
+                    self.cycle(node);
+                }
+            }
+            Happening::Tunnels { node, to, life } => {
+                if self.nodes[node].life == life {
+                    tunnel_events(&to).into_iter().for_each(|event| self.tell(node, Input::Kernel(event)));
                     self.cycle(node);
                 }
             }

@@ -18,6 +18,16 @@ use super::Lab;
 use super::net::{End, Happening};
 use super::script::Script;
 
+/// From the wish for tunnels until they stand.
+const TUNNELS_TAKE: Duration = Duration::from_millis(100);
+
+/// What the keeper of tunnels says: the device is up and carries packets to these. In the lab nothing goes through it.
+pub(super) fn tunnel_events(to: &[IpAddr]) -> Vec<KernelEvent> {
+    let ifindex = IfIndex(9);
+    let device = KernelEvent::Link { ifindex, name: "tunnel".to_owned(), up: true };
+    std::iter::once(device).chain(to.iter().map(|node| KernelEvent::Tunnel { node: *node, ifindex })).collect()
+}
+
 /// What a node is.
 pub(super) enum Body {
     /// A router that is not running.
@@ -276,8 +286,13 @@ impl Lab {
                 self.nodes[n].install(&change);
                 self.nodes[n].written.push(seq);
             }
-            // The lab is one wire: nobody is remote. And its kernels have no other routes than were told.
-            Effect::Overlay(_) | Effect::ReadKernel => {}
+            Effect::Overlay(wanted) => {
+                let to = wanted.devices.into_iter().flat_map(|device| device.nodes).collect();
+                let (at, life) = (self.now + TUNNELS_TAKE, self.nodes[n].life);
+                self.schedule(at, Happening::Tunnels { node: n, to, life });
+            }
+            // The lab's kernels have no other routes than were told.
+            Effect::ReadKernel => {}
             Effect::Answer { answer, .. } => self.nodes[n].answer = Some(answer),
             Effect::Notice(notice) => {
                 let _printed = notice.to_string();
