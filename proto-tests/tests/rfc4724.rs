@@ -280,8 +280,13 @@ fn after_our_own_restart_routes_wait_for_the_tunnels_that_carry_them() {
     lab.kill("a");
     lab.run(Duration::from_secs(5));
     lab.start("a");
+    lab.script("x").take_heard();
     tell(&mut lab);
+    lab.run(Duration::from_millis(50));
+    let ends = |lab: &mut Lab| lab.heard("x").iter().any(|m| matches!(m, Message::Update(u) if u.end_of_rib.is_some()));
+    assert!(!ends(&mut lab), "nor is our table told whole before");
     lab.run(Duration::from_secs(2));
+    assert!(ends(&mut lab));
     let said = lab.notices("a");
     assert!(said.last().is_some_and(|s| s.contains("3 kernel routes adopted, 0 not learned again")), "{said:?}");
     assert!(lab.in_kernel("a", ROUTE) && lab.in_kernel("a", OTHER));

@@ -81,14 +81,16 @@ impl Speaker {
         if !(self.recovery.check || due) || self.recovery.reaped {
             return;
         }
-        let settled = !self.is_unsettled();
+        let chosen = !self.is_unsettled();
+        let settled = chosen && !self.awaits_tunnels();
         self.recovery.check = !settled;
         self.recovery.look_again = None;
         if !self.recovery.released && (now >= self.recovery.release_at || settled && self.nothing_more_comes_soon(now)) {
             self.release_end_of_rib(now);
         }
-        if now >= self.recovery.reap_at || self.nothing_more_comes(now) {
-            self.reap_when_settled(now);
+        let late = now >= self.recovery.reap_at;
+        if late && chosen || settled && self.fib.is_synced() && self.nothing_more_comes(now) {
+            self.reap(now);
         } else {
             let waited_for = self.peers.iter().filter_map(|e| e.live.as_ref()).filter(|l| !is_done(l, now));
             self.recovery.look_again = waited_for.filter_map(quiet_at).min();
@@ -131,17 +133,8 @@ impl Speaker {
         }
     }
 
-    /// What the peers said last must be wanted before what is not wanted goes. Until then this is looked at again in each `settle`.
-    fn reap_when_settled(&mut self, now: Instant) {
-        let early = now < self.recovery.reap_at;
-        if self.is_unsettled() || early && self.awaits_tunnels() {
-            self.recovery.check = true;
-        } else if self.fib.is_synced() || !early {
-            self.reap(now);
-        }
-    }
-
-    /// Something that was said is not chosen yet, or not by the next hops as they are now.
+    /// Something that was said is not chosen yet, or not by the next hops as they are now. What the peers said last must be wanted before
+    /// what is not wanted goes; until then the end of the wait is looked at in each `settle`.
     fn is_unsettled(&self) -> bool {
         self.rib.is_dirty() || self.nexthops.has_changed() || self.nexthops.has_fresh()
     }
