@@ -66,7 +66,7 @@ fn a_marker_that_is_not_all_ones_is_connection_not_synchronized() {
 
 #[test]
 fn impossible_lengths_are_bad_message_length_with_the_length_as_data() {
-    for (kind, len) in [(4u8, 18u16), (4, 0), (4, 20), (1, 28), (2, 22), (3, 20), (2, 4097), (4, 65535), (5, 22)] {
+    for (kind, len) in [(4u8, 18u16), (4, 0), (4, 20), (1, 28), (2, 22), (3, 20), (1, 4097), (4, 65535), (5, 22)] {
         let mut octets = vec![0xff; 16];
         octets.extend_from_slice(&len.to_be_bytes());
         octets.push(kind);
