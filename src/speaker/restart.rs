@@ -3,9 +3,9 @@
 //! In: sessions that end and come back, End-of-RIB, time. Out: routes marked stale, kept or swept in the RIB; the word to the FIB planner
 //! that what nobody announced again may go; the word to the export groups that End-of-RIB may be sent.
 //!
-//! RFC 4724 §4.2 (the helper), §4.1 (the restarter), RFC 8538 (restarts by NOTIFICATION). §4.1 wants the restarter to put off
-//! route selection, and we do not: a node originates, learns and programs at once, and a peer that never answers holds up nobody. What is put off
-//! is only the removal of old kernel routes, and End-of-RIB, so that a helper does not drop routes that we are about to reflect.
+//! RFC 4724 §4.2 (the helper), §4.1 (the restarter), RFC 8538 (restarts by NOTIFICATION). §4.1 wants the restarter to put off route
+//! selection, and we do not: a node originates, learns and programs at once, and a peer that never answers holds up nobody. What is put
+//! off is only the removal of old kernel routes, and End-of-RIB, so that a helper does not drop routes that we are about to reflect.
 //!
 //! Who is to come is known of configured peers, and not of those that listen ranges let in: these dial when their own timer says so, which
 //! may take two minutes. So with a range, End-of-RIB waits as long as it may, and old routes until the deadline, unless all were told again.

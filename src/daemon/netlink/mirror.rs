@@ -28,6 +28,8 @@ pub enum Placed {
     /// In the place of the first.
     Instead,
     Behind,
+    /// The next line of a dump, which tells those of one key one after the other and in their order.
+    Listed,
 }
 
 /// A route went that we do not know.
@@ -38,6 +40,8 @@ pub struct Unknown;
 pub struct Mirror {
     /// In the kernel's order.
     routes: Map<Key, Routes>,
+    /// What the last line of the dump was about.
+    listed: Option<Key>,
     by_link: Map<IfIndex, Set<Key>>,
     by_source: Map<IpAddr, Set<Key>>,
     /// IPv4 addresses by link.
@@ -58,6 +62,10 @@ impl Mirror {
             return true;
         }
         let key = (route.net, route.table, route.metric);
+        if placed == Placed::Listed && self.listed.replace(key) != Some(key) {
+            // News that came before this line may have known them in another order.
+            self.take(&key, |_| true);
+        }
         if self.routes.get(&key).is_some_and(|list| list.first() == Some(route)) {
             return true;
         }
@@ -68,8 +76,8 @@ impl Mirror {
         }
         let list = self.routes.entry(key).or_default();
         match placed {
-            Placed::Behind if list.contains(route) => return false,
-            Placed::Behind => list.push(route.clone()),
+            Placed::Behind | Placed::Listed if list.contains(route) => return false,
+            Placed::Behind | Placed::Listed => list.push(route.clone()),
             Placed::Before | Placed::Instead => {
                 list.retain(|r| r != route);
                 list.insert(0, route.clone());
@@ -260,5 +268,17 @@ mod tests {
         mirror.on_link(IfIndex(3), false, &mut out);
         assert_eq!(out.last(), Some(&KernelEvent::RouteGone(b)));
         assert!(mirror.routes.is_empty() && mirror.by_link.is_empty());
+    }
+
+    #[test]
+    fn a_dump_knows_the_order_better_than_news_that_came_before_its_line() {
+        let mut mirror = Mirror::default();
+        let [a, b] = [2, 3].map(|link| route("10.0.0.0/24", &[link]));
+        assert!(mirror.on_route(&b, Placed::Behind), "behind a, which nobody has told yet");
+        assert!(mirror.on_route(&a, Placed::Listed) && !mirror.on_route(&b, Placed::Listed));
+        assert_eq!(mirror.on_route_gone(&a), Ok(Some(KernelEvent::Route(b.clone()))));
+        // Another dump of the same.
+        assert!(mirror.on_route(&route("10.1.0.0/24", &[2]), Placed::Listed) && mirror.on_route(&b, Placed::Listed));
+        assert_eq!(mirror.on_route_gone(&b), Ok(Some(KernelEvent::RouteGone(b))));
     }
 }

@@ -272,7 +272,8 @@ impl Monitor {
         let Some((said, object)) = message::read(message) else { return };
         // A dump tells them in their order; news say what was asked for.
         let placed = match message.flags {
-            f if f & (NLM_F_MULTI | NLM_F_APPEND) != 0 => Placed::Behind,
+            f if f & NLM_F_MULTI != 0 => Placed::Listed,
+            f if f & NLM_F_APPEND != 0 => Placed::Behind,
             f if f & NLM_F_REPLACE != 0 => Placed::Instead,
             _ => Placed::Before,
         };
