@@ -14,7 +14,7 @@ use crate::config::DEFAULT_SOCKET;
 #[derive(Debug, Parser)]
 #[command(name = "catbird", version, after_help = EXIT_CODES, max_term_width = 110)]
 pub struct Args {
-    /// The daemon's control socket
+    /// The control socket of the daemon to ask (`run` makes its own where `[control]` of its file says)
     #[arg(long, global = true, value_name = "PATH", env = "CATBIRD_SOCKET", default_value = DEFAULT_SOCKET, hide_env = true)]
     pub socket: PathBuf,
     /// Answer in JSON: stable snake_case keys, base units
