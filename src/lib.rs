@@ -24,7 +24,7 @@
 //!
 //! # The arrows
 //!
-//! A room may use those below it and no others; `proto-tests/tests/arrows.rs` reads the imports. `num` and `kernel` are free to all.
+//! A room may use those below it and no others; `proto-tests/tests/meta/arrows.rs` reads the imports. `num` and `kernel` are free to all.
 //!
 //! ```text
 //! cli, daemon -> config speaker peer rib policy fib wire stats

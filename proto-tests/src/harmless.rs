@@ -1,7 +1,7 @@
 //! Octets from anybody: whatever they are, there is an answer, and it can be shown, written as JSON and encoded.
 //!
 //! In: any octets; where a choice is needed, the first one makes it. Out: a panic where a law is broken. The fuzz targets call these, and
-//! `tests/fuzz_corpus.rs` replays what they found worth keeping. For files the targets need `catbird::cli`; here is what makes files of octets.
+//! `tests/wire/fuzz_corpus.rs` replays what they found worth keeping. For files the targets need `catbird::cli`; here is what makes files of octets.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use catbird::num::FamilySet;

@@ -1,7 +1,7 @@
 //! catbird against other people's BGP daemons: two namespaces, a wire between them, one session.
 //!
 //! In: which daemon, and how the session is to be. Out: what both sides say of it, in their own words.
-//! What ought to come of it is said in `tests/interop_*.rs`; whole networks are `netlab::story`'s.
+//! What ought to come of it is said in `tests/interop/`; whole networks are `netlab::story`'s.
 //!
 //! We are 10.77.0.1, AS 65001, with the block 10.99.0.0/26; they are 10.77.0.2, AS 65002, with 10.88.0.0/24 and 10.88.1.0/24.
 

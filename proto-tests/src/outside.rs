@@ -2,7 +2,7 @@
 //!
 //! In: a configuration, octets. Out: what comes back, and what the daemon's own commands say. No root, no namespaces: every caller has an
 //! address of its own out of 127.16.0.0/12, which the daemon takes in by a listen range.
-//! What ought to come back is said in `tests/outside_*.rs`.
+//! What ought to come back is said in `tests/blackbox/`.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};

@@ -1,4 +1,4 @@
-//! The planner by itself, one rule a test. (`proto-tests/tests/fib_model.rs` puts it beside a model of the kernel.)
+//! The planner by itself, one rule a test. (`proto-tests/tests/rib/fib_model.rs` puts it beside a model of the kernel.)
 
 use super::*;
 use crate::kernel::{Hop, IfIndex, KernelEvent, KernelRoute, RouteKind};

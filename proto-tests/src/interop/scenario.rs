@@ -1,4 +1,4 @@
-//! What is asked of every daemon alike; `tests/interop_*.rs` call these by name.
+//! What is asked of every daemon alike; `tests/interop/` call these by name.
 
 use std::time::Duration;
 

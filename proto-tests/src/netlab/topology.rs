@@ -1,7 +1,7 @@
 //! A containerlab file, as far as the runner goes, and what its schema misses.
 //!
 //! In: `topology.clab.yml`. Out: a [`Topology`] whose every word the runner obeys; an unknown word is an error and not a silence.
-//! Leaves to others: the schema itself (`tests/clab_lint.rs` holds the files against containerlab's own).
+//! Leaves to others: the schema itself (`tests/meta/clab_lint.rs` holds the files against containerlab's own).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

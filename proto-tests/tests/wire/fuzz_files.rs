@@ -5,7 +5,7 @@ use std::path::Path;
 use catbird::config::{Config, Surroundings};
 use proto_tests::harmless;
 
-#[path = "../fuzz/fuzz_targets/show_file.rs"]
+#[path = "../../fuzz/fuzz_targets/show_file.rs"]
 mod show_file;
 
 fn replay(target: &str, run: impl Fn(&[u8])) -> usize {

@@ -1,7 +1,5 @@
 //! The files in `containerlab/` are files for containerlab: its own schema says so, and a lint for what the schema misses.
 
-mod json_schema;
-
 use std::fs;
 use std::path::PathBuf;
 
@@ -10,7 +8,7 @@ use proto_tests::netlab::image::Image;
 use proto_tests::netlab::proc::workspace;
 use proto_tests::netlab::topology::File;
 
-use json_schema::Schema;
+use crate::json_schema::Schema;
 
 fn stories() -> Vec<PathBuf> {
     let mut stories: Vec<_> =

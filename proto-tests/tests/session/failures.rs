@@ -4,22 +4,22 @@
 //!
 //! | class or fault | tests |
 //! |---|---|
-//! | 1, 2 lengths | `wire_properties`, `outside_updates`, `outside_sessions::opens_that_are_not_acceptable_are_told_why` |
-//! | 3 presence, End-of-RIB | `outside_updates::well_known_attributes_from_an_external_peer`, `rfc4724` |
-//! | 4, 5 error ladder | `rfc7606_errors`, `outside_updates`, `rfc4271_attributes_out` |
-//! | 7 families that were not negotiated | `outside_updates::bodies_that_are_odd_but_legal_do_nothing_to_the_session` |
+//! | 1, 2 lengths | `wire::properties`, `blackbox::updates`, `blackbox::sessions::opens_that_are_not_acceptable_are_told_why` |
+//! | 3 presence, End-of-RIB | `blackbox::updates::well_known_attributes_from_an_external_peer`, `session::rfc4724` |
+//! | 4, 5 error ladder | `wire::rfc7606_errors`, `blackbox::updates`, `rib::rfc4271_attributes_out` |
+//! | 7 families that were not negotiated | `blackbox::updates::bodies_that_are_odd_but_legal_do_nothing_to_the_session` |
 //! | 9, 10, 16, 17, 18, 19 | here |
-//! | 11, 12 interning, memory | `rib_model`, `rfc4486::who_fills_our_memory_is_told_eight_and_stays_away`, `rfc9687` |
-//! | 13 endless loops, late keepalives | `outside_faults::keepalives_are_in_time_while_another_peer_floods` |
-//! | 20 one prefix in both fields | `outside_updates::bodies_that_are_odd_but_legal_do_nothing_to_the_session` |
-//! | silence | `interop_*::*_reads_that_our_hold_timer_expired` (SIGSTOP for longer than the hold time) |
-//! | half-open TCP | `interop_*::*_is_back_after_the_wire_was_cut`, `sim_peers` |
-//! | slow reader, zero window | `outside_faults::a_peer_that_reads_nothing_is_let_go_and_costs_nobody_else`; `rfc9687`, `export_groups` in virtual time |
-//! | strangers, garbage, 10,000 connections | `outside_faults::a_crowd_of_bogus_connections_costs_nobody_else` and its large sister |
-//! | MD5 mismatch | `interop_*::*_wants_the_same_key`, `outside_faults::a_rotated_password_reconnects_only_its_own_session` |
-//! | descriptors | `outside_faults::without_descriptors_the_daemon_keeps_what_it_has_and_recovers` |
-//! | SIGKILL of either side | `interop_*` (`keeps_our_route_while_we_are_away`, `our_kernel_keeps_*s_route_while_it_is_away`), with pings |
-//! | two daemons with one identifier | `rfc6286` |
+//! | 11, 12 interning, memory | `rib::rib_model`, `session::rfc4486::who_fills_our_memory_is_told_eight_and_stays_away`, `session::rfc9687` |
+//! | 13 endless loops, late keepalives | `blackbox::faults::keepalives_are_in_time_while_another_peer_floods` |
+//! | 20 one prefix in both fields | `blackbox::updates::bodies_that_are_odd_but_legal_do_nothing_to_the_session` |
+//! | silence | `interop::*::*_reads_that_our_hold_timer_expired` (SIGSTOP for longer than the hold time) |
+//! | half-open TCP | `interop::*::*_is_back_after_the_wire_was_cut`, `session::peers` |
+//! | slow reader, zero window | `blackbox::faults::a_peer_that_reads_nothing_is_let_go_and_costs_nobody_else`; `session::rfc9687`, `rib::export_groups` in virtual time |
+//! | strangers, garbage, 10,000 connections | `blackbox::faults::a_crowd_of_bogus_connections_costs_nobody_else` and its large sister |
+//! | MD5 mismatch | `interop::*::*_wants_the_same_key`, `blackbox::faults::a_rotated_password_reconnects_only_its_own_session` |
+//! | descriptors | `blackbox::faults::without_descriptors_the_daemon_keeps_what_it_has_and_recovers` |
+//! | SIGKILL of either side | `interop` (`keeps_our_route_while_we_are_away`, `our_kernel_keeps_*s_route_while_it_is_away`), with pings |
+//! | two daemons with one identifier | `session::rfc6286` |
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The same as `kernel_fib` and `kernel_faults`, a hundred thousand times: `proto-tests/run --big`. Minutes, and a machine of its own.
+//! The same as `kernel::fib` and `kernel::faults`, a hundred thousand times: `proto-tests/run --big`. Minutes, and a machine of its own.
 
 use std::time::{Duration, Instant};
 

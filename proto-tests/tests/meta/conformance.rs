@@ -72,8 +72,8 @@ fn every_rule_has_a_test_that_exists_or_a_reason() {
 
 #[test]
 fn a_test_that_does_not_exist_is_noticed() {
-    assert!(exists("conformance::a_test_that_does_not_exist_is_noticed"));
+    assert!(exists("meta::conformance::a_test_that_does_not_exist_is_noticed"));
     assert!(exists("wire::update::tests::a_plain_update_is_read"));
-    assert!(!exists("conformance::no_such_test"));
+    assert!(!exists("meta::conformance::no_such_test"));
     assert!(!exists("wire::update::a_plain"));
 }

@@ -1,4 +1,4 @@
-//! What FAILURES.md has kernels and neighbours do to a node, and packets that are counted meanwhile. (Keeper and node as in `kernel_fib`.)
+//! What FAILURES.md has kernels and neighbours do to a node, and packets that are counted meanwhile. (Keeper and node as in `kernel::fib`.)
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The FIB beside a real kernel, in namespaces: what operators and other programs do to our routes, and how fast they are right again.
 //!
-//! Planner, next hops and netlink of the daemon, without BGP (`proto_tests::keeper`); `kernel_daemon.rs` has the whole daemon.
+//! Planner, next hops and netlink of the daemon, without BGP (`proto_tests::keeper`); `daemon.rs` has the whole daemon.
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,6 @@
+//! The real daemon seen from outside, over TCP and its control socket.
+
+mod faults;
+mod operator;
+mod sessions;
+mod updates;

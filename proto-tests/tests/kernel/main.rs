@@ -1,0 +1,14 @@
+//! Real kernels in namespaces: routes, tunnels, packets that are counted. (Where tests measure time they want the machine for themselves.)
+
+#[cfg(feature = "big")]
+mod big;
+#[cfg(feature = "kernel")]
+mod daemon;
+#[cfg(feature = "kernel")]
+mod faults;
+#[cfg(feature = "kernel")]
+mod fib;
+mod netlab;
+mod overlay;
+mod rfc7348;
+mod settings;

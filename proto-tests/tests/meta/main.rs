@@ -1,0 +1,7 @@
+//! What holds of the sources themselves: arrows between rooms, the wall, the ledger of requirements, the files for containerlab.
+
+mod arrows;
+mod clab_lint;
+mod conformance;
+mod json_schema;
+mod wall;

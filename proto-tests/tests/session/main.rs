@@ -1,0 +1,19 @@
+//! Routers that run in the laboratory: sessions, tables and peers in virtual time, without a socket.
+
+mod failures;
+mod fib;
+mod knobs;
+mod mesh;
+mod peers;
+mod rfc4271_errors;
+mod rfc4271_fsm;
+mod rfc4271_tables;
+mod rfc4486;
+mod rfc4724;
+mod rfc6286;
+mod rfc6608;
+mod rfc7313;
+mod rfc7911;
+mod rfc8538;
+mod rfc9003;
+mod rfc9687;
