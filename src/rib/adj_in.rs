@@ -306,8 +306,17 @@ pub(super) struct PeerSlot {
     /// Next hops that its accepted paths were seen to have; perhaps more than they still have.
     pub next_hops: NhSet,
     last_next_hop: Option<NhId>,
-    /// Link-local next hops, which are tracked on this peer's link as long as the peer is there.
-    pub scoped: HashMap<IpAddr, NhId, FixedState>,
+    /// Link-local next hops of its accepted paths, tracked on this peer's link.
+    link_local: HashMap<IpAddr, LinkLocal, FixedState>,
+}
+
+/// A link-local next hop of one peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct LinkLocal {
+    /// `None` until a settlement asks for it.
+    id: Option<NhId>,
+    /// How many accepted paths name it.
+    paths: u32,
 }
 
 impl PeerSlot {
@@ -315,9 +324,43 @@ impl PeerSlot {
         &mut self.families[family.index()]
     }
 
-    pub fn scoped_next_hop(&mut self, addr: IpAddr, next_hops: &mut impl NextHops) -> NhId {
+    /// Follows a link-local next hop of one of its paths on its link.
+    pub fn track_link_local(&mut self, addr: IpAddr, next_hops: &mut impl NextHops) -> NhId {
         let interface = self.facts.interface;
-        *self.scoped.entry(addr).or_insert_with(|| next_hops.track(addr, interface))
+        *self.link_local.entry(addr).or_default().id.get_or_insert_with(|| next_hops.track(addr, interface))
+    }
+
+    pub fn tracked_link_local(&self, addr: IpAddr) -> Option<NhId> {
+        self.link_local.get(&addr)?.id
+    }
+
+    /// One accepted path more has this set.
+    pub fn hold_link_local(&mut self, attrs: &Attrs) {
+        if let Some(addr) = attrs.link_local() {
+            self.link_local.entry(addr).or_default().paths += 1;
+        }
+    }
+
+    /// One fewer; the last one with this next hop gives back its tracking.
+    #[must_use]
+    pub fn release_link_local(&mut self, attrs: &Attrs) -> Option<NhId> {
+        let addr = attrs.link_local()?;
+        let hop = self.link_local.get_mut(&addr)?;
+        hop.paths = hop.paths.saturating_sub(1);
+        if hop.paths > 0 {
+            return None;
+        }
+        self.link_local.remove(&addr)?.id
+    }
+
+    /// Its link is another, or it has left: what was tracked, to be given back.
+    pub fn forget_link_local(&mut self) -> impl Iterator<Item = NhId> {
+        self.link_local.values_mut().filter_map(|hop| hop.id.take())
+    }
+
+    /// How many accepted paths name each link-local next hop.
+    pub fn link_local_paths(&self) -> impl Iterator<Item = (IpAddr, u32)> {
+        self.link_local.iter().map(|(addr, hop)| (*addr, hop.paths))
     }
 
     pub fn note_next_hop(&mut self, id: NhId) {
@@ -361,7 +404,7 @@ impl Peers {
             families: Default::default(),
             next_hops: HashSet::default(),
             last_next_hop: None,
-            scoped: HashMap::default(),
+            link_local: HashMap::default(),
         }));
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);

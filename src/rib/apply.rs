@@ -124,7 +124,9 @@ impl Core {
         let (verdict, changed) = verdict(route);
         AttrTable::hold(&route.received);
         changed.iter().for_each(AttrTable::hold);
-        let Some(adj) = self.peers.get_mut(slot).map(|p| p.family(id.family())) else { return };
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        route.attrs.iter().for_each(|attrs| peer.hold_link_local(attrs));
+        let adj = peer.family(id.family());
         let at = adj.push(id.raw());
         let received = route.received.clone();
         let path = Path { received, changed, path_id, slot, at, since: self.now, cause, flags: PathFlags::default(), verdict };
@@ -146,6 +148,8 @@ impl Core {
         let Some(path) = dest.paths.as_mut_slice().get_mut(at) else { return };
         let shared = path.flags.has(PathFlags::SHARES);
         let Some(peer) = self.peers.get_mut(path.slot) else { return };
+        route.attrs.iter().for_each(|attrs| peer.hold_link_local(attrs));
+        self.untracked.extend(path.attrs().and_then(|old| peer.release_link_local(old)));
         let (peer, adj) = (peer.facts.id, peer.family(id.family()));
         if adj.discount(id.raw(), path) {
             self.freed.insert(peer);
@@ -199,10 +203,11 @@ impl Core {
         if path.flags.has(PathFlags::SHARES) {
             dest.flags.set(DestFlags::SHARE_TOUCHED, true);
         }
-        if let Some(peer) = self.peers.get_mut(path.slot)
-            && peer.family(id.family()).discount(id.raw(), &path)
-        {
-            self.freed.insert(peer.facts.id);
+        if let Some(peer) = self.peers.get_mut(path.slot) {
+            self.untracked.extend(path.attrs().and_then(|old| peer.release_link_local(old)));
+            if peer.family(id.family()).discount(id.raw(), &path) {
+                self.freed.insert(peer.facts.id);
+            }
         }
         let counts = &mut self.counts[id.family().index()];
         counts.paths -= 1;
@@ -341,14 +346,14 @@ impl Core {
     pub fn forget_old_link(&mut self, facts: &SourceFacts) {
         let known = self.peers.slot(facts.id).and_then(|s| self.peers.get_mut(s));
         if let Some(peer) = known.filter(|p| p.facts.interface != facts.interface) {
-            self.untracked.extend(peer.scoped.drain().map(|(_, id)| id));
+            self.untracked.extend(peer.forget_link_local());
         }
     }
 
     /// The peer is gone; its paths went before.
     pub fn forget_peer(&mut self, peer: PeerId) {
         if let Some(slot) = self.peers.slot(peer).and_then(|s| self.peers.get_mut(s)) {
-            self.untracked.extend(slot.scoped.drain().map(|(_, id)| id));
+            self.untracked.extend(slot.forget_link_local());
         }
         self.peers.remove(peer);
     }
@@ -416,5 +421,34 @@ mod tests {
         rib.peer_down(PeerId(1));
         settle(&mut rib, &mut next_hops);
         assert!(next_hops.is_empty());
+    }
+
+    #[test]
+    fn link_local_next_hops_are_tracked_as_long_as_a_path_names_them() {
+        let router_id = RouterId::new([10, 0, 0, 2].into()).unwrap();
+        let facts = SourceFacts { id: PeerId(1), interface: Some(IfIndex(2)), ..SourceFacts::local(Asn(65001), router_id) };
+        let mut next_hops = NexthopTable::new(crate::rib::nexthop::Params::default());
+        let mut rib = Rib::new(Rules::default(), 1);
+        rib.peer_up(SourceFacts { kind: SourceKind::External, ..facts });
+        let mut announce = |rib: &mut Rib, net: &str, hop: Option<u16>| {
+            let route = hop.map(|n| {
+                let link_local = Some(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, n));
+                let next_hop = NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local };
+                Route::as_received(rib.intern_new(PathAttributes::builder(Origin::Igp, next_hop).finish()))
+            });
+            let nlri = Nlri { net: net.parse().unwrap(), path_id: PathId(0) };
+            let cause = if hop.is_some() { Cause::Announced } else { Cause::Withdrawn };
+            rib.apply(RouteChange { peer: PeerId(1), nlri, route, cause });
+            while rib.settle(100, &mut next_hops, &mut Vec::new()) {}
+            rib.check_invariants();
+            next_hops.check_invariants();
+            next_hops.len()
+        };
+        let tracked: Vec<usize> = (1..100).map(|n| announce(&mut rib, "2001:db8::/48", Some(n))).collect();
+        assert_eq!(tracked, [1; 99], "one prefix, one next hop, however often it changes");
+        assert_eq!(announce(&mut rib, "2001:db8:1::/48", Some(99)), 1, "two prefixes by the same");
+        assert_eq!(announce(&mut rib, "2001:db8::/48", Some(7)), 2);
+        assert_eq!(announce(&mut rib, "2001:db8:1::/48", None), 1);
+        assert_eq!(announce(&mut rib, "2001:db8::/48", None), 0);
     }
 }

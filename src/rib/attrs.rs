@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -36,6 +37,8 @@ struct Interned {
     holders: AtomicU32,
     /// Stands in the list of idle sets.
     listed: AtomicBool,
+    /// Its next hop is a link-local address.
+    link_local: bool,
 }
 
 impl Attrs {
@@ -67,6 +70,11 @@ impl Attrs {
     /// The tracked next hop, once `settle` has seen a path with this set.
     pub fn nh(&self) -> Option<NhId> {
         self.0.next_hop.load(Relaxed).checked_sub(1).map(NhId)
+    }
+
+    /// The next hop if it is link-local: it has a meaning on the link of the peer only, so each peer tracks it apart.
+    pub(super) fn link_local(&self) -> Option<IpAddr> {
+        self.0.link_local.then(|| self.0.set.next_hop().addr())
     }
 
     pub(super) fn set_nh(&self, id: Option<NhId>) {
@@ -146,7 +154,8 @@ impl AttrTable {
             Entry::Occupied(found) => found.get().1.clone(),
             Entry::Vacant(vacant) => {
                 let (next_hop, holders) = (AtomicU32::new(0), AtomicU32::new(0));
-                let made = Attrs(Arc::new(Interned { set: set.clone(), next_hop, holders, listed: AtomicBool::new(true) }));
+                let link_local = matches!(set.next_hop().addr(), IpAddr::V6(a) if a.is_unicast_link_local());
+                let made = Attrs(Arc::new(Interned { set: set.clone(), next_hop, holders, listed: AtomicBool::new(true), link_local }));
                 vacant.insert((tag, made.clone()));
                 self.idle.push_back(made.clone());
                 made

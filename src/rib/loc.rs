@@ -3,8 +3,6 @@
 //! In: destinations marked dirty by `rib`. Out: a [`BestChange`] for each whose use differs from what was last told, however often it
 //! changed in between. The choice itself is [`select`]'s; next hops are asked of [`NextHops`].
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use serde::Serialize;
 use smallvec::SmallVec;
@@ -74,8 +72,8 @@ fn metric(path: &Path, peers: &mut Peers, next_hops: &mut impl NextHops) -> Opti
     }
     let id = match attrs.nh() {
         Some(id) => id,
-        None => match scoped(attrs) {
-            Some(addr) => peer.scoped_next_hop(addr, next_hops),
+        None => match attrs.link_local() {
+            Some(addr) => peer.track_link_local(addr, next_hops),
             None => {
                 let id = next_hops.track(attrs.next_hop().addr(), None);
                 attrs.set_nh(Some(id));
@@ -90,12 +88,7 @@ fn metric(path: &Path, peers: &mut Peers, next_hops: &mut impl NextHops) -> Opti
 /// The tracked next hop of a path, if it has been seen by a settlement.
 pub(super) fn nh_of(path: &Path, peers: &Peers) -> Option<NhId> {
     let attrs = path.attrs()?;
-    attrs.nh().or_else(|| peers.get(path.slot)?.scoped.get(&scoped(attrs)?).copied())
-}
-
-/// A link-local next hop has a meaning on the peer's own link only, so it is tracked for each peer apart.
-fn scoped(attrs: &Attrs) -> Option<IpAddr> {
-    Some(attrs.next_hop().addr()).filter(|a| matches!(a, IpAddr::V6(a) if a.is_unicast_link_local()))
+    attrs.nh().or_else(|| peers.get(path.slot)?.tracked_link_local(attrs.link_local()?))
 }
 
 /// The interior cost without tracking anything anew, for show.

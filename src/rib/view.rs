@@ -215,6 +215,10 @@ impl Rib {
         let known: HashMap<usize, u32> = self.core.attrs.held().map(|(a, n)| (a.key(), n)).collect();
         assert_eq!(known, held.attrs, "holders of attribute sets");
         assert_eq!(self.core.causes.held(), held.causes, "holders of causes");
+        let peers = self.core.peers.iter();
+        let known: HashMap<(Slot, IpAddr), u32> =
+            peers.flat_map(|(slot, peer)| peer.link_local_paths().map(move |(addr, n)| ((slot, addr), n))).collect();
+        assert_eq!(known, held.link_local, "paths by link-local next hop");
     }
 
     fn check_family<K: Key>(&self, table: &Table<K>, family: Family, held: &mut Held) {
@@ -257,10 +261,14 @@ impl Rib {
 struct Held {
     attrs: HashMap<usize, u32>,
     causes: u32,
+    link_local: HashMap<(Slot, IpAddr), u32>,
 }
 
 impl Held {
     fn add(&mut self, path: &Path) {
+        if let Some(addr) = path.attrs().and_then(Attrs::link_local) {
+            *self.link_local.entry((path.slot, addr)).or_default() += 1;
+        }
         for attrs in [Some(&path.received), path.changed.as_ref()].into_iter().flatten() {
             *self.attrs.entry(attrs.key()).or_default() += 1;
         }
