@@ -2,30 +2,16 @@
 //!
 //! In: `KernelEvent`s (links, addresses, routes), the addresses that paths name (`track`), and those of our own routes that may carry
 //! one of these (`on_own`). Out: a `Resolution` for each tracked address, and the list of those that changed with an event.
-//! Which path wins is `rib::decide`'s affair; what is written to the kernel is `fib`'s.
+//! What resolves what is told in `lookup`. Which path wins is `rib::decide`'s affair; what is written to the kernel is `fib`'s.
 //!
 //! RFC 4271 §5.1.3 and §9.1.2.1 ("Route Resolvability Condition"), RFC 8950 (an IPv4 path whose next hop is an IPv6 address).
-//!
-//! What resolves what, and why it cannot loop:
-//!
-//! 1. An address of this machine never is a next hop.
-//! 2. An IPv6 link-local address is reached over the interface it was learned on, and over no other.
-//! 3. Else the longest match among the kernel's routes that are **not ours** decides. Connected: the address itself is the gateway.
-//!    Through a gateway: that gateway is taken over (the kernel has checked that it is on a link). Blackholes and their like: unresolved.
-//! 4. Only where 3 found nothing connected may a longer route of our own carry the path, and only one whose own next hops are all
-//!    connected (RFC 4271 §9.1.2.1 allows recursion and forbids loops). So "connected" never depends on what we wrote, and what
-//!    we wrote never rests on anything but "connected": two layers, no circle.
-//! 5. A default route carries next hops only if that is allowed (`Params::allow_default`).
-//! 6. A node of the cluster that 1-5 reach, but not over a link of ours (or any, if so configured), is reached through the tunnel device
-//!    that carries packets to it (`tunnels`). Such a next hop is never "connected".
-//!
-//! A link that is down (administratively, or without carrier) carries nothing, whatever routes still name it.
 
+mod lookup;
 mod tunnels;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -33,9 +19,23 @@ use prefix_trie::PrefixMap;
 use serde::Serialize;
 use smallvec::SmallVec;
 
-use crate::kernel::{Hop, Hops, IfIndex, KernelEvent, KernelRoute, NamePattern, RouteKind};
+use crate::kernel::{Hops, IfIndex, KernelEvent, KernelRoute, NamePattern, RouteKind};
 
+use lookup::{Found, Key, Own, edges};
+
+pub use lookup::combine;
 pub use tunnels::{Nodes, TunnelRule};
+
+/// A route of our own, as it stands in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnRoute<'a> {
+    /// A block of ours: what no pod of it answers stops here.
+    Discards,
+    Leads {
+        next_hops: &'a [NhId],
+        metric: u32,
+    },
+}
 
 /// A tracked next hop. Valid from `track` until the matching `untrack`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -106,8 +106,12 @@ pub enum Unresolved {
     LinkDown,
     /// A link-local address without the interface that it is local to.
     NoInterface,
-    /// Unspecified, multicast, broadcast or loopback: no address of a router.
+    /// Unspecified, multicast or loopback, in 0.0.0.0/8 or 240.0.0.0/4: no address of a router.
     NotUnicast,
+    /// The broadcast or the network address of a subnet of ours.
+    Broadcast,
+    /// Only routes of ours cover it, and they lead in a circle or are too many.
+    Circle,
     /// It is to be reached through a tunnel that does not stand (yet).
     NoTunnel,
 }
@@ -122,6 +126,8 @@ impl fmt::Display for Unresolved {
             Unresolved::LinkDown => "the link is down",
             Unresolved::NoInterface => "link-local, and on no known interface",
             Unresolved::NotUnicast => "not the address of a router",
+            Unresolved::Broadcast => "the broadcast or network address of a subnet of ours",
+            Unresolved::Circle => "our routes to it lead in a circle",
             Unresolved::NoTunnel => "the tunnel that is to carry it does not stand",
         })
     }
@@ -171,15 +177,19 @@ pub struct NexthopTable {
     entries: Vec<Option<Entry>>,
     free: Vec<NhId>,
     /// By address, so that the next hops under a prefix are a range.
-    by_addr: BTreeMap<(IpAddr, Option<IfIndex>), NhId>,
+    by_addr: BTreeMap<Key, NhId>,
     links: HashMap<IfIndex, Link>,
     /// With the length of the prefix: one address may stand twice on a link while its subnet changes.
     addrs: HashMap<IpAddr, Standing>,
+    /// The first and the last address of our IPv4 subnets, and how often: nobody's next hop.
+    edges: HashMap<IpAddr, u32>,
     v4: PrefixMap<Ipv4Net, Candidates>,
     v6: PrefixMap<Ipv6Net, Candidates>,
     /// Routes of our own that hold a tracked address: of a million routes to pods, none.
-    own_v4: PrefixMap<Ipv4Net, Candidate>,
-    own_v6: PrefixMap<Ipv6Net, Candidate>,
+    own_v4: PrefixMap<Ipv4Net, Own>,
+    own_v6: PrefixMap<Ipv6Net, Own>,
+    /// The next hops that routes of our own were looked at for.
+    recursive: BTreeSet<NhId>,
     /// Tracked since the last `take_fresh`.
     fresh: Vec<NhId>,
     changed: Vec<NhId>,
@@ -224,20 +234,6 @@ type Standing = SmallVec<[(IfIndex, u8, u32); 1]>;
 /// Keys come from the kernel, not from peers: a fixed seed serves, and a run can be repeated.
 type HashMap<K, V> = hashbrown::HashMap<K, V, FixedState>;
 
-/// An answer, the route that gave it, and the links that it would change with.
-#[derive(Debug, PartialEq, Eq)]
-struct Found {
-    resolution: Resolution,
-    through: Option<IpNet>,
-    links: SmallVec<[IfIndex; 1]>,
-}
-
-impl Found {
-    fn no(why: Unresolved) -> Found {
-        Found { resolution: Resolution::Unresolved(why), through: None, links: SmallVec::new() }
-    }
-}
-
 impl NexthopTable {
     pub fn new(params: Params) -> NexthopTable {
         NexthopTable {
@@ -247,10 +243,12 @@ impl NexthopTable {
             by_addr: BTreeMap::new(),
             links: HashMap::default(),
             addrs: HashMap::default(),
+            edges: HashMap::default(),
             v4: PrefixMap::new(),
             v6: PrefixMap::new(),
             own_v4: PrefixMap::new(),
             own_v6: PrefixMap::new(),
+            recursive: BTreeSet::new(),
             fresh: Vec::new(),
             changed: Vec::new(),
             generation: 0,
@@ -268,13 +266,18 @@ impl NexthopTable {
             }
             return id;
         }
-        let entry = Entry { addr, ifindex, users: 1, answer: self.resolve(addr, ifindex), changed: false, fresh: true };
+        let answer = self.resolve((addr, ifindex));
+        let recursive = !answer.asked.is_empty();
+        let entry = Entry { addr, ifindex, users: 1, answer, changed: false, fresh: true };
         let id = self.free.pop().unwrap_or_else(|| {
             self.entries.push(None);
             NhId(u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 next hops fit in memory"))
         });
         self.entries[id.0 as usize] = Some(entry);
         self.by_addr.insert((addr, ifindex), id);
+        if recursive {
+            self.recursive.insert(id);
+        }
         self.fresh.push(id);
         self.note_node(addr);
         id
@@ -287,6 +290,7 @@ impl NexthopTable {
         if entry.users == 0 {
             let key = (entry.addr, entry.ifindex);
             self.by_addr.remove(&key);
+            self.recursive.remove(&id);
             self.entries[id.0 as usize] = None;
             self.free.push(id);
             self.forget_own_around(key.0);
@@ -379,7 +383,7 @@ impl NexthopTable {
 
     /// The prefix of the link on which this address is a neighbour, if it is one.
     pub fn link_of(&self, addr: IpAddr) -> Option<IpNet> {
-        let found = self.by_route(addr);
+        let found = self.by_route(addr, &mut lookup::Trail::default());
         found.through.filter(|_| matches!(found.resolution, Resolution::Via { connected: true, .. }))
     }
 
@@ -388,7 +392,7 @@ impl NexthopTable {
             KernelEvent::Link { ifindex, name, up } => self.on_link(*ifindex, name, *up),
             KernelEvent::LinkGone { ifindex } => self.on_link_gone(*ifindex),
             KernelEvent::Address { ifindex, net } => self.on_address(*ifindex, *net),
-            KernelEvent::AddressGone { ifindex, net } => self.on_address_gone(*ifindex, net.addr(), net.prefix_len()),
+            KernelEvent::AddressGone { ifindex, net } => self.on_address_gone(*ifindex, *net),
             KernelEvent::Route(route) if self.concerns(route) => self.on_route(route),
             KernelEvent::RouteGone(route) if self.concerns(route) => self.on_route_gone(route),
             KernelEvent::Route(_) | KernelEvent::RouteGone(_) => {}
@@ -399,22 +403,30 @@ impl NexthopTable {
         }
     }
 
-    /// A route that we have chosen and write to the kernel. `Some` only if all its paths' next hops are `connected`, else `None`;
-    /// then it may carry the next hops of other paths (rule 4 above). Kept as long as it holds a tracked address.
-    pub fn on_own(&mut self, net: IpNet, hops: Option<(Hops, u32)>) {
-        let kept = hops.filter(|_| self.is_asked_in(&net)).map(|(hops, metric)| {
-            let generation = self.generation;
-            Candidate { metric, kind: RouteKind::Unicast(hops), generation }
+    /// A route that we have chosen and write to the kernel, or no longer: it may carry the next hops of other paths (`lookup`).
+    /// Kept as long as it holds a tracked address. An identifier that is not tracked is left out.
+    pub fn on_own(&mut self, net: IpNet, route: Option<OwnRoute<'_>>) {
+        let key = |id: &NhId| self.entry(*id).map(|e| (e.addr, e.ifindex));
+        let kept = route.filter(|_| self.is_asked_in(&net)).map(|route| match route {
+            OwnRoute::Discards => Own { metric: 0, by: None },
+            OwnRoute::Leads { next_hops, metric } => Own { metric, by: Some(next_hops.iter().filter_map(key).collect()) },
         });
-        let (was, is) = (self.own(net).is_some(), kept.is_some());
+        if self.own(net) == kept.as_ref() {
+            return;
+        }
         match (net, kept) {
             (IpNet::V4(n), Some(own)) => drop(self.own_v4.insert(n, own)),
             (IpNet::V6(n), Some(own)) => drop(self.own_v6.insert(n, own)),
             (IpNet::V4(n), None) => drop(self.own_v4.remove(&n)),
             (IpNet::V6(n), None) => drop(self.own_v6.remove(&n)),
         }
-        if was || is {
-            self.review(net);
+        self.review(net);
+    }
+
+    fn own(&self, net: IpNet) -> Option<&Own> {
+        match net {
+            IpNet::V4(n) => self.own_v4.get(&n),
+            IpNet::V6(n) => self.own_v6.get(&n),
         }
     }
 
@@ -462,18 +474,34 @@ impl NexthopTable {
                 list.push((ifindex, net.prefix_len(), generation));
                 self.note_node(addr);
                 self.review_addr(addr);
+                for edge in edges(&net) {
+                    *self.edges.entry(edge).or_insert(0) += 1;
+                    self.review_addr(edge);
+                }
             }
         }
     }
 
-    fn on_address_gone(&mut self, ifindex: IfIndex, addr: IpAddr, len: u8) {
+    fn on_address_gone(&mut self, ifindex: IfIndex, net: IpNet) {
+        let (addr, len) = (net.addr(), net.prefix_len());
         let Some(list) = self.addrs.get_mut(&addr) else { return };
+        let before = list.len();
         list.retain(|(i, l, _)| (*i, *l) != (ifindex, len));
+        let known = list.len() < before;
         if list.is_empty() {
             self.addrs.remove(&addr);
             self.note_node(addr);
         }
         self.review_addr(addr);
+        for edge in edges(&net).filter(|_| known) {
+            if let Some(subnets) = self.edges.get_mut(&edge) {
+                *subnets -= 1;
+                if *subnets == 0 {
+                    self.edges.remove(&edge);
+                }
+            }
+            self.review_addr(edge);
+        }
     }
 
     fn on_route(&mut self, route: &KernelRoute) {
@@ -516,11 +544,12 @@ impl NexthopTable {
         let now = self.generation;
         let links: Vec<IfIndex> = self.links.iter().filter(|(_, l)| l.generation != now).map(|(&i, _)| i).collect();
         links.into_iter().for_each(|i| self.on_link_gone(i));
-        let stale = |(&addr, list): (&IpAddr, &Standing)| -> Vec<(IfIndex, IpAddr, u8)> {
-            list.iter().filter(|(_, _, g)| *g != now).map(|&(i, len, _)| (i, addr, len)).collect()
+        let stale = |(&addr, list): (&IpAddr, &Standing)| -> Vec<(IfIndex, IpNet)> {
+            let old = list.iter().filter(|(_, _, g)| *g != now);
+            old.filter_map(|&(i, len, _)| Some((i, IpNet::new(addr, len).ok()?))).collect()
         };
         let addrs: Vec<_> = self.addrs.iter().flat_map(stale).collect();
-        addrs.into_iter().for_each(|(i, addr, len)| self.on_address_gone(i, addr, len));
+        addrs.into_iter().for_each(|(i, net)| self.on_address_gone(i, net));
         let old = |c: &Candidate| c.generation != now;
         let v4: Vec<IpNet> = self.v4.iter().filter(|(_, l)| l.iter().any(old)).map(|(n, _)| n.into()).collect();
         let v6 = self.v6.iter().filter(|(_, l)| l.iter().any(old)).map(|(n, _)| n.into());
@@ -531,34 +560,54 @@ impl NexthopTable {
         }
     }
 
-    /// Look again at the next hops under a prefix whose routes changed, unless a longer route carries them anyway.
+    /// Look again at the next hops under a prefix whose routes changed, unless a longer route of others carries them anyway.
     fn review(&mut self, net: IpNet) {
-        let ids: SmallVec<[NhId; 8]> = self.by_addr.range(around(&net)).map(|(_, &id)| id).collect();
-        for id in ids {
-            let longer = |e: &Entry| e.answer.through.is_some_and(|t| t.prefix_len() > net.prefix_len());
-            if !self.entries.get(id.0 as usize).and_then(Option::as_ref).is_some_and(longer) {
-                self.renew(id);
-            }
-        }
+        let longer = |e: &Entry| e.answer.asked.is_empty() && e.answer.through.is_some_and(|t| t.prefix_len() > net.prefix_len());
+        let ids = self.by_addr.range(around(&net)).map(|(_, &id)| id);
+        let ids = ids.filter(|id| !self.entry(*id).is_some_and(longer)).collect();
+        self.renew(ids);
     }
 
     fn review_addr(&mut self, addr: IpAddr) {
-        let ids: SmallVec<[NhId; 2]> = self.by_addr.range((addr, None)..=(addr, Some(IfIndex(u32::MAX)))).map(|(_, &id)| id).collect();
-        ids.into_iter().for_each(|id| self.renew(id));
+        let ids = self.by_addr.range((addr, None)..=(addr, Some(IfIndex(u32::MAX)))).map(|(_, &id)| id).collect();
+        self.renew(ids);
     }
 
     fn review_link(&mut self, ifindex: IfIndex) {
         let concerned = |e: &Entry| e.answer.links.contains(&ifindex) || e.ifindex == Some(ifindex);
-        let ids: Vec<NhId> = self.by_addr.values().copied().filter(|id| self.entry(*id).is_some_and(concerned)).collect();
-        ids.into_iter().for_each(|id| self.renew(id));
+        let ids = self.by_addr.values().copied().filter(|id| self.entry(*id).is_some_and(concerned)).collect();
+        self.renew(ids);
     }
 
-    fn renew(&mut self, id: NhId) {
-        let Some((addr, ifindex)) = self.entry(id).map(|e| (e.addr, e.ifindex)) else { return };
-        let answer = self.resolve(addr, ifindex);
+    fn review_all(&mut self) {
+        let ids = self.by_addr.values().copied().collect();
+        self.renew(ids);
+    }
+
+    /// Looks again at these, and then at those that routes over them carry.
+    fn renew(&mut self, mut ids: SmallVec<[NhId; 8]>) {
+        let mut at = 0;
+        while let Some(&id) = ids.get(at) {
+            at += 1;
+            let Some(key) = self.renew_one(id) else { continue };
+            let over = |e: &Entry| e.answer.asked.contains(&key);
+            let more = self.recursive.iter().copied().filter(|id| self.entry(*id).is_some_and(over));
+            let more: SmallVec<[NhId; 8]> = more.filter(|id| !ids.contains(id)).collect();
+            ids.extend(more);
+        }
+    }
+
+    fn renew_one(&mut self, id: NhId) -> Option<Key> {
+        let key = self.entry(id).map(|e| (e.addr, e.ifindex))?;
+        let answer = self.resolve(key);
         // What may go through a tunnel depends on what carries it (`swallows`).
         let tunnelled = answer.resolution.hops().is_some_and(|hops| hops.iter().any(|h| self.is_tunnel(h)));
-        let Some(entry) = self.entry_mut(id) else { return };
+        if answer.asked.is_empty() {
+            self.recursive.remove(&id)
+        } else {
+            self.recursive.insert(id)
+        };
+        let entry = self.entry_mut(id)?;
         let moved = entry.answer.resolution != answer.resolution || tunnelled && entry.answer.through != answer.through;
         let news = moved && !entry.changed;
         entry.changed |= news;
@@ -566,99 +615,7 @@ impl NexthopTable {
         if news {
             self.changed.push(id);
         }
-    }
-
-    /// From the facts alone.
-    fn resolve(&self, addr: IpAddr, ifindex: Option<IfIndex>) -> Found {
-        if !is_router_address(addr) {
-            return Found::no(Unresolved::NotUnicast);
-        }
-        if self.addrs.get(&addr).is_some_and(|on| !is_link_local(addr) || ifindex.is_none_or(|i| on.iter().any(|(o, ..)| *o == i))) {
-            return Found::no(Unresolved::OwnAddress);
-        }
-        match (ifindex, is_link_local(addr)) {
-            (Some(i), true) => self.on_interface(addr, i, false),
-            (None, true) => Found::no(Unresolved::NoInterface),
-            (Some(i), false) => {
-                let found = self.by_route(addr);
-                let direct =
-                    matches!(&found.resolution, Resolution::Via { hops, connected: true, .. } if hops.iter().all(|h| h.ifindex == i));
-                if direct { found } else { self.on_interface(addr, i, true) }
-            }
-            (None, false) => self.over_tunnel(addr, self.by_route(addr)),
-        }
-    }
-
-    fn on_interface(&self, addr: IpAddr, ifindex: IfIndex, onlink: bool) -> Found {
-        let hops: Hops = [Hop { gateway: Some(addr), ifindex, onlink }].into_iter().collect();
-        let resolution = match self.is_up(ifindex) {
-            true => Resolution::Via { hops, metric: 0, connected: true },
-            false => Resolution::Unresolved(Unresolved::LinkDown),
-        };
-        Found { resolution, through: None, links: [ifindex].into_iter().collect() }
-    }
-
-    fn by_route(&self, addr: IpAddr) -> Found {
-        let foreign = self.longest(addr).map(|(net, c)| self.through(addr, net, c));
-        if let Some(Found { resolution: Resolution::Via { connected: true, .. }, .. }) = &foreign {
-            return foreign.expect("matched in the line above");
-        }
-        let longer = |net: IpNet| foreign.as_ref().and_then(|f| f.through).is_none_or(|t| net.prefix_len() > t.prefix_len());
-        match self.longest_own(addr).filter(|(net, _)| longer(*net)) {
-            Some((net, c)) => self.through(addr, net, c),
-            None => foreign.unwrap_or_else(|| Found::no(Unresolved::NoRoute)),
-        }
-    }
-
-    /// The longest prefix with a route of our own that may carry others.
-    fn longest_own(&self, addr: IpAddr) -> Option<(IpNet, &Candidate)> {
-        match addr {
-            IpAddr::V4(a) => self.own_v4.cover(&Ipv4Net::from(a)).filter(|(_, c)| !self.is_ignored(c)).last().map(|(n, c)| (n.into(), c)),
-            IpAddr::V6(a) => self.own_v6.cover(&Ipv6Net::from(a)).filter(|(_, c)| !self.is_ignored(c)).last().map(|(n, c)| (n.into(), c)),
-        }
-    }
-
-    fn own(&self, net: IpNet) -> Option<&Candidate> {
-        match net {
-            IpNet::V4(n) => self.own_v4.get(&n),
-            IpNet::V6(n) => self.own_v6.get(&n),
-        }
-    }
-
-    /// The longest prefix with a route of another's, and there the lowest metric.
-    fn longest(&self, addr: IpAddr) -> Option<(IpNet, &Candidate)> {
-        let best =
-            |l: &'_ Candidates| l.iter().enumerate().filter(|(_, c)| !self.is_ignored(c)).min_by_key(|(_, c)| c.metric).map(|(i, _)| i);
-        let pick = |net: IpNet, l: &'_ Candidates| best(l).map(|i| (net, i));
-        let (net, i) = match addr {
-            IpAddr::V4(a) => self.v4.cover(&Ipv4Net::from(a)).filter_map(|(n, l)| pick(n.into(), l)).last(),
-            IpAddr::V6(a) => self.v6.cover(&Ipv6Net::from(a)).filter_map(|(n, l)| pick(n.into(), l)).last(),
-        }?;
-        Some((net, self.candidates(net)?.get(i)?))
-    }
-
-    fn through(&self, addr: IpAddr, net: IpNet, candidate: &Candidate) -> Found {
-        let no = |why| Found { resolution: Resolution::Unresolved(why), through: Some(net), links: SmallVec::new() };
-        let RouteKind::Unicast(hops) = &candidate.kind else { return no(Unresolved::Discarded) };
-        if net.prefix_len() == 0 && !self.params.allow_default {
-            return no(Unresolved::OnlyDefault);
-        }
-        let links: SmallVec<[IfIndex; 1]> = hops.iter().map(|h| h.ifindex).collect();
-        let connected = hops.iter().any(|h| h.gateway.is_none());
-        let onward = |h: &Hop| Hop { gateway: h.gateway.or(Some(addr)), ..*h };
-        let mut hops: Hops = hops.iter().filter(|h| self.is_up(h.ifindex)).map(onward).collect();
-        hops.sort_unstable();
-        let resolution = match hops.is_empty() {
-            true => Resolution::Unresolved(Unresolved::LinkDown),
-            false => Resolution::Via { hops, metric: if connected { 0 } else { candidate.metric }, connected },
-        };
-        Found { resolution, through: Some(net), links }
-    }
-
-    /// Every way of it leads over an interface that is to be ignored.
-    fn is_ignored(&self, candidate: &Candidate) -> bool {
-        let RouteKind::Unicast(hops) = &candidate.kind else { return false };
-        !self.params.ignore.is_empty() && hops.iter().all(|h| self.links.get(&h.ifindex).is_some_and(|l| l.ignored))
+        Some(key)
     }
 
     /// Other interfaces are to be ignored.
@@ -668,11 +625,6 @@ impl NexthopTable {
             link.ignored = self.params.ignore.iter().any(|p| p.matches(&link.name));
         }
         self.review_all();
-    }
-
-    fn review_all(&mut self) {
-        let ids: Vec<NhId> = self.by_addr.values().copied().collect();
-        ids.into_iter().for_each(|id| self.renew(id));
     }
 
     fn is_up(&self, ifindex: IfIndex) -> bool {
@@ -718,37 +670,20 @@ impl NexthopTable {
         for (&(addr, ifindex), &id) in &self.by_addr {
             let entry = self.entry(id).expect("an address in the index is tracked");
             assert!(entry.users > 0, "{addr} is tracked for nobody");
-            assert_eq!(entry.answer.resolution, self.resolve(addr, ifindex).resolution, "{addr} has an old answer");
+            assert_eq!(entry.answer, self.resolve((addr, ifindex)), "{addr} has an old answer");
         }
+        let asked = |e: &Entry| !e.answer.asked.is_empty();
+        assert!(self.recursive.iter().all(|id| self.entry(*id).is_some_and(asked)), "the index of recursive next hops");
+        assert_eq!(self.entries.iter().flatten().filter(|e| asked(e)).count(), self.recursive.len());
         assert_eq!(self.by_addr.len() + self.free.len(), self.entries.len(), "a next hop leaked");
         let own = self.own_v4.iter().map(|(n, _)| IpNet::from(n)).chain(self.own_v6.iter().map(|(n, _)| IpNet::from(n)));
         own.for_each(|net| assert!(self.is_asked_in(&net), "{net} is kept, and holds nothing that is tracked"));
     }
 }
 
-/// The ways of several equal paths as one route's: in address order, each once, at most `width`.
-pub fn combine<'a>(resolutions: impl IntoIterator<Item = &'a Resolution>, width: usize) -> Hops {
-    let mut hops: Hops = resolutions.into_iter().filter_map(Resolution::hops).flatten().copied().collect();
-    hops.sort_unstable();
-    hops.dedup();
-    hops.truncate(width);
-    hops
-}
-
 /// All that is tracked in this prefix.
 fn around(net: &IpNet) -> std::ops::RangeInclusive<(IpAddr, Option<IfIndex>)> {
     (net.network(), None)..=(net.broadcast(), Some(IfIndex(u32::MAX)))
-}
-
-fn is_link_local(addr: IpAddr) -> bool {
-    matches!(addr, IpAddr::V6(a) if a.is_unicast_link_local())
-}
-
-fn is_router_address(addr: IpAddr) -> bool {
-    match addr {
-        IpAddr::V4(a) => !(a.is_unspecified() || a.is_loopback() || a.is_multicast() || a == Ipv4Addr::BROADCAST),
-        IpAddr::V6(a) => !(a == Ipv6Addr::UNSPECIFIED || a.is_loopback() || a.is_multicast()),
-    }
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ use ipnet::IpNet;
 
 use super::{BlockSource, Effect, OnTerm, Speaker};
 use crate::fib::{Errno, FibKind, FibRoute, News, Refused};
-use crate::kernel::{Hops, KernelEvent};
+use crate::kernel::KernelEvent;
 use crate::num::{Family, Instant, Nlri, PeerId};
 use crate::policy::LocalKind;
-use crate::rib::nexthop::{Resolution, combine};
+use crate::rib::nexthop::{OwnRoute, combine};
 use crate::rib::{Best, BestChange, Cause, DestId, Route, RouteChange, Step, Touched};
 use crate::stats::Notice;
 use crate::wire::{NextHop, Origin, PathAttributes};
@@ -172,18 +172,16 @@ impl Speaker {
         }
     }
 
-    /// A route of ours over connected next hops may carry other next hops (`rib::nexthop`), if the kernel has it.
+    /// A route of ours may carry other next hops (`rib::nexthop`), if it is to be in the kernel.
     fn note_own(&mut self, change: &BestChange, wanted: Option<&FibRoute>) {
         if !self.nexthops.is_asked_in(&change.net) {
             return;
         }
-        let connected = |id| matches!(self.nexthops.resolution(id), Resolution::Via { connected: true, .. });
-        let own: Option<(Hops, u32)> = match wanted {
-            Some(FibRoute { kind: FibKind::Unicast(hops), metric, .. }) => {
-                self.rib.next_hops(change.dest).into_iter().all(connected).then(|| (hops.clone(), *metric))
-            }
-            _ => None,
-        };
+        let next_hops = self.rib.next_hops(change.dest);
+        let own = wanted.map(|route| match route.kind {
+            FibKind::Blackhole => OwnRoute::Discards,
+            FibKind::Unicast(_) => OwnRoute::Leads { next_hops: &next_hops, metric: route.metric },
+        });
         self.nexthops.on_own(change.net, own);
     }
 

@@ -1,6 +1,7 @@
 //! Next hops against facts of a kernel made from thin air.
 
 use super::*;
+use crate::kernel::Hop;
 
 const ETH0: IfIndex = IfIndex(2);
 const ETH1: IfIndex = IfIndex(3);
@@ -126,17 +127,22 @@ fn a_global_address_bound_to_an_interface_is_taken_to_be_on_its_link() {
     assert_eq!(table.resolution(id).hops().unwrap()[..], [hop("198.51.100.5", ETH1)]);
 }
 
+/// A route of our own over these next hops.
+fn own(table: &mut NexthopTable, net: &str, next_hops: &[NhId]) {
+    table.on_own(net.parse().unwrap(), Some(OwnRoute::Leads { next_hops, metric: 1024 }));
+    table.check_invariants();
+}
+
 #[test]
-fn our_routes_in_the_kernel_carry_nothing_but_chosen_direct_ones_do() {
+fn our_routes_carry_next_hops_as_chosen_and_not_as_the_kernel_shows_them() {
     let mut table = plugged();
     let ours = KernelRoute { protocol: 186, ..route("203.0.113.0/24", &[hop("192.0.2.9", ETH0)]) };
-    let id = table.track(ip("203.0.113.5"), None);
+    let [id, neighbour] = ["203.0.113.5", "192.0.2.9"].map(|a| table.track(ip(a), None));
     table.on_kernel(&KernelEvent::Route(ours));
     assert!(!table.resolution(id).is_usable(), "or a route could hold itself up for ever");
-    table.on_own("203.0.113.0/24".parse().unwrap(), Some(([hop("192.0.2.9", ETH0)].into_iter().collect(), 0)));
+    own(&mut table, "203.0.113.0/24", &[neighbour]);
     assert_eq!(table.resolution(id).hops().unwrap()[..], [hop("192.0.2.9", ETH0)]);
-    let neighbour = table.track(ip("192.0.2.9"), None);
-    table.on_own("192.0.2.9/32".parse().unwrap(), Some(([hop("192.0.2.9", ETH0)].into_iter().collect(), 0)));
+    own(&mut table, "192.0.2.9/32", &[neighbour]);
     assert!(
         matches!(table.resolution(neighbour), Resolution::Via { connected: true, .. }),
         "a peer's own /32 cannot capture the way to it"
@@ -147,24 +153,133 @@ fn our_routes_in_the_kernel_carry_nothing_but_chosen_direct_ones_do() {
 }
 
 #[test]
+fn routes_stand_one_on_the_other_as_deep_as_that_goes() {
+    let mut table = plugged();
+    let mut below = table.track(ip("192.0.2.9"), None);
+    for level in 1..=10 {
+        let id = table.track(ip(&format!("10.{level}.0.1")), None);
+        assert_eq!(*table.resolution(id), Resolution::Unresolved(Unresolved::NoRoute));
+        own(&mut table, &format!("10.{level}.0.0/24"), &[below]);
+        assert_eq!(table.resolution(id).hops().unwrap()[..], [hop("192.0.2.9", ETH0)], "level {level}");
+        below = id;
+    }
+    table.take_changed();
+    table.on_kernel(&link(ETH0, false));
+    assert_eq!(table.take_changed().len(), 11, "all of them stand on the lowest");
+    assert_eq!(*table.resolution(below), Resolution::Unresolved(Unresolved::LinkDown));
+    table.check_invariants();
+    table.on_kernel(&link(ETH0, true));
+    assert!(table.resolution(below).is_usable());
+    table.on_own("10.3.0.0/24".parse().unwrap(), None);
+    assert!(!table.resolution(below).is_usable(), "a piece is missing in the middle");
+    table.check_invariants();
+}
+
+#[test]
+fn the_longest_match_counts_among_others_routes_and_our_own() {
+    let mut table = plugged();
+    let [a, b, id] = ["192.0.2.9", "198.51.100.9", "10.50.0.9"].map(|a| table.track(ip(a), None));
+    table.on_kernel(&KernelEvent::Route(route("0.0.0.0/0", &[hop("192.0.2.1", ETH0)])));
+    own(&mut table, "10.50.0.0/16", &[b]);
+    assert_eq!(table.resolution(id).hops().unwrap()[..], [hop("198.51.100.9", ETH1)]);
+    let far = table.track(ip("10.60.0.1"), None);
+    own(&mut table, "10.60.0.0/24", &[a]);
+    own(&mut table, "10.50.0.0/24", &[far]);
+    assert_eq!(table.resolution(id).hops().unwrap()[..], [hop("192.0.2.9", ETH0)], "although it is not connected itself");
+    table.on_kernel(&KernelEvent::Route(route("10.50.0.0/25", &[hop("198.51.100.7", ETH1)])));
+    assert_eq!(table.resolution(id).hops().unwrap()[..], [hop("198.51.100.7", ETH1)]);
+    own(&mut table, "10.50.0.0/25", &[a]);
+    assert_eq!(
+        table.resolution(id).hops().unwrap()[..],
+        [hop("198.51.100.7", ETH1)],
+        "of the same length the lower metric, as in the kernel"
+    );
+    table.on_kernel(&KernelEvent::Route(route("10.50.0.0/17", &[hop("", ETH1)])));
+    assert_eq!(table.resolution(id).hops().unwrap()[..], [hop("198.51.100.7", ETH1)], "shorter than another's");
+    table.on_kernel(&KernelEvent::RouteGone(route("10.50.0.0/25", &[hop("198.51.100.7", ETH1)])));
+    assert_eq!(table.resolution(id).hops().unwrap()[..], [hop("10.50.0.9", ETH1)], "what is on a link is connected");
+    table.check_invariants();
+}
+
+#[test]
+fn routes_that_lead_in_a_circle_carry_nothing_and_are_passed_over() {
+    let mut table = plugged();
+    let [a, b] = ["10.1.0.1", "10.2.0.1"].map(|a| table.track(ip(a), None));
+    own(&mut table, "10.2.0.0/16", &[a]);
+    own(&mut table, "10.1.0.0/16", &[b]);
+    for id in [a, b] {
+        assert_eq!(*table.resolution(id), Resolution::Unresolved(Unresolved::Circle));
+    }
+    let default = route("0.0.0.0/0", &[hop("192.0.2.1", ETH0)]);
+    table.on_kernel(&KernelEvent::Route(default.clone()));
+    for id in [a, b] {
+        assert_eq!(table.resolution(id).hops().unwrap()[..], [hop("192.0.2.1", ETH0)]);
+    }
+    table.check_invariants();
+    table.on_kernel(&KernelEvent::RouteGone(default));
+    assert!([a, b].iter().all(|id| !table.resolution(*id).is_usable()), "neither holds the other up");
+    table.check_invariants();
+}
+
+#[test]
+fn a_next_hop_in_a_block_of_ours_is_none_unless_its_pod_is_there() {
+    let mut table = plugged();
+    let id = table.track(ip("10.244.1.5"), None);
+    table.on_kernel(&KernelEvent::Route(route("0.0.0.0/0", &[hop("192.0.2.1", ETH0)])));
+    table.on_own("10.244.1.0/26".parse().unwrap(), Some(OwnRoute::Discards));
+    assert_eq!(*table.resolution(id), Resolution::Unresolved(Unresolved::Discarded));
+    table.on_kernel(&KernelEvent::Route(route("10.244.1.5/32", &[hop("", ETH1)])));
+    assert_eq!(table.resolution(id).hops().unwrap()[..], [hop("10.244.1.5", ETH1)]);
+    table.check_invariants();
+}
+
+#[test]
+fn broadcast_and_network_addresses_of_our_subnets_are_no_next_hops() {
+    let mut table = plugged();
+    let ids = ["192.0.2.255", "192.0.2.0", "192.0.2.127"].map(|a| table.track(ip(a), None));
+    let seen = |table: &NexthopTable| ids.map(|id| *table.resolution(id) == Resolution::Unresolved(Unresolved::Broadcast));
+    assert_eq!(seen(&table), [true, true, false]);
+    let half = "192.0.2.2/25".parse().unwrap();
+    table.on_kernel(&KernelEvent::Address { ifindex: ETH1, net: half });
+    assert_eq!((seen(&table), table.take_changed()), ([true, true, true], vec![ids[2]]));
+    table.on_kernel(&KernelEvent::AddressGone { ifindex: ETH0, net: "192.0.2.1/24".parse().unwrap() });
+    assert_eq!(seen(&table), [false, true, true], "the smaller subnet begins at the same address");
+    table.on_kernel(&KernelEvent::AddressGone { ifindex: ETH1, net: half });
+    assert_eq!(seen(&table), [false, false, false]);
+    table.check_invariants();
+    for net in ["203.0.113.6/31", "203.0.113.9/32", "2001:db8:9::/64"] {
+        table.on_kernel(&KernelEvent::Address { ifindex: ETH0, net: net.parse().unwrap() });
+    }
+    table.on_kernel(&KernelEvent::Route(route("203.0.113.6/31", &[hop("", ETH0)])));
+    let other = table.track(ip("203.0.113.7"), None);
+    assert!(table.resolution(other).is_usable(), "a /31 has neither (RFC 3021)");
+    for addr in ["0.0.0.0", "0.0.0.7", "127.0.0.2", "224.0.0.5", "240.0.0.1", "255.255.255.255", "::", "::1", "ff02::1"] {
+        let id = table.track(ip(addr), Some(ETH0));
+        assert_eq!(*table.resolution(id), Resolution::Unresolved(Unresolved::NotUnicast), "{addr}");
+    }
+}
+
+#[test]
 fn our_routes_are_kept_only_where_they_hold_a_tracked_address() {
     let mut table = plugged();
-    let via = |gateway: &str| Some(([hop(gateway, ETH0)].into_iter().collect(), 0));
-    let (pods, carrier) = ("10.244.0.0/26".parse().unwrap(), "203.0.113.0/24".parse().unwrap());
-    table.on_own(pods, via("192.0.2.9"));
-    table.on_own(carrier, via("192.0.2.9"));
-    assert!(table.own(pods).is_none() && table.own(carrier).is_none());
+    let gateway = table.track(ip("192.0.2.9"), None);
+    table.take_fresh();
+    let (pods, carrier) = ("10.244.0.0/26", "203.0.113.0/24");
+    let kept = |table: &NexthopTable, net: &str| table.own(net.parse().unwrap()).is_some();
+    own(&mut table, pods, &[gateway]);
+    own(&mut table, carrier, &[gateway]);
+    assert!(!kept(&table, pods) && !kept(&table, carrier));
     let [one, two] = ["203.0.113.5", "203.0.113.6"].map(|a| table.track(ip(a), None));
     assert_eq!(table.take_fresh(), [ip("203.0.113.5"), ip("203.0.113.6")]);
     assert!(table.take_fresh().is_empty() && !table.resolution(one).is_usable(), "told again, it is known");
-    table.on_own(carrier, via("192.0.2.9"));
+    own(&mut table, carrier, &[gateway]);
     assert_eq!(table.take_changed(), [one, two]);
     assert_eq!(table.resolution(one).hops().unwrap()[..], [hop("192.0.2.9", ETH0)]);
     table.untrack(one);
-    assert!(table.own(carrier).is_some() && table.resolution(two).is_usable());
+    assert!(kept(&table, carrier) && table.resolution(two).is_usable());
     table.check_invariants();
     table.untrack(two);
-    assert!(table.own(carrier).is_none(), "nobody asks any more");
+    assert!(!kept(&table, carrier), "nobody asks any more");
     table.check_invariants();
 }
 

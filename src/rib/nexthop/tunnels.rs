@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{Found, NexthopTable, Resolution, Unresolved, is_link_local, is_router_address};
+use super::lookup::{Found, Trail, is_link_local, is_router_address};
+use super::{NexthopTable, Resolution, Unresolved};
 use crate::kernel::{Hop, Hops, IfIndex};
 
 /// When a node is reached through a tunnel.
@@ -99,7 +100,7 @@ impl NexthopTable {
     /// Would a route to `net` over this hop take along what carries it? The outer packets of a tunnel go to the node itself: where that
     /// address is in `net`, and no longer route leads to it, they would enter the tunnel again, for ever (RFC 2003 §3.2).
     pub fn swallows(&self, net: &IpNet, hop: &Hop) -> bool {
-        let carried = |node: IpAddr| self.by_route(node).through.is_some_and(|t| t.prefix_len() > net.prefix_len());
+        let carried = |node: IpAddr| self.by_route(node, &mut Trail::default()).through.is_some_and(|t| t.prefix_len() > net.prefix_len());
         self.is_tunnel(hop) && hop.gateway.is_some_and(|node| net.contains(&node) && !carried(node))
     }
 
