@@ -24,10 +24,12 @@
 //!
 //! # The arrows
 //!
-//! A room may use those below it and no others; `proto-tests/tests/meta/arrows.rs` reads the imports. `num` and `kernel` are free to all.
+//! A room may use those below it and no others; `proto-tests/tests/meta/arrows.rs` reads this drawing and the imports. What stands in
+//! parentheses is free to all.
 //!
 //! ```text
-//! cli, daemon -> config speaker peer rib policy fib wire stats
+//! cli     -> daemon config speaker peer rib policy fib wire stats
+//! daemon  -> config speaker peer rib policy fib wire stats
 //! config  -> speaker peer rib policy fib wire
 //! speaker -> peer rib policy fib wire stats
 //! rib     -> policy wire

@@ -1,31 +1,14 @@
-//! The arrows between the rooms point down only (DESIGN section 3), and the core knows no socket, clock, thread or file.
+//! The arrows between the rooms point down only, as the front page of the library (`src/lib.rs`) draws them, no files import each other in
+//! a circle, and the core knows no socket, clock, thread or file.
 //!
 //! The sources are read as text: what is said in `use` lines, in paths, and what stands behind the wall.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use proto_tests::netlab::proc::workspace;
 
-/// Who may name whom. `num` and `kernel` are small nouns for everybody; `kernel` itself names `num` alone.
-const ARROWS: &[(&str, &[&str])] = &[
-    ("cli", &["config", "speaker", "peer", "policy", "rib", "fib", "wire", "stats", "daemon"]),
-    ("daemon", &["config", "speaker", "peer", "policy", "rib", "fib", "wire", "stats", "cli"]),
-    ("config", &["speaker", "peer", "rib", "policy", "fib", "wire"]),
-    ("speaker", &["peer", "rib", "fib", "policy", "wire", "stats"]),
-    ("rib", &["policy", "wire"]),
-    ("peer", &["wire"]),
-    ("policy", &["wire"]),
-    ("fib", &[]),
-    ("wire", &[]),
-    ("stats", &[]),
-    ("kernel", &[]),
-    ("num", &[]),
-];
-
-/// Rooms that are the shell: sockets, clock and files are their work.
-const SHELL: &[&str] = &["cli", "daemon"];
+use crate::sources::{Imports, Source, paths_of, sources};
 
 /// What the core does not know. (`config` is told the text of a file; reading it is the shell's.)
 const FORBIDDEN: &[&str] = &[
@@ -45,146 +28,164 @@ const FORBIDDEN: &[&str] = &[
     "prometheus",
 ];
 
-/// A file of a room, without its comments and without its tests.
-struct Source {
-    room: String,
-    path: PathBuf,
-    code: String,
+/// Who may name whom, as the front page draws it.
+struct Arrows {
+    allowed: BTreeMap<String, BTreeSet<String>>,
+    /// Rooms in parentheses: free to all, and to each other from right to left.
+    free: Vec<String>,
 }
 
-fn sources() -> Vec<Source> {
-    let mut found = Vec::new();
-    collect(&workspace().join("src"), &mut found);
-    found.into_iter().filter_map(|path| read(&path)).collect()
-}
-
-fn collect(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, found);
-        } else if path.extension().is_some_and(|ext| ext == "rs") {
-            found.push(path);
-        }
+impl Arrows {
+    /// From the block of text that holds arrows.
+    fn drawn() -> Arrows {
+        let page = fs::read_to_string(workspace().join("src/lib.rs")).expect("the front page");
+        let page: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("//!")).collect();
+        let page = page.join("\n");
+        let block = page.split("```text").skip(1).filter_map(|rest| rest.split("```").next()).find(|block| block.contains("->"));
+        Arrows::parse(block.expect("a block of text with arrows on the front page"))
     }
-}
 
-fn read(path: &Path) -> Option<Source> {
-    let inside = path.strip_prefix(workspace().join("src")).unwrap();
-    let room = inside.iter().next()?.to_str()?.trim_end_matches(".rs").to_string();
-    let is_test = inside.iter().any(|part| part == "tests.rs" || part == "tests");
-    if is_test || room == "main" || room == "lib" || is_behind_the_wall(path) {
-        return None;
-    }
-    Some(Source { room, path: inside.to_path_buf(), code: code_of(&fs::read_to_string(path).unwrap()) })
-}
-
-/// Its parent says `#[cfg(feature = "daemon")] mod this;`: the core is built without it.
-fn is_behind_the_wall(path: &Path) -> bool {
-    let (Some(dir), Some(name)) = (path.parent(), path.file_stem().and_then(|stem| stem.to_str())) else { return false };
-    let parents = [dir.join("mod.rs"), dir.with_extension("rs")];
-    let gate = ["mod", "pub mod"].map(|word| format!("#[cfg(feature = \"daemon\")]\n{word} {name};"));
-    parents.iter().filter_map(|parent| fs::read_to_string(parent).ok()).any(|text| gate.iter().any(|gate| text.contains(gate)))
-}
-
-/// Without comments, and cut where the tests begin (they are last in a file).
-fn code_of(text: &str) -> String {
-    let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
-    text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
-}
-
-/// Every room that the code names: `crate::room`, and each of `crate::{a::X, b::{..}}`.
-fn named(code: &str) -> Vec<String> {
-    let mut rooms = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + "crate::".len()..];
-        match rest.strip_prefix('{') {
-            Some(list) => rooms.extend(first_words(list)),
-            None => rooms.extend(word(rest)),
-        }
-    }
-    rooms
-}
-
-/// The first word of each entry of a braced list, at its own level.
-fn first_words(list: &str) -> Vec<String> {
-    let (mut depth, mut at_start, mut words) = (0, true, Vec::new());
-    for (index, c) in list.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth == 0 => break,
-            '}' => depth -= 1,
-            ',' if depth == 0 => at_start = true,
-            c if c.is_whitespace() => {}
-            _ if at_start && depth == 0 => {
-                words.extend(word(&list[index..]));
-                at_start = false;
+    fn parse(block: &str) -> Arrows {
+        let spaced = block.replace(',', " , ").replace("->", " -> ").replace('(', " ( ").replace(')', " ) ").replace(';', " ");
+        let words: Vec<&str> = spaced.split_whitespace().collect();
+        let mut arrows = Arrows { allowed: BTreeMap::new(), free: Vec::new() };
+        let heads: Vec<(usize, usize)> = (0..words.len()).filter(|at| words[*at] == "->").map(|at| (head(&words, at), at)).collect();
+        for (index, (start, arrow)) in heads.iter().enumerate() {
+            let end = heads.get(index + 1).map_or(words.len(), |(next, _)| *next);
+            let mut targets = BTreeSet::new();
+            let mut in_parentheses = false;
+            for word in &words[arrow + 1..end] {
+                match *word {
+                    "(" => in_parentheses = true,
+                    ")" => in_parentheses = false,
+                    "," => {}
+                    free if in_parentheses => arrows.free.push(free.to_string()),
+                    room => drop(targets.insert(room.to_string())),
+                }
             }
-            _ => {}
+            for from in words[*start..*arrow].iter().filter(|word| **word != ",") {
+                arrows.allowed.entry((*from).to_string()).or_default().extend(targets.clone());
+            }
         }
+        arrows
     }
-    words
+
+    fn knows(&self, room: &str) -> bool {
+        self.allowed.contains_key(room) || self.free.iter().any(|free| free == room)
+    }
+
+    fn may_name(&self, from: &str, to: &str) -> bool {
+        let place = |room: &str| self.free.iter().position(|free| free == room);
+        let freely = match (place(from), place(to)) {
+            (Some(from), Some(to)) => to < from,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        from == to || freely || self.allowed.get(from).is_some_and(|allowed| allowed.contains(to))
+    }
 }
 
-fn word(text: &str) -> Option<String> {
-    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
-    (end > 0).then(|| text[..end].to_string())
+/// Where the rooms before an arrow begin: names with commas between.
+fn head(words: &[&str], arrow: usize) -> usize {
+    let mut at = arrow.saturating_sub(1);
+    while at >= 2 && words[at - 1] == "," {
+        at -= 2;
+    }
+    at
+}
+
+/// The sources but the front page itself.
+fn in_rooms() -> Vec<Source> {
+    sources().into_iter().filter(|source| !source.module.is_empty()).collect()
+}
+
+#[test]
+fn the_front_page_draws_every_room_and_no_way_round() {
+    let arrows = Arrows::drawn();
+    let rooms: BTreeSet<String> = in_rooms().iter().map(|source| source.room().to_string()).collect();
+    let drawn: BTreeSet<String> = arrows.allowed.values().flatten().chain(arrows.allowed.keys()).chain(&arrows.free).cloned().collect();
+    assert_eq!(rooms, drawn, "the rooms in src/, and those that the arrows of src/lib.rs name");
+    for from in arrows.allowed.keys() {
+        let mut below: Vec<&String> = arrows.allowed[from].iter().collect();
+        let mut seen = BTreeSet::new();
+        while let Some(room) = below.pop() {
+            assert_ne!(room, from, "the arrows of {from} lead back to it");
+            if seen.insert(room) {
+                below.extend(arrows.allowed.get(room).into_iter().flatten());
+            }
+        }
+    }
 }
 
 #[test]
 fn imports_follow_the_arrows() {
-    let arrows: BTreeMap<&str, &[&str]> = ARROWS.iter().copied().collect();
-    let (mut faults, mut seen) = (Vec::new(), 0);
-    for source in sources() {
-        let Some(allowed) = arrows.get(source.room.as_str()) else {
-            faults.push(format!("src/{}: the room {:?} has no place in the arrows", source.path.display(), source.room));
-            continue;
-        };
-        for target in named(&source.code) {
-            // `crate::Something` with a capital letter, or a macro, is the front page; `num` is everybody's, `kernel` all but its own.
-            let everybodys = target == source.room || target == "num" || (target == "kernel" && source.room != "num");
-            let is_room = arrows.contains_key(target.as_str());
-            seen += usize::from(is_room);
-            if is_room && !everybodys && !allowed.contains(&target.as_str()) {
-                faults.push(format!("src/{}: {} names {target}", source.path.display(), source.room));
+    let arrows = Arrows::drawn();
+    let (mut faults, mut seen) = (BTreeSet::new(), 0);
+    for source in in_rooms() {
+        // `crate::Something` with a capital letter, or a macro, is the front page.
+        let named = paths_of(&source.code).into_iter().filter(|path| path[0] == "crate").filter_map(|path| path.get(1).cloned());
+        for target in named.filter(|target| arrows.knows(target)) {
+            seen += 1;
+            if !arrows.may_name(source.room(), &target) {
+                faults.insert(format!("src/{}: {} names {target}", source.path.display(), source.room()));
             }
         }
     }
-    faults.sort();
-    faults.dedup();
     assert!(seen > 50, "the reader of imports saw only {seen}; it must be blind");
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(faults.is_empty(), "{}", faults.into_iter().collect::<Vec<_>>().join("\n"));
+}
+
+/// The circles among these files, a line each.
+fn circles(sources: &[Source]) -> Vec<(BTreeSet<String>, String)> {
+    let circles = Imports::of(sources).circles();
+    let shown = |circle: &Vec<Vec<String>>| circle.iter().map(|module| module.join("::")).collect::<Vec<_>>().join(" ");
+    circles.iter().map(|circle| (circle.iter().map(|module| module[0].clone()).collect(), shown(circle))).collect()
+}
+
+#[test]
+fn no_files_of_different_rooms_import_each_other_in_a_circle() {
+    let across: Vec<String> = circles(&in_rooms()).into_iter().filter(|(rooms, _)| rooms.len() > 1).map(|(_, shown)| shown).collect();
+    assert!(across.is_empty(), "{}", across.join("\n"));
+}
+
+#[test]
+#[ignore = "both are being taken apart; this holds when that is done"]
+fn no_files_of_the_speaker_or_the_daemon_import_each_other_in_a_circle() {
+    let within = circles(&in_rooms()).into_iter().filter(|(rooms, _)| ["speaker", "daemon"].iter().any(|room| rooms.contains(*room)));
+    let within: Vec<String> = within.map(|(_, shown)| shown).collect();
+    assert!(within.is_empty(), "{}", within.join("\n"));
 }
 
 #[test]
 fn the_core_knows_no_socket_clock_thread_or_file() {
-    let mut faults = Vec::new();
-    for source in sources().into_iter().filter(|source| !SHELL.contains(&source.room.as_str())) {
-        for forbidden in FORBIDDEN.iter().filter(|forbidden| names(&source.code, forbidden)) {
-            faults.push(format!("src/{}: {forbidden}", source.path.display()));
-        }
-    }
+    // The shell is what the front page's root builds with the feature `daemon` only; a file of the core may be behind it, too.
+    let all = in_rooms();
+    let shell: BTreeSet<String> = all.iter().filter(|s| s.behind_the_wall && s.module.len() == 1).map(|s| s.room().to_string()).collect();
+    assert!(shell.contains("daemon") && shell.contains("cli"), "{shell:?}");
+    let (outer, core): (Vec<Source>, Vec<Source>) = all.into_iter().partition(|s| s.behind_the_wall || shell.contains(s.room()));
+    let knows = |source: &Source, forbidden: &str| names(&source.code, forbidden);
+    let faults: Vec<String> = core
+        .iter()
+        .flat_map(|source| FORBIDDEN.iter().filter(|word| knows(source, word)).map(|word| format!("src/{}: {word}", source.path.display())))
+        .collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    let shell: Vec<Source> = sources().into_iter().filter(|source| SHELL.contains(&source.room.as_str())).collect();
-    assert!(shell.iter().any(|source| names(&source.code, "tokio")), "the shell does name tokio, and this test would see it");
+    assert!(outer.iter().any(|source| knows(source, "tokio")), "the shell does name tokio, and this test would see it");
 }
 
-/// The path as it stands, or its last part in a braced list (`std::{fs, thread}`).
+/// The path as it stands, or as a leaf of a braced list (`std::{fs, thread}`).
 fn names(code: &str, path: &str) -> bool {
     let whole = code.match_indices(path).any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'));
-    let braced = path.rsplit_once("::").filter(|(_, last)| !last.is_empty()).is_some_and(|(parent, last)| {
-        code.match_indices(&format!("{parent}::{{")).any(|(at, open)| first_words(&code[at + open.len()..]).iter().any(|word| word == last))
-    });
-    whole || braced
+    whole || paths_of(code).iter().any(|found| (found.join("::") + "::").starts_with(&format!("{}::", path.trim_end_matches("::"))))
 }
 
 #[test]
-fn the_reader_of_imports_sees_all_their_shapes() {
-    assert_eq!(named("use crate::wire::{Open, Update};"), ["wire"]);
-    assert_eq!(named("use crate::{num::{Asn, Family}, wire, rib::Rib};"), ["num", "wire", "rib"]);
-    assert_eq!(named("pub(in crate::peer) fn x() -> crate::fib::Fib"), ["peer", "fib"]);
+fn the_reader_of_arrows_sees_all_their_shapes() {
+    let arrows =
+        Arrows::parse("cli, daemon -> api ... config;  config -> wire\n peer -> wire      policy -> wire\n fib, wire -> (num, kernel)");
+    assert!(arrows.may_name("daemon", "api") && arrows.may_name("cli", "config") && !arrows.may_name("config", "cli"));
+    assert!(arrows.may_name("policy", "wire") && !arrows.may_name("peer", "policy"));
+    assert!(arrows.may_name("kernel", "num") && !arrows.may_name("num", "kernel") && arrows.may_name("fib", "kernel"));
     assert!(names("use std::{fs, io};", "std::fs"));
     assert!(names("use std::time::{Duration, Instant};", "std::time::Instant"));
     assert!(!names("use crate::num::Instant; use std::time::Duration;", "std::time::Instant"));
-    assert_eq!(code_of("a // crate::x\n#[cfg(test)]\nmod tests { crate::y }"), "a ");
 }

@@ -4,4 +4,5 @@ mod arrows;
 mod clab_lint;
 mod conformance;
 mod json_schema;
+mod sources;
 mod wall;
