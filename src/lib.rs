@@ -50,17 +50,33 @@
 //!    for all peers that hear the same.
 //! 8. [`daemon::netlink`] writes routes in batches, and [`daemon::conn`] writes the frozen frames to every member of the group.
 
+// The core has no unsafe code at all, the shell in one file (`proto-tests/tests/meta/wall.rs`).
+#![deny(unsafe_code)]
+#![cfg_attr(not(feature = "daemon"), forbid(unsafe_code))]
+// No room panics on what comes from outside, and rooms that keep no tables of their own index none. `peer` and `wire` promise more.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::get_unwrap, clippy::panic, clippy::unreachable, clippy::string_slice))]
+// Clocks and threads (.clippy.toml names the calls) are the shell's.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
+#[allow(clippy::disallowed_methods, reason = "the shell's side of the wall")]
 #[cfg(feature = "daemon")]
 pub mod cli;
+#[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]
 pub mod config;
+#[allow(clippy::disallowed_methods, reason = "the shell: clock, threads and tasks are its work")]
 #[cfg(feature = "daemon")]
 pub mod daemon;
 pub mod fib;
+#[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]
 pub mod kernel;
+#[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 pub mod num;
 pub mod peer;
+#[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 pub mod policy;
 pub mod rib;
+#[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]
 pub mod speaker;
+#[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 pub mod stats;
 pub mod wire;

@@ -3,6 +3,7 @@
 //! In: the section as typed, this node, the cluster's list. Out: [`overlay::Params`]. What devices and entries follow from it is
 //! `fib::overlay`'s.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -106,9 +107,9 @@ impl Checker<'_> {
         if let Some(at) = raw.mtu.as_ref().filter(|at| !(576..=65_465).contains(&at.value)) {
             bad(&at.span, at.value.to_string(), "an MTU from 576 to 65465");
         }
-        let mut seen = [false; 2];
+        let mut seen = HashSet::new();
         for at in raw.addresses.iter().flat_map(|list| &list.value) {
-            if std::mem::replace(&mut seen[usize::from(at.value.is_ipv6())], true) {
+            if !seen.insert(at.value.is_ipv6()) {
                 bad(&at.span, at.value.to_string(), "one address of each family at most");
             }
         }

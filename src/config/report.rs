@@ -349,24 +349,8 @@ pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&
 
 /// Edits between two words, a swap of neighbours counting once; `-` and `_` are the same.
 fn distance(a: &str, b: &str) -> usize {
-    let fold = |s: &str| s.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect::<Vec<char>>();
-    let (a, b) = (fold(a), fold(b));
-    let width = b.len().saturating_add(1);
-    let mut older: Vec<usize> = vec![0; width];
-    let mut old: Vec<usize> = (0..width).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut row = vec![i.saturating_add(1); width];
-        for (j, y) in b.iter().enumerate() {
-            let replaced = old[j].saturating_add(usize::from(x != y));
-            let mut best = replaced.min(old[j + 1].saturating_add(1)).min(row[j].saturating_add(1));
-            if i > 0 && j > 0 && a[i - 1] == *y && b[j - 1] == *x {
-                best = best.min(older[j - 1].saturating_add(1));
-            }
-            row[j + 1] = best;
-        }
-        older = std::mem::replace(&mut old, row);
-    }
-    old[b.len()]
+    let fold = |s: &str| s.replace('-', "_").to_ascii_lowercase();
+    strsim::osa_distance(&fold(a), &fold(b))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod arrows;
 mod clab_lint;
 mod conformance;
+mod dependencies;
 mod json_schema;
 mod sources;
 mod wall;

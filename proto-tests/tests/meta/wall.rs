@@ -3,6 +3,9 @@
 use std::process::Command;
 
 use proto_tests::netlab::proc::workspace;
+use regex::Regex;
+
+use crate::sources::sources;
 
 /// Crates that belong behind the wall.
 const OUTSIDE: &[&str] = &[
@@ -58,4 +61,19 @@ fn the_daemon_does_have_them() {
     for name in ["tokio", "rtnetlink", "prometheus", "socket2"] {
         assert!(daemon.iter().any(|found| found == name), "{name} is not in the daemon, so the other test proves nothing: {daemon:?}");
     }
+}
+
+#[test]
+fn unsafe_code_stands_in_one_file_of_the_shell() {
+    let word = Regex::new(r"\bunsafe\b").expect("a pattern");
+    let lifted = Regex::new(r"(allow|expect|warn)\([^)]*\bunsafe_code\b").expect("a pattern");
+    let all = sources();
+    let of = |pattern: &Regex| -> Vec<String> {
+        all.iter().filter(|source| pattern.is_match(&source.code)).map(|source| source.path.display().to_string()).collect()
+    };
+    let with = of(&word);
+    assert_eq!(with.len(), 1, "unsafe code: {with:?}");
+    assert!(with[0].starts_with("daemon/"), "{with:?}");
+    assert_eq!(of(&lifted), with, "nobody else lifts the lint");
+    assert!(all.iter().any(|source| source.module.is_empty() && source.code.contains("#![deny(unsafe_code)]")), "src/lib.rs denies it");
 }
