@@ -124,6 +124,8 @@ pub enum Notice {
     Draining {
         on: bool,
     },
+    /// Everything is withdrawn and all sessions are closed.
+    Drained,
     Stopping {
         keep_routes: bool,
     },
@@ -135,7 +137,7 @@ impl Notice {
         match self {
             Notice::PeerState { .. } | Notice::Route { .. } | Notice::EndOfRib { .. } => Level::Debug,
             Notice::PeerUp { .. } | Notice::Recovered { .. } | Notice::Blocks { .. } | Notice::Reloaded { .. } => Level::Info,
-            Notice::Draining { .. } | Notice::Stopping { .. } | Notice::Stranger { .. } | Notice::FibRepaired { .. } => Level::Info,
+            Notice::Draining { .. } | Notice::Drained | Notice::Stopping { .. } | Notice::Stranger { .. } | Notice::FibRepaired { .. } => Level::Info,
             Notice::PeerDown { .. } | Notice::PeerFailed { .. } | Notice::Malformed { .. } | Notice::FibForeign { .. } => Level::Warn,
             Notice::FibContested { .. } => Level::Warn,
             Notice::MaxPrefix { .. } | Notice::NoPolicy { .. } | Notice::NotUnicast { .. } => Level::Warn,
@@ -152,7 +154,7 @@ impl Notice {
             Notice::FibFailed { .. } | Notice::FibRepaired { .. } | Notice::FibForeign { .. } | Notice::Recovered { .. } => "fib",
             Notice::FibContested { .. } => "fib",
             Notice::Blocks { .. } | Notice::Route { .. } => "routes",
-            Notice::Reloaded { .. } | Notice::Draining { .. } | Notice::Stopping { .. } => "daemon",
+            Notice::Reloaded { .. } | Notice::Draining { .. } | Notice::Drained | Notice::Stopping { .. } => "daemon",
         }
     }
 }
@@ -210,6 +212,7 @@ impl fmt::Display for Notice {
             Notice::Blocks { added, removed } => write!(f, "blocks: added [{}], removed [{}]", list(added), list(removed)),
             Notice::Route { net, best, why } => write!(f, "{net}: best {} ({why})", best.as_deref().unwrap_or("none")),
             Notice::Reloaded { changes, sessions_touched } => write!(f, "reloaded: {changes} changes, {sessions_touched} sessions touched"),
+            Notice::Drained => write!(f, "drained: everything is withdrawn, and all sessions are closed"),
             Notice::Draining { on: true } => write!(f, "draining: routes are being withdrawn"),
             Notice::Draining { on: false } => write!(f, "draining ended: routes are announced again"),
             Notice::Stopping { keep_routes } => write!(f, "stopping, kernel routes {}", if *keep_routes { "stay" } else { "go" }),

@@ -52,14 +52,14 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         node: Option<String>,
     },
-    /// Tell what a reload would change, what each change costs, and which sessions it touches
+    /// Tell what a reload would change against what runs, what each change costs, and which sessions it touches
     Diff {
-        /// The new configuration
-        file: PathBuf,
-        /// The one in force
-        #[arg(long, value_name = "FILE", default_value = "/etc/catbird/catbird.toml")]
-        from: PathBuf,
-        /// As the node of this name (default: CATBIRD_NODE, or the host name)
+        /// The new configuration (default: the daemon's own file, as it is now)
+        file: Option<PathBuf>,
+        /// Compare with this file instead of with what runs; no daemon is asked
+        #[arg(long, value_name = "FILE", requires = "file")]
+        from: Option<PathBuf>,
+        /// With --from, as the node of this name (default: CATBIRD_NODE, or the host name)
         #[arg(long, value_name = "NAME")]
         node: Option<String>,
     },

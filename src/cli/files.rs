@@ -9,7 +9,8 @@ use super::client::ClientError;
 use super::output::{Out, Tone, colour_on, toned};
 use super::views;
 use crate::config::{self, Checked, Config, Grade, Report};
-use crate::daemon::protocol::{Reloaded, ReloadedChange};
+use crate::daemon::protocol::Reloaded;
+use crate::speaker::reload_plan::{self, NotRunning};
 
 /// Every finding with its picture on standard error (JSON on standard output).
 pub fn check(out: &mut Out, file: &Path, strict: bool, node: Option<&str>) -> Result<Exit, ClientError> {
@@ -33,7 +34,7 @@ pub fn to_run(file: &Path) -> Result<Config, Exit> {
     checked.config.ok_or(Exit::Refused)
 }
 
-/// What a reload from one file to the other would change.
+/// What a reload from one file to the other would change; no daemon is asked.
 pub fn diff(out: &mut Out, from: &Path, to: &Path, node: Option<&str>) -> Result<Exit, ClientError> {
     let (Some(old), Some(new)) = (read(from, false, node), read(to, false, node)) else { return Ok(Exit::Unreadable) };
     let (Some(old_config), Some(new_config)) = (&old.config, &new.config) else {
@@ -42,16 +43,11 @@ pub fn diff(out: &mut Out, from: &Path, to: &Path, node: Option<&str>) -> Result
         }
         return Ok(Exit::Refused);
     };
-    let changes = config::diff::diff(old_config, new_config);
+    let changes = reload_plan::diff(&config::params::speaker(old_config), &config::params::speaker(new_config), &NotRunning).into_changes();
     if out.json {
         out.object(&changes)?;
     } else {
-        let row = |c: &config::diff::Change| ReloadedChange {
-            grade: c.cost.to_string().trim().to_owned(),
-            what: c.what.clone(),
-            sessions: c.sessions.clone(),
-        };
-        views::reloaded(out, &Reloaded { changes: changes.iter().map(row).collect(), ..Reloaded::default() })?;
+        views::reloaded(out, &Reloaded { changes, ..Reloaded::default() })?;
     }
     Ok(Exit::Fine)
 }

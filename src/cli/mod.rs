@@ -56,7 +56,7 @@ pub fn main(args: Args) -> ExitCode {
     let outcome = match &args.command {
         Command::Check { file, strict, node } => files::check(&mut out, file, *strict, node.as_deref()),
         Command::Decode(what) => Ok(decode::run(what, args.json)),
-        Command::Diff { file, from, node } => files::diff(&mut out, from, file, node.as_deref()),
+        Command::Diff { file: Some(file), from: Some(from), node } => files::diff(&mut out, from, file, node.as_deref()),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), "catbird", &mut io::stdout());
             Ok(Exit::Fine)
@@ -135,10 +135,23 @@ impl Client<'_> {
             Command::Confirm => self.say(Request::Confirm),
             Command::Log { what: LogCommand::Set { level } } => self.say(Request::LogLevel { level: word(*level) }),
             Command::Monitor { streams } => self.say(Request::Monitor { streams: streams.iter().map(|s| word(*s)).collect() }),
-            Command::Run { .. } | Command::Check { .. } | Command::Diff { .. } | Command::Decode(_) | Command::Completions { .. } => {
+            Command::Diff { file, .. } => self.diff(file.as_deref()),
+            Command::Run { .. } | Command::Check { .. } | Command::Decode(_) | Command::Completions { .. } => {
                 Ok(Exit::Fine)
             }
         }
+    }
+
+    fn diff(&mut self, file: Option<&Path>) -> Result<Exit, ClientError> {
+        let text = match file.map(|file| std::fs::read_to_string(file).map_err(|error| (file, error))).transpose() {
+            Ok(text) => text,
+            Err((file, error)) => {
+                eprintln!("catbird: cannot read {}: {error}", file.display());
+                return Ok(Exit::Unreadable);
+            }
+        };
+        let name = file.map_or_else(String::new, |file| file.display().to_string());
+        self.say(Request::Diff { name, text })
     }
 
     fn send(&self, request: &Request) -> Result<Replies, ClientError> {

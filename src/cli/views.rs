@@ -6,6 +6,7 @@ use std::io;
 
 use super::output::{Cell, Out, Tone, cell, duration, maybe, octets, toned};
 use crate::daemon::protocol::{FullStatus, Reloaded};
+use crate::speaker::reload_plan::Grade;
 use crate::speaker::show::{BlockRow, FibRow, NexthopRow, PeerDetail, PeerRow, RouteRow, Story};
 
 /// Columns of `catbird peers`.
@@ -267,10 +268,10 @@ pub fn reloaded(out: &mut Out, reloaded: &Reloaded) -> io::Result<()> {
         out.line("nothing changes")?;
     }
     for change in &reloaded.changes {
-        let tone = match change.grade.as_str() {
-            "restart" => Tone::Bad,
-            "refresh" => Tone::Warn,
-            _ => Tone::Good,
+        let tone = match change.grade {
+            Grade::Restart => Tone::Bad,
+            Grade::Refresh => Tone::Warn,
+            Grade::Live => Tone::Good,
         };
         let grade = out.paint(&toned(format!("{:8}", change.grade), tone));
         let touched = if change.sessions.is_empty() { String::new() } else { format!("  [{}]", change.sessions.join(", ")) };

@@ -23,9 +23,18 @@ pub fn load(path: &Path, to_run: bool) -> io::Result<Checked> {
 /// As [`load`].
 pub fn load_as(path: &Path, to_run: bool, node: Option<&str>) -> io::Result<Checked> {
     let text = std::fs::read_to_string(path)?;
+    Ok(check(&path.display().to_string(), &text, to_run, node))
+}
+
+/// Checks a text that would be run; `name` is what its findings call it.
+pub fn check_text(name: &str, text: &str) -> Checked {
+    check(name, text, true, None)
+}
+
+fn check(name: &str, text: &str, to_run: bool, node: Option<&str>) -> Checked {
     let hostname = node.map(str::to_owned).or_else(|| std::env::var(NODE_VARIABLE).ok()).filter(|name| !name.is_empty()).or_else(host_name);
     let read = |secret: &Path| std::fs::read_to_string(secret).map_err(|error| error.to_string());
-    Ok(Config::parse(&path.display().to_string(), &text, &Surroundings { hostname, read: &read, secrets_needed: to_run }))
+    Config::parse(name, text, &Surroundings { hostname, read: &read, secrets_needed: to_run })
 }
 
 fn host_name() -> Option<String> {

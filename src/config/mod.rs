@@ -1,14 +1,13 @@
 //! What the operator typed, and what the router is to be.
 //!
 //! In: the text of a TOML file. Out: a [`Config`] in which nothing is left to guess, and a [`Report`] with every mistake, its line, a
-//! caret, and what would have been accepted. [`diff`] compares two of them and grades each change.
+//! caret, and what would have been accepted. What a new one changes is [`speaker::reload_plan`](crate::speaker::reload_plan)'s to say.
 //!
 //! [`Config::parse`] reads nothing from disk: the files that secrets are in come through [`Surroundings`], so that a test or a fuzzer can
 //! have its own. `load` is the one function with the world in it. What a setting does is the business of the room that it is handed to.
 
 mod check;
 mod cluster;
-pub mod diff;
 mod learn;
 #[cfg(feature = "daemon")]
 mod load;
@@ -26,7 +25,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 #[cfg(feature = "daemon")]
-pub use load::{NODE_VARIABLE, load, load_as};
+pub use load::{NODE_VARIABLE, check_text, load, load_as};
 pub use model::Config;
 pub use report::{Finding, Grade, Report};
 

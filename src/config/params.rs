@@ -3,8 +3,8 @@
 //! In: a [`Config`]. Out: [`speaker::Params`]. Nothing is decided here that an operator could have said; equal configurations make equal
 //! parameters, so a reload that changes nothing touches nothing.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -58,7 +58,26 @@ pub fn speaker(config: &Config) -> speaker::Params {
             drain_wait: config.node.drain_wait,
         },
         recovery: RecoveryParams { deadline: config.graceful.startup_deadline, end_of_rib_wait: config.graceful.end_of_rib_wait },
+        shell: shell(config),
     }
+}
+
+/// What the shell does by itself, in words; never a secret.
+fn shell(config: &Config) -> BTreeMap<String, String> {
+    let listen: Vec<String> = config.listen.addresses.iter().map(|addr| SocketAddr::new(*addr, config.listen.port).to_string()).collect();
+    let or_none = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
+    let all = [
+        ("[listen]", listen.join(" ")),
+        ("[pods] file", or_none(config.pods.file.as_ref().map(|file| file.display().to_string()))),
+        ("[ready] share", config.ready.share.to_string()),
+        ("[metrics] listen", or_none(config.metrics.listen.map(|addr| addr.to_string()))),
+        ("[metrics] per_peer", config.metrics.per_peer.to_string()),
+        ("[control] socket", config.control.socket.display().to_string()),
+        ("[control] mode", format!("{:o}", config.control.mode)),
+        ("[log] level", config.log.level.to_string()),
+        ("[log] format, at the next start,", config.log.format.to_string()),
+    ];
+    all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// A node with clients of its own reflects, by its router identifier unless the cluster says otherwise (RFC 4456 §7).

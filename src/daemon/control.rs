@@ -201,6 +201,13 @@ impl<D: Desk> Client<D> {
                 None => self.ending().await,
             },
             Request::Reload { confirm_seconds } => self.reload(confirm_seconds).await,
+            Request::Diff { name, text } => {
+                let reply = match self.desk.diff(text.map(|text| (name, text))).await {
+                    Ok(plan) => Reply::Reloaded(plan),
+                    Err(report) => Reply::Failed(report),
+                };
+                self.say(&reply).await
+            }
             Request::Confirm => {
                 let reply = match self.desk.confirm().await {
                     true => Reply::Done("the new configuration stays".into()),

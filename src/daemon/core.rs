@@ -24,7 +24,7 @@ use crate::kernel::KernelEvent;
 use crate::num::{ConnId, Instant};
 use crate::peer::{DialError, Direction, Transport};
 use crate::speaker::show::{Answer, Command, Question};
-use crate::speaker::{Effect, Frames, Input, Speaker};
+use crate::speaker::{Effect, Frames, Input, Params, Speaker};
 use crate::wire::Message;
 
 use super::clock::Clock;
@@ -116,7 +116,9 @@ impl Inbox {
 pub enum Request {
     Ask(Question, oneshot::Sender<Answer>),
     Order(Command, oneshot::Sender<Answer>),
-    /// To be told at once, ahead of what is queued: blocks, reload, stop.
+    /// What these parameters would change; with `true` they are taken over.
+    Plan(Box<Params>, bool, oneshot::Sender<Answer>),
+    /// To be told at once, ahead of what is queued: blocks, stop.
     Tell(Input, oneshot::Sender<()>),
 }
 
@@ -401,6 +403,11 @@ impl Core {
             Request::Order(command, reply) => {
                 self.replies.insert(id, reply);
                 self.speaker.handle(now, Input::Order { id, command });
+            }
+            Request::Plan(params, apply, reply) => {
+                self.replies.insert(id, reply);
+                let input = if apply { Input::Reload { id, params } } else { Input::Plan { id, params } };
+                self.speaker.handle(now, input);
             }
             Request::Tell(input, told) => {
                 self.speaker.handle(now, input);

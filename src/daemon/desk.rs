@@ -30,6 +30,9 @@ pub trait Desk: Clone + Send + Sync + 'static {
     fn order(&self, command: Command) -> impl Future<Output = Option<Answer>> + Send;
     /// Whole or not at all; `Err` is the report.
     fn reload(&self, confirm: Option<Duration>) -> impl Future<Output = Result<Reloaded, String>> + Send;
+
+    /// What taking over this configuration (its name and text), or the daemon's own file, would change against what runs.
+    fn diff(&self, text: Option<(String, String)>) -> impl Future<Output = Result<Reloaded, String>> + Send;
     /// False if nothing waited for it.
     fn confirm(&self) -> impl Future<Output = bool> + Send;
     fn last_reload(&self) -> LastReload;

@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::config::Config;
+use crate::speaker::reload_plan::Change;
 use crate::speaker::show::{Answer, Command, Question};
-use crate::speaker::{Input, StopMode};
+use crate::speaker::{Input, Params, StopMode};
 use crate::stats::Notice;
 
 use super::core::Request;
@@ -58,6 +59,18 @@ impl Handle {
         heard.await.map_err(|_| Gone)
     }
 
+    /// What these parameters change; with `apply` they are taken over.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn plan(&self, params: Box<Params>, apply: bool) -> Result<Vec<Change>, Gone> {
+        let (reply, answer) = oneshot::channel();
+        match self.answered(Request::Plan(params, apply, reply), answer).await {
+            Some(Answer::Plan(changes)) => Ok(changes),
+            _ => Err(Gone),
+        }
+    }
+
     /// # Errors
     /// [`Gone`].
     pub async fn stop(&self, mode: StopMode) -> Result<(), Gone> {
@@ -94,6 +107,12 @@ impl Desk for Handle {
     async fn reload(&self, confirm: Option<Duration>) -> Result<Reloaded, String> {
         let (reply, outcome) = oneshot::channel();
         self.keeper.order(Order::Reload { confirm, reply }).await.map_err(|gone| gone.to_string())?;
+        outcome.await.map_err(|_| Gone.to_string())?
+    }
+
+    async fn diff(&self, text: Option<(String, String)>) -> Result<Reloaded, String> {
+        let (reply, outcome) = oneshot::channel();
+        self.keeper.order(Order::Diff { text, reply }).await.map_err(|gone| gone.to_string())?;
         outcome.await.map_err(|_| Gone.to_string())?
     }
 

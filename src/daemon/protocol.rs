@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::speaker::reload_plan::Change;
 use crate::speaker::show::{Answer, Command, Question, Status};
 
 /// Octets of the longest request; longer ones are refused before they are read to their end.
@@ -23,6 +24,12 @@ pub enum Request {
     /// Read the configuration again and apply it whole; go back after so many seconds unless confirmed.
     Reload {
         confirm_seconds: Option<f64>,
+    },
+    /// What would a reload change against what runs? Of this text, or of the daemon's own file.
+    Diff {
+        /// What its findings call the text.
+        name: String,
+        text: Option<String>,
     },
     /// Keep the configuration that waits for this word.
     Confirm,
@@ -57,23 +64,14 @@ pub enum Reply {
     End,
 }
 
-/// What a reload did.
+/// What a reload did, or would do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reloaded {
-    /// Each in words, with its grade.
-    pub changes: Vec<ReloadedChange>,
+    /// The plan that was applied, or would be.
+    pub changes: Vec<Change>,
     pub warnings: Vec<String>,
     /// Back to the former configuration after so many seconds.
     pub confirm_seconds: Option<f64>,
-}
-
-/// One change of a reload.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ReloadedChange {
-    /// live, refresh or restart.
-    pub grade: String,
-    pub what: String,
-    pub sessions: Vec<String>,
 }
 
 /// The router's status and the process's.

@@ -16,12 +16,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::config::{self, Config};
-use crate::speaker::{Input, Params};
+use crate::speaker::Params;
+use crate::speaker::reload_plan::Change;
 
 use super::desk::{Desk, LastReload};
 use super::handle::{Gone, Handle};
 use super::listener::{Guest, Guests, Listeners};
-use super::protocol::{Reloaded, ReloadedChange};
+use super::protocol::Reloaded;
 use super::{blocks, control, http, secrets, tasks};
 
 /// Orders that wait at most; a reload is quick and seldom.
@@ -33,6 +34,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// What the keeper is told.
 pub enum Order {
     Reload { confirm: Option<Duration>, reply: oneshot::Sender<Result<Reloaded, String>> },
+    /// What would a reload of this text (with its name), or of the file, change?
+    Diff { text: Option<(String, String)>, reply: oneshot::Sender<Result<Reloaded, String>> },
     Confirm { reply: oneshot::Sender<bool> },
 }
 
@@ -161,6 +164,7 @@ impl Keeping {
     async fn obey(&mut self, order: Order, handle: &Handle) {
         let heard = match order {
             Order::Reload { confirm, reply } => reply.send(self.reload(confirm, handle).await).is_ok(),
+            Order::Diff { text, reply } => reply.send(self.diff(text, handle).await).is_ok(),
             Order::Confirm { reply } => {
                 let waited = self.probation.take().is_some();
                 self.keeper.lock().state.unconfirmed = false;
@@ -211,8 +215,7 @@ impl Keeping {
         let (new, warnings) = read(&self.path)?;
         let new = Arc::new(new);
         let old = self.keeper.config();
-        let changes = config::diff::diff(&old, &new).into_iter().map(change).collect();
-        self.apply(&new, handle).await.map_err(|gone| gone.to_string())?;
+        let changes = self.apply(&new, handle).await.map_err(|gone| gone.to_string())?;
         if let Some(time) = confirm {
             // A second reload on probation still goes back to the configuration that was confirmed last.
             let former = self.probation.take().map_or(old, |(_, former)| former);
@@ -223,9 +226,19 @@ impl Keeping {
         Ok(Reloaded { changes, warnings, confirm_seconds: confirm.map(|time| time.as_secs_f64()) })
     }
 
-    async fn apply(&mut self, new: &Arc<Config>, handle: &Handle) -> Result<(), Gone> {
+    async fn diff(&self, text: Option<(String, String)>, handle: &Handle) -> Result<Reloaded, String> {
+        let (new, warnings) = match text {
+            Some((name, text)) => usable(config::check_text(&name, &text))?,
+            None => read(&self.path)?,
+        };
+        let params = Box::new(config::params::speaker(&new));
+        let changes = handle.plan(params, false).await.map_err(|gone| gone.to_string())?;
+        Ok(Reloaded { changes, warnings, confirm_seconds: None })
+    }
+
+    async fn apply(&mut self, new: &Arc<Config>, handle: &Handle) -> Result<Vec<Change>, Gone> {
         let params = Box::new(config::params::speaker(new));
-        handle.tell(Input::Reload(params)).await?;
+        let changes = handle.plan(params, true).await?;
         let old = std::mem::replace(&mut self.keeper.lock().config, new.clone());
         if old.log.level != new.log.level
             && let Err(error) = handle.set_log_level(&new.log.level.to_string())
@@ -233,7 +246,7 @@ impl Keeping {
             tracing::error!(error, "the log keeps its level");
         }
         self.arrange(handle);
-        Ok(())
+        Ok(changes)
     }
 
     /// Brings sockets and services to the configuration in force; what the kernel refuses is said and tried again.
@@ -248,16 +261,15 @@ impl Keeping {
     }
 }
 
-fn change(change: config::diff::Change) -> ReloadedChange {
-    ReloadedChange { grade: change.cost.to_string(), what: change.what, sessions: change.sessions }
-}
-
 /// The configuration and its warnings.
 ///
 /// # Errors
 /// The report, or why the file cannot be read at all.
 fn read(path: &Path) -> Result<(Config, Vec<String>), String> {
-    let checked = config::load(path, true).map_err(|error| format!("{}: {error}", path.display()))?;
+    usable(config::load(path, true).map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+fn usable(checked: config::Checked) -> Result<(Config, Vec<String>), String> {
     let warnings = checked.report.findings().iter().map(|finding| finding.problem.to_string()).collect();
     checked.config.map(|config| (config, warnings)).ok_or_else(|| checked.report.to_string())
 }

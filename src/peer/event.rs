@@ -80,7 +80,11 @@ pub enum Event {
         limit: u32,
         restart: Option<Duration>,
     },
-    Reconfigured(Arc<Params>),
+    /// Other parameters hold from now on; `restart` if the session that stands was agreed by what is no longer so.
+    Reconfigured {
+        params: Arc<Params>,
+        restart: bool,
+    },
 }
 
 /// Why we end a session, and whether it comes back.

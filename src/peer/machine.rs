@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::collision::{self, End, Old, Verdict};
 use super::event::{Action, DialError, DownReason, Event, PeerNotice, StopKind};
 use super::fsm::{self, Dialing, Fsm, Link, Resting, State, Step, Tell, Trigger, Waiting};
-use super::params::{Change, Params};
+use super::params::Params;
 use super::session::{Direction, Session};
 use super::timer::{Rng, TICK, Timer, TimerTable, round_up};
 use super::why::Failure;
@@ -116,7 +116,7 @@ impl Peer {
             }
             Event::SendProgress { .. } => {}
             Event::MaxPrefixExceeded { family, limit, restart } => self.on_max_prefix(now, family, limit, restart),
-            Event::Reconfigured(params) => self.on_reconfigured(now, params, conns),
+            Event::Reconfigured { params, restart } => self.on_reconfigured(now, params, restart, conns),
         }
     }
 
@@ -521,22 +521,14 @@ impl Peer {
         }
     }
 
-    fn on_reconfigured(&mut self, now: Instant, params: Arc<Params>, conns: &mut ConnIds) {
-        let (change, enabled) = (self.params.change(&params), params.enabled);
-        let was = std::mem::replace(&mut self.params, params).enabled;
-        if change == Change::None {
-            return;
-        }
+    fn on_reconfigured(&mut self, now: Instant, params: Arc<Params>, restart: bool, conns: &mut ConnIds) {
+        let old = std::mem::replace(&mut self.params, params);
         self.note(now, PeerNotice::Reconfigured);
-        if was && !enabled {
-            return self.on_stop(now, StopKind::Shutdown, None);
-        }
-        if !was && enabled {
-            return self.on_start(now, conns);
-        }
-        if change == Change::Restart && self.wanted {
+        if restart && self.wanted {
             self.on_stop(now, StopKind::ConfigChange, None);
             self.without = Default::default();
+        } else if old.passive && !self.params.passive && self.main.fsm.state() == State::Active {
+            self.on_connect_retry(now, Which::Main, conns);
         }
     }
 

@@ -44,7 +44,7 @@ use std::sync::Arc;
 
 pub use event::{Action, DialError, Down, DownReason, Event, OpenRejected, PeerNotice, Recorded, Ring, StopKind};
 pub use fsm::{State, Trigger};
-pub use params::{Change, GracefulParams, Offer, Params, PeerKind, Remote, RemoteAs, Secret, Transport, Ttl};
+pub use params::{GracefulParams, Offer, Params, PeerKind, Remote, RemoteAs, Secret, Transport, Ttl};
 pub use session::{Direction, Graceful, Session};
 pub use timer::{Timer, TimerTable};
 pub use why::{Counters, Failure};

@@ -98,38 +98,6 @@ impl Params {
             user_timeout: self.user_timeout,
         }
     }
-
-    /// What it takes to go from `self` to `new`.
-    pub fn change(&self, new: &Params) -> Change {
-        if self == new {
-            return Change::None;
-        }
-        // What a session keeps while it lives: made equal here, and then the rest is compared.
-        let mut alike = new.clone();
-        alike.description.clone_from(&self.description);
-        alike.name.clone_from(&self.name);
-        alike.connect_retry = self.connect_retry;
-        alike.idle_hold = self.idle_hold;
-        alike.idle_hold_max = self.idle_hold_max;
-        alike.delay_open = self.delay_open;
-        alike.open_timeout = self.open_timeout;
-        alike.send_hold = self.send_hold;
-        alike.passive = self.passive;
-        alike.collide_established = self.collide_established;
-        alike.kind = self.kind;
-        if *self == alike { Change::Live } else { Change::Restart }
-    }
-}
-
-/// What a reload costs a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Change {
-    None,
-    /// Taken over while the session lives.
-    Live,
-    /// Spoken of in the OPEN, or a property of the socket: the session restarts.
-    Restart,
 }
 
 /// The address of a neighbour; a link-local one needs its zone.
@@ -309,14 +277,6 @@ mod tests {
     fn params() -> Params {
         let id = RouterId::new([192, 0, 2, 1].into()).unwrap();
         Params::new("b", [192, 0, 2, 2].into(), Asn(64512), RemoteAs::Exactly(Asn(64512)), id)
-    }
-
-    #[test]
-    fn an_equal_meaning_is_no_change_and_a_new_key_is_a_restart() {
-        let old = params();
-        assert_eq!(old.change(&old.clone()), Change::None);
-        assert_eq!(old.change(&Params { idle_hold: Duration::from_secs(9), ..old.clone() }), Change::Live);
-        assert_eq!(old.change(&Params { md5: Some(Secret::new(b"k")), ..old.clone() }), Change::Restart);
     }
 
     #[test]

@@ -635,9 +635,9 @@ fn a_changed_hold_time_restarts_the_session_and_a_changed_description_does_not()
     let mut desk = Desk::new();
     let conn = desk.up();
     let live = Params { description: Some("new".into()), ..params() };
-    assert_eq!(desk.tell(Event::Reconfigured(Arc::new(live.clone()))), []);
+    assert_eq!(desk.tell(Event::Reconfigured { params: Arc::new(live.clone()), restart: false }), []);
     let restart = Params { hold_time: HoldTime::new(30).unwrap(), ..live };
-    let did = desk.tell(Event::Reconfigured(Arc::new(restart)));
+    let did = desk.tell(Event::Reconfigured { params: Arc::new(restart), restart: true });
     assert_eq!(did, [Did::Told(conn, 6, 6), Did::Close(conn), Did::Down { keep: FamilySet::ALL }]);
     assert_eq!(desk.pass(secs(2)), [Did::Dial(ConnId(2))]);
 }

@@ -167,6 +167,11 @@ impl Chain {
         self.0.policies.iter().map(|p| &*p.name)
     }
 
+    /// The policies, in order.
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        self.0.policies.iter()
+    }
+
     /// Is the route taken, and with which attributes?
     pub fn judge(&self, net: &IpNet, attrs: &PathAttributes, facts: &PeerFacts) -> Verdict {
         match self.run(net, attrs, facts) {

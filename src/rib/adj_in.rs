@@ -247,6 +247,8 @@ pub(super) struct Slot(pub u32);
 pub(super) struct AdjRibIn {
     pub list: Vec<u32>,
     pub holes: usize,
+    /// How often the list was closed up: places of before mean nothing after.
+    pub closed_up: u32,
     pub counts: RouteCounts,
     /// Paths refused with [`Cause::MaxPrefix`], by destination: who is to be looked at again when there is room.
     pub over_limit: BTreeSet<(u32, PathId)>,
@@ -286,6 +288,7 @@ impl AdjRibIn {
         if self.holes == self.list.len() {
             self.list = Vec::new();
             self.holes = 0;
+            self.closed_up = self.closed_up.wrapping_add(1);
         }
     }
 

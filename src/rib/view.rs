@@ -146,6 +146,25 @@ impl Rib {
         })
     }
 
+    /// Up to `most` paths of a peer, refused ones included, in the order in which they came; and the cursor to go on with, if there may be more.
+    /// Begin with cursor 0. When the list was closed up in between, it begins anew: some paths may be named twice, none is left out.
+    pub fn received_some(&self, peer: PeerId, family: Family, cursor: u64, most: usize) -> (Vec<(Nlri, Attrs)>, Option<u64>) {
+        let Some((slot, p)) = self.core.peers.slot(peer).and_then(|s| Some((s, self.core.peers.get(s)?))) else { return (Vec::new(), None) };
+        let adj = &p.families[family.index()];
+        let from = if cursor >> 32 == u64::from(adj.closed_up) { cursor as u32 as usize } else { 0 };
+        let path = |(place, index): (usize, &u32)| {
+            in_table!(self, family, |table| {
+                let found = table.get(*index)?;
+                let path = found.paths.as_slice().iter().find(|p| p.slot == slot && p.at as usize == place)?;
+                Some((place, Nlri { net: found.key.net(), path_id: path.path_id }, path.received.clone()))
+            })
+        };
+        let rest = adj.list.iter().enumerate().skip(from).filter(|(_, index)| **index != AdjRibIn::HOLE);
+        let some: Vec<_> = rest.filter_map(path).take(most).collect();
+        let next = some.last().filter(|_| some.len() == most).map(|(place, ..)| u64::from(adj.closed_up) << 32 | (*place as u64 + 1));
+        (some.into_iter().map(|(_, nlri, received)| (nlri, received)).collect(), next)
+    }
+
     /// What a peer said beyond its limit ([`Cause::MaxPrefix`](super::Cause::MaxPrefix)), `most` at most, about in the order in which it
     /// came.
     pub fn over_limit(&self, peer: PeerId, family: Family, most: usize) -> Vec<(Nlri, Attrs)> {

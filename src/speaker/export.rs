@@ -3,14 +3,18 @@
 //! In: sessions that come up, refreshes, credit. Out: for each session the key of its group, and frames as the peer's connection takes
 //! them. What is in the frames is `rib::group`'s matter; the credit keeps a slow peer's backlog a set of prefixes.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
-use super::peers::Entry;
-use super::{Effect, Frames, NextHopSetting, Speaker};
-use crate::num::{ConnId, Family, Instant, PeerId};
-use crate::peer::{Event, Session};
+use super::io::{Effect, Effects, Frames};
+use super::lifecycle::Lifecycle;
+use super::params::{NextHopSetting, Params};
+use super::sessions::{Entry, Sessions, is_link_local};
+use crate::num::{Family, Instant, PeerId};
+use crate::peer::Session;
 use crate::policy::{Chain, PeerName};
-use crate::rib::group::{AddPathSend, GroupKey, MemberFacts, NextHopMode, NextHopRule, Reflect};
+use crate::rib::Rib;
+use crate::rib::group::{AddPathSend, ExportGroups, GroupKey, MemberFacts, NextHopMode, NextHopRule, Reflect};
+use crate::rib::nexthop::NexthopTable;
 use crate::rib::pack::Load;
 use crate::wire::RefreshSubtype;
 
@@ -20,7 +24,18 @@ const DEFAULT_LOCAL_PREF: u32 = 100;
 /// Octets that one member gets in one round, so that none waits for another's whole table.
 const ROUND: usize = 64 * 1024;
 
-impl Speaker {
+/// What export touches.
+pub(super) struct Export<'a> {
+    pub params: &'a Params,
+    pub lifecycle: &'a Lifecycle,
+    pub nexthops: &'a NexthopTable,
+    pub sessions: &'a mut Sessions,
+    pub rib: &'a mut Rib,
+    pub groups: &'a mut ExportGroups,
+    pub effects: &'a mut Effects,
+}
+
+impl Export<'_> {
     /// The key of the group in which this peer hears the table.
     fn group_key(&self, entry: &Entry, session: &Session) -> GroupKey {
         let config = &entry.config;
@@ -47,25 +62,25 @@ impl Speaker {
             as_override: config.as_override.then_some(session.remote_as),
             local_pref: DEFAULT_LOCAL_PREF,
             peer,
-            graceful_shutdown: self.drain.marks(),
-            withhold: self.drain.withholds(),
+            graceful_shutdown: self.lifecycle.marks(),
+            withhold: self.lifecycle.withholds(),
         }
     }
 
     /// An established peer begins to hear the table.
-    pub(super) fn join_group(&mut self, id: PeerId) {
-        let Some(entry) = self.peers.get(id) else { return };
+    pub fn join(&mut self, id: PeerId) {
+        let Some(entry) = self.sessions.get(id) else { return };
         let Some(live) = &entry.live else { return };
         let key = self.group_key(entry, &live.session);
         let member = MemberFacts { id, router_id: live.session.remote_id, addr: live.session.remote.ip() };
         if Family::ALL.into_iter().any(|family| key.tells_paths(family)) {
             self.rib.tell_all_paths(true);
         }
-        self.groups.join(member, key, &self.rib);
+        self.groups.join(member, key, self.rib);
     }
 
     /// A peer hears no more. With the last one that was told several paths (RFC 7911) the table goes back to word of the best alone.
-    pub(super) fn leave_group(&mut self, id: PeerId) {
+    pub fn leave(&mut self, id: PeerId) {
         self.groups.leave(id);
         if !self.groups.tell_paths() {
             self.rib.tell_all_paths(false);
@@ -97,22 +112,22 @@ impl Speaker {
     }
 
     /// What this peer is told may have changed with the configuration or a drain; it hears the difference.
-    pub(super) fn rekey(&mut self, id: PeerId) {
-        let Some(entry) = self.peers.get(id) else { return };
+    pub fn rekey(&mut self, id: PeerId) {
+        let Some(entry) = self.sessions.get(id) else { return };
         let Some(live) = &entry.live else { return };
         let key = self.group_key(entry, &live.session);
-        self.groups.rekey(id, key, &self.rib);
+        self.groups.rekey(id, key, self.rib);
     }
 
-    pub(super) fn rekey_all(&mut self) {
-        for id in self.peers.ids() {
+    pub fn rekey_all(&mut self) {
+        for id in self.sessions.ids() {
             self.rekey(id);
         }
     }
 
     /// The peer wants to hear a family again (RFC 2918), or marks its own telling (RFC 7313).
-    pub(super) fn on_refresh(&mut self, id: PeerId, family: Family, subtype: RefreshSubtype) {
-        let Some(live) = self.peers.get(id).and_then(|e| e.live.as_ref()) else { return };
+    pub fn on_refresh(&mut self, id: PeerId, family: Family, subtype: RefreshSubtype) {
+        let Some(live) = self.sessions.live(id) else { return };
         let enhanced = live.session.enhanced_refresh;
         match subtype {
             RefreshSubtype::Normal => self.groups.refresh(id, family, enhanced),
@@ -127,50 +142,37 @@ impl Speaker {
     }
 
     /// Gives every member that has something to hear what its connection takes.
-    pub(super) fn pump(&mut self, now: Instant) {
+    pub fn pump(&mut self, now: Instant) {
         while let Some(id) = self.groups.take_ready() {
             self.pump_member(id, now);
         }
     }
 
     /// Hands frames to one member's connection, as far as its credit goes. What is left waits for `Input::Writable`.
-    pub(super) fn pump_member(&mut self, id: PeerId, now: Instant) {
-        let Some(conn) = self.peers.get(id).and_then(|e| e.live.as_ref()).map(|l| l.session.conn) else { return };
+    pub fn pump_member(&mut self, id: PeerId, now: Instant) {
+        let Some(conn) = self.sessions.live(id).map(|l| l.session.conn) else { return };
         let mut frames = Frames::new();
         let mut sent = Load::default();
         loop {
-            let credit = self.peers.credit(conn).saturating_sub(sent.octets);
+            let credit = self.sessions.credit(conn).saturating_sub(sent.octets);
             if credit == 0 {
                 break;
             }
-            let more = self.groups.poll_member(&self.rib, id, credit.min(ROUND), &mut frames);
+            let more = self.groups.poll_member(self.rib, id, credit.min(ROUND), &mut frames);
             if more.octets == 0 {
                 break;
             }
             sent += more;
         }
         let more = self.groups.has_more(id);
-        let Some(entry) = self.peers.get_mut(id) else { return };
+        let Some(entry) = self.sessions.get_mut(id) else { return };
         if let Some(live) = &mut entry.live {
             live.blocked = more;
         }
         if sent.octets > 0 {
-            entry.peer.on_sent(conn, now);
             entry.traffic.count_sent(&sent);
-            self.peers.spend(conn, sent.octets);
-            self.effects.push_back(Effect::Send { conn, frames });
+            self.sessions.note_sent(id, conn, sent.octets, now);
+            self.effects.push(Effect::Send { conn, frames });
         }
     }
-
-    /// The kernel took octets; `left` are still under way.
-    pub(super) fn note_progress(&mut self, id: PeerId, conn: ConnId, left: usize, now: Instant) {
-        self.tell(id, Event::SendProgress { conn }, now);
-        if left > 0 {
-            self.tell(id, Event::SendBlocked { conn }, now);
-        }
-    }
-}
-
-fn is_link_local(addr: Ipv6Addr) -> bool {
-    addr.segments()[0] & 0xffc0 == 0xfe80
 }

@@ -6,54 +6,51 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Effect, OnTerm, Speaker};
+use super::io::{Effect, Effects};
+use super::params::Params;
 use crate::fib::overlay::Wanted;
+use crate::rib::nexthop::NexthopTable;
 
-/// What was told.
+/// What was asked for.
 #[derive(Default)]
 pub(super) struct Tunnels {
     nodes: BTreeSet<IpAddr>,
-    told: Wanted,
+    asked: Wanted,
 }
 
-impl Speaker {
-    /// Tells the shell of tunnels if they are to be others than before.
-    pub(super) fn want_tunnels(&mut self) {
-        let renewed = self.nexthops.take_nodes().map(|nodes| self.tunnels.nodes = nodes).is_some();
-        if renewed {
-            self.tell_tunnels();
-        }
+impl Tunnels {
+    /// The nodes that paths name are others than before. True if tunnels are to be [asked for](Tunnels::ask) anew.
+    pub fn take_nodes(&mut self, nexthops: &mut NexthopTable) -> bool {
+        nexthops.take_nodes().map(|nodes| self.nodes = nodes).is_some()
     }
 
-    /// The same after a change of the parameters, and when the routes of a former life are gone.
-    pub(super) fn tell_tunnels(&mut self) {
-        // Going away and leaving the routes: what they lead over stays, too.
-        if self.stopping == Some(OnTerm::Keep) {
-            return;
-        }
-        let addresses = self.params.addresses;
-        let mut wanted = match self.params.fib.enabled {
-            true => self.params.fib.overlay.wanted(addresses.v4, addresses.v6, &self.tunnels.nodes),
+    /// Asks the shell for tunnels if they are to be others than before: after a change of the nodes or the parameters, and when the routes of
+    /// a former life are gone (`recovering`: they are not yet).
+    pub fn ask(&mut self, params: &Params, recovering: bool, effects: &mut Effects) {
+        let addresses = params.addresses;
+        let mut wanted = match params.fib.enabled {
+            true => params.fib.overlay.wanted(addresses.v4, addresses.v6, &self.nodes),
             false => Wanted::default(),
         };
-        wanted.recovering = !wanted.devices.is_empty() && self.recovery.is_on();
-        if wanted != self.tunnels.told {
-            self.tunnels.told = wanted.clone();
-            self.effects.push_back(Effect::Overlay(Box::new(wanted)));
+        wanted.recovering = !wanted.devices.is_empty() && recovering;
+        self.replace(wanted, effects);
+    }
+
+    /// The last route over them is gone.
+    pub fn end(&mut self, effects: &mut Effects) {
+        self.replace(Wanted::default(), effects);
+    }
+
+    fn replace(&mut self, wanted: Wanted, effects: &mut Effects) {
+        if wanted != self.asked {
+            self.asked = wanted.clone();
+            effects.push(Effect::Overlay(Box::new(wanted)));
         }
     }
 
     /// Whether paths wait for a tunnel that was asked for and of which the shell has not said yet that it stands.
-    pub(super) fn awaits_tunnels(&self) -> bool {
-        let asked = |node: &IpAddr| self.tunnels.told.devices.iter().any(|d| d.nodes.contains(node));
-        self.nexthops.without_tunnel().any(|node| asked(&node))
-    }
-
-    /// The last route over them is gone.
-    pub(super) fn end_tunnels(&mut self) {
-        if self.tunnels.told != Wanted::default() {
-            self.tunnels.told = Wanted::default();
-            self.effects.push_back(Effect::Overlay(Box::default()));
-        }
+    pub fn are_awaited(&self, nexthops: &NexthopTable) -> bool {
+        let asked = |node: &IpAddr| self.asked.devices.iter().any(|d| d.nodes.contains(node));
+        nexthops.without_tunnel().any(|node| asked(&node))
     }
 }

@@ -3,13 +3,14 @@
 //! In: `config` makes a `Params` from what the operator typed; tests make one by hand. Out: the values that the other files of this room
 //! read. Names, defaults and errors of the configuration language are `config`'s.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::Learning;
+use super::redistribute::Learning;
 use crate::fib::{self, overlay};
 use crate::num::{Asn, ClusterId, Family, FamilySet, RouterId};
 use crate::peer;
@@ -43,6 +44,9 @@ pub struct Params {
     pub learning: Learning,
     pub stop: StopParams,
     pub recovery: RecoveryParams,
+    /// Settings of the shell around the router, each by its name in words. The router does not act on them; they are here so that one
+    /// comparison says all that a reload changes.
+    pub shell: BTreeMap<String, String>,
 }
 
 /// Where this node can be reached, by family.
@@ -111,6 +115,12 @@ impl PeerConfig {
             graceful_shutdown: true,
             burden: Burden::default(),
         }
+    }
+
+    /// The number of prefixes beyond which the session is closed.
+    pub fn closes_at(&self, family: Family) -> Option<u64> {
+        let limit = self.max_prefix(family)?;
+        matches!(limit.action, MaxPrefixAction::Close { .. }).then(|| u64::from(limit.limit))
     }
 
     pub fn max_prefix(&self, family: Family) -> Option<&MaxPrefix> {
@@ -232,6 +242,21 @@ impl Params {
             overlay::Mode::CrossSubnet => TunnelRule::Remote(nodes()),
             overlay::Mode::Always => TunnelRule::Always(nodes()),
         }
+    }
+
+    /// What somebody who connects from this address is, if a listen range lets it in: the longest range that contains it decides.
+    pub fn range_peer(&self, addr: IpAddr, zone: Option<&str>) -> Option<(Arc<PeerConfig>, Arc<ListenRange>)> {
+        let range = self.ranges.iter().filter(|r| r.net.contains(&addr)).max_by_key(|r| r.net.prefix_len())?.clone();
+        let mut session = (*range.template.session).clone();
+        session.name = addr.to_string();
+        session.remote = peer::Remote { addr, zone: zone.map(str::to_owned) };
+        session.passive = true;
+        Some((Arc::new(PeerConfig { session: Arc::new(session), ..range.template.clone() }), range))
+    }
+
+    /// Is this address no listed peer's, but let in by a range?
+    pub fn is_ranged(&self, remote: &peer::Remote) -> bool {
+        self.peers.iter().all(|p| p.session.remote != *remote) && self.ranges.iter().any(|r| r.net.contains(&remote.addr))
     }
 
     /// Families that any peer may carry.

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::reload_plan::Change;
 use crate::num::{Asn, Family};
 
 /// Rows of a page when the asker did not say.
@@ -122,6 +123,8 @@ pub enum Answer {
     Nexthops(Page<NexthopRow>),
     Blocks(Vec<BlockRow>),
     Metrics(Box<Snapshot>),
+    /// What a reload changes, or would change.
+    Plan(Vec<Change>),
     /// An order was carried out, in words.
     Done(String),
     /// There is no such peer or prefix, or the order makes no sense now; in words.
@@ -155,11 +158,27 @@ pub struct Status {
     #[serde(default)]
     pub fib_tables: Vec<FibTableRow>,
     pub blocks: usize,
+    /// starting, running, draining, drained or stopping.
+    #[serde(default)]
+    pub phase: String,
+    /// Draining, drained or stopping.
     pub draining: bool,
+    /// Work as large as a table that goes on in steps.
+    #[serde(default)]
+    pub jobs: Vec<JobRow>,
     /// We came up with old kernel routes and have not yet removed what was not learned again.
     pub recovering: bool,
     /// What an operator should know, in words.
     pub warnings: Vec<String>,
+}
+
+/// Work that goes on in steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRow {
+    /// In words.
+    pub what: String,
+    /// Prefixes that are left to look at, where that is known.
+    pub left: Option<u64>,
 }
 
 /// Size of one family's Loc-RIB.

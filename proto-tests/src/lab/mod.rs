@@ -129,6 +129,7 @@ impl Lab {
             learning: catbird::speaker::Learning::default(),
             stop: StopParams::default(),
             recovery: RecoveryParams::default(),
+            shell: BTreeMap::new(),
         };
         self.add(name, asn, addr, Body::Off(Box::new(params)))
     }
@@ -401,6 +402,14 @@ impl Lab {
         self.nodes[self.index(name)].stopped
     }
 
+    /// Tells a router something that no other call tells it.
+    pub fn give_input(&mut self, name: &str, input: Input) {
+        self.boot();
+        let n = self.index(name);
+        self.tell(n, input);
+        self.cycle(n);
+    }
+
     /// A reload with changed parameters.
     pub fn reload(&mut self, name: &str, change: impl FnOnce(&mut Params)) {
         self.boot();
@@ -408,7 +417,7 @@ impl Lab {
         let mut params = self.nodes[n].params.clone().unwrap_or_else(|| panic!("{name} is no router"));
         change(&mut params);
         self.nodes[n].params = Some(params.clone());
-        self.tell(n, Input::Reload(Box::new(params)));
+        self.tell(n, Input::Reload { id: 0, params: Box::new(params) });
         self.cycle(n);
     }
 

@@ -22,7 +22,7 @@ struct Seen {
 
 /// What the kernel dropped lately.
 #[derive(Debug, Default)]
-pub(super) struct Md5Watch {
+pub struct Md5Watch {
     totals: Option<Md5Refused>,
     wrong: Option<Seen>,
     missing: Option<Seen>,

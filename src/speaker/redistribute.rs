@@ -12,9 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
-use super::{BlockSource, Effect, Speaker};
+use super::origination::originate;
+use crate::fib;
 use crate::kernel::{IfIndex, KernelEvent, KernelRoute, NamePattern, RouteKind};
 use crate::policy::{LocalKind, PrefixSet};
+use crate::rib::Rib;
 
 /// What is learned.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -63,7 +65,7 @@ impl LearnRule {
 
 /// Kernel routes that rules may mean, and what came of them.
 #[derive(Debug, Default)]
-pub(super) struct Learner {
+pub(super) struct Redistribution {
     candidates: BTreeMap<(IpNet, u32), Candidate>,
     names: BTreeMap<IfIndex, String>,
     learned: BTreeMap<IpNet, LocalKind>,
@@ -80,7 +82,7 @@ struct Candidate {
 /// What a prefix is from now on; `None`: no longer ours.
 type Learned = BTreeMap<IpNet, Option<LocalKind>>;
 
-impl Learner {
+impl Redistribution {
     /// Takes in what the kernel says; which prefixes to look at again.
     fn hear(&mut self, event: &KernelEvent, rules: &Learning, own: impl Fn(&KernelRoute) -> bool) -> BTreeSet<IpNet> {
         let generation = self.generation;
@@ -179,44 +181,37 @@ fn links(kind: &RouteKind) -> SmallVec<[IfIndex; 1]> {
     }
 }
 
-impl Speaker {
-    /// What the kernel says may make a prefix ours to announce, or no longer.
-    pub(super) fn learn(&mut self, event: &KernelEvent) {
-        if self.params.learning.rules.is_empty() && self.learner.candidates.is_empty() {
+impl Redistribution {
+    /// Takes in what the kernel says. What may have become a prefix of ours, or ceased to be one, is announced or withdrawn; the blocks among
+    /// them are for the caller: `Some` of all that there are, if any changed.
+    pub fn on_kernel(&mut self, event: &KernelEvent, rules: &Learning, fib: &fib::Params, rib: &mut Rib) -> Option<Vec<IpNet>> {
+        if rules.rules.is_empty() && self.candidates.is_empty() {
             // Names are needed the day that rules come.
             if !matches!(event, KernelEvent::Link { .. } | KernelEvent::LinkGone { .. }) {
-                return;
+                return None;
             }
         }
-        // Our own routes, and those of other tables. As the planner has it: it keeps its table and protocol until the next start.
-        let fib = self.fib.params();
-        let own = |r: &KernelRoute| fib.is_ours(r) || r.table != fib.table;
         if matches!(event, KernelEvent::Route(r) | KernelEvent::RouteGone(r) if r.table != fib.table) {
-            return;
+            return None;
         }
-        let nets = self.learner.hear(event, &self.params.learning, own);
-        let changes = self.learner.judge(nets, &self.params.learning);
-        self.announce_learned(changes);
+        let nets = self.hear(event, rules, |route| fib.is_ours(route));
+        self.rejudge(nets, rules, rib)
     }
 
-    /// Other rules: judges what is known at once, and asks the shell for all routes again, for those that no rule meant before.
-    pub(super) fn relearn(&mut self) {
-        let nets = self.learner.candidates.keys().map(|(net, _)| *net).collect();
-        let changes = self.learner.judge(nets, &self.params.learning);
-        self.announce_learned(changes);
-        self.effects.push_back(Effect::ReadKernel);
+    /// Other rules: judges what is known at once. (What no rule meant before comes with the next dump.)
+    pub fn on_rules(&mut self, rules: &Learning, rib: &mut Rib) -> Option<Vec<IpNet>> {
+        let nets = self.candidates.keys().map(|(net, _)| *net).collect();
+        self.rejudge(nets, rules, rib)
     }
 
-    fn announce_learned(&mut self, changes: Learned) {
-        if changes.is_empty() {
-            return;
-        }
-        for (net, kind) in changes {
+    fn rejudge(&mut self, nets: BTreeSet<IpNet>, rules: &Learning, rib: &mut Rib) -> Option<Vec<IpNet>> {
+        let changes = self.judge(nets, rules);
+        for (net, kind) in &changes {
             for other in LocalKind::ALL.into_iter().filter(|k| *k != LocalKind::Block) {
-                self.originate_as(other, net, kind == Some(other));
+                originate(rib, other, *net, *kind == Some(other));
             }
         }
-        self.set_blocks(BlockSource::Kernel, &self.learner.of(LocalKind::Block));
+        (!changes.is_empty()).then(|| self.of(LocalKind::Block))
     }
 }
 
@@ -248,7 +243,7 @@ mod tests {
         KernelRoute { net: net(prefix), table: 254, metric, protocol, kind, source: None }
     }
 
-    struct Desk(Learner, Learning);
+    struct Desk(Redistribution, Learning);
 
     impl Desk {
         fn hear(&mut self, event: KernelEvent) -> Vec<(String, Option<LocalKind>)> {
@@ -263,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_prefix_comes_and_goes_with_the_kernels_route() {
-        let mut desk = Desk(Learner::default(), rules());
+        let mut desk = Desk(Redistribution::default(), rules());
         desk.link(7, "cali1");
         let pod = route("10.244.5.7/32", &[7], 3, 0);
         let told = |kind| vec![("10.244.5.7/32".to_owned(), kind)];
@@ -277,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_dump_that_does_not_mention_it_takes_it_away() {
-        let mut desk = Desk(Learner::default(), rules());
+        let mut desk = Desk(Redistribution::default(), rules());
         desk.hear(KernelEvent::Route(route("10.244.3.0/26", &[], 80, 0)));
         desk.hear(KernelEvent::Route(route("10.244.4.0/26", &[], 80, 0)));
         assert_eq!(desk.0.of(LocalKind::Block), [net("10.244.3.0/26"), net("10.244.4.0/26")]);
@@ -288,7 +283,7 @@ mod tests {
 
     #[test]
     fn names_decide_whenever_they_come_and_ignored_ones_never_count() {
-        let mut desk = Desk(Learner::default(), rules());
+        let mut desk = Desk(Redistribution::default(), rules());
         assert_eq!(desk.hear(KernelEvent::Route(route("10.244.5.7/32", &[7], 3, 0))), [], "of a link that nobody told of");
         assert_eq!(desk.link(7, "eth3"), []);
         assert_eq!(desk.link(7, "cali7"), [("10.244.5.7/32".to_owned(), Some(LocalKind::Borrowed))]);
@@ -299,7 +294,7 @@ mod tests {
 
     #[test]
     fn the_first_rule_decides_and_our_own_routes_are_nothing_to_learn() {
-        let mut desk = Desk(Learner::default(), rules());
+        let mut desk = Desk(Redistribution::default(), rules());
         desk.link(7, "cali1");
         assert_eq!(
             desk.hear(KernelEvent::Route(route("10.244.9.3/32", &[7], 3, 0))),

@@ -5,35 +5,59 @@
 
 use ipnet::IpNet;
 
-use super::peers::Entry;
 use super::show::{
-    Answer, BlockRow, ExportRow, FamilyRow, FibCounts, FibRow, FibTableRow, NexthopRow, PAGE_ROWS, Page, PathStory, PeerMetrics, PeerRow,
-    Question, RouteFilter, RouteRow, Snapshot, Status, Story, TableRow,
+    Answer, BlockRow, FamilyRow, FibCounts, FibRow, FibTableRow, JobRow, NexthopRow, PAGE_ROWS, Page, PeerMetrics, PeerRow,
+    Question, RouteFilter, RouteRow, Snapshot, Status, TableRow,
 };
-use super::{BlockSource, Speaker, words};
+use super::counters::RouterCounters;
+use super::fib_sync::FibSync;
+use super::format;
+use super::io::BlockSource;
+use super::jobs::{Job, JobKey, Jobs};
+use super::lifecycle::Lifecycle;
+use super::origination::Origination;
+use super::params::Params;
+use super::sessions::{Entry, Sessions};
+use super::startup::StartupConvergence;
 use crate::num::{Family, Instant, PeerId};
-use crate::rib::group::ExportVerdict;
-use crate::rib::nexthop::{Resolution, Row};
-use crate::rib::{DestId, NhId, PathView, Standing};
+use crate::rib::group::ExportGroups;
+use crate::rib::nexthop::{NexthopTable, Resolution, Row};
+use crate::rib::{DestId, NhId, PathView, Rib};
 
 /// Destinations that one page of a filtered list looks at, whether they fit or not, so that no question takes long.
 const LOOK_AT: usize = 8 * PAGE_ROWS;
 
-impl Speaker {
-    pub(super) fn answer(&mut self, question: &Question, now: Instant) -> Answer {
+/// What answers are made from.
+pub(super) struct Query<'a> {
+    pub params: &'a Params,
+    pub sessions: &'a Sessions,
+    pub rib: &'a Rib,
+    pub nexthops: &'a NexthopTable,
+    /// Asking an update group why may make it keep what it found.
+    pub groups: &'a mut ExportGroups,
+    pub fib_sync: &'a FibSync,
+    pub origination: &'a Origination,
+    pub lifecycle: &'a Lifecycle,
+    pub startup: &'a StartupConvergence,
+    pub jobs: &'a Jobs,
+    pub counters: &'a RouterCounters,
+}
+
+impl Query<'_> {
+    pub fn answer(&mut self, question: &Question, now: Instant) -> Answer {
         match question {
             Question::Status => Answer::Status(Box::new(self.status(now))),
             Question::Peers { cursor } => Answer::Peers(self.peer_rows(*cursor, now)),
-            Question::Peer { peer } => self.of_peer(peer, |s, e| Answer::Peer(Box::new(words::detail(s, e, s.peer_row(e, now), now)))),
+            Question::Peer { peer } => self.of_peer(peer, |s, e| Answer::Peer(Box::new(format::detail(e, s.peer_row(e, now), now)))),
             Question::Received { peer, rejected, cursor } => {
                 self.of_peer(peer, |s, e| Answer::Received(s.received_rows(e.id, *rejected, *cursor)))
             }
-            Question::Advertised { peer, cursor } => match self.peers.find(peer).map(|e| e.id) {
+            Question::Advertised { peer, cursor } => match self.sessions.find(peer).map(|e| e.id) {
                 Some(id) => Answer::Advertised(self.advertised_rows(id, *cursor)),
                 None => unknown_peer(peer),
             },
             Question::Routes { filter, cursor } => self.route_rows(filter, *cursor),
-            Question::Why { net } => Answer::Why(Box::new(self.story(&net.trunc()))),
+            Question::Why { net } => Answer::Why(Box::new(self.explanation(&net.trunc()))),
             Question::Fib { net, cursor } => Answer::Fib(self.fib_rows(net.as_ref(), *cursor)),
             Question::Nexthops { cursor } => Answer::Nexthops(self.nexthop_rows(*cursor)),
             Question::Blocks => Answer::Blocks(self.block_rows()),
@@ -41,8 +65,8 @@ impl Speaker {
         }
     }
 
-    fn of_peer(&self, who: &str, answer: impl FnOnce(&Speaker, &Entry) -> Answer) -> Answer {
-        self.peers.find(who).map_or_else(|| unknown_peer(who), |entry| answer(self, entry))
+    fn of_peer(&self, who: &str, answer: impl FnOnce(&Self, &Entry) -> Answer) -> Answer {
+        self.sessions.find(who).map_or_else(|| unknown_peer(who), |entry| answer(self, entry))
     }
 
     fn status(&self, now: Instant) -> Status {
@@ -52,17 +76,31 @@ impl Speaker {
             asn: self.params.asn,
             mode: self.params.mode.clone(),
             cluster_id: self.params.cluster_id.map(|c| c.0),
-            uptime_seconds: now.since(self.started).as_secs_f64(),
-            peers_configured: self.peers.len(),
-            peers_established: self.peers.established(),
+            uptime_seconds: self.startup.age(now).as_secs_f64(),
+            peers_configured: self.sessions.len(),
+            peers_established: self.sessions.established(),
             tables: Family::ALL.into_iter().map(|f| self.table_row(f)).collect(),
             attribute_sets: self.rib.attribute_sets(),
             fib: self.fib_counts(),
             fib_tables: Family::ALL.into_iter().map(|f| self.fib_table_row(f)).collect(),
-            blocks: self.blocks.len(),
-            draining: self.drain.is_on(),
-            recovering: self.awaits_old_routes(),
+            blocks: self.origination.len(),
+            phase: self.lifecycle.name(self.startup.is_on()).to_owned(),
+            draining: self.lifecycle.is_leaving(),
+            recovering: self.startup.awaits_old_routes(self.params, &self.fib_sync.fib),
+            jobs: self.jobs.iter().map(|job| self.job_row(job)).collect(),
             warnings: self.warnings(),
+        }
+    }
+
+    fn job_row(&self, job: &Job) -> JobRow {
+        let name = |id: PeerId| self.sessions.get(id).map_or("a peer that is gone", Entry::name);
+        let left = (job.cursor != u64::MAX).then_some(job.cursor);
+        match job.key {
+            JobKey::Revalidate(id, family) => JobRow { what: format!("judging again what {} announced ({family})", name(id)), left },
+            JobKey::OwnAddress(id, family) => {
+                JobRow { what: format!("judging again next hops of {} that are own addresses ({family})", name(id)), left }
+            }
+            JobKey::Program(family) => JobRow { what: format!("planning kernel routes ({family})"), left: None },
         }
     }
 
@@ -83,14 +121,14 @@ impl Speaker {
     }
 
     fn fib_table_row(&self, family: Family) -> FibTableRow {
-        let c = self.fib.counts(family);
+        let c = self.fib_sync.fib.counts(family);
         let counts = FibCounts { wanted: c.wanted, installed: c.installed, failed: c.failed, foreign: c.foreign };
-        FibTableRow { family, table: self.fib.params().table, counts }
+        FibTableRow { family, table: self.fib_sync.fib.params().table, counts }
     }
 
     /// The FIB keeps its table and protocol until the next start: they say what is ours.
     fn fib_warning(&self) -> Option<String> {
-        let (old, new) = (self.fib.params(), &self.params.fib);
+        let (old, new) = (self.fib_sync.fib.params(), &self.params.fib);
         let of = |p: &crate::fib::Params| (p.table, p.protocol);
         let say = || {
             let ((t, p), (new_t, new_p)) = (of(old), of(new));
@@ -103,37 +141,37 @@ impl Speaker {
 
     fn warnings(&self) -> Vec<String> {
         let of_peers =
-            self.peers.iter().flat_map(|e| words::peer_warnings(e).into_iter().map(|w| format!("{}: {w}", e.config.session.name)));
-        let blocks = (self.blocks.len() == 0).then(|| "this node has no block to announce".to_owned());
+            self.sessions.iter().flat_map(|e| format::peer_warnings(e).into_iter().map(|w| format!("{}: {w}", e.config.session.name)));
+        let blocks = (self.origination.len() == 0).then(|| "this node has no block to announce".to_owned());
         let blocks = blocks.into_iter().filter(|_| self.params.mode == "full-mesh");
         blocks.chain(self.fib_warning()).chain(of_peers).collect()
     }
 
     fn peer_rows(&self, cursor: u64, now: Instant) -> Page<PeerRow> {
         let from = usize::try_from(cursor).unwrap_or(usize::MAX);
-        let entries: Vec<&Entry> = self.peers.from(from).take(PAGE_ROWS + 1).collect();
+        let entries: Vec<&Entry> = self.sessions.from(from).take(PAGE_ROWS + 1).collect();
         let next = entries.get(PAGE_ROWS).map(|e| u64::from(e.id.0));
         Page { rows: entries.iter().take(PAGE_ROWS).map(|e| self.peer_row(e, now)).collect(), next }
     }
 
-    pub(super) fn peer_row(&self, entry: &Entry, now: Instant) -> PeerRow {
+    fn peer_row(&self, entry: &Entry, now: Instant) -> PeerRow {
         let session = &entry.config.session;
         PeerRow {
             name: session.name.clone(),
             address: session.remote.to_string(),
             kind: session.kind.as_str().to_owned(),
             local_as: session.local_as,
-            remote_as: words::remote_as(entry),
+            remote_as: format::remote_as(entry),
             state: entry.peer.state().name().to_owned(),
             admin_up: entry.admin_up,
-            state_seconds: words::in_state(entry, now).as_secs_f64(),
+            state_seconds: format::in_state(entry, now).as_secs_f64(),
             flaps: entry.peer.counters().dropped,
             families: Family::ALL.into_iter().filter(|f| session.families.contains(*f)).map(|f| self.family_row(entry, f)).collect(),
-            why_down: entry.peer.why_down().map(|why| match self.md5.hint(&entry.peer, now) {
+            why_down: entry.peer.why_down().map(|why| match self.sessions.md5.hint(&entry.peer, now) {
                 Some(hint) => format!("{why}; {hint}"),
                 None => why,
             }),
-            warnings: words::peer_warnings(entry),
+            warnings: format::peer_warnings(entry),
         }
     }
 
@@ -141,7 +179,7 @@ impl Speaker {
         let counts = self.rib.counts(entry.id, family);
         FamilyRow {
             family,
-            negotiated: self.live_family(entry.id, family),
+            negotiated: self.sessions.carries(entry.id, family),
             received: counts.received,
             accepted: counts.accepted,
             rejected: counts.rejected,
@@ -161,7 +199,7 @@ impl Speaker {
         for (after, view) in looked.by_ref() {
             last = after;
             if !rejected || view.attrs.is_none() {
-                rows.push(words::route(self, &view, view.received));
+                rows.push(format::route(self.sessions, &view, view.received));
             }
             if rows.len() == PAGE_ROWS {
                 break;
@@ -173,14 +211,14 @@ impl Speaker {
 
     fn advertised_rows(&mut self, id: PeerId, cursor: u64) -> Page<RouteRow> {
         let (family, from) = split_cursor(cursor);
-        let (told, next) = self.groups.advertised(&self.rib, id, family, from as usize, PAGE_ROWS);
-        let name = self.peers.get(id).map_or_else(String::new, |e| e.config.session.name.clone());
-        let rows = told.into_iter().map(|(nlri, attrs)| words::bare_route(nlri, &name, &attrs)).collect();
+        let (told, next) = self.groups.advertised(self.rib, id, family, from as usize, PAGE_ROWS);
+        let name = self.sessions.get(id).map_or_else(String::new, |e| e.name().to_owned());
+        let rows = told.into_iter().map(|(nlri, attrs)| format::bare_route(nlri, &name, &attrs)).collect();
         Page { rows, next: next_cursor(family, next.map(|n| n as u64)) }
     }
 
     fn route_rows(&self, filter: &RouteFilter, cursor: u64) -> Answer {
-        let only = match filter.peer.as_deref().map(|who| self.peers.find(who).map(|e| e.id).ok_or(who)) {
+        let only = match filter.peer.as_deref().map(|who| self.sessions.find(who).map(|e| e.id).ok_or(who)) {
             Some(Err(who)) => return unknown_peer(who),
             Some(Ok(id)) => Some(id),
             None => None,
@@ -217,50 +255,17 @@ impl Speaker {
 
     fn dest_rows(&self, dest: DestId, only: Option<PeerId>) -> Vec<RouteRow> {
         let wanted = |v: &PathView<'_>| only.is_none_or(|id| v.source.id == id);
-        self.rib.paths(dest).iter().filter(|v| wanted(v)).map(|v| words::route(self, v, v.attrs.unwrap_or(v.received))).collect()
+        self.rib.paths(dest).iter().filter(|v| wanted(v)).map(|v| format::route(self.sessions, v, v.attrs.unwrap_or(v.received))).collect()
     }
 
-    fn story(&mut self, net: &IpNet) -> Story {
-        let paths = self.rib.find(net).map(|dest| self.rib.why(dest, &self.nexthops)).unwrap_or_default();
-        let paths = paths.iter().map(|(view, standing)| self.path_story(view, *standing)).collect();
-        let fib = self.fib_rows(Some(net), 0).rows.into_iter().next();
-        let live: Vec<(PeerId, String)> =
-            self.peers.iter().filter(|e| e.live.is_some()).map(|e| (e.id, e.config.session.name.clone())).collect();
-        let mut exports = Vec::new();
-        for (id, peer) in live {
-            let verdict = self.groups.why(&self.rib, id, net);
-            let announced = matches!(verdict, ExportVerdict::Sent { .. });
-            let reason = match verdict {
-                ExportVerdict::Withheld(reason) => reason.to_string(),
-                other => other.to_string(),
-            };
-            exports.push(ExportRow { peer, announced, reason });
-        }
-        let not_written = self.not_written(net).map(|rule| rule.to_string());
-        Story { net: *net, paths, fib, not_written, exports }
-    }
-
-    fn path_story(&self, view: &PathView<'_>, standing: Standing) -> PathStory {
-        let verdict = match standing {
-            Standing::Best(step) => format!("best: {}", words::won(step)),
-            Standing::Lost(_) if view.shares => "shares the load with the best".to_owned(),
-            Standing::Lost(step) => format!("lost: {}", words::lost(step)),
-            Standing::Unreachable => "ineligible: its next hop cannot be reached".to_owned(),
-            Standing::Refused => format!("refused: {}", view.cause),
-        };
-        let attrs = view.attrs.unwrap_or(view.received);
-        let known = view.attrs.and_then(|a| a.nh()).map(|id| words::resolution(self, self.nexthops.resolution(id)));
-        PathStory { route: words::route(self, view, attrs), verdict, next_hop_via: known }
-    }
-
-    fn fib_rows(&self, net: Option<&IpNet>, cursor: u64) -> Page<FibRow> {
+    pub(super) fn fib_rows(&self, net: Option<&IpNet>, cursor: u64) -> Page<FibRow> {
         if let Some(net) = net {
-            return Page { rows: self.fib.row(net).iter().map(|r| words::fib_row(self, r)).collect(), next: None };
+            return Page { rows: self.fib_sync.fib.row(net).iter().map(|r| format::fib_row(self.nexthops, r)).collect(), next: None };
         }
         let mut next = None;
         let mut rows = Vec::new();
-        for (after, row) in self.fib.rows(cursor).take(PAGE_ROWS) {
-            rows.push(words::fib_row(self, &row));
+        for (after, row) in self.fib_sync.fib.rows(cursor).take(PAGE_ROWS) {
+            rows.push(format::fib_row(self.nexthops, &row));
             next = (rows.len() == PAGE_ROWS).then_some(after);
         }
         Page { rows, next }
@@ -276,7 +281,7 @@ impl Speaker {
                 None => r.addr.to_string(),
             },
             resolved: r.resolution.is_usable(),
-            via: words::resolution(self, &r.resolution),
+            via: format::resolution(self.nexthops, &r.resolution),
             metric: match &r.resolution {
                 Resolution::Via { metric, .. } => Some(*metric),
                 Resolution::Unresolved(_) => None,
@@ -296,25 +301,25 @@ impl Speaker {
         let row = |(net, by): (&IpNet, &std::collections::BTreeSet<BlockSource>)| BlockRow {
             net: *net,
             source: by.iter().map(name).collect::<Vec<_>>().join(","),
-            announced: !self.drain.withholds(),
+            announced: !self.lifecycle.withholds(),
         };
-        self.blocks.iter().map(row).collect()
+        self.origination.iter().map(row).collect()
     }
 
     fn snapshot(&self, now: Instant) -> Snapshot {
         let peer = |e: &Entry| PeerMetrics {
             row: self.peer_row(e, now),
             established_seconds: e.live.as_ref().map(|l| now.since(l.since).as_secs_f64()),
-            last_down: words::last_down(e, now),
-            messages: words::messages(e),
+            last_down: format::last_down(e, now),
+            messages: format::messages(e),
             updates: e.traffic.updates,
-            notifications: words::notifications(e),
+            notifications: format::notifications(e),
             malformed: e.traffic.malformed(),
         };
-        let mut counters = self.counters.show(&self.fib.totals());
-        counters.strangers = self.peers.strangers;
-        counters.stale_routes = self.peers.iter().flat_map(|e| Family::ALL.map(|f| self.rib.counts(e.id, f).stale as usize)).sum();
-        Snapshot { status: self.status(now), peers: self.peers.iter().map(peer).collect(), blocks: self.block_rows(), counters }
+        let mut counters = self.counters.show(&self.fib_sync.fib.totals());
+        counters.strangers = self.sessions.unknown_peers;
+        counters.stale_routes = self.sessions.iter().flat_map(|e| Family::ALL.map(|f| self.rib.counts(e.id, f).stale as usize)).sum();
+        Snapshot { status: self.status(now), peers: self.sessions.iter().map(peer).collect(), blocks: self.block_rows(), counters }
     }
 }
 

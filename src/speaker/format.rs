@@ -5,21 +5,20 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::Speaker;
-use super::peers::Entry;
+use super::sessions::{Entry, Sessions};
 use super::show::{Capabilities, EventRow, FibRow, LastDown, MessageRow, NotificationCount, PeerDetail, PeerRow, RouteRow, TimerRow};
 use crate::fib;
 use crate::kernel::Hop;
 use crate::num::{Asn, Instant, Nlri, PathId, PeerId};
 use crate::peer::RemoteAs;
-use crate::rib::nexthop::Resolution;
+use crate::rib::nexthop::{NexthopTable, Resolution};
 use crate::rib::{PathView, Step};
 use crate::wire::{NextHop, PathAttributes};
 
 /// A path as a row. `attrs` is what to show of it: as received, or as import left it.
-pub(super) fn route(speaker: &Speaker, view: &PathView<'_>, attrs: &PathAttributes) -> RouteRow {
+pub(super) fn route(sessions: &Sessions, view: &PathView<'_>, attrs: &PathAttributes) -> RouteRow {
     let local = view.source.id == PeerId::LOCAL;
-    let name = speaker.peers.get(view.source.id).map_or("local", |e| e.config.session.name.as_str());
+    let name = sessions.get(view.source.id).map_or("local", Entry::name);
     let path_id = if local { PathId(0) } else { view.path_id };
     let mut row = bare_route(Nlri { net: view.net, path_id }, name, attrs);
     row.peer_address = (!local).then_some(view.source.addr);
@@ -63,7 +62,7 @@ fn next_hop(next_hop: &NextHop) -> String {
 }
 
 /// Everything about one peer.
-pub(super) fn detail(speaker: &Speaker, entry: &Entry, row: PeerRow, now: Instant) -> PeerDetail {
+pub(super) fn detail(entry: &Entry, row: PeerRow, now: Instant) -> PeerDetail {
     let session = entry.live.as_ref().map(|l| &l.session);
     let params = &entry.config.session;
     let chain = |chain: &Option<crate::policy::Chain>| match chain {
@@ -87,7 +86,7 @@ pub(super) fn detail(speaker: &Speaker, entry: &Entry, row: PeerRow, now: Instan
         messages: messages(entry),
         updates: entry.traffic.updates,
         last_down: last_down(entry, now),
-        events: events(speaker, entry, now),
+        events: events(entry, now),
     }
 }
 
@@ -169,7 +168,7 @@ fn hex(octets: &[u8]) -> String {
     })
 }
 
-fn events(_speaker: &Speaker, entry: &Entry, now: Instant) -> Vec<EventRow> {
+fn events(entry: &Entry, now: Instant) -> Vec<EventRow> {
     let row = |r: &crate::peer::Recorded| EventRow { ago_seconds: now.since(r.at).as_secs_f64(), what: r.what.to_string() };
     entry.peer.events().iter().map(row).collect()
 }
@@ -210,22 +209,22 @@ pub(super) fn lost(step: Step) -> String {
 }
 
 /// As `ip route get` would say it.
-pub(super) fn resolution(speaker: &Speaker, resolution: &Resolution) -> String {
+pub(super) fn resolution(nexthops: &NexthopTable, resolution: &Resolution) -> String {
     match resolution {
         Resolution::Unresolved(why) => why.to_string(),
         Resolution::Via { hops, .. } => {
-            let tunnel = |h: &Hop| if speaker.nexthops.is_tunnel(h) { " (overlay)" } else { "" };
-            hops.iter().map(|h| hop(speaker, h) + tunnel(h)).collect::<Vec<_>>().join(", ")
+            let tunnel = |h: &Hop| if nexthops.is_tunnel(h) { " (overlay)" } else { "" };
+            hops.iter().map(|h| hop(nexthops, h) + tunnel(h)).collect::<Vec<_>>().join(", ")
         }
     }
 }
 
-fn hop(speaker: &Speaker, hop: &Hop) -> String {
+fn hop(nexthops: &NexthopTable, hop: &Hop) -> String {
     let mut text = String::new();
     if let Some(gateway) = hop.gateway {
         text = format!("via {gateway} ");
     }
-    match speaker.nexthops.link_name(hop.ifindex) {
+    match nexthops.link_name(hop.ifindex) {
         Some(name) => text.push_str(&format!("dev {name}")),
         None => text.push_str(&format!("dev #{}", hop.ifindex.0)),
     }
@@ -236,8 +235,8 @@ fn hop(speaker: &Speaker, hop: &Hop) -> String {
 }
 
 /// One kernel route.
-pub(super) fn fib_row(speaker: &Speaker, row: &fib::Row) -> FibRow {
-    let shown = |r: &fib::FibRoute| fib_route(speaker, r);
+pub(super) fn fib_row(nexthops: &NexthopTable, row: &fib::Row) -> FibRow {
+    let shown = |r: &fib::FibRoute| fib_route(nexthops, r);
     FibRow {
         net: row.net,
         state: row.state.name().to_owned(),
@@ -249,14 +248,14 @@ pub(super) fn fib_row(speaker: &Speaker, row: &fib::Row) -> FibRow {
 }
 
 /// As `ip route` would print it.
-fn fib_route(speaker: &Speaker, route: &fib::FibRoute) -> String {
+fn fib_route(nexthops: &NexthopTable, route: &fib::FibRoute) -> String {
     let mut text = match &route.kind {
         fib::FibKind::Blackhole => format!("blackhole {}", route.net),
         fib::FibKind::Unicast(hops) if hops.len() == 1 => {
-            format!("{} {}", route.net, hops.iter().map(|h| hop(speaker, h)).collect::<String>())
+            format!("{} {}", route.net, hops.iter().map(|h| hop(nexthops, h)).collect::<String>())
         }
         fib::FibKind::Unicast(hops) => {
-            let hops: Vec<String> = hops.iter().map(|h| format!("nexthop {}", hop(speaker, h))).collect();
+            let hops: Vec<String> = hops.iter().map(|h| format!("nexthop {}", hop(nexthops, h))).collect();
             format!("{} {}", route.net, hops.join(" "))
         }
     };

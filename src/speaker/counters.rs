@@ -1,4 +1,4 @@
-//! What the router counts, so that the edge can show it: per peer in `Traffic`, for the whole in `Meters`.
+//! What the router counts, so that the edge can show it: per peer in `Traffic`, for the whole in `RouterCounters`.
 //!
 //! In: events of the other files of this room. Out: plain numbers for `show`. Prometheus and text are made by the shell.
 
@@ -63,7 +63,7 @@ impl Traffic {
 }
 
 /// Counters of the router.
-pub(super) struct Meters {
+pub(super) struct RouterCounters {
     bestpath: Histogram,
     convergence: Histogram,
     /// When the oldest UPDATE came that is not settled yet.
@@ -74,9 +74,9 @@ pub(super) struct Meters {
     arrivals: VecDeque<(u64, Instant)>,
 }
 
-impl Default for Meters {
-    fn default() -> Meters {
-        Meters {
+impl Default for RouterCounters {
+    fn default() -> RouterCounters {
+        RouterCounters {
             bestpath: Histogram::of_seconds(),
             convergence: Histogram::of_seconds(),
             waiting: None,
@@ -86,7 +86,7 @@ impl Default for Meters {
     }
 }
 
-impl Meters {
+impl RouterCounters {
     pub fn update_arrived(&mut self, now: Instant) {
         self.waiting.get_or_insert(now);
     }
@@ -147,20 +147,20 @@ mod tests {
 
     #[test]
     fn a_burst_has_converged_when_its_last_route_is_answered() {
-        let mut meters = Meters::default();
+        let mut counters = RouterCounters::default();
         let at = |ms| Instant::ZERO + Duration::from_millis(ms);
-        meters.update_arrived(at(0));
-        meters.settled(Some(10), true, at(1));
-        meters.acknowledged(10, at(50));
-        assert_eq!(told(&meters.convergence), 0, "some of its changes wait for the window");
-        meters.settled(Some(20), false, at(51));
-        meters.acknowledged(19, at(60));
-        assert_eq!(told(&meters.convergence), 0);
-        meters.acknowledged(20, at(70));
-        assert_eq!((told(&meters.convergence), told(&meters.bestpath)), (1, 1));
-        assert!((meters.convergence.sum - 0.07).abs() < 1e-9);
-        meters.settled(Some(30), false, at(80));
-        meters.acknowledged(30, at(90));
-        assert_eq!(told(&meters.convergence), 1, "a repair follows from no UPDATE");
+        counters.update_arrived(at(0));
+        counters.settled(Some(10), true, at(1));
+        counters.acknowledged(10, at(50));
+        assert_eq!(told(&counters.convergence), 0, "some of its changes wait for the window");
+        counters.settled(Some(20), false, at(51));
+        counters.acknowledged(19, at(60));
+        assert_eq!(told(&counters.convergence), 0);
+        counters.acknowledged(20, at(70));
+        assert_eq!((told(&counters.convergence), told(&counters.bestpath)), (1, 1));
+        assert!((counters.convergence.sum - 0.07).abs() < 1e-9);
+        counters.settled(Some(30), false, at(80));
+        counters.acknowledged(30, at(90));
+        assert_eq!(told(&counters.convergence), 1, "a repair follows from no UPDATE");
     }
 }

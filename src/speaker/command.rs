@@ -1,0 +1,123 @@
+//! What an operator may order.
+//!
+//! In: a `Command`. Out: events for peers, and an answer in words. Each order is answered at once; what it leads to is
+//! seen in `catbird peers`.
+
+use ipnet::IpNet;
+
+use super::io::BlockSource;
+use super::query::no_such_peer;
+use super::retention;
+use super::router::Speaker;
+use super::show::{Answer, Command};
+use crate::num::{Family, Instant, PeerId};
+use crate::peer::{Event, StopKind};
+use crate::stats::Notice;
+
+impl Speaker {
+    /// Carries out a command. Its answer is `Effect::Answer`; that of a drain that is waited for comes when it is done.
+    pub(super) fn command(&mut self, id: u64, command: Command, now: Instant) {
+        let done = match command {
+            Command::PeerDown { peer, text } => self.with_peer(&peer, |s, id| s.peer_down(id, text, now)),
+            Command::PeerUp { peer } => self.with_peer(&peer, |s, id| s.peer_up(id, now)),
+            Command::PeerClear { peer } => self.with_peer(&peer, |s, id| s.peer_clear(id, now)),
+            Command::RefreshIn { peer } => self.with_peer(&peer, Speaker::refresh_in),
+            Command::RefreshOut { peer } => self.with_peer(&peer, Speaker::refresh_out),
+            Command::Drain => self.drain(now),
+            Command::Undrain => self.undrain(now),
+            Command::BlockAdd { net } => self.change_block(net, true),
+            Command::BlockRemove { net } => self.change_block(net, false),
+        };
+        self.effects.answer(id, done.map_or_else(Answer::Refused, Answer::Done));
+    }
+
+    fn drain(&mut self, now: Instant) -> Result<String, String> {
+        let step = self.lifecycle.drain(now)?;
+        self.take_step(step, now);
+        self.effects.notice(Notice::Draining { on: true });
+        let wait = self.params.stop.drain_wait.as_secs_f64();
+        Ok(format!("draining: marked with GRACEFUL_SHUTDOWN; withdrawn in {wait} s, sessions closed {wait} s later"))
+    }
+
+    fn undrain(&mut self, now: Instant) -> Result<String, String> {
+        if self.lifecycle.undrain()? {
+            retention::end_drain(now, &mut self.sessions);
+            self.start_enabled(now);
+        } else {
+            self.export().rekey_all();
+        }
+        self.effects.notice(Notice::Draining { on: false });
+        Ok("announcing again".into())
+    }
+
+    /// Starts every peer that is not administratively down.
+    fn start_enabled(&mut self, now: Instant) {
+        for id in self.sessions.ids() {
+            if self.sessions.get(id).is_some_and(|e| e.admin_up) {
+                self.start_peer(id, now);
+            }
+        }
+    }
+
+    fn with_peer(&mut self, who: &str, deed: impl FnOnce(&mut Speaker, PeerId) -> Result<String, String>) -> Result<String, String> {
+        match self.sessions.find(who).map(|e| e.id) {
+            Some(id) => deed(self, id),
+            None => Err(no_such_peer(who)),
+        }
+    }
+
+    fn peer_down(&mut self, id: PeerId, text: Option<String>, now: Instant) -> Result<String, String> {
+        let Some(entry) = self.sessions.get_mut(id) else { return Err("gone".into()) };
+        if !std::mem::replace(&mut entry.admin_up, false) {
+            return Err("already shut down".into());
+        }
+        self.dispatch(id, Event::Stop { kind: StopKind::Shutdown, text }, now);
+        Ok("shut down; `peer X up` brings it back".into())
+    }
+
+    fn peer_up(&mut self, id: PeerId, now: Instant) -> Result<String, String> {
+        let Some(entry) = self.sessions.get_mut(id) else { return Err("gone".into()) };
+        entry.admin_up = true;
+        self.start_peer(id, now);
+        Ok("started".into())
+    }
+
+    fn peer_clear(&mut self, id: PeerId, now: Instant) -> Result<String, String> {
+        if self.sessions.get(id).is_some_and(|e| !e.admin_up) {
+            return Err("shut down by an operator; `peer X up` brings it back".into());
+        }
+        self.dispatch(id, Event::Stop { kind: StopKind::HardReset, text: None }, now);
+        Ok("session reset".into())
+    }
+
+    /// From Adj-RIB-In, which is always there; the peer hears nothing of it.
+    fn refresh_in(&mut self, id: PeerId) -> Result<String, String> {
+        if self.sessions.live(id).is_none() {
+            return Err("the session is not up".into());
+        }
+        self.revalidate(id);
+        Ok("everything that the peer announced is judged again".into())
+    }
+
+    fn refresh_out(&mut self, id: PeerId) -> Result<String, String> {
+        let Some(live) = self.sessions.live(id) else { return Err("the session is not up".into()) };
+        let (families, enhanced) = (live.session.families, live.session.enhanced_refresh);
+        for family in Family::ALL.into_iter().filter(|f| families.contains(*f)) {
+            self.groups.refresh(id, family, enhanced);
+        }
+        Ok("the peer is told everything again".into())
+    }
+
+    fn change_block(&mut self, net: IpNet, add: bool) -> Result<String, String> {
+        let net = net.trunc();
+        let mut nets = self.origination.of(BlockSource::Command);
+        match (add, nets.contains(&net)) {
+            (true, true) => return Err(format!("{net} was added before")),
+            (true, false) => nets.push(net),
+            (false, true) => nets.retain(|n| *n != net),
+            (false, false) => return Err(format!("{net} was not added by a command; see `catbird blocks`")),
+        }
+        self.set_blocks(BlockSource::Command, &nets);
+        Ok(format!("{net} {}", if add { "added" } else { "removed" }))
+    }
+}

@@ -1,0 +1,203 @@
+//! From the Loc-RIB to the kernel: what is used is wanted there.
+//!
+//! In: best paths that changed, blocks, the kernel's answers. Out: what the FIB planner shall want, and its changes as effects; routes of ours
+//! that may carry next hops. The planner (`fib`) knows what stands in the kernel; the shell writes it.
+
+use ipnet::IpNet;
+
+use super::counters::RouterCounters;
+use super::io::{Effect, Effects};
+use super::origination::Origination;
+use super::params::Params;
+use crate::fib::{Errno, Fib, FibKind, FibRoute, News, Refused};
+use crate::num::{Family, Instant, PeerId};
+use crate::rib::nexthop::{NexthopTable, OwnRoute, combine};
+use crate::rib::{Best, BestChange, DestId, Rib, Step, Touched};
+use crate::stats::Notice;
+
+/// The planner, and what was said of it.
+pub(super) struct FibSync {
+    pub fib: Fib,
+    /// Repairs of kernel routes that were told of.
+    repaired_said: u64,
+}
+
+/// What a best path should be in the kernel follows from these.
+#[derive(Clone, Copy)]
+pub(super) struct Desired<'a> {
+    pub params: &'a Params,
+    pub rib: &'a Rib,
+    pub nexthops: &'a NexthopTable,
+    pub origination: &'a Origination,
+}
+
+/// What telling the planner touches.
+pub(super) struct Program<'a> {
+    pub fib: &'a mut Fib,
+    pub params: &'a Params,
+    pub rib: &'a Rib,
+    pub nexthops: &'a mut NexthopTable,
+    pub origination: &'a Origination,
+}
+
+impl Desired<'_> {
+    fn wanted(&self, change: &BestChange) -> Option<FibRoute> {
+        self.judged_route(change.dest, change.net, change.new.as_ref()?)?.ok()
+    }
+
+    /// What a best path should be in the kernel, or the rule that keeps it out. `None`: it is ours, and stands there by another's hand.
+    fn judged_route(&self, dest: DestId, net: IpNet, best: &Best) -> Option<Result<FibRoute, Refused>> {
+        let fib = &self.params.fib;
+        if best.peer == PeerId::LOCAL && !self.origination.is_written(&net) {
+            return None;
+        }
+        let route = match best.peer {
+            PeerId::LOCAL => Ok(FibRoute { net, metric: fib.block_metric, kind: FibKind::Blackhole, source: None }),
+            _ => self.learned_route(dest, net, best),
+        };
+        Some(route.and_then(|r| fib.permits(&net, &r.kind).map(|()| r)))
+    }
+
+    fn learned_route(&self, dest: DestId, net: IpNet, best: &Best) -> Result<FibRoute, Refused> {
+        let fib = &self.params.fib;
+        let resolutions = self.rib.next_hops(dest);
+        let width = usize::from(self.params.rules.multipath.width.max(1));
+        let mut hops = combine(resolutions.iter().map(|id| self.nexthops.resolution(*id)), width);
+        if !hops.is_empty() {
+            hops.retain(|hop| !self.nexthops.swallows(&net, hop));
+            if hops.is_empty() {
+                return Err(Refused::Swallows);
+            }
+        }
+        let metric = fib.metric.of(best.attrs.local_pref());
+        Ok(FibRoute { net, metric, kind: FibKind::Unicast(hops), source: fib.source_for(&net) })
+    }
+
+    /// Why the best path to a prefix is not written to the kernel, if a rule keeps it out.
+    pub fn not_written(&self, net: &IpNet) -> Option<Refused> {
+        let dest = self.rib.find(net)?;
+        self.judged_route(dest, *net, &self.rib.best(dest)?)?.err()
+    }
+}
+
+impl Program<'_> {
+    fn wanted(&self, change: &BestChange) -> Option<FibRoute> {
+        let Program { params, rib, origination, nexthops, .. } = self;
+        Desired { params, rib, nexthops, origination }.wanted(change)
+    }
+
+    /// What is used for a destination, as if it had just become so.
+    fn as_change(&self, dest: DestId) -> Option<BestChange> {
+        let (net, best) = (self.rib.net(dest)?, self.rib.best(dest)?);
+        Some(BestChange { dest, net, old: None, new: Some(best), why: Step::Only, touched: Touched::default() })
+    }
+
+    /// A step of telling the planner again, or for the first time, of everything that is used (other FIB parameters hold): up to `most`
+    /// destinations from number `from` on. Where to go on, if there are more.
+    pub fn some(&mut self, family: Family, from: u64, most: usize) -> Option<u64> {
+        let from = u32::try_from(from).unwrap_or(u32::MAX);
+        let dests: Vec<DestId> = self.rib.dests(family, from).take(most).collect();
+        let next = dests.last().filter(|_| dests.len() == most).map(|last| last.index() as u64 + 1);
+        for change in dests.into_iter().filter_map(|dest| self.as_change(dest)).collect::<Vec<_>>() {
+            self.apply(&[change]);
+        }
+        next
+    }
+
+    /// Tells the planner what is wanted for prefixes whose use changed.
+    pub fn apply(&mut self, changes: &[BestChange]) {
+        if !self.params.fib.enabled {
+            return;
+        }
+        for change in changes {
+            let wanted = self.wanted(change);
+            self.note_own(change, wanted.as_ref());
+            self.fib.want(change.net, wanted);
+        }
+    }
+
+    /// Something else than the best path decides anew what is wanted for a prefix.
+    pub fn again(&mut self, net: IpNet) {
+        if let Some(change) = self.rib.find(&net).and_then(|dest| self.as_change(dest)) {
+            self.apply(&[change]);
+        }
+    }
+
+    /// Next hops that paths name since now may lie in routes that we use already: the table of next hops did not keep these.
+    pub fn carry_fresh(&mut self) {
+        for addr in self.nexthops.take_fresh() {
+            if !self.params.fib.enabled {
+                continue;
+            }
+            let most = if addr.is_ipv4() { 32 } else { 128 };
+            for net in (0..=most).filter_map(|len| IpNet::new(addr, len).ok()).map(|net| net.trunc()) {
+                let Some(change) = self.rib.find(&net).and_then(|dest| self.as_change(dest)) else { continue };
+                let wanted = self.wanted(&change);
+                self.note_own(&change, wanted.as_ref());
+            }
+        }
+    }
+
+    /// A route of ours may carry other next hops (`rib::nexthop`), if it is to be in the kernel.
+    fn note_own(&mut self, change: &BestChange, wanted: Option<&FibRoute>) {
+        if !self.nexthops.is_asked_in(&change.net) {
+            return;
+        }
+        let next_hops = self.rib.next_hops(change.dest);
+        let own = wanted.map(|route| match route.kind {
+            FibKind::Blackhole => OwnRoute::Discards,
+            FibKind::Unicast(_) => OwnRoute::Leads { next_hops: &next_hops, metric: route.metric },
+        });
+        self.nexthops.on_own(change.net, own);
+    }
+
+    /// The FIB was switched off: what is ours in the kernel goes, and carries nothing any more.
+    pub fn nothing(&mut self) {
+        for family in Family::ALL {
+            let nets: Vec<IpNet> = self.rib.dests(family, 0).filter_map(|dest| self.rib.net(dest)).collect();
+            nets.into_iter().for_each(|net| self.nexthops.on_own(net, None));
+        }
+        self.fib.remove_all();
+    }
+}
+
+impl FibSync {
+    pub fn new(params: &Params) -> FibSync {
+        FibSync { fib: Fib::new(params.fib.clone()), repaired_said: 0 }
+    }
+
+    /// Hands planned changes to the shell, as many as the planner lets out.
+    pub fn drain(&mut self, counters: &mut RouterCounters, effects: &mut Effects, now: Instant) {
+        let mut last = None;
+        while let Some((seq, change)) = self.fib.poll() {
+            last = Some(seq);
+            effects.push(Effect::Fib { seq, change });
+        }
+        counters.settled(last, self.fib.backlog().1 > 0, now);
+        self.notice_news(effects);
+    }
+
+    /// What the planner met that an operator should know.
+    fn notice_news(&mut self, effects: &mut Effects) {
+        for news in self.fib.take_news() {
+            effects.notice(match news {
+                News::Refused { net, errno } => Notice::FibFailed { net, errno: errno.0, error: errno.text().to_owned() },
+                News::Foreign { net, protocol } => Notice::FibForeign { net, protocol },
+                News::Contested { net } => Notice::FibContested { net },
+            });
+        }
+        let repaired = self.fib.totals().repaired;
+        if let count @ 1.. = repaired.saturating_sub(self.repaired_said) {
+            self.repaired_said = repaired;
+            effects.notice(Notice::FibRepaired { count: count as usize });
+        }
+    }
+
+    pub fn on_done(&mut self, seq: u64, result: Result<(), Errno>, counters: &mut RouterCounters, effects: &mut Effects, now: Instant) {
+        self.fib.on_done(now, seq, result);
+        if self.fib.take_displaced() {
+            effects.push(Effect::ReadKernel);
+        }
+        counters.acknowledged(seq, now);
+    }
+}

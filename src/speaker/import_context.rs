@@ -1,0 +1,78 @@
+//! What a route from a peer is judged by, besides the route: whoever changes a part of it judges again what depends on it.
+//!
+//! In: the peer's configuration, its session, the node's own numbers. Out: [`ImportContext`], which tells what keeps a route out and what
+//! policy makes of it, and [`ImportCache`], the verdict on the attribute set that came last.
+//!
+//! RFC 4271 §9.1.2 (loops), §6.3 (first AS), RFC 4456 §8 (reflection loops), RFC 8326 §4.2 (graceful shutdown).
+
+use super::params::{Params, PeerConfig};
+use crate::num::Nlri;
+use crate::peer::Session;
+use crate::policy::{Chain, PeerFacts, PeerName, Source, Verdict};
+use crate::rib::{Cause, Route};
+use crate::wire::{Community, PathAttributes};
+
+/// The verdict on the attribute set that came last, for the next UPDATE or prefix with the same.
+#[derive(Default)]
+pub(super) struct ImportCache {
+    pub last: Option<CachedVerdict>,
+}
+
+pub(super) type CachedVerdict = (PathAttributes, Route, Cause);
+
+/// Made once for a session, and again when a part of it changes.
+pub(super) struct ImportContext {
+    chain: Chain,
+    facts: PeerFacts,
+}
+
+impl ImportContext {
+    pub fn new(config: &PeerConfig, session: &Session) -> ImportContext {
+        let external = !session.is_internal();
+        let chain = config.import.clone().unwrap_or_else(|| Chain::unconfigured(external));
+        let name = PeerName { name: config.session.name.as_str().into(), addr: session.remote.ip(), asn: session.remote_as };
+        let source = if external { Source::External } else { Source::Internal };
+        ImportContext { chain, facts: PeerFacts { peer: Some(name), external, local_as: session.local_as, source } }
+    }
+
+    /// Can two prefixes with the same attributes get different verdicts?
+    pub fn depends_on_prefix(&self) -> bool {
+        self.chain.depends_on_prefix()
+    }
+
+    /// What keeps a route out whatever policy says.
+    pub fn obstacle(&self, attrs: &PathAttributes, config: &PeerConfig, session: &Session, params: &Params) -> Option<Cause> {
+        let path = attrs.as_path();
+        // With `local_asn` both numbers are ours: this peer knows one, the others put the other into their paths.
+        let looped = |asn| path.count(asn) > usize::from(config.allow_own_as);
+        if looped(session.local_as) || (params.asn != session.local_as && looped(params.asn)) {
+            return Some(Cause::AsLoop);
+        }
+        if self.facts.external && config.enforce_first_as && path.first_as() != Some(session.remote_as) {
+            return Some(Cause::FirstAsDiffers);
+        }
+        if !self.facts.external {
+            if attrs.originator_id() == Some(session.local_id) {
+                return Some(Cause::OriginatorLoop);
+            }
+            if params.cluster_id.is_some_and(|own| attrs.cluster_list().any(|c| c == own)) {
+                return Some(Cause::ClusterLoop);
+            }
+        }
+        (attrs.next_hop().addr() == session.local.ip()).then_some(Cause::NextHopRefused)
+    }
+
+    /// Policy's verdict, and GRACEFUL_SHUTDOWN where it counts.
+    pub fn judge(&self, nlri: &Nlri, attrs: &PathAttributes, config: &PeerConfig) -> Verdict {
+        let verdict = self.chain.judge(&nlri.net, attrs, &self.facts);
+        let last = self.facts.external && config.graceful_shutdown && attrs.has_community(Community::GRACEFUL_SHUTDOWN);
+        match verdict {
+            Verdict::Accept(changed) if last => {
+                let mut edit = changed.as_ref().unwrap_or(attrs).edit();
+                edit.set_local_pref(Some(0));
+                Verdict::Accept(Some(edit.finish()))
+            }
+            other => other,
+        }
+    }
+}

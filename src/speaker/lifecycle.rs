@@ -1,0 +1,303 @@
+//! The one machine that says how this router stands in the world: running, saying goodbye, drained, or ending.
+//!
+//! ```text
+//! Starting -> Running <-> Draining -> Drained -> Stopping(keep | withdraw)
+//! ```
+//!
+//! In: `drain`, `undrain`, `stop`, time, and whether everything that was to be announced is out. Out: [`Step`]s for the router to carry out, and
+//! the answers to who may connect, what is announced and which routes are kept. Starting is told apart from Running by `startup`, which waits
+//! for what an earlier run left.
+//!
+//! A drain asks the others to look elsewhere (GRACEFUL_SHUTDOWN, RFC 8326 §4.1), withdraws, closes. Each step begins its wait when the
+//! kernel has taken all that the step announces, however long the table is; a peer that does not read holds it up for [`FLUSH_LIMIT`]. What we
+//! learned stays in our kernel throughout, so that pods that are still here can reach the others.
+//!
+//! An end that withdraws is a drain, then the removal of our kernel routes. An end during a drain finishes the drain. A second one ends at once.
+
+use std::time::Duration;
+
+use super::params::OnTerm;
+use crate::num::Instant;
+
+/// A step of the goodbye waits no longer than this for peers that do not take what it announces.
+const FLUSH_LIMIT: Duration = Duration::from_secs(10);
+
+/// A step of the goodbye: first all must be out, then the others get their time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wait {
+    give_up: Instant,
+    until: Option<Instant>,
+}
+
+impl Wait {
+    fn begin(now: Instant) -> Wait {
+        Wait { give_up: now + FLUSH_LIMIT, until: None }
+    }
+
+    fn deadline(&self) -> Instant {
+        self.until.unwrap_or(self.give_up)
+    }
+
+    /// Is it over? `time` is what the others get.
+    fn poll(&mut self, now: Instant, flushed: bool, time: Duration) -> bool {
+        if self.until.is_none() && (flushed || now >= self.give_up) {
+            self.until = Some(now + time);
+        }
+        self.until.is_some_and(|at| at <= now)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Running,
+    /// Everything is announced with GRACEFUL_SHUTDOWN.
+    Marking(Wait),
+    /// Everything is withdrawn.
+    Withdrawing(Wait),
+    /// Sessions are closed.
+    Drained,
+    Stopping(OnTerm),
+    Stopped,
+}
+
+/// What the router is to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// What every peer is announced has changed: marked, or withdrawn.
+    Announce,
+    /// Close all sessions: Cease / Administrative Shutdown. Then the drain is done.
+    Close,
+    /// Close what is open, and remove the kernel's routes or leave them.
+    Stop(OnTerm),
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Lifecycle {
+    state: State,
+    /// The end that was asked for while a drain goes on.
+    then: Option<OnTerm>,
+    /// How it ended.
+    ended: Option<OnTerm>,
+}
+
+impl Lifecycle {
+    /// In one word, for `status`. `starting`: what an earlier run left is waited for.
+    pub fn name(&self, starting: bool) -> &'static str {
+        match self.state {
+            State::Running if starting => "starting",
+            State::Running => "running",
+            State::Marking(_) | State::Withdrawing(_) => "draining",
+            State::Drained => "drained",
+            State::Stopping(_) | State::Stopped => "stopping",
+        }
+    }
+
+    /// May a connection come in, may a peer be started?
+    pub fn takes_sessions(&self) -> bool {
+        self.state == State::Running
+    }
+
+    /// A drain goes on or is done, or the router ends.
+    pub fn is_leaving(&self) -> bool {
+        self.state != State::Running
+    }
+
+    /// Routes go out with the GRACEFUL_SHUTDOWN community (RFC 8326 §4.1).
+    pub fn marks(&self) -> bool {
+        matches!(self.state, State::Marking(_))
+    }
+
+    /// Nothing is announced.
+    pub fn withholds(&self) -> bool {
+        matches!(self.state, State::Withdrawing(_) | State::Drained)
+    }
+
+    /// Routes of sessions that we close stay: pods that are still here need them.
+    pub fn retains_routes(&self) -> bool {
+        matches!(self.state, State::Marking(_) | State::Withdrawing(_) | State::Drained)
+    }
+
+    /// Going away and leaving the kernel's routes: what the closing sessions take out of the tables is to stay in the kernel.
+    pub fn leaves_kernel_alone(&self) -> bool {
+        self.state == State::Stopping(OnTerm::Keep) || self.state == State::Stopped
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Marking(wait) | State::Withdrawing(wait) => Some(wait.deadline()),
+            State::Running | State::Drained | State::Stopping(_) | State::Stopped => None,
+        }
+    }
+
+    /// Is what goes out to be looked at, as a step waits for it?
+    pub fn awaits_flush(&self) -> bool {
+        matches!(self.state, State::Marking(w) | State::Withdrawing(w) if w.until.is_none())
+    }
+
+    /// # Errors
+    /// A drain goes on already, is done, or the router ends.
+    pub fn drain(&mut self, now: Instant) -> Result<Step, &'static str> {
+        match self.state {
+            State::Running => {
+                self.state = State::Marking(Wait::begin(now));
+                Ok(Step::Announce)
+            }
+            State::Marking(_) | State::Withdrawing(_) => Err("already draining"),
+            State::Drained => Err("drained already"),
+            State::Stopping(_) | State::Stopped => Err("the daemon is ending"),
+        }
+    }
+
+    /// Back to work. True if sessions were closed and are to be started.
+    ///
+    /// # Errors
+    /// There is no drain to end, or an end was asked for.
+    pub fn undrain(&mut self) -> Result<bool, &'static str> {
+        match self.state {
+            State::Running => Err("not draining"),
+            State::Stopping(_) | State::Stopped => Err("the daemon is ending"),
+            _ if self.then.is_some() => Err("the daemon is ending"),
+            State::Marking(_) | State::Withdrawing(_) | State::Drained => {
+                let closed = self.state == State::Drained;
+                self.state = State::Running;
+                Ok(closed)
+            }
+        }
+    }
+
+    /// TERM, or a command that means it. The step to take at once, if one is.
+    pub fn stop(&mut self, mode: OnTerm, now: Instant) -> Option<Step> {
+        match self.state {
+            State::Running if mode == OnTerm::Withdraw => {
+                self.then = Some(mode);
+                self.state = State::Marking(Wait::begin(now));
+                Some(Step::Announce)
+            }
+            State::Marking(_) | State::Withdrawing(_) if self.then.is_none() => {
+                self.then = Some(mode);
+                None
+            }
+            State::Running | State::Drained => Some(self.end(mode)),
+            State::Marking(_) | State::Withdrawing(_) => {
+                let mode = self.then.unwrap_or(mode);
+                self.state = State::Stopped;
+                Some(Step::Stop(mode))
+            }
+            State::Stopping(_) => {
+                self.state = State::Stopped;
+                None
+            }
+            State::Stopped => None,
+        }
+    }
+
+    fn end(&mut self, mode: OnTerm) -> Step {
+        self.ended = Some(mode);
+        self.state = State::Stopping(mode);
+        Step::Stop(mode)
+    }
+
+    /// The next step of a drain, if it is time. To be called until there is none.
+    pub fn poll(&mut self, now: Instant, flushed: bool, time: Duration) -> Option<Step> {
+        let over = match &mut self.state {
+            State::Marking(wait) | State::Withdrawing(wait) => wait.poll(now, flushed, time),
+            State::Drained => self.then.is_some(),
+            State::Running | State::Stopping(_) | State::Stopped => false,
+        };
+        match self.state {
+            _ if !over => None,
+            State::Marking(_) => {
+                self.state = State::Withdrawing(Wait::begin(now));
+                Some(Step::Announce)
+            }
+            State::Withdrawing(_) => {
+                self.state = State::Drained;
+                Some(Step::Close)
+            }
+            _ => self.then.take().map(|mode| self.end(mode)),
+        }
+    }
+
+    /// Everything is gone that was to go: `settled` says it of the kernel's routes. True once.
+    pub fn finish(&mut self, settled: bool) -> bool {
+        let done = match self.state {
+            State::Stopping(OnTerm::Keep) => true,
+            State::Stopping(OnTerm::Withdraw) => settled,
+            _ => false,
+        };
+        if done {
+            self.state = State::Stopped;
+        }
+        done
+    }
+
+    /// Kernel routes and tunnels were not to stay.
+    pub fn ended_by_withdrawing(&self) -> bool {
+        self.ended == Some(OnTerm::Withdraw)
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.state == State::Stopped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAIT: Duration = Duration::from_millis(300);
+
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_drain_waits_for_what_it_announces_and_then_gives_the_others_their_time() {
+        let mut life = Lifecycle::default();
+        assert!(life.takes_sessions() && life.name(true) == "starting" && life.name(false) == "running");
+        assert_eq!(life.drain(at(0)), Ok(Step::Announce));
+        assert!(life.marks() && !life.withholds() && life.retains_routes() && !life.takes_sessions());
+        assert_eq!(life.poll(at(5_000), false, WAIT), None, "a long table is still on its way");
+        assert_eq!(life.poll(at(6_000), true, WAIT), None);
+        assert_eq!(life.poll(at(6_300), false, WAIT), Some(Step::Announce));
+        assert!(life.withholds() && !life.marks());
+        assert_eq!(life.poll(at(16_300), false, WAIT), None, "somebody does not read");
+        assert_eq!(life.next_deadline(), Some(at(16_600)));
+        assert_eq!(life.poll(at(16_600), false, WAIT), Some(Step::Close));
+        assert_eq!(life.name(false), "drained");
+        assert_eq!(life.poll(at(16_600), true, WAIT), None);
+        assert_eq!(life.undrain(), Ok(true));
+        assert!(life.takes_sessions());
+    }
+
+    #[test]
+    fn term_finishes_a_drain_and_a_second_one_does_not_wait() {
+        let mut life = Lifecycle::default();
+        assert_eq!(life.drain(at(0)), Ok(Step::Announce));
+        assert_eq!(life.stop(OnTerm::Keep, at(1)), None);
+        assert_eq!(life.undrain(), Err("the daemon is ending"));
+        assert_eq!(life.poll(at(1), true, Duration::ZERO), Some(Step::Announce));
+        assert_eq!(life.poll(at(1), true, Duration::ZERO), Some(Step::Close));
+        assert_eq!(life.poll(at(1), true, Duration::ZERO), Some(Step::Stop(OnTerm::Keep)));
+        assert!(life.finish(false) && life.is_stopped() && !life.finish(true));
+
+        let mut life = Lifecycle::default();
+        assert_eq!(life.stop(OnTerm::Withdraw, at(0)), Some(Step::Announce));
+        assert_eq!(life.stop(OnTerm::Keep, at(1)), Some(Step::Stop(OnTerm::Withdraw)));
+        assert!(life.is_stopped(), "the second one");
+    }
+
+    #[test]
+    fn an_end_that_withdraws_waits_for_the_kernel() {
+        let mut life = Lifecycle::default();
+        life.stop(OnTerm::Withdraw, at(0));
+        for step in [Step::Announce, Step::Close, Step::Stop(OnTerm::Withdraw)] {
+            assert_eq!(life.poll(at(0), true, Duration::ZERO), Some(step));
+        }
+        assert!(!life.finish(false) && !life.is_stopped());
+        assert!(life.finish(true) && life.is_stopped());
+        assert_eq!(life.drain(at(1)), Err("the daemon is ending"));
+    }
+}

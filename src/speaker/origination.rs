@@ -1,0 +1,85 @@
+//! What this node announces as its own: pod blocks by their sources, and prefixes that the kernel's routes of others stand for.
+//!
+//! In: the blocks of one source, whole; prefixes with what they are. Out: local routes in the RIB, and the blocks that need a blackhole route.
+//! Where kernel routes become prefixes of ours is `redistribute`'s matter.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::io::BlockSource;
+use crate::num::{Nlri, PeerId};
+use crate::policy::LocalKind;
+use crate::rib::{Cause, Rib, Route, RouteChange};
+use crate::wire::{NextHop, Origin, PathAttributes};
+
+/// This node's blocks, and who named each.
+#[derive(Default)]
+pub(super) struct Origination {
+    named: BTreeMap<IpNet, BTreeSet<BlockSource>>,
+}
+
+/// What a source's new list changed.
+pub(super) struct BlockChange {
+    pub added: Vec<IpNet>,
+    pub removed: Vec<IpNet>,
+    /// Announced as before, but written to the kernel by another hand than before.
+    pub rewritten: Vec<IpNet>,
+}
+
+impl Origination {
+    pub fn iter(&self) -> impl Iterator<Item = (&IpNet, &BTreeSet<BlockSource>)> {
+        self.named.iter()
+    }
+
+    pub fn len(&self) -> usize {
+        self.named.len()
+    }
+
+    pub fn of(&self, source: BlockSource) -> Vec<IpNet> {
+        self.named.iter().filter(|(_, by)| by.contains(&source)).map(|(net, _)| *net).collect()
+    }
+
+    /// Needs a blackhole of ours: what only the kernel names stands there already.
+    pub fn is_written(&self, net: &IpNet) -> bool {
+        self.named.get(net).is_some_and(|by| by.iter().any(|source| *source != BlockSource::Kernel))
+    }
+
+    fn written(&self) -> BTreeSet<IpNet> {
+        self.named.keys().filter(|net| self.is_written(net)).copied().collect()
+    }
+
+    /// Replaces what `source` named, and announces or withdraws what that changes.
+    pub fn set(&mut self, source: BlockSource, nets: &[IpNet], rib: &mut Rib) -> BlockChange {
+        let was_written = self.written();
+        let wanted: BTreeSet<IpNet> = nets.iter().map(IpNet::trunc).collect();
+        let added: Vec<IpNet> = wanted.iter().filter(|n| !self.named.contains_key(n)).copied().collect();
+        for (_, by) in self.named.iter_mut().filter(|(net, _)| !wanted.contains(net)) {
+            by.remove(&source);
+        }
+        let removed: Vec<IpNet> = self.named.iter().filter(|(_, by)| by.is_empty()).map(|(net, _)| *net).collect();
+        self.named.retain(|_, by| !by.is_empty());
+        for net in wanted {
+            self.named.entry(net).or_default().insert(source);
+        }
+        added.iter().for_each(|net| originate(rib, LocalKind::Block, *net, true));
+        removed.iter().for_each(|net| originate(rib, LocalKind::Block, *net, false));
+        let told = |n: &IpNet| added.binary_search(n).is_ok() || removed.binary_search(n).is_ok();
+        let rewritten = was_written.symmetric_difference(&self.written()).filter(|n| !told(n)).copied().collect();
+        BlockChange { added, removed, rewritten }
+    }
+}
+
+/// Announces a prefix as one of our own, or no longer.
+pub(super) fn originate(rib: &mut Rib, kind: LocalKind, net: IpNet, ours: bool) {
+    let route = ours.then(|| {
+        let next_hop = match net {
+            IpNet::V4(_) => NextHop::V4(Ipv4Addr::UNSPECIFIED),
+            IpNet::V6(_) => NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None },
+        };
+        Route::as_received(rib.intern_new(PathAttributes::builder(Origin::Igp, next_hop).finish()))
+    });
+    let cause = if ours { Cause::Announced } else { Cause::Withdrawn };
+    rib.apply(RouteChange { peer: PeerId::LOCAL, nlri: Nlri { net, path_id: kind.path_id() }, route, cause });
+}

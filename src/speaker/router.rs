@@ -1,0 +1,596 @@
+//! The router itself: which part is called, with what, in which order.
+//!
+//! In: `Input`s and the time. Out: `Effect`s. What each part does is told in its own file.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::counters::RouterCounters;
+use super::export::Export;
+use super::fib_sync::{FibSync, Program};
+use super::import::Import;
+use super::io::{BlockSource, Effect, Effects, Input, StopMode};
+use super::jobs::{Job, JobKey, Jobs};
+use super::lifecycle::{Lifecycle, Step};
+use super::origination::Origination;
+use super::overlay::Tunnels;
+use super::params::{OnTerm, Params, PeerConfig};
+use super::query::Query;
+use super::redistribute::Redistribution;
+use super::retention;
+use super::sessions::{Entry, SessionEvent, Sessions, is_link_local, reject};
+use super::show::Answer;
+use super::startup::{Progress, StartupConvergence};
+use crate::kernel::{IfIndex, KernelEvent};
+use crate::num::{ConnId, Family, FamilySet, Instant, PeerId};
+use crate::peer::{Direction, Down, Event, StopKind};
+use crate::rib::group::{Bounds, ExportGroups};
+use crate::rib::nexthop::NexthopTable;
+use crate::rib::{BATCH, BestChange, Rib, SourceFacts};
+use crate::stats::Notice;
+use crate::wire::{DecodeError, Message, PathAttributes};
+
+/// Prefixes that one `settle` selects at most; the caller comes back while there are more.
+const SETTLE_BUDGET: usize = 4096;
+
+/// Paths that the jobs of one `settle` judge, or destinations that they look at.
+const JOB_BUDGET: usize = 1024;
+
+/// A BGP-4 router (RFC 4271).
+pub struct Speaker {
+    pub(super) params: Box<Params>,
+    pub(super) sessions: Sessions,
+    pub(super) rib: Rib,
+    pub(super) nexthops: NexthopTable,
+    pub(super) groups: ExportGroups,
+    pub(super) fib_sync: FibSync,
+    pub(super) tunnels: Tunnels,
+    pub(super) origination: Origination,
+    pub(super) redistribution: Redistribution,
+    pub(super) lifecycle: Lifecycle,
+    pub(super) startup: StartupConvergence,
+    pub(super) jobs: Jobs,
+    counters: RouterCounters,
+    pub(super) effects: Effects,
+    /// Who waits for the end of a drain.
+    pub(super) drain_waiters: Vec<u64>,
+    /// Scratch of `settle`.
+    changes: Vec<BestChange>,
+}
+
+impl Speaker {
+    /// A router that has just started; its peers dial as soon as `settle` is called.
+    pub fn new(params: Params, now: Instant, seed: u64) -> Speaker {
+        let mut speaker = Speaker {
+            sessions: Sessions::new(seed),
+            rib: Rib::new(params.rules.clone(), seed),
+            nexthops: NexthopTable::new(params.nexthops()),
+            groups: ExportGroups::new(Bounds::default()),
+            fib_sync: FibSync::new(&params),
+            tunnels: Tunnels::default(),
+            origination: Origination::default(),
+            redistribution: Redistribution::default(),
+            lifecycle: Lifecycle::default(),
+            startup: StartupConvergence::new(now, &params.recovery),
+            jobs: Jobs::default(),
+            counters: RouterCounters::default(),
+            effects: Effects::default(),
+            drain_waiters: Vec::new(),
+            changes: Vec::new(),
+            params: Box::new(params),
+        };
+        speaker.start(now);
+        speaker
+    }
+
+    fn start(&mut self, now: Instant) {
+        self.rib.peer_up(self.local_facts());
+        self.groups.defer_end_of_rib(true);
+        self.set_blocks(BlockSource::Config, &self.params.blocks.clone());
+        for config in self.params.peers.clone() {
+            self.add_peer(config, now);
+        }
+        self.ask_tunnels();
+    }
+
+    /// Takes in what happened. Cheap; selection and announcements wait for `settle`.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        self.rib.set_now(now);
+        match input {
+            Input::Received { conn, messages, error } => self.on_received(conn, messages, error, now),
+            Input::Connected { conn, local, remote, direction } => self.on_connected(conn, local, remote, direction, now),
+            Input::DialFailed { conn, error } => self.on_conn_end(conn, Event::DialFailed { conn, error }, now),
+            Input::Closed { conn, error } => self.on_conn_end(conn, Event::Closed { conn, error }, now),
+            Input::Writable { conn, written } => {
+                if let Some(id) = self.sessions.on_writable(conn, written, now, &mut self.effects) {
+                    self.export().pump_member(id, now);
+                }
+            }
+            Input::FibDone { seq, result } => self.fib_sync.on_done(seq, result, &mut self.counters, &mut self.effects, now),
+            Input::Kernel(event) => self.on_kernel(&event, now),
+            Input::Md5Refused(totals) => self.sessions.on_md5_refused(totals, now),
+            Input::Blocks { source, blocks } => self.set_blocks(source, &blocks),
+            Input::Reload { id, params } => self.reload(id, params, now),
+            Input::Plan { id, params } => {
+                let plan = self.plan(&params);
+                self.effects.answer(id, Answer::Plan(plan.into_changes()));
+            }
+            Input::Ask { id, question } => {
+                let answer = self.query().answer(&question, now);
+                self.effects.answer(id, answer);
+            }
+            Input::Order { id, command } => self.command(id, command, now),
+            Input::Stop(mode) => self.stop(mode, now),
+        }
+        self.run_session_events(now);
+    }
+
+    /// Runs due timers, selects, announces and plans. `true` means that there is more to do and it wants to be called again at once.
+    pub fn settle(&mut self, now: Instant) -> bool {
+        self.rib.set_now(now);
+        self.run_timers(now);
+        self.run_jobs();
+        self.import().use_room();
+        self.track_nexthops();
+        let mut changes = std::mem::take(&mut self.changes);
+        changes.clear();
+        let more = self.rib.settle(SETTLE_BUDGET, &mut self.nexthops, &mut changes);
+        if self.tunnels.take_nodes(&mut self.nexthops) {
+            self.ask_tunnels();
+        }
+        self.program().apply(&changes);
+        self.program().carry_fresh();
+        self.groups.advertise(&self.rib, &changes);
+        self.changes = changes;
+        self.run_startup(now);
+        self.export().pump(now);
+        if !self.lifecycle.leaves_kernel_alone() {
+            self.fib_sync.drain(&mut self.counters, &mut self.effects, now);
+        }
+        self.run_lifecycle(now);
+        self.run_session_events(now);
+        more || self.nexthops.has_changed() || !self.jobs.is_empty()
+    }
+
+    /// The next effect, in the order in which they are to be performed.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop()
+    }
+
+    /// When `settle` must be called at the latest. `None`: not before the next input.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let (sessions, fib) = (self.sessions.next_deadline(), self.fib_sync.fib.next_deadline());
+        [sessions, fib, self.startup.next_deadline(), self.lifecycle.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// Whether `settle` has something to do although no input came and no deadline passed.
+    pub fn wants_settle(&self) -> bool {
+        self.rib.is_dirty() || self.groups.has_ready() || self.sessions.has_unwatched() || !self.jobs.is_empty()
+    }
+
+    /// What this router is configured with.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// Panics where two rooms disagree; the lab calls it after each step.
+    pub fn check_invariants(&self) {
+        self.rib.check_invariants();
+        self.fib_sync.fib.check_invariants();
+        self.nexthops.check_invariants();
+        self.sessions.check_invariants();
+    }
+}
+
+/// The parts with what they touch.
+impl Speaker {
+    pub(super) fn import(&mut self) -> Import<'_> {
+        Import {
+            params: &self.params,
+            sessions: &mut self.sessions,
+            rib: &mut self.rib,
+            nexthops: &self.nexthops,
+            counters: &mut self.counters,
+            startup: &mut self.startup,
+            effects: &mut self.effects,
+        }
+    }
+
+    pub(super) fn export(&mut self) -> Export<'_> {
+        Export {
+            params: &self.params,
+            lifecycle: &self.lifecycle,
+            nexthops: &self.nexthops,
+            sessions: &mut self.sessions,
+            rib: &mut self.rib,
+            groups: &mut self.groups,
+            effects: &mut self.effects,
+        }
+    }
+
+    pub(super) fn program(&mut self) -> Program<'_> {
+        Program {
+            fib: &mut self.fib_sync.fib,
+            params: &self.params,
+            rib: &self.rib,
+            nexthops: &mut self.nexthops,
+            origination: &self.origination,
+        }
+    }
+
+    fn query(&mut self) -> Query<'_> {
+        Query {
+            params: &self.params,
+            sessions: &self.sessions,
+            rib: &self.rib,
+            nexthops: &self.nexthops,
+            groups: &mut self.groups,
+            fib_sync: &self.fib_sync,
+            origination: &self.origination,
+            lifecycle: &self.lifecycle,
+            startup: &self.startup,
+            jobs: &self.jobs,
+            counters: &self.counters,
+        }
+    }
+
+    pub(super) fn local_facts(&self) -> SourceFacts {
+        SourceFacts::local(self.params.asn, self.params.router_id)
+    }
+}
+
+/// Peers that come and go, and what their sessions mean to the tables.
+impl Speaker {
+    pub(super) fn add_peer(&mut self, config: Arc<PeerConfig>, now: Instant) {
+        warn_without_policy(&config, &mut self.effects);
+        let enabled = config.session.enabled;
+        let id = self.sessions.insert(config, None, now);
+        if enabled {
+            self.start_peer(id, now);
+        }
+    }
+
+    /// AutomaticStart (RFC 4271 §8.1.2), unless we are leaving.
+    pub(super) fn start_peer(&mut self, id: PeerId, now: Instant) {
+        if !self.lifecycle.takes_sessions() {
+            return;
+        }
+        if let Some(event) = self.startup.restarting(&self.params, &self.fib_sync.fib) {
+            self.dispatch(id, event, now);
+        }
+        self.dispatch(id, Event::Start, now);
+    }
+
+    /// Takes a peer out of the router, with everything it announced.
+    pub(super) fn remove_peer(&mut self, id: PeerId, now: Instant) {
+        self.dispatch(id, Event::Stop { kind: StopKind::Deconfigured, text: None }, now);
+        self.forget_peer(id);
+    }
+
+    fn forget_peer(&mut self, id: PeerId) {
+        self.export().leave(id);
+        self.rib.peer_down(id);
+        self.sessions.remove(id);
+    }
+
+    /// Hands an event to a peer, and what that means to the tables to them.
+    pub(super) fn dispatch(&mut self, id: PeerId, event: Event, now: Instant) {
+        self.sessions.dispatch(id, event, now, &mut self.effects);
+        self.run_session_events(now);
+    }
+
+    pub(super) fn dispatch_all(&mut self, event: impl Fn() -> Event, now: Instant) {
+        for id in self.sessions.ids() {
+            self.dispatch(id, event(), now);
+        }
+    }
+
+    fn run_session_events(&mut self, now: Instant) {
+        while let Some(event) = self.sessions.take_event() {
+            match event {
+                SessionEvent::Established(id) => self.on_established(id, now),
+                SessionEvent::Down(id, down) => self.on_down(id, &down),
+                SessionEvent::SweepStale(id, families) => self.sweep(id, families),
+                SessionEvent::Refresh { peer, family, subtype } => self.export().on_refresh(peer, family, subtype),
+                SessionEvent::RangePeerIdle(id) => self.forget_idle_range_peer(id),
+            }
+        }
+    }
+
+    fn on_established(&mut self, id: PeerId, now: Instant) {
+        let Some(facts) = self.sessions.get(id).and_then(Entry::source_facts) else { return };
+        self.rib.peer_up(facts);
+        self.startup.may_end();
+        retention::resume(id, now, &mut self.sessions);
+        self.export().join(id);
+    }
+
+    fn on_down(&mut self, id: PeerId, down: &Down) {
+        let Some(entry) = self.sessions.get(id) else { return };
+        let retains = self.lifecycle.retains_routes();
+        let last = down.notification.as_ref();
+        self.effects.notice(Notice::PeerDown {
+            peer: entry.name().to_owned(),
+            address: down.session.remote.ip(),
+            direction: down.direction(),
+            code: last.map(|n| n.code),
+            subcode: last.map(|n| n.subcode),
+            reason: down.reason.to_string(),
+            keeps_routes: down.is_graceful() || retains,
+        });
+        self.export().leave(id);
+        retention::retain_or_drop(id, down, retains, &mut self.sessions, &mut self.rib);
+    }
+
+    fn sweep(&mut self, id: PeerId, families: FamilySet) {
+        retention::sweep(id, families, &self.sessions, &mut self.rib);
+        self.forget_idle_range_peer(id);
+    }
+
+    /// A peer out of a range lives as long as it has a connection or routes that are kept for it.
+    fn forget_idle_range_peer(&mut self, id: PeerId) {
+        let idle = self.sessions.get(id).is_some_and(|e| e.range.is_some() && e.is_idle());
+        if idle && retention::holds_nothing(id, &self.rib) {
+            self.forget_peer(id);
+        }
+    }
+
+    fn on_connected(&mut self, conn: ConnId, local: SocketAddr, remote: SocketAddr, direction: Direction, now: Instant) {
+        let id = match direction {
+            Direction::Dialled => self.sessions.of_conn(conn),
+            Direction::Accepted => self.accept(conn, remote, now),
+        };
+        match id {
+            Some(id) => self.dispatch(id, Event::Connected { conn, local, remote, direction }, now),
+            None if direction == Direction::Accepted => reject(conn, &mut self.effects),
+            None => self.effects.push(Effect::Close { conn }),
+        }
+    }
+
+    fn accept(&mut self, conn: ConnId, remote: SocketAddr, now: Instant) -> Option<PeerId> {
+        if !self.lifecycle.takes_sessions() {
+            return None;
+        }
+        let zone = match remote {
+            SocketAddr::V6(v6) if is_link_local(*v6.ip()) => self.nexthops.link_name(IfIndex(v6.scope_id())),
+            SocketAddr::V6(_) | SocketAddr::V4(_) => None,
+        };
+        let id = self.sessions.acceptor(remote, zone, &self.params, now, &mut self.effects)?;
+        if self.sessions.accept(id, conn) {
+            self.start_peer(id, now);
+        }
+        Some(id)
+    }
+
+    fn on_conn_end(&mut self, conn: ConnId, event: Event, now: Instant) {
+        if let Some(id) = self.sessions.unbind(conn) {
+            self.dispatch(id, event, now);
+            self.startup.may_end();
+        }
+    }
+
+    /// A read of a connection. UPDATEs of the established session are imported, all else is the state machine's.
+    fn on_received(&mut self, conn: ConnId, messages: Vec<Message>, error: Option<DecodeError>, now: Instant) {
+        let Some(id) = self.sessions.of_conn(conn) else { return };
+        let mut updates = 0;
+        let mut rest = messages.into_iter();
+        while !rest.as_slice().is_empty() {
+            if let Some(few @ [_, _, ..]) = rest.as_slice().chunks(BATCH).next() {
+                self.rib.warm(few.iter().filter_map(Message::as_update));
+            }
+            for message in rest.by_ref().take(BATCH) {
+                let established = self.sessions.live(id).is_some_and(|l| l.session.conn == conn);
+                match message {
+                    Message::Update(update) if established => {
+                        updates += 1;
+                        self.import().update(id, update, now);
+                        self.run_session_events(now);
+                    }
+                    other => self.dispatch(id, Event::Message { conn, message: other }, now),
+                }
+            }
+        }
+        if updates > 0 {
+            if let Some(live) = self.sessions.get_mut(id).and_then(|e| e.live.as_mut()) {
+                live.last_update = now;
+            }
+            self.dispatch(id, Event::UpdatesSeen { conn, n: updates }, now);
+        }
+        if let Some(error) = error {
+            self.dispatch(id, Event::Malformed { conn, error }, now);
+        }
+    }
+}
+
+/// What is announced, what the kernel says, and work in steps.
+impl Speaker {
+    /// The blocks that one source names, whole.
+    pub(super) fn set_blocks(&mut self, source: BlockSource, nets: &[IpNet]) {
+        let change = self.origination.set(source, nets, &mut self.rib);
+        for net in change.rewritten {
+            self.program().again(net);
+        }
+        let (added, removed) = (change.added, change.removed);
+        if !added.is_empty() || !removed.is_empty() {
+            self.effects.notice(Notice::Blocks { added, removed });
+        }
+    }
+
+    fn on_kernel(&mut self, event: &KernelEvent, now: Instant) {
+        let blocks = self.redistribution.on_kernel(event, &self.params.learning, self.fib_sync.fib.params(), &mut self.rib);
+        if let Some(blocks) = blocks {
+            self.set_blocks(BlockSource::Kernel, &blocks);
+        }
+        let moved = match event {
+            KernelEvent::Address { net, .. } | KernelEvent::AddressGone { net, .. } => Some((net.addr(), self.nexthops.is_own_address(net.addr()))),
+            _ => None,
+        };
+        self.nexthops.on_kernel(event);
+        if let Some((addr, _)) = moved.filter(|(addr, was)| self.nexthops.is_own_address(*addr) != *was) {
+            self.revalidate_own_address(addr);
+        }
+        self.fib_sync.fib.on_kernel(now, event);
+        if matches!(event, KernelEvent::DumpEnd) {
+            self.startup.may_end();
+        }
+    }
+
+    /// Paths whose next hop came, went or moved are judged again.
+    fn track_nexthops(&mut self) {
+        let changed = self.nexthops.take_changed();
+        if !changed.is_empty() {
+            self.rib.nexthop_changed(&changed);
+        }
+    }
+
+    pub(super) fn ask_tunnels(&mut self) {
+        if !self.lifecycle.leaves_kernel_alone() {
+            self.tunnels.ask(&self.params, self.startup.is_on(), &mut self.effects);
+        }
+    }
+
+    /// What this peer announced is judged again, by other reasons, in steps.
+    pub(super) fn revalidate(&mut self, id: PeerId) {
+        if self.import().renew_context(id) {
+            Family::ALL.into_iter().for_each(|family| self.jobs.add(JobKey::Revalidate(id, family), u64::MAX));
+        }
+    }
+
+    /// An address became ours, or is no longer: what names it as next hop is judged again (RFC 4271 §5.1.3).
+    fn revalidate_own_address(&mut self, addr: IpAddr) {
+        let live: Vec<PeerId> = self.sessions.iter().filter(|e| e.live.is_some()).map(|e| e.id).collect();
+        for id in live {
+            // The verdict that is remembered may be the one that was overturned.
+            if let Some(live) = self.sessions.get_mut(id).and_then(|e| e.live.as_mut()) {
+                live.cache = Default::default();
+            }
+            for family in Family::ALL {
+                self.jobs.add_of(JobKey::OwnAddress(id, family), u64::MAX, BTreeSet::from([addr]));
+            }
+        }
+    }
+
+    /// Everything that is used is told to the planner again, in steps.
+    pub(super) fn program_all(&mut self) {
+        Family::ALL.into_iter().for_each(|family| self.jobs.add(JobKey::Program(family), 0));
+    }
+
+    fn run_jobs(&mut self) {
+        if let Some(job) = self.jobs.next() {
+            let next = self.job_step(&job);
+            next.into_iter().for_each(|cursor| self.jobs.again(job.clone(), cursor));
+        }
+    }
+
+    /// Where to go on, if there is more.
+    fn job_step(&mut self, job: &Job) -> Option<u64> {
+        match job.key {
+            JobKey::Revalidate(id, family) => self.import().revalidate(id, family, job.cursor, JOB_BUDGET, |_| true),
+            JobKey::OwnAddress(id, family) => {
+                let concerns = |attrs: &PathAttributes| job.addresses.contains(&attrs.next_hop().addr());
+                self.import().revalidate(id, family, job.cursor, JOB_BUDGET, concerns)
+            }
+            JobKey::Program(family) => self.program().some(family, job.cursor, JOB_BUDGET),
+        }
+    }
+}
+
+/// Time.
+impl Speaker {
+    fn run_timers(&mut self, now: Instant) {
+        self.sessions.watch_unsent(now, &mut self.effects);
+        self.sessions.run_timers(now, &mut self.effects);
+        self.run_session_events(now);
+        let fib = &mut self.fib_sync.fib;
+        if fib.next_deadline().is_some_and(|at| at <= now) {
+            fib.on_deadline(now);
+        }
+    }
+
+    /// All that was received is chosen by next hops as they are, or it must be before what is not wanted goes from the kernel.
+    fn run_startup(&mut self, now: Instant) {
+        let chosen = !(self.rib.is_dirty() || self.nexthops.has_changed() || self.nexthops.has_fresh());
+        let progress = Progress { chosen, tunnels: !self.tunnels.are_awaited(&self.nexthops) };
+        let due = self.startup.poll(now, &self.sessions, &self.params, &self.fib_sync.fib, progress);
+        if due.release_eor {
+            self.groups.defer_end_of_rib(false);
+            let event = self.startup.restarted(now, &self.params, &self.fib_sync.fib);
+            self.dispatch_all(|| event.clone(), now);
+        }
+        if due.purge {
+            let adopted = self.fib_sync.fib.totals().adopted as usize;
+            let removed = self.fib_sync.fib.reap();
+            self.effects.notice(Notice::Recovered { adopted, removed, waited_seconds: self.startup.age(now).as_secs_f64() });
+            self.ask_tunnels();
+        }
+    }
+
+    pub(super) fn stop(&mut self, mode: StopMode, now: Instant) {
+        let mode = match mode {
+            StopMode::Configured => self.params.stop.on_term,
+            StopMode::Keep => OnTerm::Keep,
+            StopMode::Withdraw => OnTerm::Withdraw,
+        };
+        self.effects.notice(Notice::Stopping { keep_routes: mode == OnTerm::Keep });
+        let step = self.lifecycle.stop(mode, now);
+        step.into_iter().for_each(|step| self.take_step(step, now));
+        if self.lifecycle.is_stopped() {
+            self.effects.push(Effect::Stopped);
+        }
+    }
+
+    fn run_lifecycle(&mut self, now: Instant) {
+        let flushed = !self.lifecycle.awaits_flush() || self.is_flushed();
+        while let Some(step) = self.lifecycle.poll(now, flushed, self.params.stop.drain_wait) {
+            self.take_step(step, now);
+        }
+        if self.lifecycle.finish(self.fib_sync.fib.is_settled()) {
+            if self.lifecycle.ended_by_withdrawing() {
+                self.tunnels.end(&mut self.effects);
+            }
+            self.effects.push(Effect::Stopped);
+        }
+    }
+
+    /// Is everything that is to be announced in the peers' kernels' hands, or at least out of ours?
+    fn is_flushed(&self) -> bool {
+        let out = |id| !self.groups.has_more(id) && self.sessions.is_flushed(id);
+        !self.rib.is_dirty() && self.sessions.iter().filter(|e| e.live.is_some()).all(|e| out(e.id))
+    }
+
+    pub(super) fn take_step(&mut self, step: Step, now: Instant) {
+        match step {
+            Step::Announce => self.export().rekey_all(),
+            Step::Close => {
+                let text = || Some("node drained".to_owned());
+                self.dispatch_all(|| Event::Stop { kind: StopKind::Shutdown, text: text() }, now);
+                for id in std::mem::take(&mut self.drain_waiters) {
+                    self.effects.answer(id, Answer::Done("drained: everything is withdrawn, and all sessions are closed".into()));
+                }
+                self.effects.notice(Notice::Drained);
+            }
+            Step::Stop(mode) => {
+                let kind = if mode == OnTerm::Keep { StopKind::Quiet } else { StopKind::Shutdown };
+                self.dispatch_all(|| Event::Stop { kind, text: None }, now);
+                if mode == OnTerm::Withdraw {
+                    self.fib_sync.fib.remove_all();
+                }
+            }
+        }
+    }
+}
+
+/// RFC 8212 §2: said loudly, for it looks like a fault.
+pub(super) fn warn_without_policy(config: &PeerConfig, effects: &mut Effects) {
+    if config.session.remote_as.is_internal(config.session.local_as) {
+        return;
+    }
+    for (direction, chain) in [("import", &config.import), ("export", &config.export)] {
+        if chain.is_none() {
+            effects.notice(Notice::NoPolicy { peer: config.session.name.clone(), direction });
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Our own start: the kernel's routes of an earlier run wait for confirmation, and End-of-RIB for what we are about to reflect.
+//!
+//! In: sessions and their End-of-RIB, what is chosen and written, time. Out: when End-of-RIB may go out and when what nobody announced again
+//! may go; whether and for which families our OPENs claim a kept forwarding state.
+//!
+//! RFC 4724 §4.1. It wants the restarter to put off route selection, and we do not: a node originates, learns and programs at once, and a peer
+//! that never answers holds up nobody. What is put off is only the removal of old kernel routes, and End-of-RIB, so that a helper does not
+//! drop routes that we are about to reflect.
+//!
+//! Who is to come is known of configured peers, and not of those that listen ranges let in: these dial when their own timer says so, which
+//! may take two minutes. So with a range, End-of-RIB waits as long as it may, and old routes until the deadline, unless all were announced again.
+
+use std::time::Duration;
+
+use super::params::{Params, RecoveryParams};
+use super::sessions::{EstablishedSession, Sessions};
+use crate::fib::Fib;
+use crate::num::{Family, FamilySet, Instant};
+use crate::peer::Event;
+
+/// Established peers that speak no graceful restart need not send End-of-RIB; they are taken to be done when no UPDATE came for so long.
+pub(super) const QUIET: Duration = Duration::from_secs(3);
+
+/// Where we stand after our own start.
+#[derive(Debug)]
+pub(super) struct StartupConvergence {
+    started: Instant,
+    purge_at: Instant,
+    release_at: Instant,
+    /// End-of-RIB goes out as soon as a table is out.
+    released: bool,
+    /// Old kernel routes that nobody announced are gone.
+    purged: bool,
+    /// Something happened that may end the wait.
+    check: bool,
+    /// Then a peer without End-of-RIB may be taken to be done.
+    look_again: Option<Instant>,
+}
+
+/// How far the router is with what it was told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Progress {
+    /// All that was received is chosen, by next hops as they are.
+    pub chosen: bool,
+    /// The tunnels that paths wait for stand.
+    pub tunnels: bool,
+}
+
+/// What may be done now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Due {
+    pub release_eor: bool,
+    pub purge: bool,
+}
+
+impl StartupConvergence {
+    pub fn new(now: Instant, params: &RecoveryParams) -> StartupConvergence {
+        let (purge_at, release_at) = (now + params.deadline, now + params.end_of_rib_wait);
+        StartupConvergence { started: now, purge_at, release_at, released: false, purged: false, check: true, look_again: None }
+    }
+
+    /// What an earlier run left in the kernel is not yet removed.
+    pub fn is_on(&self) -> bool {
+        !self.purged
+    }
+
+    /// How long ago the router started.
+    pub fn age(&self, now: Instant) -> Duration {
+        now.since(self.started)
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.purged {
+            return None;
+        }
+        let release_at = (!self.released).then_some(self.release_at);
+        [Some(self.purge_at), release_at, self.look_again].into_iter().flatten().min()
+    }
+
+    /// Something happened that may end the wait; looked at in the next `settle`.
+    pub fn may_end(&mut self) {
+        self.check = true;
+    }
+
+    /// An earlier run left routes in the kernel, or may have as long as we have not looked, and they are kept until learned again.
+    pub fn awaits_old_routes(&self, params: &Params, fib: &Fib) -> bool {
+        let left_some = !fib.is_synced() || fib.totals().adopted > 0;
+        self.is_on() && params.fib.enabled && left_some
+    }
+
+    /// What a peer that starts now is to know of our own start: until when its OPEN carries the R bit (RFC 4724 §3).
+    pub fn restarting(&self, params: &Params, fib: &Fib) -> Option<Event> {
+        (!self.released).then(|| Event::Restarting { until: self.release_at, forwarding: kept_forwarding(params, fib) })
+    }
+
+    /// Nobody need wait for us any more.
+    pub fn restarted(&self, now: Instant, params: &Params, fib: &Fib) -> Event {
+        Event::Restarting { until: now, forwarding: kept_forwarding(params, fib) }
+    }
+
+    /// Ends the wait for whom there is nothing more to wait for. To be called when what the peers announced is selected and announced on.
+    pub fn poll(&mut self, now: Instant, sessions: &Sessions, params: &Params, fib: &Fib, progress: Progress) -> Due {
+        let due = self.next_deadline().is_some_and(|at| at <= now);
+        let mut result = Due::default();
+        if !(self.check || due) || self.purged {
+            return result;
+        }
+        let settled = progress.chosen && progress.tunnels;
+        self.check = !settled;
+        self.look_again = None;
+        let soon = || now >= self.release_at || settled && nothing_more_comes_soon(now, sessions, params);
+        let released = self.released || soon();
+        result.purge =
+            now >= self.purge_at && progress.chosen || settled && fib.is_synced() && nothing_more_comes(released, now, sessions, params, fib);
+        result.release_eor = !self.released && (released || result.purge);
+        self.released |= result.release_eor;
+        self.purged = result.purge;
+        if !result.purge {
+            let waited_for = sessions.iter().filter_map(|e| e.live.as_ref()).filter(|l| !is_done(l, now));
+            self.look_again = waited_for.filter_map(quiet_at).min();
+        }
+        result
+    }
+}
+
+/// Every peer that should be up is and has announced what it has. Others may yet come, but with news of no old route.
+fn nothing_more_comes(released: bool, now: Instant, sessions: &Sessions, params: &Params, fib: &Fib) -> bool {
+    let nothing_old = || Family::ALL.iter().all(|f| fib.counts(*f).stale == 0);
+    let all_came = params.ranges.is_empty() || released && nothing_old();
+    let mut expected = sessions.iter().filter(|e| e.admin_up && e.range.is_none());
+    all_came && expected.all(|e| e.live.as_ref().is_some_and(|l| is_done(l, now)))
+}
+
+/// Every peer has announced what it has, or restarts like us, or cannot be reached (RFC 4724 §4.1: nobody waits for what cannot come).
+fn nothing_more_comes_soon(now: Instant, sessions: &Sessions, params: &Params) -> bool {
+    let quiet = |l: &EstablishedSession| is_done(l, now) || l.session.peer_restarted();
+    let mut expected = sessions.iter().filter(|e| e.admin_up);
+    params.ranges.is_empty() && expected.all(|e| e.live.as_ref().map_or_else(|| e.peer.is_dark(), quiet))
+}
+
+/// Has this peer announced all that it has?
+fn is_done(live: &EstablishedSession, now: Instant) -> bool {
+    let quiet = quiet_at(live).is_some_and(|at| now >= at);
+    quiet || live.session.families.minus(live.end_of_rib).is_empty()
+}
+
+/// When this peer may be taken to be done without End-of-RIB, if it announces no more.
+fn quiet_at(live: &EstablishedSession) -> Option<Instant> {
+    live.session.graceful.is_none().then(|| live.last_update + QUIET)
+}
+
+/// The families whose routes a former life of ours has left in the kernel.
+fn kept_forwarding(params: &Params, _fib: &Fib) -> FamilySet {
+    if params.fib.enabled { FamilySet::ALL } else { FamilySet::NONE }
+}
