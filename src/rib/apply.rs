@@ -282,6 +282,7 @@ impl Core {
         let adj = self.adj(slot, family);
         adj.list = kept;
         adj.holes = 0;
+        adj.closed_up = adj.closed_up.wrapping_add(1);
         (before - adj.counts.received) as usize
     }
 

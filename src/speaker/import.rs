@@ -286,13 +286,12 @@ impl Import<'_> {
         true
     }
 
-    /// Judges again, from Adj-RIB-In and without a word to the peer, up to `most` of what it announced, going backwards from place `before`
-    /// so that what the list loses meanwhile hides nothing. `None` when nothing is left.
-    pub fn revalidate(&mut self, id: PeerId, family: Family, before: u64, most: usize, concerns: impl Fn(&PathAttributes) -> bool) -> Option<u64> {
+    /// Judges again, from Adj-RIB-In and without a word to the peer, up to `most` of what it announced, from `cursor` on. Where to go on, if there
+    /// is more.
+    pub fn revalidate(&mut self, id: PeerId, family: Family, cursor: u64, most: usize, concerns: impl Fn(&PathAttributes) -> bool) -> Option<u64> {
         let limit = self.sessions.get(id).filter(|e| e.live.is_some())?.config.max_prefix(family).copied();
-        let some = self.rib.received_before(id, family, before, most);
-        let next = some.last().map(|(place, ..)| *place).filter(|_| some.len() == most);
-        for (_, nlri, received) in some.iter().filter(|(_, _, received)| concerns(received.set())) {
+        let (some, next) = self.rib.received_some(id, family, cursor, most);
+        for (nlri, received) in some.iter().filter(|(_, received)| concerns(received.set())) {
             self.judge_again(id, nlri, received, limit.as_ref());
         }
         next

@@ -94,13 +94,12 @@ impl Query<'_> {
 
     fn job_row(&self, job: &Job) -> JobRow {
         let name = |id: PeerId| self.sessions.get(id).map_or("a peer that is gone", Entry::name);
-        let left = (job.cursor != u64::MAX).then_some(job.cursor);
         match job.key {
-            JobKey::Revalidate(id, family) => JobRow { what: format!("judging again what {} announced ({family})", name(id)), left },
+            JobKey::Revalidate(id, family) => JobRow { what: format!("judging again what {} announced ({family})", name(id)), done: job.cursor as u32 },
             JobKey::OwnAddress(id, family) => {
-                JobRow { what: format!("judging again next hops of {} that are own addresses ({family})", name(id)), left }
+                JobRow { what: format!("judging again next hops of {} that are own addresses ({family})", name(id)), done: job.cursor as u32 }
             }
-            JobKey::Program(family) => JobRow { what: format!("planning kernel routes ({family})"), left: None },
+            JobKey::Program(family) => JobRow { what: format!("planning kernel routes ({family})"), done: job.cursor as u32 },
         }
     }
 

@@ -455,7 +455,7 @@ impl Speaker {
     /// What this peer announced is judged again, by other reasons, in steps.
     pub(super) fn revalidate(&mut self, id: PeerId) {
         if self.import().renew_context(id) {
-            Family::ALL.into_iter().for_each(|family| self.jobs.add(JobKey::Revalidate(id, family), u64::MAX));
+            Family::ALL.into_iter().for_each(|family| self.jobs.add(JobKey::Revalidate(id, family), 0));
         }
     }
 
@@ -468,7 +468,7 @@ impl Speaker {
                 live.cache = Default::default();
             }
             for family in Family::ALL {
-                self.jobs.add_of(JobKey::OwnAddress(id, family), u64::MAX, BTreeSet::from([addr]));
+                self.jobs.add_of(JobKey::OwnAddress(id, family), 0, BTreeSet::from([addr]));
             }
         }
     }

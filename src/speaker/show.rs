@@ -177,8 +177,8 @@ pub struct Status {
 pub struct JobRow {
     /// In words.
     pub what: String,
-    /// Prefixes that are left to look at, where that is known.
-    pub left: Option<u64>,
+    /// Prefixes that it has looked at.
+    pub done: u32,
 }
 
 /// Size of one family's Loc-RIB.

@@ -3,8 +3,10 @@
 mod failures;
 mod fib;
 mod knobs;
+mod lifecycle;
 mod mesh;
 mod peers;
+mod reload;
 mod rfc4271_errors;
 mod rfc4271_fsm;
 mod rfc4271_tables;

@@ -1,0 +1,208 @@
+//! A reload touches what its plan names and nothing else; what was judged is judged again when its reasons change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use catbird::kernel::{IfIndex, KernelEvent};
+use catbird::num::{Asn, ClusterId};
+use catbird::peer::{self, RemoteAs};
+use catbird::policy::{Chain, Condition, PeerMatch, Policy, Rule, Step};
+use catbird::speaker::show::Command;
+use catbird::speaker::{Input, ListenRange, MaxPrefix, MaxPrefixAction, PeerConfig};
+use proto_tests::dsl::upd;
+use proto_tests::lab::{Lab, session};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A reflector that lets clients in from 10.255.0.0/16, and x, who is one.
+fn range_lab() -> Lab {
+    Lab::seeded(4).speaker("rr", 64512).scripted("x", 64512).configured("rr", |p| {
+        let params = peer::Params::new("clients", "0.0.0.0".parse().unwrap(), Asn(64512), RemoteAs::Internal, p.router_id);
+        let mut template = PeerConfig::new(Arc::new(params));
+        template.rr_client = true;
+        p.cluster_id = Some(ClusterId([1, 1, 1, 1].into()));
+        p.ranges = vec![Arc::new(ListenRange { net: "10.255.0.0/16".parse().unwrap(), limit: 10, template })];
+    })
+}
+
+/// What x is sent when its range changes: nothing, or the code of a NOTIFICATION.
+fn reload_range(change: impl Fn(&mut ListenRange)) -> Option<(u8, u8)> {
+    let mut lab = range_lab();
+    lab.connect("x", "rr");
+    lab.run(2 * SECOND);
+    assert_eq!(lab.state("rr", "10.255.0.2"), "established");
+    lab.reload("rr", |p| {
+        let mut range = ListenRange::clone(&p.ranges[0]);
+        change(&mut range);
+        p.ranges[0] = Arc::new(range);
+    });
+    lab.run(2 * SECOND);
+    lab.told("x").map(|n| (n.code, n.subcode))
+}
+
+#[test]
+fn a_change_of_a_listen_range_costs_its_sessions_what_it_costs_a_listed_peer() {
+    assert_eq!(reload_range(|r| r.limit = 20), None);
+    assert_eq!(reload_range(|r| r.template.import = Some(Chain::all())), None);
+    assert_eq!(reload_range(|r| session(&mut r.template, |s| s.description = Some("x".into()))), None);
+    assert_eq!(reload_range(|r| r.net = "10.255.0.0/24".parse().unwrap()), None, "it still fits");
+    assert_eq!(reload_range(|r| r.net = "10.254.0.0/16".parse().unwrap()), Some((6, 3)), "it does not fit any more");
+    assert_eq!(reload_range(|r| session(&mut r.template, |s| s.port = 1179)), Some((6, 6)));
+}
+
+#[test]
+fn a_peer_of_a_range_that_is_listed_from_now_on_keeps_its_session() {
+    let mut lab = range_lab();
+    lab.connect("x", "rr");
+    lab.run(2 * SECOND);
+    let list = |p: &mut catbird::speaker::Params| {
+        let (mut config, _) = p.range_peer("10.255.0.2".parse().unwrap(), None).unwrap();
+        session(Arc::make_mut(&mut config), |s| s.name = "x".into());
+        p.peers.push(config);
+    };
+    lab.reload("rr", list);
+    lab.reload("rr", |p| p.ranges.clear());
+    lab.run(2 * SECOND);
+    assert_eq!((lab.state("rr", "x").as_str(), lab.told("x").map(|n| n.code)), ("established", None));
+}
+
+#[test]
+fn a_new_cluster_id_judges_loops_anew() {
+    let own = |n: u8| Some(ClusterId([n, n, n, n].into()));
+    let mut lab = Lab::seeded(6).speaker("rr", 64512).scripted("x", 64512).linked("rr", "x").configured("rr", |p| p.cluster_id = own(1));
+    lab.until_established("rr", "x");
+    let with = |prefix: &str, cluster: u8| {
+        upd().reach(prefix).next_hop("10.255.0.2").local_pref(100).attr(9, 0x80, &[9, 9, 9, 9]).attr(10, 0x80, &[cluster; 4]).octets()
+    };
+    lab.raw("x", &with("10.1.0.0/26", 1));
+    lab.raw("x", &with("10.2.0.0/26", 2));
+    lab.run(SECOND);
+    let accepted = |lab: &mut Lab| (lab.best("rr", "10.1.0.0/26").is_some(), lab.best("rr", "10.2.0.0/26").is_some());
+    assert_eq!(accepted(&mut lab), (false, true));
+    lab.reload("rr", |p| p.cluster_id = own(2));
+    lab.run(SECOND);
+    assert_eq!(accepted(&mut lab), (true, false));
+    assert_eq!(lab.told("x").map(|n| n.code), None, "and the session stays");
+}
+
+/// Accepts what this peer announces.
+fn only(peer: &str) -> Option<Chain> {
+    let when = vec![Condition::Peer(vec![PeerMatch::Name(peer.into())])];
+    let rule = Rule { name: None, when, set: vec![], then: Step::Accept };
+    Some(Chain::from_policies(vec![Arc::new(Policy { name: "p".into(), rules: vec![rule], otherwise: Step::Reject })]))
+}
+
+#[test]
+fn a_renamed_peer_is_judged_by_its_new_name() {
+    let mut lab = Lab::seeded(8).speaker("a", 64512).scripted("x", 64512).linked_as("a", "x", |_, c| c.import = only("new"));
+    lab.until_established("a", "x");
+    let announce = |prefix: &str| upd().reach(prefix).next_hop("10.255.0.2").local_pref(100).octets();
+    lab.raw("x", &announce("10.1.0.0/26"));
+    lab.run(SECOND);
+    assert!(lab.best("a", "10.1.0.0/26").is_none());
+    lab.reload("a", |p| session(Arc::make_mut(&mut p.peers[0]), |s| s.name = "new".into()));
+    lab.run(SECOND);
+    assert!(lab.best("a", "10.1.0.0/26").is_some(), "what it announced before");
+    lab.raw("x", &announce("10.2.0.0/26"));
+    lab.run(SECOND);
+    assert!(lab.best("a", "10.2.0.0/26").is_some(), "what it announces now");
+}
+
+#[test]
+fn a_next_hop_that_was_refused_as_our_own_is_judged_again_when_the_address_has_moved() {
+    let mut lab = Lab::seeded(10).speaker("a", 64512).scripted("x", 64512).linked("a", "x");
+    lab.until_established("a", "x");
+    let vip = "10.255.7.7/32".parse().unwrap();
+    lab.give_input("a", Input::Kernel(KernelEvent::Address { ifindex: IfIndex(2), net: vip }));
+    lab.raw("x", &upd().reach("10.1.0.0/26").next_hop("10.255.7.7").local_pref(100).octets());
+    lab.raw("x", &upd().reach("10.2.0.0/26").next_hop("10.255.7.8").local_pref(100).octets());
+    lab.run(SECOND);
+    let accepted = |lab: &mut Lab| (lab.best("a", "10.1.0.0/26").is_some(), lab.best("a", "10.2.0.0/26").is_some());
+    assert_eq!(accepted(&mut lab), (false, true));
+    lab.give_input("a", Input::Kernel(KernelEvent::AddressGone { ifindex: IfIndex(2), net: vip }));
+    lab.run(SECOND);
+    assert_eq!(accepted(&mut lab), (true, true), "the address is another's now");
+    lab.give_input("a", Input::Kernel(KernelEvent::Address { ifindex: IfIndex(2), net: "10.255.7.8/32".parse().unwrap() }));
+    lab.run(SECOND);
+    assert_eq!(accepted(&mut lab), (true, false), "and this one is ours");
+}
+
+#[test]
+fn another_as_number_of_the_node_judges_loops_anew_where_no_session_speaks_of_it() {
+    let mut lab = Lab::seeded(11).speaker("a", 64512).scripted("x", 65001).linked_as("a", "x", |_, c| {
+        session(c, |s| s.local_as = Asn(64999));
+    });
+    lab.until_established("a", "x");
+    lab.raw("x", &upd().reach("10.1.0.0/26").next_hop("10.255.0.2").as_path(&[65001, 64600]).octets());
+    lab.run(SECOND);
+    assert!(lab.best("a", "10.1.0.0/26").is_some());
+    lab.reload("a", |p| p.asn = Asn(64600));
+    lab.run(SECOND);
+    assert!(lab.best("a", "10.1.0.0/26").is_none(), "its path holds our own number now");
+    assert_eq!(lab.told("x").map(|n| n.code), None);
+}
+
+#[test]
+fn a_timer_is_taken_over_by_the_next_session_and_a_peer_that_is_no_longer_passive_dials() {
+    let mut lab = Lab::seeded(12).speaker("a", 64512).scripted("x", 64512).linked("a", "x");
+    lab.until_established("a", "x");
+    lab.reload("a", |p| session(Arc::make_mut(&mut p.peers[0]), |s| s.hold_time = catbird::num::HoldTime::new(180).unwrap()));
+    lab.run(SECOND);
+    assert_eq!((lab.told("x").map(|n| n.code), lab.state("a", "x").as_str()), (None, "established"));
+
+    let mut lab = Lab::seeded(13).speaker("a", 64512).scripted("x", 64512).linked_as("a", "x", |_, c| session(c, |s| s.passive = true));
+    lab.run(30 * SECOND);
+    assert_eq!((lab.state("a", "x").as_str(), lab.dials("a")), ("active", 0));
+    lab.reload("a", |p| session(Arc::make_mut(&mut p.peers[0]), |s| s.passive = false));
+    lab.run(SECOND);
+    assert_eq!(lab.state("a", "x"), "established");
+}
+
+#[test]
+fn a_lower_limit_of_prefixes_holds_at_once() {
+    let limited = |limit, action| {
+        let mut lab = Lab::seeded(14).speaker("a", 64512).scripted("x", 64512).linked("a", "x");
+        lab.until_established("a", "x");
+        for n in 0..9 {
+            lab.raw("x", &upd().reach(&format!("10.1.{n}.0/24")).next_hop("10.255.0.2").local_pref(100).octets());
+        }
+        lab.run(SECOND);
+        lab.reload("a", |p| Arc::make_mut(&mut p.peers[0]).max_prefix = [Some(MaxPrefix { limit, warn_percent: 80, action }), None]);
+        lab.run(SECOND);
+        (lab.told("x").map(|n| (n.code, n.subcode)), lab.prefixes("a"))
+    };
+    let close = MaxPrefixAction::Close { restart: None };
+    assert_eq!(limited(9, close), (None, 9));
+    assert_eq!(limited(8, close).0, Some((6, 1)));
+    assert_eq!(limited(4, MaxPrefixAction::Refuse), (None, 4));
+}
+
+#[test]
+fn a_drained_router_starts_no_peer_and_takes_no_connection() {
+    let mut lab = range_lab();
+    lab.connect("x", "rr");
+    lab.run(2 * SECOND);
+    lab.order("rr", Command::Drain);
+    lab.run(5 * SECOND);
+    lab.connect("x", "rr");
+    lab.run(5 * SECOND);
+    assert_eq!(lab.told("x").map(|n| (n.code, n.subcode)), Some((6, 5)), "connection rejected");
+
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64512).scripted("y", 64512).linked("a", "x");
+    lab.until_established("a", "x");
+    lab.order("a", Command::Drain);
+    lab.run(5 * SECOND);
+    lab.reload("a", |p| {
+        let mut config = PeerConfig::clone(&p.peers[0]);
+        session(&mut config, |s| {
+            s.name = "y".into();
+            s.remote.addr = "10.255.0.3".parse().unwrap();
+        });
+        p.peers.push(Arc::new(config));
+    });
+    lab.run(5 * SECOND);
+    assert_ne!(lab.state("a", "y"), "established");
+    lab.order("a", Command::Undrain);
+    lab.run(5 * SECOND);
+    assert_eq!(lab.state("a", "y"), "established", "back at work, it is started");
+}
