@@ -137,7 +137,9 @@ impl Notice {
         match self {
             Notice::PeerState { .. } | Notice::Route { .. } | Notice::EndOfRib { .. } => Level::Debug,
             Notice::PeerUp { .. } | Notice::Recovered { .. } | Notice::Blocks { .. } | Notice::Reloaded { .. } => Level::Info,
-            Notice::Draining { .. } | Notice::Drained | Notice::Stopping { .. } | Notice::Stranger { .. } | Notice::FibRepaired { .. } => Level::Info,
+            Notice::Draining { .. } | Notice::Drained | Notice::Stopping { .. } | Notice::Stranger { .. } | Notice::FibRepaired { .. } => {
+                Level::Info
+            }
             Notice::PeerDown { .. } | Notice::PeerFailed { .. } | Notice::Malformed { .. } | Notice::FibForeign { .. } => Level::Warn,
             Notice::FibContested { .. } => Level::Warn,
             Notice::MaxPrefix { .. } | Notice::NoPolicy { .. } | Notice::NotUnicast { .. } => Level::Warn,

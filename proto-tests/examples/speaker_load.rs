@@ -82,6 +82,7 @@ impl Load {
             stop: StopParams::default(),
             learning: catbird::speaker::Learning::default(),
             recovery: RecoveryParams { deadline: std::time::Duration::from_secs(1), end_of_rib_wait: std::time::Duration::ZERO },
+            shell: Default::default(),
         };
         let now = Instant::from_nanos(1);
         let mut load = Load { speaker: Speaker::new(params, now, 7), decoders: HashMap::new(), now, sent: 0, sends: 0 };

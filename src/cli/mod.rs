@@ -136,9 +136,7 @@ impl Client<'_> {
             Command::Log { what: LogCommand::Set { level } } => self.say(Request::LogLevel { level: word(*level) }),
             Command::Monitor { streams } => self.say(Request::Monitor { streams: streams.iter().map(|s| word(*s)).collect() }),
             Command::Diff { file, .. } => self.diff(file.as_deref()),
-            Command::Run { .. } | Command::Check { .. } | Command::Decode(_) | Command::Completions { .. } => {
-                Ok(Exit::Fine)
-            }
+            Command::Run { .. } | Command::Check { .. } | Command::Decode(_) | Command::Completions { .. } => Ok(Exit::Fine),
         }
     }
 

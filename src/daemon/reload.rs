@@ -33,10 +33,18 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// What the keeper is told.
 pub enum Order {
-    Reload { confirm: Option<Duration>, reply: oneshot::Sender<Result<Reloaded, String>> },
+    Reload {
+        confirm: Option<Duration>,
+        reply: oneshot::Sender<Result<Reloaded, String>>,
+    },
     /// What would a reload of this text (with its name), or of the file, change?
-    Diff { text: Option<(String, String)>, reply: oneshot::Sender<Result<Reloaded, String>> },
-    Confirm { reply: oneshot::Sender<bool> },
+    Diff {
+        text: Option<(String, String)>,
+        reply: oneshot::Sender<Result<Reloaded, String>>,
+    },
+    Confirm {
+        reply: oneshot::Sender<bool>,
+    },
 }
 
 /// The keeper's door.

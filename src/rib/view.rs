@@ -149,7 +149,9 @@ impl Rib {
     /// Up to `most` paths of a peer, refused ones included, in the order in which they came; and the cursor to go on with, if there may be more.
     /// Begin with cursor 0. When the list was closed up in between, it begins anew: some paths may be named twice, none is left out.
     pub fn received_some(&self, peer: PeerId, family: Family, cursor: u64, most: usize) -> (Vec<(Nlri, Attrs)>, Option<u64>) {
-        let Some((slot, p)) = self.core.peers.slot(peer).and_then(|s| Some((s, self.core.peers.get(s)?))) else { return (Vec::new(), None) };
+        let Some((slot, p)) = self.core.peers.slot(peer).and_then(|s| Some((s, self.core.peers.get(s)?))) else {
+            return (Vec::new(), None);
+        };
         let adj = &p.families[family.index()];
         let from = if cursor >> 32 == u64::from(adj.closed_up) { cursor as u32 as usize } else { 0 };
         let path = |(place, index): (usize, &u32)| {

@@ -18,8 +18,7 @@ impl Query<'_> {
         let paths = self.rib.find(net).map(|dest| self.rib.why(dest, self.nexthops)).unwrap_or_default();
         let paths = paths.iter().map(|(view, standing)| self.path_explanation(view, *standing)).collect();
         let fib = self.fib_rows(Some(net), 0).rows.into_iter().next();
-        let live: Vec<(PeerId, String)> =
-            self.sessions.iter().filter(|e| e.live.is_some()).map(|e| (e.id, e.name().to_owned())).collect();
+        let live: Vec<(PeerId, String)> = self.sessions.iter().filter(|e| e.live.is_some()).map(|e| (e.id, e.name().to_owned())).collect();
         let mut exports = Vec::new();
         for (id, peer) in live {
             let verdict = self.groups.why(self.rib, id, net);

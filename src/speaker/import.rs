@@ -288,7 +288,14 @@ impl Import<'_> {
 
     /// Judges again, from Adj-RIB-In and without a word to the peer, up to `most` of what it announced, from `cursor` on. Where to go on, if there
     /// is more.
-    pub fn revalidate(&mut self, id: PeerId, family: Family, cursor: u64, most: usize, concerns: impl Fn(&PathAttributes) -> bool) -> Option<u64> {
+    pub fn revalidate(
+        &mut self,
+        id: PeerId,
+        family: Family,
+        cursor: u64,
+        most: usize,
+        concerns: impl Fn(&PathAttributes) -> bool,
+    ) -> Option<u64> {
         let limit = self.sessions.get(id).filter(|e| e.live.is_some())?.config.max_prefix(family).copied();
         let (some, next) = self.rib.received_some(id, family, cursor, most);
         for (nlri, received) in some.iter().filter(|(_, received)| concerns(received.set())) {

@@ -5,10 +5,6 @@
 
 use ipnet::IpNet;
 
-use super::show::{
-    Answer, BlockRow, FamilyRow, FibCounts, FibRow, FibTableRow, JobRow, NexthopRow, PAGE_ROWS, Page, PeerMetrics, PeerRow,
-    Question, RouteFilter, RouteRow, Snapshot, Status, TableRow,
-};
 use super::counters::RouterCounters;
 use super::fib_sync::FibSync;
 use super::format;
@@ -18,6 +14,10 @@ use super::lifecycle::Lifecycle;
 use super::origination::Origination;
 use super::params::Params;
 use super::sessions::{Entry, Sessions};
+use super::show::{
+    Answer, BlockRow, FamilyRow, FibCounts, FibRow, FibTableRow, JobRow, NexthopRow, PAGE_ROWS, Page, PeerMetrics, PeerRow, Question,
+    RouteFilter, RouteRow, Snapshot, Status, TableRow,
+};
 use super::startup::StartupConvergence;
 use crate::num::{Family, Instant, PeerId};
 use crate::rib::group::ExportGroups;
@@ -95,10 +95,13 @@ impl Query<'_> {
     fn job_row(&self, job: &Job) -> JobRow {
         let name = |id: PeerId| self.sessions.get(id).map_or("a peer that is gone", Entry::name);
         match job.key {
-            JobKey::Revalidate(id, family) => JobRow { what: format!("judging again what {} announced ({family})", name(id)), done: job.cursor as u32 },
-            JobKey::OwnAddress(id, family) => {
-                JobRow { what: format!("judging again next hops of {} that are own addresses ({family})", name(id)), done: job.cursor as u32 }
+            JobKey::Revalidate(id, family) => {
+                JobRow { what: format!("judging again what {} announced ({family})", name(id)), done: job.cursor as u32 }
             }
+            JobKey::OwnAddress(id, family) => JobRow {
+                what: format!("judging again next hops of {} that are own addresses ({family})", name(id)),
+                done: job.cursor as u32,
+            },
             JobKey::Program(family) => JobRow { what: format!("planning kernel routes ({family})"), done: job.cursor as u32 },
         }
     }

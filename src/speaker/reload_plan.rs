@@ -213,12 +213,7 @@ impl<'a> Diff<'a> {
         if a.overlay != b.overlay {
             self.live(Touch::FIB, "[fib.overlay] changes".into());
         }
-        let rest = |p: &crate::fib::Params| crate::fib::Params {
-            overlay: Default::default(),
-            table: 0,
-            protocol: 0,
-            ..p.clone()
-        };
+        let rest = |p: &crate::fib::Params| crate::fib::Params { overlay: Default::default(), table: 0, protocol: 0, ..p.clone() };
         if rest(a) != rest(b) {
             self.live(Touch::FIB, "[fib] changes".into());
         }
@@ -276,7 +271,14 @@ impl<'a> Diff<'a> {
     }
 
     /// A peer that is there: what the new configuration makes of it.
-    fn peer(&mut self, remote: &Remote, old: &Arc<PeerConfig>, listed: Option<&Arc<PeerConfig>>, common: &[Difference], running: &impl Running) {
+    fn peer(
+        &mut self,
+        remote: &Remote,
+        old: &Arc<PeerConfig>,
+        listed: Option<&Arc<PeerConfig>>,
+        common: &[Difference],
+        running: &impl Running,
+    ) {
         let ranged = || self.new.range_peer(remote.addr, remote.zone.as_deref()).map(|(config, range)| (config, Some(range)));
         let Some((config, range)) = listed.map(|p| (p.clone(), None)).or_else(ranged) else {
             let name = old.session.name.clone();

@@ -425,7 +425,9 @@ impl Speaker {
             self.set_blocks(BlockSource::Kernel, &blocks);
         }
         let moved = match event {
-            KernelEvent::Address { net, .. } | KernelEvent::AddressGone { net, .. } => Some((net.addr(), self.nexthops.is_own_address(net.addr()))),
+            KernelEvent::Address { net, .. } | KernelEvent::AddressGone { net, .. } => {
+                Some((net.addr(), self.nexthops.is_own_address(net.addr())))
+            }
             _ => None,
         };
         self.nexthops.on_kernel(event);

@@ -110,8 +110,8 @@ impl StartupConvergence {
         self.look_again = None;
         let soon = || now >= self.release_at || settled && nothing_more_comes_soon(now, sessions, params);
         let released = self.released || soon();
-        result.purge =
-            now >= self.purge_at && progress.chosen || settled && fib.is_synced() && nothing_more_comes(released, now, sessions, params, fib);
+        result.purge = now >= self.purge_at && progress.chosen
+            || settled && fib.is_synced() && nothing_more_comes(released, now, sessions, params, fib);
         result.release_eor = !self.released && (released || result.purge);
         self.released |= result.release_eor;
         self.purged = result.purge;

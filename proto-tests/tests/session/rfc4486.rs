@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use catbird::num::HoldTime;
+use catbird::num::RouterId;
 use catbird::speaker::show::{Answer, Command};
 use catbird::speaker::{Burden, MaxPrefix, MaxPrefixAction, PeerConfig};
 use proto_tests::lab::{Lab, session, update};
@@ -46,12 +46,12 @@ fn a_changed_configuration_is_six_and_comes_back_with_it() {
     let mut lab = pair();
     lab.reload("a", |p| {
         let mut config = PeerConfig::clone(&p.peers[0]);
-        session(&mut config, |s| s.hold_time = HoldTime::new(30).unwrap());
+        session(&mut config, |s| s.router_id = RouterId::new([10, 9, 9, 9].into()).unwrap());
         p.peers[0] = Arc::new(config);
     });
     assert_eq!(lab.until_told("x"), (6, 6));
     lab.until_established("a", "x");
-    assert_eq!(lab.script("x").their_open.as_ref().map(|o| o.hold_time.seconds()), Some(30));
+    assert_eq!(lab.script("x").their_open.as_ref().map(|o| o.router_id.addr()), Some([10, 9, 9, 9].into()));
 }
 
 #[test]

@@ -56,6 +56,8 @@ impl FakeDesk {
             fib: FibCounts::default(),
             fib_tables: Vec::new(),
             blocks: 0,
+            phase: "running".into(),
+            jobs: Vec::new(),
             draining: false,
             recovering: false,
             warnings: Vec::new(),
@@ -99,6 +101,10 @@ impl Desk for FakeDesk {
     }
 
     async fn reload(&self, _confirm: Option<Duration>) -> Result<Reloaded, String> {
+        Ok(Reloaded::default())
+    }
+
+    async fn diff(&self, _: Option<(String, String)>) -> Result<Reloaded, String> {
         Ok(Reloaded::default())
     }
 

@@ -81,6 +81,8 @@ fn snapshot(peers: Vec<PeerMetrics>) -> Snapshot {
             fib: FIB,
             fib_tables: Family::ALL.into_iter().map(|family| FibTableRow { family, table: 254, counts: FIB }).collect(),
             blocks: 1,
+            phase: "running".into(),
+            jobs: Vec::new(),
             draining: false,
             recovering: true,
             warnings: Vec::new(),

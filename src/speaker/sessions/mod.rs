@@ -16,8 +16,8 @@ use bytes::Bytes;
 use foldhash::fast::FixedState;
 use ipnet::IpNet;
 
-pub use conns::SEND_CREDIT;
 use conns::Conns;
+pub use conns::SEND_CREDIT;
 pub use md5::Md5Watch;
 use slots::Slots;
 
@@ -394,7 +394,14 @@ impl Sessions {
     }
 
     /// Whose connection is this, if it may come in? A peer out of a listen range is made for it.
-    pub fn acceptor(&mut self, remote: SocketAddr, zone: Option<&str>, params: &Params, now: Instant, effects: &mut Effects) -> Option<PeerId> {
+    pub fn acceptor(
+        &mut self,
+        remote: SocketAddr,
+        zone: Option<&str>,
+        params: &Params,
+        now: Instant,
+        effects: &mut Effects,
+    ) -> Option<PeerId> {
         let addr = remote.ip().to_canonical();
         if let Some(id) = self.by_addr(addr, zone) {
             return Some(id);
