@@ -81,7 +81,11 @@ impl Load {
             fib,
             stop: StopParams::default(),
             learning: catbird::speaker::Learning::default(),
-            recovery: RecoveryParams { deadline: std::time::Duration::from_secs(1), end_of_rib_wait: std::time::Duration::ZERO },
+            recovery: RecoveryParams {
+                deadline: std::time::Duration::from_secs(1),
+                end_of_rib_wait: std::time::Duration::ZERO,
+                ..Default::default()
+            },
             shell: Default::default(),
         };
         let now = Instant::from_nanos(1);

@@ -9,4 +9,5 @@ pub mod lab;
 pub mod netlab;
 #[cfg(feature = "kernel")]
 pub mod node;
+pub mod one_router;
 pub mod outside;

@@ -113,8 +113,12 @@ pub enum Command {
         #[arg(value_enum, value_delimiter = ',')]
         streams: Vec<Stream>,
     },
-    /// Leave the cluster gently: GRACEFUL_SHUTDOWN (RFC 8326), withdraw, close
-    Drain,
+    /// Leave the cluster gently: GRACEFUL_SHUTDOWN (RFC 8326), withdraw, close; returns when all of it is done
+    Drain {
+        /// Return at once; `catbird status` says when it is done
+        #[arg(long)]
+        no_wait: bool,
+    },
     /// Come back after a drain
     Undrain,
     /// The log

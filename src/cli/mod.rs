@@ -129,7 +129,7 @@ impl Client<'_> {
             }
             Command::Block { what: BlockCommand::Add { block } } => self.order(Order::BlockAdd { net: *block }),
             Command::Block { what: BlockCommand::Remove { block } } => self.order(Order::BlockRemove { net: *block }),
-            Command::Drain => self.order(Order::Drain),
+            Command::Drain { no_wait } => self.order(Order::Drain { wait: !no_wait }),
             Command::Undrain => self.order(Order::Undrain),
             Command::Reload { confirm } => self.say(Request::Reload { confirm_seconds: confirm.map(|time| time.as_secs_f64()) }),
             Command::Confirm => self.say(Request::Confirm),

@@ -57,7 +57,11 @@ pub fn speaker(config: &Config) -> speaker::Params {
             },
             drain_wait: config.node.drain_wait,
         },
-        recovery: RecoveryParams { deadline: config.graceful.startup_deadline, end_of_rib_wait: config.graceful.end_of_rib_wait },
+        recovery: RecoveryParams {
+            deadline: config.graceful.startup_deadline,
+            end_of_rib_wait: config.graceful.end_of_rib_wait,
+            ..RecoveryParams::default()
+        },
         shell: shell(config),
     }
 }

@@ -23,7 +23,11 @@ impl Speaker {
             Command::PeerClear { peer } => self.with_peer(&peer, |s, id| s.peer_clear(id, now)),
             Command::RefreshIn { peer } => self.with_peer(&peer, Speaker::refresh_in),
             Command::RefreshOut { peer } => self.with_peer(&peer, Speaker::refresh_out),
-            Command::Drain => self.drain(now),
+            Command::Drain { wait } => match self.drain(wait, now) {
+                Ok(None) => return self.drain_waiters.push(id),
+                Ok(Some(done)) => Ok(done),
+                Err(why) => Err(why.to_owned()),
+            },
             Command::Undrain => self.undrain(now),
             Command::BlockAdd { net } => self.change_block(net, true),
             Command::BlockRemove { net } => self.change_block(net, false),
@@ -31,12 +35,21 @@ impl Speaker {
         self.effects.answer(id, done.map_or_else(Answer::Refused, Answer::Done));
     }
 
-    fn drain(&mut self, now: Instant) -> Result<String, String> {
-        let step = self.lifecycle.drain(now)?;
-        self.take_step(step, now);
-        self.effects.notice(Notice::Draining { on: true });
-        let wait = self.params.stop.drain_wait.as_secs_f64();
-        Ok(format!("draining: marked with GRACEFUL_SHUTDOWN; withdrawn in {wait} s, sessions closed {wait} s later"))
+    /// `None`: it is answered when it is done.
+    fn drain(&mut self, wait: bool, now: Instant) -> Result<Option<String>, &'static str> {
+        match self.lifecycle.drain(now) {
+            Ok(step) => {
+                self.take_step(step, now);
+                self.effects.notice(Notice::Draining { on: true });
+            }
+            Err(_) if wait && self.lifecycle.name(false) == "draining" => {}
+            Err(why) => return Err(why),
+        }
+        let time = self.params.stop.drain_wait.as_secs_f64();
+        let text = format!(
+            "draining: marked with GRACEFUL_SHUTDOWN; withdrawn {time} s after everybody has heard it, sessions closed {time} s later"
+        );
+        Ok((!wait).then_some(text))
     }
 
     fn undrain(&mut self, now: Instant) -> Result<String, String> {
@@ -46,12 +59,15 @@ impl Speaker {
         } else {
             self.export().rekey_all();
         }
+        for id in std::mem::take(&mut self.drain_waiters) {
+            self.effects.answer(id, Answer::Refused("the drain was ended before it was done".into()));
+        }
         self.effects.notice(Notice::Draining { on: false });
         Ok("announcing again".into())
     }
 
     /// Starts every peer that is not administratively down.
-    fn start_enabled(&mut self, now: Instant) {
+    pub(super) fn start_enabled(&mut self, now: Instant) {
         for id in self.sessions.ids() {
             if self.sessions.get(id).is_some_and(|e| e.admin_up) {
                 self.start_peer(id, now);

@@ -52,7 +52,8 @@ mod startup;
 
 pub use io::{BlockSource, Effect, Frames, Input, StopMode};
 pub use params::{
-    Burden, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, NodeAddresses, OnTerm, Params, PeerConfig, RecoveryParams, StopParams,
+    Burden, Forwarding, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, NodeAddresses, OnTerm, Params, PeerConfig, RecoveryParams,
+    StopParams,
 };
 pub use redistribute::{LearnRule, Learning, Shape};
 pub use router::Speaker;

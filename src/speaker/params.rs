@@ -213,11 +213,22 @@ pub struct RecoveryParams {
     pub deadline: Duration,
     /// End-of-RIB is not held back longer than this for peers that do not come up.
     pub end_of_rib_wait: Duration,
+    pub forwarding: Forwarding,
+}
+
+/// What our OPEN says of forwarding over our restart: the F bit (RFC 4724 §3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Preserved for the families of which an earlier run has left routes in the kernel; never without a kernel table of ours.
+    #[default]
+    Auto,
+    /// Preserved whatever we do: others forward, as with a reflector beside the path of packets.
+    Preserved,
 }
 
 impl Default for RecoveryParams {
     fn default() -> RecoveryParams {
-        RecoveryParams { deadline: Duration::from_secs(120), end_of_rib_wait: Duration::from_secs(10) }
+        RecoveryParams { deadline: Duration::from_secs(120), end_of_rib_wait: Duration::from_secs(10), forwarding: Forwarding::Auto }
     }
 }
 

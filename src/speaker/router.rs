@@ -2,7 +2,7 @@
 //!
 //! In: `Input`s and the time. Out: `Effect`s. What each part does is told in its own file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -36,6 +36,9 @@ use crate::wire::{DecodeError, Message, PathAttributes};
 /// Prefixes that one `settle` selects at most; the caller comes back while there are more.
 const SETTLE_BUDGET: usize = 4096;
 
+/// Inputs of connections that wait for the peers to be started at most.
+const EARLY: usize = 4096;
+
 /// Paths that the jobs of one `settle` judge, or destinations that they look at.
 const JOB_BUDGET: usize = 1024;
 
@@ -57,6 +60,8 @@ pub struct Speaker {
     pub(super) effects: Effects,
     /// Who waits for the end of a drain.
     pub(super) drain_waiters: Vec<u64>,
+    /// What came on connections before peers were started.
+    early: Option<VecDeque<Input>>,
     /// Scratch of `settle`.
     changes: Vec<BestChange>,
 }
@@ -79,6 +84,7 @@ impl Speaker {
             counters: RouterCounters::default(),
             effects: Effects::default(),
             drain_waiters: Vec::new(),
+            early: Some(VecDeque::new()),
             changes: Vec::new(),
             params: Box::new(params),
         };
@@ -99,6 +105,7 @@ impl Speaker {
     /// Takes in what happened. Cheap; selection and announcements wait for `settle`.
     pub fn handle(&mut self, now: Instant, input: Input) {
         self.rib.set_now(now);
+        let Some(input) = self.keep_early(input) else { return };
         match input {
             Input::Received { conn, messages, error } => self.on_received(conn, messages, error, now),
             Input::Connected { conn, local, remote, direction } => self.on_connected(conn, local, remote, direction, now),
@@ -128,9 +135,33 @@ impl Speaker {
         self.run_session_events(now);
     }
 
+    /// Before peers are started, what comes on connections waits; too much of it ends the wait.
+    fn keep_early(&mut self, input: Input) -> Option<Input> {
+        let of_conn = matches!(input, Input::Received { .. } | Input::Connected { .. } | Input::Closed { .. } | Input::Writable { .. });
+        match self.early.as_mut().filter(|early| of_conn && early.len() < EARLY) {
+            Some(early) => {
+                early.push_back(input);
+                None
+            }
+            None => Some(input),
+        }
+    }
+
+    /// Starts the peers, as soon as it is known what their OPENs are to say of our restart.
+    fn start_peers(&mut self, now: Instant) {
+        let waits = self.early.as_ref().is_some_and(|early| early.len() < EARLY && self.startup.awaits_kernel(now, &self.params));
+        if waits {
+            return;
+        }
+        let Some(early) = self.early.take() else { return };
+        self.start_enabled(now);
+        early.into_iter().for_each(|input| self.handle(now, input));
+    }
+
     /// Runs due timers, selects, announces and plans. `true` means that there is more to do and it wants to be called again at once.
     pub fn settle(&mut self, now: Instant) -> bool {
         self.rib.set_now(now);
+        self.start_peers(now);
         self.run_timers(now);
         self.run_jobs();
         self.import().use_room();
@@ -255,10 +286,10 @@ impl Speaker {
 
     /// AutomaticStart (RFC 4271 §8.1.2), unless we are leaving.
     pub(super) fn start_peer(&mut self, id: PeerId, now: Instant) {
-        if !self.lifecycle.takes_sessions() {
+        if !self.lifecycle.takes_sessions() || self.early.is_some() {
             return;
         }
-        if let Some(event) = self.startup.restarting(&self.params, &self.fib_sync.fib) {
+        if let Some(event) = self.startup.restarting(&self.params) {
             self.dispatch(id, event, now);
         }
         self.dispatch(id, Event::Start, now);
@@ -436,7 +467,7 @@ impl Speaker {
         }
         self.fib_sync.fib.on_kernel(now, event);
         if matches!(event, KernelEvent::DumpEnd) {
-            self.startup.may_end();
+            self.startup.on_kernel_read(&self.fib_sync.fib);
         }
     }
 
@@ -519,7 +550,7 @@ impl Speaker {
         let due = self.startup.poll(now, &self.sessions, &self.params, &self.fib_sync.fib, progress);
         if due.release_eor {
             self.groups.defer_end_of_rib(false);
-            let event = self.startup.restarted(now, &self.params, &self.fib_sync.fib);
+            let event = self.startup.restarted(now, &self.params);
             self.dispatch_all(|| event.clone(), now);
         }
         if due.purge {

@@ -97,8 +97,11 @@ pub enum Command {
     RefreshOut {
         peer: String,
     },
-    /// GRACEFUL_SHUTDOWN (RFC 8326), withdraw, close.
-    Drain,
+    /// GRACEFUL_SHUTDOWN (RFC 8326), withdraw, close. With `wait` the answer comes when all of it is done.
+    Drain {
+        #[serde(default)]
+        wait: bool,
+    },
     Undrain,
     BlockAdd {
         net: IpNet,

@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use super::params::{Params, RecoveryParams};
+use super::params::{Forwarding, Params, RecoveryParams};
 use super::sessions::{EstablishedSession, Sessions};
 use crate::fib::Fib;
 use crate::num::{Family, FamilySet, Instant};
@@ -20,6 +20,9 @@ use crate::peer::Event;
 
 /// Established peers that speak no graceful restart need not send End-of-RIB; they are taken to be done when no UPDATE came for so long.
 pub(super) const QUIET: Duration = Duration::from_secs(3);
+
+/// No peer waits longer than this for the kernel's first answer.
+const KERNEL_WAIT: Duration = Duration::from_secs(2);
 
 /// Where we stand after our own start.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub(super) struct StartupConvergence {
     check: bool,
     /// Then a peer without End-of-RIB may be taken to be done.
     look_again: Option<Instant>,
+    /// The families of which an earlier run has left routes in the kernel, once that was looked at.
+    adopted: Option<FamilySet>,
 }
 
 /// How far the router is with what it was told.
@@ -56,7 +61,16 @@ pub(super) struct Due {
 impl StartupConvergence {
     pub fn new(now: Instant, params: &RecoveryParams) -> StartupConvergence {
         let (purge_at, release_at) = (now + params.deadline, now + params.end_of_rib_wait);
-        StartupConvergence { started: now, purge_at, release_at, released: false, purged: false, check: true, look_again: None }
+        StartupConvergence {
+            started: now,
+            purge_at,
+            release_at,
+            released: false,
+            purged: false,
+            check: true,
+            look_again: None,
+            adopted: None,
+        }
     }
 
     /// What an earlier run left in the kernel is not yet removed.
@@ -73,8 +87,9 @@ impl StartupConvergence {
         if self.purged {
             return None;
         }
+        let kernel = self.adopted.is_none().then_some(self.started + KERNEL_WAIT);
         let release_at = (!self.released).then_some(self.release_at);
-        [Some(self.purge_at), release_at, self.look_again].into_iter().flatten().min()
+        [Some(self.purge_at), release_at, self.look_again, kernel].into_iter().flatten().min()
     }
 
     /// Something happened that may end the wait; looked at in the next `settle`.
@@ -89,13 +104,36 @@ impl StartupConvergence {
     }
 
     /// What a peer that starts now is to know of our own start: until when its OPEN carries the R bit (RFC 4724 §3).
-    pub fn restarting(&self, params: &Params, fib: &Fib) -> Option<Event> {
-        (!self.released).then(|| Event::Restarting { until: self.release_at, forwarding: kept_forwarding(params, fib) })
+    pub fn restarting(&self, params: &Params) -> Option<Event> {
+        (!self.released).then(|| Event::Restarting { until: self.release_at, forwarding: self.forwarding(params) })
     }
 
     /// Nobody need wait for us any more.
-    pub fn restarted(&self, now: Instant, params: &Params, fib: &Fib) -> Event {
-        Event::Restarting { until: now, forwarding: kept_forwarding(params, fib) }
+    pub fn restarted(&self, now: Instant, params: &Params) -> Event {
+        Event::Restarting { until: now, forwarding: self.forwarding(params) }
+    }
+
+    /// The families whose forwarding was preserved over our restart (RFC 4724 §4.1). As long as nobody has looked, it may have been.
+    fn forwarding(&self, params: &Params) -> FamilySet {
+        match params.recovery.forwarding {
+            Forwarding::Preserved => FamilySet::ALL,
+            Forwarding::Auto if !params.fib.enabled => FamilySet::NONE,
+            Forwarding::Auto => self.adopted.unwrap_or(FamilySet::ALL),
+        }
+    }
+
+    /// Peers are started when it is known what an earlier run left in the kernel, for their OPENs speak of it, or after [`KERNEL_WAIT`].
+    pub fn awaits_kernel(&self, now: Instant, params: &Params) -> bool {
+        params.fib.enabled && self.adopted.is_none() && now < self.started + KERNEL_WAIT
+    }
+
+    /// The kernel was read for the first time.
+    pub fn on_kernel_read(&mut self, fib: &Fib) {
+        if self.adopted.is_none() {
+            let left = |family: &Family| fib.counts(*family).stale > 0 || fib.counts(*family).installed > 0;
+            self.adopted = Some(Family::ALL.into_iter().filter(left).fold(FamilySet::NONE, |all, family| all.or(family.into())));
+        }
+        self.may_end();
     }
 
     /// Ends the wait for whom there is nothing more to wait for. To be called when what the peers announced is selected and announced on.
@@ -147,9 +185,4 @@ fn is_done(live: &EstablishedSession, now: Instant) -> bool {
 /// When this peer may be taken to be done without End-of-RIB, if it announces no more.
 fn quiet_at(live: &EstablishedSession) -> Option<Instant> {
     live.session.graceful.is_none().then(|| live.last_update + QUIET)
-}
-
-/// The families whose routes a former life of ours has left in the kernel.
-fn kept_forwarding(params: &Params, _fib: &Fib) -> FamilySet {
-    if params.fib.enabled { FamilySet::ALL } else { FamilySet::NONE }
 }

@@ -34,7 +34,7 @@ fn term_finishes_a_drain() {
     lab.blocks("a", &["10.8.0.0/26"]);
     lab.run(SECOND);
     assert!(lab.best("b", "10.8.0.0/26").is_some());
-    lab.order("a", Command::Drain);
+    lab.order("a", Command::Drain { wait: false });
     lab.stop("a", StopMode::Keep);
     assert!(!lab.stopped("a"));
     lab.run(2 * SECOND);
@@ -45,7 +45,7 @@ fn term_finishes_a_drain() {
 #[test]
 fn what_a_drain_kept_goes_when_the_drain_is_over_and_the_peer_is_dead() {
     let mut lab = pair(3);
-    lab.order("a", Command::Drain);
+    lab.order("a", Command::Drain { wait: false });
     lab.run(5 * SECOND);
     lab.unplug("b");
     lab.run(3600 * SECOND);

@@ -182,7 +182,7 @@ fn a_drained_router_starts_no_peer_and_takes_no_connection() {
     let mut lab = range_lab();
     lab.connect("x", "rr");
     lab.run(2 * SECOND);
-    lab.order("rr", Command::Drain);
+    lab.order("rr", Command::Drain { wait: false });
     lab.run(5 * SECOND);
     lab.connect("x", "rr");
     lab.run(5 * SECOND);
@@ -190,7 +190,7 @@ fn a_drained_router_starts_no_peer_and_takes_no_connection() {
 
     let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64512).scripted("y", 64512).linked("a", "x");
     lab.until_established("a", "x");
-    lab.order("a", Command::Drain);
+    lab.order("a", Command::Drain { wait: false });
     lab.run(5 * SECOND);
     lab.reload("a", |p| {
         let mut config = PeerConfig::clone(&p.peers[0]);

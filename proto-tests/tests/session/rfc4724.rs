@@ -437,6 +437,13 @@ fn a_dark_peer_does_not_hold_up_our_end_of_rib_and_is_met_with_the_forwarding_bi
     }
     lab.listen("dark", false);
     lab.until_established("a", "x");
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &[ROUTE]));
+    lab.run(Duration::from_secs(1));
+    lab.kill("a");
+    lab.start("a");
+    lab.until_established("a", "x");
+    lab.heard("x");
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &[ROUTE]));
     lab.raw("x", &end_of_rib());
     let from = lab.seconds();
     lab.until("our End-of-RIB", Duration::from_secs(60), |lab| {
@@ -450,4 +457,72 @@ fn a_dark_peer_does_not_hold_up_our_end_of_rib_and_is_met_with_the_forwarding_bi
     let said = open.capabilities.iter().find_map(|c| if let Capability::GracefulRestart(g) = c { Some(g.clone()) } else { None });
     let said = said.expect("graceful restart is offered");
     assert!(!said.restarting && said.families.contains(&(1, 1, true)), "{said:?}");
+}
+
+/// §4.1: the F bit says what was preserved, and after a first start that is nothing.
+#[test]
+fn the_forwarding_bit_says_what_an_earlier_run_left_in_the_kernel() {
+    let forwards = |lab: &mut Lab| {
+        let open = lab.script("x").their_open.clone().expect("an OPEN");
+        let said = open.capabilities.iter().find_map(|c| if let Capability::GracefulRestart(g) = c { Some(g.clone()) } else { None });
+        said.expect("graceful restart is offered").families
+    };
+    let again = |lab: &mut Lab| {
+        lab.kill("a");
+        lab.start("a");
+        lab.until_established("a", "x");
+    };
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked("a", "x");
+    lab.until_established("a", "x");
+    assert_eq!(forwards(&mut lab), [(1, 1, false), (2, 1, false)], "a first start");
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &[ROUTE]));
+    lab.run(Duration::from_secs(1));
+    again(&mut lab);
+    assert_eq!(forwards(&mut lab), [(1, 1, true), (2, 1, false)]);
+
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked("a", "x").configured("a", |p| p.fib.enabled = false);
+    lab.until_established("a", "x");
+    again(&mut lab);
+    assert_eq!(forwards(&mut lab), [(1, 1, false), (2, 1, false)], "nothing of ours forwards");
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked("a", "x").configured("a", |p| {
+        p.fib.enabled = false;
+        p.recovery.forwarding = catbird::speaker::Forwarding::Preserved;
+    });
+    lab.until_established("a", "x");
+    assert_eq!(forwards(&mut lab), [(1, 1, true), (2, 1, true)], "others forward");
+}
+
+#[test]
+fn after_our_own_restart_end_of_rib_follows_the_routes_that_are_chosen_in_the_same_breath() {
+    let client = |_: &str, c: &mut catbird::speaker::PeerConfig| {
+        c.rr_client = true;
+        session(c, |p| p.passive = true);
+    };
+    let mut lab = Lab::seeded(7).speaker("rr", 64512).scripted("x", 64512).scripted("y", 64512);
+    lab = lab.linked_as("rr", "x", client).linked_as("rr", "y", client);
+    lab = lab.configured("rr", |p| p.cluster_id = Some(catbird::num::ClusterId([1, 1, 1, 1].into())));
+    for peer in ["x", "y"] {
+        lab.script(peer).open.capabilities.push(graceful(false, true, 60));
+        lab.connect(peer, "rr");
+        lab.until_established("rr", peer);
+    }
+    lab.kill("rr");
+    lab.start("rr");
+    lab.connect("x", "rr");
+    lab.until_established("rr", "x");
+    lab.raw("x", &end_of_rib());
+    lab.run(Duration::from_secs(3));
+    lab.heard("x");
+    lab.connect("y", "rr");
+    lab.until_established("rr", "y");
+    let prefixes: Vec<String> = (0..200).map(|n| format!("10.77.{n}.0/24")).collect();
+    let mut burst: Vec<u8> = prefixes.iter().flat_map(|p| update([10, 255, 0, 3], &[], &[p])).collect();
+    burst.extend(end_of_rib());
+    lab.raw("y", &burst);
+    lab.run(Duration::from_secs(1));
+    let heard = lab.heard("x");
+    let announces = |m: &Message| matches!(m, Message::Update(u) if !u.announced.is_empty());
+    let ends = |m: &Message| matches!(m, Message::Update(u) if u.end_of_rib == Some(Family::Ipv4Unicast));
+    let (last, end) = (heard.iter().rposition(announces), heard.iter().position(ends));
+    assert!(last.is_some() && last < end, "the last route is message {last:?}, End-of-RIB {end:?}");
 }

@@ -410,8 +410,13 @@ impl Group {
         self.members.get(&peer).is_some_and(|m| m.is_owed(&self.log, self.hold_end))
     }
 
-    /// Holds End-of-RIB back, or lets it go.
+    /// Holds End-of-RIB back, or lets it go: after everything that stands in the log now.
     pub fn hold_end(&mut self, hold: bool) {
+        if self.hold_end && !hold {
+            self.log.seal();
+            let head = self.log.head();
+            self.members.values_mut().for_each(|m| m.end_at = m.end_at.map(|_| head));
+        }
         self.hold_end = hold;
         self.news = true;
     }
