@@ -90,7 +90,7 @@ fn a_rule_becomes_conditions_and_edits_in_order() {
 #[test]
 fn equal_configurations_make_equal_routers() {
     let typed_otherwise = RACK
-        .replace("[pods]", "# nothing\n[log]\nlevel = \"debug\"\n[pods]")
+        .replace("[pods]", "# nothing\n[log]\nlevel = \"info\"\n[pods]")
         .replace("\"10.244.2.0/26\", \"10.244.1.0/26\"", "\"10.244.1.0/26\", \"10.244.2.0/26\"");
     assert_eq!(speaker(&config(RACK)), speaker(&config(&typed_otherwise)));
     assert_ne!(speaker(&config(RACK)), speaker(&config(&RACK.replace("65002", "65003"))));

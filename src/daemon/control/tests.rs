@@ -59,7 +59,7 @@ async fn a_long_list_comes_in_pages_and_an_order_is_passed_on() {
 
     let done = request(&control, Request::Order(Command::Drain { wait: false })).await.expect("an answer");
     assert_eq!(done, [Reply::Answer(Answer::Done("done".into()))]);
-    assert_eq!(desk.heard.lock().expect("fine").last().map(String::as_str), Some("Drain"));
+    assert_eq!(desk.heard.lock().expect("fine").last().map(String::as_str), Some("Drain { wait: false }"));
     task.abort();
 }
 
