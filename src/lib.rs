@@ -18,6 +18,7 @@
 //! | [`rib`] | Adj-RIB-In, Loc-RIB, decision, next hops, export groups |
 //! | [`fib`] | what should stand in the kernel against what does |
 //! | [`speaker`] | the router: all of the above, driven |
+//! | [`api`] | what can be asked of the router, and the answers: types that daemon and client share |
 //! | [`config`] | what the operator typed, checked, and what it means |
 //! | [`daemon`] | the shell: sockets, netlink, files, signals, HTTP, control socket |
 //! | [`cli`] | the client side of the control socket, and `decode` |
@@ -28,10 +29,10 @@
 //! parentheses is free to all.
 //!
 //! ```text
-//! cli     -> daemon config speaker peer rib policy fib wire stats
-//! daemon  -> config speaker peer rib policy fib wire stats
+//! cli     -> daemon config speaker api peer rib policy fib wire stats
+//! daemon  -> config speaker api peer rib policy fib wire stats
 //! config  -> speaker peer rib policy fib wire
-//! speaker -> peer rib policy fib wire stats
+//! speaker -> api peer rib policy fib wire stats
 //! rib     -> policy wire
 //! peer    -> wire          policy -> wire
 //! fib, wire, stats -> (num, kernel)
@@ -42,12 +43,13 @@
 //! 1. [`daemon::conn`] reads what the kernel has, cuts it into messages and decodes them ([`wire::Decoder`]), on the connection's task.
 //!    A read is one [`speaker::Input::Received`], however many messages it holds.
 //! 2. [`speaker::Speaker::handle`] finds whose connection it is.
-//! 3. [`peer::Peer::handle`] moves the state machine (RFC 4271 §8); an UPDATE of an established session only restarts the hold timer.
-//! 4. `speaker::import` looks for loops, asks [`policy::Chain::judge`], and makes one [`rib::RouteChange`] for each prefix.
-//! 5. [`rib::Rib::apply`] keeps it in Adj-RIB-In, refused or not, and marks the destination dirty.
-//! 6. [`rib::Rib::settle`], when the queue is empty or the budget is spent, runs [`rib::decide::select`] on what is dirty.
-//! 7. [`fib::Fib::want`] plans kernel changes, and [`rib::group::ExportGroups::advertise`] applies export policy, packs and encodes once
-//!    for all peers that hear the same.
+//! 3. `speaker::import` (`Import::update`) looks for loops, asks [`policy::Chain::judge`], and makes one [`rib::RouteChange`] for each
+//!    prefix. The state machine ([`peer::Peer::handle`], RFC 4271 §8) hears of the UPDATEs of a read once, for its hold timer.
+//! 4. [`rib::Rib::apply`] keeps it in Adj-RIB-In, refused or not, and marks the destination dirty.
+//! 5. [`rib::Rib::settle`], when the queue is empty or the budget is spent, runs [`rib::decide::select`] on what is dirty.
+//! 6. `speaker::fib_sync` (`Program::apply`) says what is wanted in the kernel, and [`fib::Fib::want`] plans the changes.
+//! 7. [`rib::group::ExportGroups::advertise`] applies export policy, packs and encodes once for all peers that hear the same, and
+//!    `speaker::export` (`Export::pump`) hands out frames as far as each connection has credit.
 //! 8. [`daemon::netlink`] writes routes in batches, and [`daemon::conn`] writes the frozen frames to every member of the group.
 
 // The core has no unsafe code at all, the shell in one file (`proto-tests/tests/meta/wall.rs`).
@@ -59,6 +61,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 #[allow(clippy::disallowed_methods, reason = "the shell's side of the wall")]
+pub mod api;
 #[cfg(feature = "daemon")]
 pub mod cli;
 #[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]

@@ -9,7 +9,7 @@ use super::io::BlockSource;
 use super::query::no_such_peer;
 use super::retention;
 use super::router::Speaker;
-use super::show::{Answer, Command};
+use crate::api::{Answer, Command};
 use crate::num::{Family, Instant, PeerId};
 use crate::peer::{Event, StopKind};
 use crate::stats::Notice;

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::show::{Counters, FibOperations, Histogram, MalformedCount, UpdateRow};
+use crate::api::{Counters, FibOperations, Histogram, MalformedCount, UpdateRow};
 use crate::fib;
 use crate::num::Instant;
 use crate::rib::pack::Load;

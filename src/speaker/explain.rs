@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::fib_sync::Desired;
 use super::format;
 use super::query::Query;
-use super::show::{ExportRow, PathStory, Story};
+use crate::api::{ExportRow, PathStory, Story};
 use crate::num::PeerId;
 use crate::rib::group::ExportVerdict;
 use crate::rib::{PathView, Standing};

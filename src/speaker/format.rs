@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::sessions::{Entry, Sessions};
-use super::show::{Capabilities, EventRow, FibRow, LastDown, MessageRow, NotificationCount, PeerDetail, PeerRow, RouteRow, TimerRow};
+use crate::api::{Capabilities, EventRow, FibRow, LastDown, MessageRow, NotificationCount, PeerDetail, PeerRow, RouteRow, TimerRow};
 use crate::fib;
 use crate::kernel::Hop;
 use crate::num::{Asn, Instant, Nlri, PathId, PeerId};

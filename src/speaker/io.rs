@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use super::params::Params;
-use super::show::{Answer, Command, Question};
+use crate::api::{Answer, Command, Question};
 use crate::fib::overlay::Wanted;
 use crate::fib::{Errno, FibChange};
 use crate::kernel::KernelEvent;

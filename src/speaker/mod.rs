@@ -47,14 +47,13 @@ pub mod reload_plan;
 mod retention;
 mod router;
 mod sessions;
-pub mod show;
 mod startup;
 
+pub use crate::api as show;
 pub use io::{BlockSource, Effect, Frames, Input, StopMode};
 pub use params::{
-    Burden, Forwarding, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, NodeAddresses, OnTerm, Params, PeerConfig, RecoveryParams,
-    StopParams,
+    Burden, Forwarding, LearnRule, Learning, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, NodeAddresses, OnTerm, Params,
+    PeerConfig, RecoveryParams, Shape, StopParams,
 };
-pub use redistribute::{LearnRule, Learning, Shape};
 pub use router::Speaker;
 pub use sessions::SEND_CREDIT;

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::redistribute::Learning;
 use crate::fib::{self, overlay};
+use crate::kernel::NamePattern;
 use crate::num::{Asn, ClusterId, Family, FamilySet, RouterId};
 use crate::peer;
-use crate::policy::Chain;
+use crate::policy::{Chain, LocalKind, PrefixSet};
 use crate::rib::Rules;
 use crate::rib::group::AddPathSend;
 use crate::rib::nexthop::{self, Nodes, TunnelRule};
@@ -230,6 +230,34 @@ impl Default for RecoveryParams {
     fn default() -> RecoveryParams {
         RecoveryParams { deadline: Duration::from_secs(120), end_of_rib_wait: Duration::from_secs(10), forwarding: Forwarding::Auto }
     }
+}
+
+/// What is learned.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Learning {
+    /// The first that matches decides.
+    pub rules: Vec<LearnRule>,
+    /// Interfaces that nothing is learned of, whatever the rules say.
+    pub ignore: Vec<NamePattern>,
+}
+
+/// Which routes, and as what. All conditions must hold; an empty list holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LearnRule {
+    pub prefixes: PrefixSet,
+    /// RTA protocols.
+    pub protocols: Vec<u8>,
+    /// One way of the route leads over one of these.
+    pub interfaces: Vec<NamePattern>,
+    pub shape: Option<Shape>,
+    pub kind: LocalKind,
+}
+
+/// What the kernel's route does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    Unicast,
+    Blackhole,
 }
 
 impl Params {

@@ -14,11 +14,11 @@ use super::lifecycle::Lifecycle;
 use super::origination::Origination;
 use super::params::Params;
 use super::sessions::{Entry, Sessions};
-use super::show::{
+use super::startup::StartupConvergence;
+use crate::api::{
     Answer, BlockRow, FamilyRow, FibCounts, FibRow, FibTableRow, JobRow, NexthopRow, PAGE_ROWS, Page, PeerMetrics, PeerRow, Question,
     RouteFilter, RouteRow, Snapshot, Status, TableRow,
 };
-use super::startup::StartupConvergence;
 use crate::num::{Family, Instant, PeerId};
 use crate::rib::group::ExportGroups;
 use crate::rib::nexthop::{NexthopTable, Resolution, Row};

@@ -13,38 +13,11 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use super::origination::originate;
+use super::params::{LearnRule, Learning, Shape};
 use crate::fib;
-use crate::kernel::{IfIndex, KernelEvent, KernelRoute, NamePattern, RouteKind};
-use crate::policy::{LocalKind, PrefixSet};
+use crate::kernel::{IfIndex, KernelEvent, KernelRoute, RouteKind};
+use crate::policy::LocalKind;
 use crate::rib::Rib;
-
-/// What is learned.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Learning {
-    /// The first that matches decides.
-    pub rules: Vec<LearnRule>,
-    /// Interfaces that nothing is learned of, whatever the rules say.
-    pub ignore: Vec<NamePattern>,
-}
-
-/// Which routes, and as what. All conditions must hold; an empty list holds.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LearnRule {
-    pub prefixes: PrefixSet,
-    /// RTA protocols.
-    pub protocols: Vec<u8>,
-    /// One way of the route leads over one of these.
-    pub interfaces: Vec<NamePattern>,
-    pub shape: Option<Shape>,
-    pub kind: LocalKind,
-}
-
-/// What the kernel's route does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    Unicast,
-    Blackhole,
-}
 
 impl LearnRule {
     /// But for the interface.
@@ -218,8 +191,8 @@ impl Redistribution {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::Hop;
-    use crate::policy::PrefixRange;
+    use crate::kernel::{Hop, NamePattern};
+    use crate::policy::{PrefixRange, PrefixSet};
 
     fn net(s: &str) -> IpNet {
         s.parse().unwrap()

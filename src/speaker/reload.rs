@@ -10,7 +10,7 @@ use super::params::{ListenRange, Params, PeerConfig};
 use super::reload_plan::{PeerStep, ReloadPlan, Running, Touch, diff};
 use super::router::Speaker;
 use super::sessions::Entry;
-use super::show::Answer;
+use crate::api::Answer;
 use crate::num::{Family, Instant, PeerId};
 use crate::peer::{Event, Remote, StopKind};
 use crate::rib::Rib;

@@ -13,60 +13,18 @@
 //! | [`Grade::Restart`] | the session closes and opens again, or goes for good |
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bitflags::bitflags;
-use serde::{Deserialize, Serialize};
 
 use super::params::{ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, OnTerm, Params, PeerConfig};
+pub use crate::api::{Change, Grade};
 use crate::num::{Asn, ClusterId, Family, FamilySet, HoldTime, RouterId};
 use crate::peer::{GracefulParams, PeerKind, Remote, RemoteAs, Secret, Ttl};
 use crate::policy::{Chain, Policy};
 use crate::rib::group::AddPathSend;
-
-/// What a change costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Grade {
-    Live,
-    Refresh,
-    Restart,
-}
-
-impl fmt::Display for Grade {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Grade::Live => "live",
-            Grade::Refresh => "refresh",
-            Grade::Restart => "restart",
-        })
-    }
-}
-
-/// One difference.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    pub grade: Grade,
-    /// In words: what was and what is to be. Never a secret.
-    pub what: String,
-    /// Names of the sessions that are touched; empty for a live change.
-    pub sessions: Vec<String>,
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:8}{}", self.grade, self.what)?;
-        match self.sessions.as_slice() {
-            [] => Ok(()),
-            [one] if self.what.contains(one.as_str()) => Ok(()),
-            some if some.len() <= 6 => write!(f, " (touches {})", some.join(", ")),
-            many => write!(f, " (touches {} sessions)", many.len()),
-        }
-    }
-}
 
 bitflags! {
     /// What taking over a difference takes.

@@ -4,12 +4,12 @@
 //! Lists come in pages: the shell asks again from `next` until it is `None`, so that no list is ever whole in memory and the protocol
 //! goes on between two pages. How a row is found is `speaker::ask`'s matter.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::reload_plan::Change;
 use crate::num::{Asn, Family};
 
 /// Rows of a page when the asker did not say.
@@ -109,6 +109,47 @@ pub enum Command {
     BlockRemove {
         net: IpNet,
     },
+}
+
+/// What a change costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grade {
+    Live,
+    Refresh,
+    Restart,
+}
+
+impl fmt::Display for Grade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Grade::Live => "live",
+            Grade::Refresh => "refresh",
+            Grade::Restart => "restart",
+        })
+    }
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    pub grade: Grade,
+    /// In words: what was and what is to be. Never a secret.
+    pub what: String,
+    /// Names of the sessions that are touched; empty for a live change.
+    pub sessions: Vec<String>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:8}{}", self.grade, self.what)?;
+        match self.sessions.as_slice() {
+            [] => Ok(()),
+            [one] if self.what.contains(one.as_str()) => Ok(()),
+            some if some.len() <= 6 => write!(f, " (touches {})", some.join(", ")),
+            many => write!(f, " (touches {} sessions)", many.len()),
+        }
+    }
 }
 
 /// What comes back.
