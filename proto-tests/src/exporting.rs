@@ -3,7 +3,7 @@
 //! In: who the peers are and what they say. Out: what each of them hears, octets decoded as a peer would.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::{Bytes, BytesMut};
 use catbird::kernel::IfIndex;
@@ -21,6 +21,15 @@ pub const LOCAL_AS: Asn = Asn(64512);
 pub const LOCAL_ID: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 1);
 /// Our address on every session.
 pub const LOCAL_ADDR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
+
+/// What a route of our own carries before a session adds its part: the next hop, ours, is filled in for each on the way out.
+pub fn own_attributes(family: Family) -> PathAttributes {
+    let next_hop = match family {
+        Family::Ipv4Unicast => NextHop::V4(Ipv4Addr::UNSPECIFIED),
+        Family::Ipv6Unicast => NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None },
+    };
+    PathAttributes::builder(Origin::Igp, next_hop).finish()
+}
 
 /// # Panics
 /// If it is none.
@@ -191,7 +200,7 @@ impl World {
 
     /// We originate it, as a block.
     pub fn own(&mut self, prefix: IpNet) {
-        let route = Some(Route::as_received(self.rib.intern(&catbird::rib::origin::attributes(Family::of(&prefix)))));
+        let route = Some(Route::as_received(self.rib.intern(&own_attributes(Family::of(&prefix)))));
         let nlri = Nlri { net: prefix, path_id: LocalKind::Block.path_id() };
         self.rib.apply(RouteChange { peer: PeerId::LOCAL, nlri, route, cause: Cause::Announced });
     }

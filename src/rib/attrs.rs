@@ -22,7 +22,6 @@ use smallvec::SmallVec;
 
 use super::decide::Preference;
 use super::{BATCH, NhId};
-use crate::num::{Asn, ClusterId, RouterId};
 use crate::wire::PathAttributes;
 
 /// An interned attribute set; equal sets are one allocation, so equality is that of pointers.
@@ -238,24 +237,10 @@ fn spread(tag: u32) -> u64 {
     u64::from(tag) << 32 | u64::from(tag)
 }
 
-/// Our AS stands in AS_PATH more often than `allowed`: the route went through us (RFC 4271 §9.1.2).
-pub fn as_loop(set: &PathAttributes, own: Asn, allowed: usize) -> bool {
-    set.as_path().count(own) > allowed
-}
-
-/// We sent this route into the AS ourselves: ORIGINATOR_ID is ours (RFC 4456 §8).
-pub fn originator_loop(set: &PathAttributes, own: RouterId) -> bool {
-    set.originator_id() == Some(own)
-}
-
-/// A reflector of our cluster has seen this route: our CLUSTER_ID stands in CLUSTER_LIST (RFC 4456 §8).
-pub fn cluster_loop(set: &PathAttributes, own: ClusterId) -> bool {
-    set.cluster_list().any(|id| id == own)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::num::Asn;
     use crate::wire::{NextHop, Origin};
     use std::net::Ipv4Addr;
 
@@ -304,11 +289,5 @@ mod tests {
         let mut untracked = Vec::new();
         table.reap(|id| untracked.push(id));
         assert_eq!((table.len(), table.idle.len(), untracked), (0, 0, vec![NhId(7)]));
-    }
-
-    #[test]
-    fn our_as_in_the_path_is_a_loop_beyond_the_allowed_count() {
-        assert!(as_loop(&set(1), Asn(1), 1) && !as_loop(&set(1), Asn(1), 2));
-        assert!(!as_loop(&set(1), Asn(2), 0));
     }
 }

@@ -18,7 +18,6 @@ pub mod group;
 mod index;
 pub mod loc;
 pub mod nexthop;
-pub mod origin;
 pub mod pack;
 mod table;
 mod view;
@@ -35,7 +34,7 @@ use crate::num::{Family, Instant, Nlri, PathId, PeerId};
 use crate::wire::{PathAttributes, Update};
 
 pub use adj_in::{Cause, Route, RouteCounts};
-pub use attrs::{AttrTable, Attrs, as_loop, cluster_loop, originator_loop};
+pub use attrs::{AttrTable, Attrs};
 pub use decide::{Candidate, Multipath, Preference, Rules, Selection, SourceFacts, SourceKind, Step, select};
 pub use loc::{Best, BestChange, Touched};
 pub use nexthop::{NexthopTable, NhId};

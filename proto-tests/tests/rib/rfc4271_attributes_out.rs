@@ -78,7 +78,7 @@ fn next_hop_is_ourselves_outside_and_as_learned_inside() {
     let attrs = route(1).finish();
     assert_eq!(told(&attrs, Source::External, &key(SourceKind::External)).next_hop(), NextHop::V4(LOCAL_ADDR));
     assert_eq!(told(&attrs, Source::External, &key(SourceKind::Internal)).next_hop(), NextHop::V4(addr(1)));
-    let own = catbird::rib::origin::attributes(Family::Ipv4Unicast);
+    let own = proto_tests::exporting::own_attributes(Family::Ipv4Unicast);
     assert_eq!(told(&own, Source::Local(LocalKind::Block), &key(SourceKind::Internal)).next_hop(), NextHop::V4(LOCAL_ADDR));
 }
 
@@ -114,7 +114,7 @@ fn a_peers_own_address_is_not_told_to_it_as_next_hop() {
 
 #[test]
 fn ipv6_next_hops_are_ours_with_a_link_local_on_a_shared_link() {
-    let own = catbird::rib::origin::attributes(Family::Ipv6Unicast);
+    let own = proto_tests::exporting::own_attributes(Family::Ipv6Unicast);
     let (global, link_local): (Ipv6Addr, Ipv6Addr) = ("2001:db8::254".parse().unwrap(), "fe80::254".parse().unwrap());
     let base = key(SourceKind::External);
     let linked = GroupKey { next_hop: NextHopRule { link_local: Some(link_local), ..base.next_hop }, ..base.clone() };
@@ -146,7 +146,7 @@ fn ipv4_over_ipv6_goes_to_those_who_understand_it_and_by_ourselves_to_others() {
     assert_eq!(told(&attrs, Source::External, &extended).next_hop(), NextHop::V6 { global, link_local: None });
     assert_eq!(told(&attrs, Source::External, &plain).next_hop(), NextHop::V4(LOCAL_ADDR));
     let v6_only = NextHopRule { v4: None, ..plain.next_hop };
-    let own = catbird::rib::origin::attributes(Family::Ipv4Unicast);
+    let own = proto_tests::exporting::own_attributes(Family::Ipv4Unicast);
     let hop = |key: &GroupKey| export(&net(V4), &own, &from(0, Source::Local(LocalKind::Block)), key).map(|o| o.next_hop());
     assert_eq!(
         hop(&GroupKey { next_hop: v6_only, ..extended }),

@@ -260,7 +260,7 @@ impl World {
             }
             Op::Own { net: n, on } => {
                 let net = net(n);
-                let route = on.then(|| Route::as_received(self.rib.intern(&catbird::rib::origin::attributes(Family::of(&net)))));
+                let route = on.then(|| Route::as_received(self.rib.intern(&proto_tests::exporting::own_attributes(Family::of(&net)))));
                 let nlri = Nlri { net, path_id: LocalKind::Block.path_id() };
                 self.rib.apply(RouteChange { peer: PeerId::LOCAL, nlri, route, cause: Cause::Announced });
             }

@@ -1,13 +1,11 @@
-//! RFC 4456 in the tables: what a reflected route is compared by (§9), and how one that came round is recognised (§8).
-//! What a reflector adds to a route is tested with the export.
+//! RFC 4456 §9 in the tables: what a reflected route is compared by. What a reflector adds to a route is tested with the export, how one
+//! that came round is recognised (§8) on routers that run (`session::rfc4456`).
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use catbird::kernel::IfIndex;
 use catbird::num::{Asn, ClusterId, Nlri, PeerId, RouterId};
-use catbird::rib::{
-    Cause, NextHops, NhId, Rib, Route, RouteChange, Rules, SourceFacts, SourceKind, Standing, Step, cluster_loop, originator_loop,
-};
+use catbird::rib::{Cause, NextHops, NhId, Rib, Route, RouteChange, Rules, SourceFacts, SourceKind, Standing, Step};
 use catbird::wire::{NextHop, Origin, PathAttributes};
 
 struct AllUp;
@@ -73,18 +71,4 @@ fn originator_id_stands_for_the_identifier_of_the_reflector() {
 fn the_shorter_cluster_list_wins_between_copies_of_one_route() {
     assert_eq!(chosen(&[route(Some(9), &[1, 3]), route(Some(9), &[2])]), (PeerId(2), Step::ClusterListLength));
     assert_eq!(chosen(&[route(Some(9), &[1]), route(Some(9), &[2])]), (PeerId(1), Step::PeerAddress), "equal length: the lower address");
-}
-
-#[test]
-fn a_route_that_we_originated_is_known_by_its_originator_id() {
-    assert!(originator_loop(&route(Some(7), &[1]), id(7)));
-    assert!(!originator_loop(&route(Some(8), &[1]), id(7)));
-    assert!(!originator_loop(&route(None, &[]), id(7)));
-}
-
-#[test]
-fn a_route_that_went_through_our_cluster_is_known_by_its_cluster_list() {
-    assert!(cluster_loop(&route(Some(8), &[1, 2, 3]), cluster(2)));
-    assert!(!cluster_loop(&route(Some(8), &[1, 3]), cluster(2)));
-    assert!(!cluster_loop(&route(None, &[]), cluster(2)));
 }

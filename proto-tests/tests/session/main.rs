@@ -10,6 +10,7 @@ mod reload;
 mod rfc4271_errors;
 mod rfc4271_fsm;
 mod rfc4271_tables;
+mod rfc4456;
 mod rfc4486;
 mod rfc4724;
 mod rfc6286;
