@@ -2,8 +2,10 @@
 
 mod arrows;
 mod clab_lint;
-mod conformance;
+
 mod dependencies;
 mod json_schema;
+mod requirements;
 mod sources;
+mod texts;
 mod wall;

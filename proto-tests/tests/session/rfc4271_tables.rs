@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use catbird::policy::{Chain, Condition, Edit, Policy, PrefixRange, PrefixSet, Rule, Step};
+use catbird::policy::{Chain, Condition, Edit, MedEdit, Policy, PrefixRange, PrefixSet, Rule, Step};
 use catbird::speaker::show::Command;
 use catbird::speaker::{MaxPrefix, MaxPrefixAction, PeerConfig};
 use catbird::wire::{Message, RefreshSubtype, RouteRefresh, Update};
@@ -71,6 +71,40 @@ fn the_preference_that_policy_gives_an_external_route_is_its_local_pref_inside()
     let preferences: Vec<_> = told.iter().flat_map(|u| &u.announced).filter_map(|a| a.attrs.as_ref()?.local_pref()).collect();
     assert_eq!(preferences, [250]);
     assert_eq!(lab.best("dut", "10.1.0.0/26").and_then(|row| row.local_pref), Some(250));
+}
+
+#[test]
+fn a_med_that_policy_removes_or_changes_is_compared_as_it_then_is() {
+    // Two routers of one neighbouring AS: the farther exit (MED 20) wins once policy has seen to its MED.
+    for (edit, shown) in
+        [(MedEdit::Remove, None), (MedEdit::Set(5), Some(5)), (MedEdit::Subtract(15), Some(5)), (MedEdit::Add(1), Some(21))]
+    {
+        let rule = Rule { when: vec![], set: vec![Edit::Med(edit)], then: Step::Accept, name: None };
+        let policy = Arc::new(Policy { name: "exits".into(), rules: vec![rule], otherwise: Step::Reject });
+        let lab = Lab::seeded(13).speaker("dut", 64512).scripted("near", 65001).scripted("far", 65001).linked("dut", "near");
+        let mut lab = lab.linked_as("dut", "far", |_, config| config.import = Some(Chain::from_policies(vec![policy.clone()])));
+        lab.until_established("dut", "near");
+        lab.until_established("dut", "far");
+        for (peer, next_hop, med) in [("near", "10.255.0.2", 10), ("far", "10.255.0.3", 20)] {
+            lab.raw(peer, &upd().reach("10.1.0.0/26").next_hop(next_hop).as_path(&[65001]).med(med).octets());
+        }
+        lab.run(SECOND);
+        let far = lab.paths("dut", "10.1.0.0/26").into_iter().find(|row| row.peer == "far").expect("its path");
+        assert_eq!(far.med, shown, "{edit:?}");
+        let best = lab.best("dut", "10.1.0.0/26").expect("one of them").peer;
+        assert_eq!(best, if shown.unwrap_or(0) < 10 { "far" } else { "near" }, "{edit:?}");
+    }
+}
+
+#[test]
+fn a_route_with_our_own_address_as_next_hop_is_ignored_and_the_session_stays() {
+    let mut lab = between(65002, |_| {});
+    say(&mut lab, "10.1.0.0/26", "10.255.0.1");
+    say(&mut lab, "10.2.0.0/26", "10.255.0.2");
+    assert!(lab.best("dut", "10.1.0.0/26").is_none() && lab.best("dut", "10.2.0.0/26").is_some());
+    assert!(lab.paths("dut", "10.1.0.0/26")[0].refused.is_some(), "and it is shown why");
+    assert_eq!(announced(&updates(&mut lab)), ["10.2.0.0/26"]);
+    assert!(lab.established("dut", "left") && lab.told("left").is_none());
 }
 
 #[test]

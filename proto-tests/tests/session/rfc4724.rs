@@ -71,6 +71,21 @@ fn without_the_capability_they_go_with_the_connection() {
 }
 
 #[test]
+fn of_several_instances_of_the_capability_the_last_counts() {
+    for (last, kept) in [(true, true), (false, false)] {
+        let mut lab = learned();
+        lab.hang_up_script("x");
+        lab.run(Duration::from_secs(1));
+        offer(&mut lab, Some(graceful(false, !last, 60)));
+        lab.script("x").open.capabilities.push(graceful(false, last, 60));
+        lab.connect("x", "a");
+        lab.until_established("a", "x");
+        lab.run(Duration::from_secs(1));
+        assert_eq!(both_there(&mut lab), (kept, kept), "forwarding was kept, says the last: {last}");
+    }
+}
+
+#[test]
 fn they_go_when_the_restart_time_is_over() {
     let mut lab = learned();
     lab.hang_up_script("x");

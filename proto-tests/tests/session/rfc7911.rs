@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use catbird::num::{ClusterId, Family};
 use catbird::rib::group::AddPathSend;
-use proto_tests::dsl::upd;
+use catbird::wire::{AddPathMode, Capability};
+use proto_tests::dsl::{Upd, upd};
 use proto_tests::lab::{Lab, session};
 
 const PREFIX: &str = "10.1.0.0/26";
@@ -83,4 +84,25 @@ fn with_the_last_hearer_gone_the_table_speaks_of_the_best_alone_and_a_new_one_he
     lab.reset("rr", "client");
     lab.until_established("rr", "client");
     assert_eq!(heard(&mut lab), ["65001", "65002", "65003"]);
+}
+
+#[test]
+fn a_withdrawal_of_an_identifier_that_nobody_knows_is_passed_over() {
+    let ipv4 = Family::Ipv4Unicast.into();
+    let lab = Lab::seeded(12).speaker("dut", 64512).scripted("rack", 65001);
+    let mut lab = lab.linked_as("dut", "rack", |_, config| session(config, |s| s.offer.add_path_receive = ipv4));
+    lab.script("rack").open.capabilities.push(Capability::AddPath(vec![(1, 1, AddPathMode::Both)]));
+    lab.until_established("dut", "rack");
+    let say = |lab: &mut Lab, update: Upd| {
+        lab.raw("rack", &update.octets());
+        lab.run(SECOND);
+        lab.paths("dut", PREFIX).len()
+    };
+    for id in [1, 2] {
+        say(&mut lab, upd().path_id(id).reach(PREFIX).next_hop("10.255.0.2").as_path(&[65001]));
+    }
+    assert_eq!(say(&mut lab, upd().path_id(3).withdraw(PREFIX)), 2);
+    assert_eq!(say(&mut lab, upd().path_id(1).withdraw("10.77.0.0/16")), 2);
+    assert!(lab.established("dut", "rack") && lab.told("rack").is_none());
+    assert_eq!(say(&mut lab, upd().path_id(1).withdraw(PREFIX)), 1, "one that is known goes");
 }
