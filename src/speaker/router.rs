@@ -199,7 +199,11 @@ impl Speaker {
 
     /// Whether `settle` has something to do although no input came and no deadline passed.
     pub fn wants_settle(&self) -> bool {
-        self.rib.is_dirty() || self.groups.has_ready() || self.sessions.has_unwatched() || !self.jobs.is_empty()
+        self.rib.is_dirty()
+            || self.groups.has_ready()
+            || self.sessions.has_unwatched()
+            || !self.jobs.is_empty()
+            || self.lifecycle.awaits_flush() && self.is_flushed()
     }
 
     /// What this router is configured with.
