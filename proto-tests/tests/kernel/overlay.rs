@@ -377,7 +377,7 @@ fn what_others_write_into_the_kernel_is_announced_by_rule_and_goes_with_it() {
     let config = sites.config_text(1).replace("protocols = [80]", "protocols = [81]");
     sites.set_config_text(1, &config).unwrap();
     let said = sites.catbird(1, "reload");
-    assert!(said.contains("[fib.learn] changes"), "{said}");
+    assert!(said.contains("[[redistribute]] changes"), "{said}");
     let took = sites.until_ip(0, SOON, ROUTES, there("10.244.9.0/26 via 10.0.2.1"));
     println!("other rules: at the peer after {took:?}");
 }
