@@ -129,9 +129,12 @@ pub fn status(out: &mut Out, full: &FullStatus) -> io::Result<()> {
     out.line(format!("kernel    {}", out.paint(&toned(fib, tone))))?;
     out.line(format!("blocks    {}", s.blocks))?;
     out.line(format!("reload    {}", reload_words(full)))?;
-    let states = [(s.draining, "draining"), (s.recovering, "recovering: old kernel routes are kept until they are learned again")];
+    let states = [(s.draining, s.phase.as_str()), (s.recovering, "recovering: old kernel routes are kept until they are learned again")];
     for (_, word) in states.iter().filter(|(on, _)| *on) {
         out.line(out.paint(&toned(word, Tone::Warn)))?;
+    }
+    for job in &s.jobs {
+        out.line(format!("at work   {}: {} looked at", job.what, job.done))?;
     }
     for warning in &s.warnings {
         out.line(out.paint(&toned(format!("warning: {warning}"), Tone::Warn)))?;
