@@ -97,9 +97,11 @@ pub enum KernelEvent {
     },
     Route(KernelRoute),
     RouteGone(KernelRoute),
-    /// A tunnel device of ours (`fib::overlay`) carries packets to this node: what it needs to know of it stands.
+    /// A tunnel device of ours (`fib::overlay`) carries packets to this node: what it needs to know of it stands. Routes over it name
+    /// the gateway.
     Tunnel {
         node: IpAddr,
+        gateway: IpAddr,
         ifindex: IfIndex,
     },
     TunnelGone {

@@ -6,7 +6,9 @@
 //!
 //! VXLAN (RFC 7348): one device for each address family of the nodes. It learns nothing and floods nothing: each remote node is a
 //! permanent neighbour with a MAC address that follows from the node's address ([`Mac::of`]), and a forwarding entry from that MAC to that
-//! address. So nodes need to tell each other nothing, and the gateway of a route over the device is the node itself, `onlink`.
+//! address. So nodes need to tell each other nothing. The neighbour, and the gateway of a route over the device, is an IPv4 node itself,
+//! `onlink`; of an IPv6 node it is the link-local address of its device ([`gateway`]), for Linux takes no other where a route that is not
+//! the default one leads to the node over another link.
 //! IPIP (RFC 2003): one device without a remote end; the gateway of the route is where the outer packet goes. IPv4 only.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -144,6 +146,13 @@ pub enum Tunnel {
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
+    /// The address that a device with this MAC address gives itself (RFC 4291 appendix A).
+    pub fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0;
+        let [ab, cd, ef] = [[a ^ 2, b], [c, 0xff], [0xfe, d]].map(u16::from_be_bytes);
+        Ipv6Addr::new(0xfe80, 0, 0, 0, ab, cd, ef, u16::from_be_bytes([e, f]))
+    }
+
     /// That of the VXLAN device of the node with this address: locally administered, the same wherever it is computed. Of IPv6 addresses
     /// 40 bits of a hash (FNV-1a); among 5,000 nodes two share one with a chance of 1 in 90,000.
     pub fn of(node: IpAddr) -> Mac {
@@ -159,6 +168,14 @@ impl Mac {
                 Mac([0x06, a, b, c, d, e])
             }
         }
+    }
+}
+
+/// What routes through a tunnel to this node name as their gateway.
+pub fn gateway(node: IpAddr) -> IpAddr {
+    match node {
+        IpAddr::V4(_) => node,
+        IpAddr::V6(_) => IpAddr::V6(Mac::of(node).link_local()),
     }
 }
 
@@ -300,11 +317,13 @@ impl Device {
             if !standing.forwards.contains(&(mac, node)) {
                 deeds.push(Deed::Forward(mac, node));
             }
-            if standing.neighbours.get(&node) != Some(&mac) {
-                deeds.push(Deed::Neighbour(node, mac));
+            if standing.neighbours.get(&gateway(node)) != Some(&mac) {
+                deeds.push(Deed::Neighbour(gateway(node), mac));
             }
         }
-        let old = standing.neighbours.keys().filter(|node| !self.nodes.contains(node));
+        // A node by its own address is what our first release wrote for IPv6: routes may lead there still.
+        let wanted: BTreeSet<IpAddr> = self.nodes.iter().flat_map(|node| [*node, gateway(*node)]).collect();
+        let old = standing.neighbours.keys().filter(|addr| !wanted.contains(addr));
         deeds.extend(old.map(|node| Deed::DeleteNeighbour(*node)));
         // Of one MAC address' entries, the wanted one took the place of all others.
         let told: BTreeSet<Mac> = deeds.iter().filter_map(|d| if let Deed::Forward(mac, _) = d { Some(*mac) } else { None }).collect();
@@ -330,7 +349,7 @@ impl Device {
         let mac = Mac::of(node);
         let known = match self.tunnel {
             Tunnel::Ipip => true,
-            Tunnel::Vxlan { .. } => standing.neighbours.get(&node) == Some(&mac) && standing.forwards.contains(&(mac, node)),
+            Tunnel::Vxlan { .. } => standing.neighbours.get(&gateway(node)) == Some(&mac) && standing.forwards.contains(&(mac, node)),
         };
         standing.up && known && self.nodes.contains(&node)
     }

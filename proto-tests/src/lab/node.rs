@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use catbird::fib::overlay::gateway;
 use catbird::fib::{FibChange, FibKind, FibRoute};
 use catbird::kernel::{Hop, IfIndex, KernelEvent, KernelRoute, RouteKind};
 use catbird::num::{ConnId, Instant};
@@ -25,7 +26,7 @@ const TUNNELS_TAKE: Duration = Duration::from_millis(100);
 pub(super) fn tunnel_events(to: &[IpAddr]) -> Vec<KernelEvent> {
     let ifindex = IfIndex(9);
     let device = KernelEvent::Link { ifindex, name: "tunnel".to_owned(), up: true };
-    std::iter::once(device).chain(to.iter().map(|node| KernelEvent::Tunnel { node: *node, ifindex })).collect()
+    std::iter::once(device).chain(to.iter().map(|node| KernelEvent::Tunnel { node: *node, gateway: gateway(*node), ifindex })).collect()
 }
 
 /// What a node is.

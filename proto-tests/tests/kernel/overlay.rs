@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use catbird::fib::overlay::gateway;
 use proto_tests::netlab::echo::Echo;
 use proto_tests::netlab::sites::{Sites, ip};
 use proto_tests::netlab::{may_run, patiently};
@@ -23,6 +24,11 @@ fn sites(test: &str, prefix_len: u8, more: &str) -> Option<Sites> {
 
 const ROUTES: &str = "route show proto bgp";
 
+/// What routes over the tunnel to an IPv6 node name.
+fn v6_gateway(node: &str) -> String {
+    gateway(node.parse().unwrap()).to_string()
+}
+
 fn until_route(sites: &Sites, to: &str) -> Duration {
     sites.until_ip(0, SOON, ROUTES, |said| said.contains(to))
 }
@@ -37,9 +43,9 @@ fn until_ping(sites: &Sites, v6: bool) {
 #[test]
 fn pods_of_two_subnets_reach_each_other_over_vxlan() {
     let Some(sites) = sites("pods_of_two_subnets_reach_each_other_over_vxlan", 24, CROSS_SUBNET) else { return };
-    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird onlink");
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird metric 1024 onlink");
     sites.until_ip(0, SOON, "-6 route show proto bgp", |s| {
-        s.contains("fd00:10:244:2::/122 via fd00:2::1 dev catbird-v6") && s.contains("onlink")
+        s.contains(&format!("fd00:10:244:2::/122 via {} dev catbird-v6", v6_gateway("fd00:2::1")))
     });
     until_ping(&sites, false);
     until_ping(&sites, true);
@@ -51,24 +57,24 @@ fn pods_of_two_subnets_reach_each_other_over_vxlan() {
     let said = sites.catbird(0, "nexthops");
     assert!(said.contains("via 10.0.2.1 dev catbird onlink (overlay)"), "{said}");
     let said = sites.catbird(0, "fib");
-    assert!(said.contains("10.244.2.0/26 via 10.0.2.1 dev catbird onlink"), "{said}");
+    assert!(said.contains("10.244.2.0/26 via 10.0.2.1 dev catbird onlink metric 1024"), "{said}");
 }
 
 #[test]
 fn a_tunnel_that_others_damage_is_whole_again() {
     let Some(sites) = sites("a_tunnel_that_others_damage_is_whole_again", 24, CROSS_SUBNET) else { return };
-    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird onlink");
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird metric 1024 onlink");
     until_ping(&sites, false);
     let sound = |said: &str| said.contains("02:cb:0a:00:02:01");
     type IsRight = fn(&str) -> bool;
     let mischief: [(&str, &str, IsRight); 6] = [
-        ("link del catbird", ROUTES, |s| s.contains("10.244.2.0/26 via 10.0.2.1 dev catbird onlink")),
+        ("link del catbird", ROUTES, |s| s.contains("10.244.2.0/26 via 10.0.2.1 dev catbird metric 1024 onlink")),
         ("neigh del 10.0.2.1 dev catbird", "neigh show dev catbird", |s| s.contains("02:cb:0a:00:02:01 PERMANENT")),
         ("neigh replace 10.0.2.1 lladdr 02:00:00:00:00:07 dev catbird", "neigh show dev catbird", |s| {
             s.contains("02:cb:0a:00:02:01 PERMANENT")
         }),
         ("link set catbird mtu 1400", "link show catbird", |s| s.contains("mtu 1450")),
-        ("link set catbird down", ROUTES, |s| s.contains("10.244.2.0/26 via 10.0.2.1 dev catbird onlink")),
+        ("link set catbird down", ROUTES, |s| s.contains("10.244.2.0/26 via 10.0.2.1 dev catbird metric 1024 onlink")),
         ("link set catbird address 02:00:00:00:00:07", "link show catbird", |s| s.contains("02:cb:0a:00:01:01")),
     ];
     for (deed, look, is_right) in mischief {
@@ -109,7 +115,7 @@ fn a_node_that_leaves_our_subnet_is_reached_by_vxlan_and_back_without_a_packet_l
     let ping = sites.ping(false).unwrap();
     let mut times = Vec::new();
     for _ in 0..3 {
-        for (from, to, way) in [(16, 24, "dev catbird onlink"), (24, 16, "dev eth0")] {
+        for (from, to, way) in [(16, 24, "dev catbird metric 1024 onlink"), (24, 16, "dev eth0")] {
             for index in [0, 1] {
                 resize(&sites, index, from, to);
                 let other = 2 - index;
@@ -147,7 +153,8 @@ fn renumber(sites: &Sites, from: [&str; 3], to: [&str; 3], over: [&str; 2]) -> D
         let pods = 2 - index;
         let wanted = format!("10.244.{pods}.0/26 via {} dev {}", other[0], over[0]);
         sites.until_ip(index, SOON, ROUTES, |said| said.contains(&wanted));
-        let wanted = format!("fd00:10:244:{pods}::/122 via {} dev {}", other[1], over[1]);
+        let by = if over[1] == "eth0" { other[1].to_owned() } else { v6_gateway(other[1]) };
+        let wanted = format!("fd00:10:244:{pods}::/122 via {by} dev {}", over[1]);
         sites.until_ip(index, SOON, "-6 route show proto bgp", |said| said.contains(&wanted));
     };
     until_there(0, [v4, v6]);
@@ -162,9 +169,10 @@ fn renumber(sites: &Sites, from: [&str; 3], to: [&str; 3], over: [&str; 2]) -> D
 fn a_node_that_moves_to_another_subnet_with_a_new_address_is_followed_and_back() {
     let test = "a_node_that_moves_to_another_subnet_with_a_new_address_is_followed_and_back";
     let Some(sites) = sites(test, 24, CROSS_SUBNET) else { return };
-    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird onlink");
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird metric 1024 onlink");
     let both = |sites: &Sites| [false, true].map(|v6| sites.ping(v6).unwrap());
-    for (what, from, to, over) in [("near", OWN, NEAR, ["eth0", "eth0"]), ("far", NEAR, OWN, ["catbird onlink", "catbird-v6"])] {
+    for (what, from, to, over) in [("near", OWN, NEAR, ["eth0", "eth0"]), ("far", NEAR, OWN, ["catbird metric 1024 onlink", "catbird-v6"])]
+    {
         until_ping(&sites, false);
         until_ping(&sites, true);
         let moving = both(&sites);
@@ -182,7 +190,8 @@ fn a_node_that_moves_to_another_subnet_with_a_new_address_is_followed_and_back()
         assert!(lost.iter().all(|(_, lost)| *lost == 0), "{what}, and all is quiet again: {lost:?}");
     }
     // Of where it was meanwhile nothing is left in the end; for some seconds there may yet be a route over it.
-    for (dev, here, there) in [("catbird", OWN[0], NEAR[0]), ("catbird-v6", OWN[1], NEAR[1])] {
+    let v6 = [OWN[1], NEAR[1]].map(v6_gateway);
+    for (dev, here, there) in [("catbird", OWN[0], NEAR[0]), ("catbird-v6", &v6[0], &v6[1])] {
         sites.until_ip(0, SOON, &format!("neigh show dev {dev}"), |s| s.contains(here) && s.contains("PERMANENT") && !s.contains(there));
     }
     let link = sites.ip(1, "-d link show dev catbird");
@@ -197,7 +206,7 @@ fn a_route_that_holds_its_own_tunnels_end_is_not_written_unless_a_longer_one_lea
         "{CROSS_SUBNET}\n[[fib.learn]]\nprefixes = [\"10.0.0.0/16\", \"10.50.0.0/16\"]\nprotocols = [\"static\"]\nkind = \"block\""
     );
     let Some(sites) = sites(test, 24, &learn) else { return };
-    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird onlink");
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird metric 1024 onlink");
     until_ping(&sites, false);
     let ping = sites.ping(false).unwrap();
     sites.ip(1, "route add 10.0.0.0/16 via 10.0.2.254 dev eth0 proto static");
@@ -206,12 +215,12 @@ fn a_route_that_holds_its_own_tunnels_end_is_not_written_unless_a_longer_one_lea
     patiently(SOON, || why().contains(said)).unwrap_or_else(|| panic!("{}", why()));
     // What was announced after it stands, and it does not.
     sites.ip(1, "route add 10.50.0.0/16 via 10.0.2.254 dev eth0 proto static");
-    until_route(&sites, "10.50.0.0/16 via 10.0.2.1 dev catbird onlink");
+    until_route(&sites, "10.50.0.0/16 via 10.0.2.1 dev catbird metric 1024 onlink");
     assert!(!sites.ip(0, ROUTES).contains("10.0.0.0/16"), "the way to the node would lead to itself");
     ping.await_more(50);
     // With a longer route to the node the tunnel has a way of its own.
     sites.ip(0, "route add 10.0.2.0/24 via 10.0.1.254 dev eth0 proto static");
-    let took = until_route(&sites, "10.0.0.0/16 via 10.0.2.1 dev catbird onlink");
+    let took = until_route(&sites, "10.0.0.0/16 via 10.0.2.1 dev catbird metric 1024 onlink");
     ping.await_more(50);
     // It is to go before what carries the tunnel does.
     sites.ip(0, "route del 10.0.2.0/24 via 10.0.1.254 dev eth0 proto static");
@@ -227,7 +236,7 @@ fn a_route_that_holds_its_own_tunnels_end_is_not_written_unless_a_longer_one_lea
 #[test]
 fn a_reload_changes_the_overlay_while_it_runs() {
     let Some(mut sites) = sites("a_reload_changes_the_overlay_while_it_runs", 24, CROSS_SUBNET) else { return };
-    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird onlink");
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird metric 1024 onlink");
     sites.configure("[fib.overlay]\nmode = \"always\"\nvni = 77\nport = 8472\nmtu = 1300\naddresses = [\"10.244.1.1\"]").unwrap();
     let said = sites.catbird(0, "reload");
     assert!(said.contains("[fib.overlay] changes"), "{said}");
@@ -243,7 +252,7 @@ fn a_reload_changes_the_overlay_while_it_runs() {
     sites.configure("[fib.overlay]\nmode = \"always\"\ndevice = \"ov\"\nvni = 78\nport = 8472").unwrap();
     sites.catbird(0, "reload");
     sites.catbird(1, "reload");
-    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev ov onlink");
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev ov metric 1024 onlink");
     until_ping(&sites, false);
     sites.until_ip(0, SOON, "link show", |s| !s.contains(" catbird:"));
     // A restart finds everything as it is: the same device, and not one route written.
@@ -265,7 +274,7 @@ fn a_reload_changes_the_overlay_while_it_runs() {
 fn a_restart_keeps_the_tunnels_entries_as_long_as_the_routes_over_them() {
     let test = "a_restart_keeps_the_tunnels_entries_as_long_as_the_routes_over_them";
     let Some(mut sites) = sites(test, 24, CROSS_SUBNET) else { return };
-    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird onlink");
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird metric 1024 onlink");
     until_ping(&sites, false);
     until_ping(&sites, true);
     let pings = [false, true].map(|v6| sites.ping(v6).unwrap());
@@ -277,7 +286,7 @@ fn a_restart_keeps_the_tunnels_entries_as_long_as_the_routes_over_them() {
     sites.start(0).unwrap();
     sites.until_ip(0, SOON, "neigh show dev catbird", |s| !s.contains("10.0.2.78"));
     pings.iter().for_each(|ping| ping.await_more(200));
-    for (dev, node) in [("catbird", "10.0.2.1 "), ("catbird", "10.0.2.77 "), ("catbird-v6", "fd00:2::1 ")] {
+    for (dev, node) in [("catbird", "10.0.2.1 "), ("catbird", "10.0.2.77 "), ("catbird-v6", &format!("{} ", v6_gateway("fd00:2::1")))] {
         let said = sites.ip(0, &format!("neigh show dev {dev}"));
         assert!(said.lines().any(|l| l.starts_with(node) && l.contains("PERMANENT")), "{node} in {said}");
     }
@@ -287,6 +296,53 @@ fn a_restart_keeps_the_tunnels_entries_as_long_as_the_routes_over_them() {
     assert!(lost.iter().all(|(_, lost)| *lost == 0), "sent and lost, IPv4 and IPv6: {lost:?}");
     assert!(sites.log(0).contains("not learned again"), "{}", sites.log(0));
     until_ping(&sites, false);
+}
+
+/// A route to the nodes that is not the default one: the kernel takes no gateway on the tunnel device that another link leads to.
+#[test]
+fn ipv6_pods_reach_each_other_whatever_leads_to_the_nodes() {
+    let test = "ipv6_pods_reach_each_other_whatever_leads_to_the_nodes";
+    for (prefix_len, mode) in [(16, "always"), (24, "cross-subnet")] {
+        if !may_run(test) {
+            return;
+        }
+        let mut sites = Sites::build(prefix_len).unwrap();
+        if prefix_len == 24 {
+            for n in 1..=2 {
+                ip(&sites.nodes[n - 1].ns, "-6 route del default");
+                ip(&sites.nodes[n - 1].ns, &format!("-6 route add fd00::/16 via fd00:{n}::fe dev eth0 onlink"));
+            }
+        }
+        sites.configure(&format!("[fib.overlay]\nmode = \"{mode}\"")).unwrap();
+        sites.start_all().unwrap();
+        sites.until_ip(0, SOON, "-6 route show proto bgp", |s| s.contains("fd00:10:244:2::/122 via fe80:") && s.contains("dev catbird-v6"));
+        until_ping(&sites, false);
+        until_ping(&sites, true);
+    }
+}
+
+/// Others add and remove entries on the tunnel device without end.
+#[test]
+fn a_storm_of_others_entries_neither_delays_a_repair_nor_the_end() {
+    let Some(mut sites) = sites("a_storm_of_others_entries_neither_delays_a_repair_nor_the_end", 24, CROSS_SUBNET) else { return };
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird metric 1024 onlink");
+    let script = "while :; do ip neigh replace 10.9.0.9 lladdr 02:00:00:00:00:09 dev catbird nud permanent; \
+                  ip neigh del 10.9.0.9 dev catbird 2>/dev/null; done";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", script]);
+    let mut storm = sites.nodes[0].ns.spawn(command).unwrap();
+    for round in 0..5 {
+        sites.ip(0, "neigh del 10.0.2.1 dev catbird");
+        let took = sites.until_ip(0, SOON, "neigh show dev catbird", |s| s.contains("02:cb:0a:00:02:01 PERMANENT"));
+        println!("round {round}: repaired after {took:?}");
+        assert!(took < Duration::from_secs(5), "round {round}: {took:?} (seconds when it starves)");
+    }
+    let began = std::time::Instant::now();
+    sites.end(0, libc::SIGTERM);
+    println!("ended after {:?}", began.elapsed());
+    assert!(began.elapsed() < SOON);
+    storm.kill().unwrap();
+    storm.wait().unwrap();
 }
 
 #[test]
@@ -304,7 +360,7 @@ fn a_name_that_is_taken_is_said_and_left_alone() {
     patiently(SOON, why).unwrap_or_else(|| panic!("{}", sites.catbird(0, "nexthops")));
     assert!(!sites.ip(0, ROUTES).contains("10.244.2.0/26"), "rather no route than one that leads nowhere");
     sites.ip(0, "link del catbird");
-    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird onlink");
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird metric 1024 onlink");
 }
 
 const LEARN: &str = r#"

@@ -90,7 +90,7 @@ fn the_port_is_4789_unless_configured_and_flows_differ_in_their_source_port() {
         // It is made anew, and is not there for a moment.
         sites.until_ip(index, PATIENT, "-d link show type vxlan", |s| s.contains("dstport 8472"));
     }
-    sites.until_ip(0, PATIENT, "route show proto bgp", |s| s.contains("10.244.2.0/26 via 10.0.2.1 dev catbird onlink"));
+    sites.until_ip(0, PATIENT, "route show proto bgp", |s| s.contains("10.244.2.0/26 via 10.0.2.1 dev catbird metric 1024 onlink"));
     proto_tests::netlab::patiently(PATIENT, || {
         send(&sites, 100, true).unwrap();
         capture.frames().iter().any(|f| to_port(8472)(f))

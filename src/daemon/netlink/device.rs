@@ -1,45 +1,21 @@
-//! rtnetlink's octets for tunnel devices: what is asked and told of one link, its addresses, neighbours and forwarding entries.
+//! A tunnel device in the terms of netlink: what is asked of the kernel, and what stands there, as `overlay::Standing`.
 //!
-//! In: `overlay::Deed`s; answers of the kernel. Out: requests; what stands, as `overlay::Standing`. What is to be done is decided in
-//! `fib::overlay`, when it is done in [`super::overlay`]. Reading is bounded as in [`super::message`].
+//! In: `overlay::Deed`s; messages of the kernel. Out: requests; links and entries as they stand. What is to be done is decided in
+//! `fib::overlay`, when it is done in [`super::overlay`].
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::link::{InfoData, InfoIpTunnel, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
+use rtnetlink::{Error, Handle, LinkIpIp, LinkMessageBuilder, LinkUnspec, LinkVxlan};
 
-use super::message::{self, AF_INET, AF_INET6, Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST};
-use super::message::{attributes, end, ip, put, put_header, put_ip, set_len, u16_at, u32_at};
+use crate::fib::Errno;
 use crate::fib::overlay::{Deed, Device, Mac, StandingKind, Tunnel};
 use crate::kernel::IfIndex;
-
-pub const RTM_NEWNEIGH: u16 = 28;
-const RTM_DELNEIGH: u16 = 29;
-const RTM_GETNEIGH: u16 = 30;
-pub const AF_BRIDGE: u8 = 7;
-
-const IFF_UP: u32 = 1;
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
-const IFLA_LINKINFO: u16 = 18;
-const INFO_KIND: u16 = 1;
-const INFO_DATA: u16 = 2;
-const VXLAN_ID: u16 = 1;
-const VXLAN_LOCAL: u16 = 4;
-const VXLAN_LEARNING: u16 = 7;
-const VXLAN_PORT: u16 = 15;
-const VXLAN_LOCAL6: u16 = 17;
-const VXLAN_UDP_CSUM: u16 = 18;
-const VXLAN_ZERO_CSUM6_TX: u16 = 19;
-const VXLAN_ZERO_CSUM6_RX: u16 = 20;
-const IPTUN_LOCAL: u16 = 2;
-const IFA_ADDRESS: u16 = 1;
-const IFA_LOCAL: u16 = 2;
-const IFA_F_NODAD: u8 = 2;
-const NDA_DST: u16 = 1;
-const NDA_LLADDR: u16 = 2;
-const NUD_PERMANENT: u16 = 0x80;
-const NTF_SELF: u8 = 2;
 
 /// A link as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,258 +28,209 @@ pub struct Link {
     pub up: bool,
 }
 
+/// Which table an entry stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    Neighbours,
+    Forwarding,
+}
+
 /// An entry of the neighbour or of the forwarding table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
+    pub table: Table,
     pub ifindex: IfIndex,
-    pub mac: Mac,
+    /// None of a neighbour that has not answered, or was removed while packets went there.
+    pub mac: Option<Mac>,
     pub to: IpAddr,
     pub permanent: bool,
 }
 
 // ------------------------------------------------------------------------------------------------ asking
 
-/// Tell of the link with this name.
-pub fn link_by_name(name: &str) -> Vec<u8> {
-    let mut out = begin(message::RTM_GETLINK, NLM_F_ACK);
-    out.resize(out.len() + 16, 0);
-    put_name(&mut out, name);
-    finish(out)
-}
-
-/// Tell of the link with this number.
-pub fn link_by_index(ifindex: IfIndex) -> Vec<u8> {
-    let mut out = begin(message::RTM_GETLINK, NLM_F_ACK);
-    put_link_header(&mut out, ifindex, 0, 0);
-    finish(out)
-}
-
-/// Tell all addresses.
-pub fn addresses() -> Vec<u8> {
-    let mut out = begin(message::RTM_GETADDR, NLM_F_DUMP);
-    out.resize(out.len() + 8, 0);
-    finish(out)
-}
-
-/// Tell the entries of this device: `AF_INET` and `AF_INET6` mean neighbours, `AF_BRIDGE` forwarding entries. An old kernel tells more.
-pub fn entries(family: u8, ifindex: IfIndex) -> Vec<u8> {
-    let mut out = begin(RTM_GETNEIGH, NLM_F_DUMP);
-    let bridge = if family == AF_BRIDGE { ifindex.0 } else { 0 };
-    put_neighbour_header(&mut out, family, IfIndex(bridge), 0, 0);
-    if family != AF_BRIDGE {
-        const NDA_IFINDEX: u16 = 8;
-        put(&mut out, NDA_IFINDEX, &ifindex.0.to_ne_bytes());
-    }
-    finish(out)
-}
-
-/// The request that does the deed; `ifindex` is the device's, if it stands.
-pub fn deed(deed: Deed, device: &Device, ifindex: IfIndex) -> Vec<u8> {
-    let newer = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
-    let mut out = match deed {
-        Deed::Create => begin(message::RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL),
-        Deed::Delete => begin(message::RTM_DELLINK, NLM_F_ACK),
-        Deed::SetLocal(_) | Deed::SetMac(_) | Deed::SetMtu(_) | Deed::SetUp => begin(message::RTM_NEWLINK, NLM_F_ACK),
-        Deed::AddAddress(_) => begin(message::RTM_NEWADDR, newer),
-        Deed::DeleteAddress(_) => begin(message::RTM_DELADDR, NLM_F_ACK),
-        Deed::Neighbour(..) | Deed::Forward(..) => begin(RTM_NEWNEIGH, newer),
-        Deed::DeleteNeighbour(_) | Deed::DeleteForward(..) => begin(RTM_DELNEIGH, NLM_F_ACK),
-    };
-    match deed {
-        Deed::Create => put_new_link(&mut out, device),
-        Deed::Delete => put_link_header(&mut out, ifindex, 0, 0),
-        Deed::SetUp => put_link_header(&mut out, ifindex, IFF_UP, IFF_UP),
-        Deed::SetMtu(mtu) => {
-            put_link_header(&mut out, ifindex, 0, 0);
-            put(&mut out, IFLA_MTU, &mtu.to_ne_bytes());
-        }
-        Deed::SetMac(mac) => {
-            put_link_header(&mut out, ifindex, 0, 0);
-            put(&mut out, IFLA_ADDRESS, &mac.0);
-        }
+/// Does it; `ifindex` is the device's, if it stands.
+///
+/// # Errors
+/// The kernel's.
+pub async fn carry_out(handle: &Handle, deed: Deed, device: &Device, ifindex: IfIndex) -> Result<(), Errno> {
+    let index = ifindex.0;
+    let link = || LinkUnspec::new_with_index(index);
+    let done = match deed {
+        Deed::Create => handle.link().add(new_link(device)).execute().await,
+        Deed::Delete => handle.link().del(index).execute().await,
+        Deed::SetUp => handle.link().set(link().up().build()).execute().await,
+        Deed::SetMtu(mtu) => handle.link().set(link().mtu(mtu).build()).execute().await,
+        Deed::SetMac(mac) => handle.link().set(link().address(mac.0.to_vec()).build()).execute().await,
+        // What belongs to the kind of the device is changed by RTM_NEWLINK only.
         Deed::SetLocal(local) => {
-            put_link_header(&mut out, ifindex, 0, 0);
-            put_info(&mut out, "vxlan", |out| put_ip(out, if local.is_ipv4() { VXLAN_LOCAL } else { VXLAN_LOCAL6 }, local));
+            let message = with_local(LinkMessageBuilder::<LinkVxlan>::new_with_info_kind(InfoKind::Vxlan).index(index), local).build();
+            handle.link().add(message).set_flags(NLM_F_REQUEST | NLM_F_ACK).execute().await
         }
-        Deed::AddAddress(net) | Deed::DeleteAddress(net) => put_address(&mut out, net, ifindex),
-        Deed::Neighbour(node, mac) => {
-            put_neighbour_header(&mut out, family(node), ifindex, NUD_PERMANENT, 0);
-            put_ip(&mut out, NDA_DST, node);
-            put(&mut out, NDA_LLADDR, &mac.0);
+        Deed::AddAddress(net) => {
+            let mut request = handle.address().add(index, net.addr(), net.prefix_len()).replace();
+            if net.addr().is_ipv6() {
+                request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+            }
+            request.execute().await
         }
-        Deed::DeleteNeighbour(node) => {
-            put_neighbour_header(&mut out, family(node), ifindex, 0, 0);
-            put_ip(&mut out, NDA_DST, node);
+        Deed::DeleteAddress(net) => handle.address().del(address_of(net, index)).execute().await,
+        Deed::Neighbour(to, mac) => handle.neighbours().add(index, to).link_layer_address(&mac.0).replace().execute().await,
+        Deed::DeleteNeighbour(to) => handle.neighbours().del(entry_of(family(to), index, &[destination(to)])).execute().await,
+        Deed::Forward(mac, to) => {
+            let request = handle.neighbours().add_bridge(index, &mac.0).destination(to).flags(NeighbourFlags::Own);
+            request.replace().execute().await
         }
-        Deed::Forward(mac, node) | Deed::DeleteForward(mac, node) => {
-            put_neighbour_header(&mut out, AF_BRIDGE, ifindex, NUD_PERMANENT, NTF_SELF);
-            put(&mut out, NDA_LLADDR, &mac.0);
-            put_ip(&mut out, NDA_DST, node);
+        Deed::DeleteForward(mac, to) => {
+            let mac = NeighbourAttribute::LinkLayerAddress(mac.0.to_vec());
+            handle.neighbours().del(entry_of(AddressFamily::Bridge, index, &[mac, destination(to)])).execute().await
         }
-    }
-    finish(out)
+    };
+    done.map_err(errno)
 }
 
-fn put_new_link(out: &mut Vec<u8>, device: &Device) {
-    out.resize(out.len() + 16, 0);
-    put_name(out, &device.name);
+fn new_link(device: &Device) -> LinkMessage {
     match device.tunnel {
         Tunnel::Vxlan { vni, port, checksum } => {
-            put(out, IFLA_ADDRESS, &Mac::of(device.local).0);
-            put_info(out, "vxlan", |out| {
-                put(out, VXLAN_ID, &vni.to_ne_bytes());
-                put(out, VXLAN_PORT, &port.to_be_bytes());
-                put(out, VXLAN_LEARNING, &[0]);
-                put_ip(out, if device.local.is_ipv4() { VXLAN_LOCAL } else { VXLAN_LOCAL6 }, device.local);
-                put(out, VXLAN_UDP_CSUM, &[u8::from(checksum)]);
-                put(out, VXLAN_ZERO_CSUM6_TX, &[u8::from(!checksum)]);
-                // RFC 7348 §5: a packet without one is taken, whatever we send ourselves. (Over IPv4 the kernel does.)
-                put(out, VXLAN_ZERO_CSUM6_RX, &[1]);
-            });
+            let link = LinkVxlan::new(&device.name, vni).port(port).learning(false).address(Mac::of(device.local).0.to_vec());
+            // RFC 7348 §5: a packet without a checksum is taken, whatever we send ourselves. (Over IPv4 the kernel does.)
+            let link = link.udp_csum(checksum).udp_zero_csum6_tx(!checksum).udp_zero_csum6_rx(true);
+            with_local(link, device.local).build()
         }
-        Tunnel::Ipip => put_info(out, "ipip", |out| {
-            if !device.is_fallback() {
-                put_ip(out, IPTUN_LOCAL, device.local);
-            }
-        }),
+        Tunnel::Ipip => match device.local {
+            IpAddr::V4(local) if !device.is_fallback() => LinkIpIp::new(&device.name).local(local).build(),
+            _ => LinkIpIp::new(&device.name).build(),
+        },
     }
 }
 
-fn put_info(out: &mut Vec<u8>, kind: &str, data: impl FnOnce(&mut Vec<u8>)) {
-    let info = nest(out, IFLA_LINKINFO);
-    put(out, INFO_KIND, kind.as_bytes());
-    let inner = nest(out, INFO_DATA);
-    data(out);
-    set_len(out, inner);
-    set_len(out, info);
-}
-
-/// Begins an attribute that holds others; `set_len` ends it.
-fn nest(out: &mut Vec<u8>, kind: u16) -> usize {
-    let start = out.len();
-    out.extend_from_slice(&[0; 2]);
-    out.extend_from_slice(&kind.to_ne_bytes());
-    start
-}
-
-fn put_name(out: &mut Vec<u8>, name: &str) {
-    let mut value = name.as_bytes().to_vec();
-    value.push(0);
-    put(out, IFLA_IFNAME, &value);
-}
-
-fn put_address(out: &mut Vec<u8>, net: IpNet, ifindex: IfIndex) {
-    let nodad = if net.addr().is_ipv6() { IFA_F_NODAD } else { 0 };
-    out.extend_from_slice(&[family(net.addr()), net.prefix_len(), nodad, 0]);
-    out.extend_from_slice(&ifindex.0.to_ne_bytes());
-    put_ip(out, IFA_LOCAL, net.addr());
-    put_ip(out, IFA_ADDRESS, net.addr());
-}
-
-fn put_link_header(out: &mut Vec<u8>, ifindex: IfIndex, flags: u32, change: u32) {
-    out.extend_from_slice(&[0; 4]);
-    for word in [ifindex.0, flags, change] {
-        out.extend_from_slice(&word.to_ne_bytes());
+fn with_local(link: LinkMessageBuilder<LinkVxlan>, local: IpAddr) -> LinkMessageBuilder<LinkVxlan> {
+    match local {
+        IpAddr::V4(local) => link.local(local),
+        IpAddr::V6(local) => link.local6(local),
     }
 }
 
-fn put_neighbour_header(out: &mut Vec<u8>, family: u8, ifindex: IfIndex, state: u16, flags: u8) {
-    out.extend_from_slice(&[family, 0, 0, 0]);
-    out.extend_from_slice(&ifindex.0.to_ne_bytes());
-    out.extend_from_slice(&state.to_ne_bytes());
-    out.extend_from_slice(&[flags, 0]);
+fn address_of(net: IpNet, index: u32) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    (message.header.family, message.header.prefix_len, message.header.index) = (family(net.addr()), net.prefix_len(), index);
+    message.attributes = vec![AddressAttribute::Local(net.addr()), AddressAttribute::Address(net.addr())];
+    message
 }
 
-fn begin(kind: u16, flags: u16) -> Vec<u8> {
-    let mut out = Vec::with_capacity(160);
-    put_header(&mut out, kind, NLM_F_REQUEST | flags, 0);
-    out
+fn entry_of(family: AddressFamily, index: u32, attributes: &[NeighbourAttribute]) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    (message.header.family, message.header.ifindex) = (family, index);
+    if family == AddressFamily::Bridge {
+        (message.header.state, message.header.flags) = (NeighbourState::Permanent, NeighbourFlags::Own);
+    }
+    message.attributes = attributes.to_vec();
+    message
 }
 
-fn finish(mut out: Vec<u8>) -> Vec<u8> {
-    end(&mut out, 0);
-    out
+fn destination(addr: IpAddr) -> NeighbourAttribute {
+    NeighbourAttribute::Destination(match addr {
+        IpAddr::V4(a) => NeighbourAddress::Inet(a),
+        IpAddr::V6(a) => NeighbourAddress::Inet6(a),
+    })
 }
 
-fn family(addr: IpAddr) -> u8 {
-    if addr.is_ipv4() { AF_INET } else { AF_INET6 }
+fn family(addr: IpAddr) -> AddressFamily {
+    if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+/// The kernel's error number; EPIPE if the connection to it is closed, ENOBUFS if an answer was lost.
+pub fn errno(error: Error) -> Errno {
+    match error {
+        Error::NetlinkError(message) => Errno(message.raw_code().saturating_abs()),
+        Error::RequestFailed => Errno::EPIPE,
+        _ => Errno::ENOBUFS,
+    }
 }
 
 // ------------------------------------------------------------------------------------------------ reading
 
-/// The link that RTM_NEWLINK tells of.
-pub fn read_link(message: &Message<'_>) -> Option<Link> {
-    let body = Some(message.body).filter(|_| message.kind == message::RTM_NEWLINK)?;
-    let (ifindex, flags) = (IfIndex(u32_at(body, 4)?), u32_at(body, 8)?);
-    let mut link = Link { ifindex, kind: StandingKind::Other(String::new()), local: None, mac: None, mtu: 0, up: flags & IFF_UP != 0 };
-    for (kind, value) in attributes(body.get(16..)?) {
-        match kind {
-            IFLA_ADDRESS => link.mac = mac(value),
-            IFLA_MTU => link.mtu = u32_at(value, 0)?,
-            IFLA_LINKINFO => read_info(value, &mut link),
+/// The link that a message tells of.
+pub fn read_link(message: &LinkMessage) -> Link {
+    let up = message.header.flags.contains(LinkFlags::Up);
+    let ifindex = IfIndex(message.header.index);
+    let mut link = Link { ifindex, kind: StandingKind::Other(String::new()), local: None, mac: None, mtu: 0, up };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::Address(octets) => link.mac = mac(octets),
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::LinkInfo(infos) => read_info(infos, &mut link),
             _ => {}
         }
     }
-    Some(link)
+    link
 }
 
-fn read_info(info: &[u8], link: &mut Link) {
-    let (mut name, mut data) = (&[][..], &[][..]);
-    for (kind, value) in attributes(info) {
-        match kind {
-            INFO_KIND => name = value.strip_suffix(&[0]).unwrap_or(value),
-            INFO_DATA => data = value,
+fn read_info(infos: &[LinkInfo], link: &mut Link) {
+    for info in infos {
+        match info {
+            LinkInfo::Kind(InfoKind::IpIp) => link.kind = StandingKind::Ipip,
+            LinkInfo::Kind(kind) => link.kind = StandingKind::Other(kind.to_string()),
             _ => {}
         }
     }
-    link.kind = match name {
-        b"vxlan" => read_vxlan(data, link),
-        b"ipip" => {
-            let local = attributes(data).find(|(kind, _)| *kind == IPTUN_LOCAL);
-            link.local = local.and_then(|(_, value)| ip(AF_INET, value)).filter(|a| !a.is_unspecified());
-            StandingKind::Ipip
+    for info in infos {
+        match info {
+            LinkInfo::Data(InfoData::Vxlan(data)) => link.kind = read_vxlan(data, &mut link.local),
+            LinkInfo::Data(InfoData::IpTunnel(data)) => {
+                let local = data.iter().find_map(|i| if let InfoIpTunnel::Local(addr) = i { Some(*addr) } else { None });
+                link.local = local.filter(|addr| !addr.is_unspecified());
+            }
+            _ => {}
         }
-        other => StandingKind::Other(String::from_utf8_lossy(other).into_owned()),
-    };
+    }
 }
 
-fn read_vxlan(data: &[u8], link: &mut Link) -> StandingKind {
-    let (mut vni, mut port, mut learning, mut csum, mut zero6) = (0, 0, false, false, false);
-    let yes = |value: &[u8]| value.first().is_some_and(|v| *v != 0);
-    for (kind, value) in attributes(data) {
-        match kind {
-            VXLAN_ID => vni = u32_at(value, 0).unwrap_or(0),
-            VXLAN_PORT => port = value.first_chunk().copied().map_or(0, u16::from_be_bytes),
-            VXLAN_LEARNING => learning = yes(value),
-            VXLAN_LOCAL => link.local = ip(AF_INET, value),
-            VXLAN_LOCAL6 => link.local = ip(AF_INET6, value),
-            VXLAN_UDP_CSUM => csum = yes(value),
-            VXLAN_ZERO_CSUM6_TX => zero6 = yes(value),
+fn read_vxlan(data: &[InfoVxlan], local: &mut Option<IpAddr>) -> StandingKind {
+    let (mut vni, mut port, mut learning, mut checksum4, mut zero6) = (0, 0, false, false, false);
+    for info in data {
+        match info {
+            InfoVxlan::Id(id) => vni = *id,
+            InfoVxlan::Port(number) => port = *number,
+            InfoVxlan::Learning(on) => learning = *on,
+            InfoVxlan::Local(addr) => *local = Some(IpAddr::V4(*addr)),
+            InfoVxlan::Local6(addr) => *local = Some(IpAddr::V6(*addr)),
+            InfoVxlan::UDPCsum(on) => checksum4 = *on,
+            InfoVxlan::UDPZeroCsumTX(on) => zero6 = *on,
             _ => {}
         }
     }
-    let checksum = if link.local.is_some_and(|l| l.is_ipv6()) { !zero6 } else { csum };
+    let checksum = if local.is_some_and(|l| l.is_ipv6()) { !zero6 } else { checksum4 };
     StandingKind::Vxlan { vni, port, checksum, learning }
 }
 
-/// The entry that RTM_NEWNEIGH tells of; those without a MAC address or another end do not concern us.
-pub fn read_entry(message: &Message<'_>) -> Option<(u8, Entry)> {
-    let body = Some(message.body).filter(|_| message.kind == RTM_NEWNEIGH)?;
-    let (of, ifindex, state) = (*body.first()?, IfIndex(u32_at(body, 4)?), u16_at(body, 8)?);
+/// The address of this machine that a message tells of, and its link.
+pub fn read_address(message: &AddressMessage) -> Option<(IfIndex, IpNet)> {
+    let local = message.attributes.iter().find_map(|a| if let AddressAttribute::Local(addr) = a { Some(*addr) } else { None });
+    let other = message.attributes.iter().find_map(|a| if let AddressAttribute::Address(addr) = a { Some(*addr) } else { None });
+    Some((IfIndex(message.header.index), IpNet::new(local.or(other)?, message.header.prefix_len).ok()?))
+}
+
+/// The entry that a message tells of; those without another end do not concern us.
+pub fn read_entry(message: &NeighbourMessage) -> Option<Entry> {
     let (mut to, mut lladdr) = (None, None);
-    for (kind, value) in attributes(body.get(12..)?) {
-        match kind {
-            NDA_DST => to = ip(if value.len() == 4 { AF_INET } else { AF_INET6 }, value),
-            NDA_LLADDR => lladdr = mac(value),
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(addr)) => to = Some(IpAddr::V4(*addr)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(addr)) => to = Some(IpAddr::V6(*addr)),
+            // That of a forwarding entry: its family is not the message's.
+            NeighbourAttribute::Destination(NeighbourAddress::Other(octets)) => to = any_ip(octets),
+            NeighbourAttribute::LinkLayerAddress(octets) => lladdr = mac(octets),
             _ => {}
         }
     }
-    Some((of, Entry { ifindex, mac: lladdr?, to: to?, permanent: state & NUD_PERMANENT != 0 }))
+    let table = if message.header.family == AddressFamily::Bridge { Table::Forwarding } else { Table::Neighbours };
+    let permanent = message.header.state == NeighbourState::Permanent;
+    Some(Entry { table, ifindex: IfIndex(message.header.ifindex), mac: lladdr, to: to?, permanent })
 }
 
-/// The link that a message about links, addresses or entries is about.
-pub fn concerned(message: &Message<'_>) -> Option<IfIndex> {
-    u32_at(message.body, 4).map(IfIndex)
+fn any_ip(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(octets).map(|o| IpAddr::V4(Ipv4Addr::from(o)));
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(|o| IpAddr::V6(Ipv6Addr::from(o)))).ok()
 }
 
 fn mac(octets: &[u8]) -> Option<Mac> {
@@ -321,52 +248,33 @@ mod tests {
         params.wanted((!v6).then_some(own.0), v6.then_some(own.1), &[].into()).devices.remove(0)
     }
 
-    fn only(octets: &[u8]) -> Message<'_> {
-        let mut all = message::messages(octets);
-        let message = all.next().expect("a message");
-        assert!(all.next().is_none());
-        message
-    }
-
     #[test]
     fn the_device_that_is_asked_for_is_the_one_that_is_read() {
         for (v6, checksum) in [(false, true), (false, false), (true, true), (true, false)] {
             let device = device(&Params { vni: 77, port: 8472, checksum, ..Params::default() }, v6);
-            let octets = deed(Deed::Create, &device, IfIndex(0));
-            let link = read_link(&only(&octets)).expect("a link");
+            let link = read_link(&new_link(&device));
             assert_eq!(link.kind, StandingKind::Vxlan { vni: 77, port: 8472, checksum, learning: false });
             assert_eq!((link.local, link.mac), (Some(device.local), Some(Mac::of(device.local))));
         }
         let ipip = device(&Params { kind: Kind::Ipip, device: "ip0".into(), ..Params::default() }, false);
-        let octets = deed(Deed::Create, &ipip, IfIndex(0));
-        let link = read_link(&only(&octets)).expect("a link");
+        let link = read_link(&new_link(&ipip));
         assert_eq!((link.kind, link.local), (StandingKind::Ipip, Some(ipip.local)));
     }
 
     #[test]
-    fn entries_are_read_as_they_are_written() {
-        let device = device(&Params::default(), false);
+    fn entries_and_addresses_are_read_as_they_are_written() {
         for node in ["10.0.1.1", "fd00::2"].map(|a| a.parse().unwrap()) {
-            let entry = Entry { ifindex: IfIndex(7), mac: Mac::of(node), to: node, permanent: true };
-            for (of, deed_) in [(family(node), Deed::Neighbour(node, Mac::of(node))), (AF_BRIDGE, Deed::Forward(Mac::of(node), node))] {
-                let octets = deed(deed_, &device, IfIndex(7));
-                assert_eq!(read_entry(&only(&octets)), Some((of, entry)));
-                assert_eq!(concerned(&only(&octets)), Some(IfIndex(7)));
+            let lladdr = NeighbourAttribute::LinkLayerAddress(Mac::of(node).0.to_vec());
+            for (family, table) in [(family(node), Table::Neighbours), (AddressFamily::Bridge, Table::Forwarding)] {
+                let mut message = entry_of(family, 7, &[destination(node), lladdr.clone()]);
+                message.header.state = NeighbourState::Permanent;
+                let entry = Entry { table, ifindex: IfIndex(7), mac: Some(Mac::of(node)), to: node, permanent: true };
+                assert_eq!(read_entry(&message), Some(entry));
             }
-        }
-    }
-
-    #[test]
-    fn cut_short_anywhere_it_is_nothing_or_less_and_never_a_panic() {
-        let device = device(&Params::default(), true);
-        let node = "fd00::2".parse().unwrap();
-        for octets in [deed(Deed::Create, &device, IfIndex(0)), deed(Deed::Forward(Mac::of(node), node), &device, IfIndex(7))] {
-            let whole = only(&octets);
-            for len in 0..whole.body.len() {
-                let cut = Message { body: &whole.body[..len], ..whole };
-                let (link, entry) = (read_link(&cut), read_entry(&cut));
-                assert!(len >= 12 || (link.is_none() && entry.is_none()));
-            }
+            assert_eq!(read_entry(&entry_of(family(node), 7, &[destination(node)])).map(|e| (e.mac, e.to)), Some((None, node)));
+            assert_eq!(read_entry(&entry_of(family(node), 7, &[lladdr])), None, "nobody's");
+            let net = IpNet::new(node, 24).unwrap();
+            assert_eq!(read_address(&address_of(net, 3)), Some((IfIndex(3), net)));
         }
     }
 }

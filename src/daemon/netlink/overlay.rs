@@ -1,32 +1,36 @@
 //! Keeps the tunnel devices: makes them, gives them their entries, and puts right what others do to them.
 //!
 //! In: the devices that there should be (`Overlay::want`). Out: `KernelEvent::Tunnel` for each node that a device carries packets to, and
-//! `TunnelGone` when it no longer does. What is to be done to a device that is not as it should be is decided in `fib::overlay`.
+//! `TunnelGone` when it no longer does. What is to be done to a device that is not as it should be is decided in `fib::overlay`; how that
+//! is asked of the kernel stands in [`super::device`].
 //!
-//! A thread does the work, one request after the other, for the reason that the writer has one. It looks at the devices when it is told
-//! of other ones, when the kernel speaks of something that concerns them (a task of the runtime listens), and now and then without cause.
+//! A thread of its own does the work, with a runtime for nothing else, for the reason that the writer has one. It looks at the devices when
+//! it is told of other ones, when the kernel speaks of something that concerns them, and now and then without cause. What others do to
+//! an entry of ours is put right within [`PACE`], whatever else they do; what they add is taken away within [`PATIENCE`].
 //! What goes, goes late: entries of nodes that nobody names any more, and devices that are not wanted, stay for [`LINGER`], until every
 //! route over them has been replaced. The same holds for what a former life of ours left on a device: it stays until the core has removed
 //! the routes of that life which nobody told again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use netlink_sys::protocols::NETLINK_ROUTE;
-use netlink_sys::{AsyncSocket, Socket, SocketAddr, TokioSocket};
-use tokio::sync::mpsc;
+use futures_util::{StreamExt, TryStreamExt};
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::AsyncSocket;
+use rtnetlink::MulticastGroup;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::Counters;
-use super::device::{self, AF_BRIDGE, Entry};
-use super::message::{self, AF_INET, AF_INET6, Message, NLMSG_DONE, NLMSG_ERROR, Said};
+use super::device::{self, Entry, Link, Table};
 use crate::fib::Errno;
-use crate::fib::overlay::{Deed, Device, Standing, StandingKind, Tunnel, Wanted};
+use crate::fib::overlay::{self, Deed, Device, Mac, Standing, StandingKind, Tunnel, Wanted};
 use crate::kernel::{IfIndex, KernelEvent};
 
 /// How long what is not wanted any more stays.
@@ -35,23 +39,25 @@ const LINGER: Duration = Duration::from_secs(5);
 const AUDIT: Duration = Duration::from_secs(60);
 /// After the kernel spoke, what else it has to say is waited for.
 const GATHER: Duration = Duration::from_millis(5);
-/// Between looks that each found something to put right, after the first few: whoever fights us does not get all our time.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks at what others did to ours; up to sixteen times as long if they go on and on.
+const PACE: Duration = Duration::from_millis(50);
 const REPAIRS_AT_ONCE: u32 = 10;
+/// Between two looks at what others do besides.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// After a refusal; twice as long each time.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(30);
 /// Looks at one device in a row, each of which found something to do.
 const ROUNDS: usize = 4;
-/// RTNLGRP_LINK, NEIGH, IPV4_IFADDR, IPV6_IFADDR.
-const GROUPS: [u32; 4] = [1, 3, 5, 9];
+/// Deeds that are asked for before the first is answered.
+const AT_ONCE: usize = 64;
 
-enum Word {
-    Want(Wanted),
-    /// The kernel said something.
-    Look,
+/// What the core wants; only the newest counts.
+#[derive(Debug, Default)]
+struct Order {
+    wanted: Wanted,
     /// Take down at once what is not wanted, and end.
-    End,
+    end: bool,
 }
 
 /// The keeper of tunnels; asleep until something is wanted.
@@ -59,14 +65,8 @@ enum Word {
 pub struct Overlay {
     events: mpsc::Sender<Vec<KernelEvent>>,
     counters: Arc<Counters>,
-    running: Option<Running>,
-}
-
-#[derive(Debug)]
-struct Running {
-    words: Sender<Word>,
-    thread: std::thread::JoinHandle<()>,
-    watch: tokio::task::JoinHandle<()>,
+    /// Dropping it without `finish` leaves everything as it is.
+    running: Option<(watch::Sender<Order>, std::thread::JoinHandle<()>)>,
 }
 
 impl Overlay {
@@ -74,7 +74,7 @@ impl Overlay {
         Overlay { events, counters, running: None }
     }
 
-    /// From now on these devices, and no others of those that were wanted before. Wants a runtime around it; never waits.
+    /// From now on these devices, and no others of those that were wanted before. Never waits.
     pub fn want(&mut self, wanted: Wanted) {
         if self.running.is_none() {
             match self.start() {
@@ -82,212 +82,189 @@ impl Overlay {
                 Err(error) => return tracing::error!(%error, "no tunnel device can be kept"),
             }
         }
-        self.say(Word::Want(wanted));
+        if let Some((orders, _)) = &self.running {
+            orders.send_modify(|order| order.wanted = wanted);
+        }
     }
 
     /// Takes down what is not wanted, now. Waits for it.
     pub fn finish(&mut self) {
-        self.say(Word::End);
-        if let Some(running) = self.running.take() {
-            running.watch.abort();
-            if running.thread.join().is_err() {
-                tracing::error!("the keeper of tunnels panicked");
-            }
+        let Some((orders, thread)) = self.running.take() else { return };
+        orders.send_modify(|order| order.end = true);
+        if thread.join().is_err() {
+            tracing::error!("the keeper of tunnels panicked");
         }
     }
 
-    fn say(&self, word: Word) {
-        if let Some(running) = &self.running
-            && running.words.send(word).is_err()
-        {
-            tracing::error!("the keeper of tunnels has ended");
-        }
-    }
-
-    fn start(&self) -> io::Result<Running> {
-        let (words, orders) = channel();
-        let concern = Arc::new(Mutex::new(Concern::default()));
-        let talk = Talk::open()?;
-        let watch = tokio::spawn(Watch::open(concern.clone(), talk.port)?.run(words.clone()));
-        let worker = Worker::new(talk, concern, self.events.clone(), self.counters.clone());
-        let thread = std::thread::Builder::new().name("catbird-tunnels".into()).spawn(move || worker.run(&orders))?;
-        Ok(Running { words, thread, watch })
+    fn start(&self) -> io::Result<(watch::Sender<Order>, std::thread::JoinHandle<()>)> {
+        let (orders, inbox) = watch::channel(Order::default());
+        let (events, counters) = (self.events.clone(), self.counters.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name("catbird-tunnels".into()).spawn(move || {
+            runtime.block_on(async {
+                match Client::open() {
+                    Ok(client) => Keeper::new(client, events, counters).run(inbox).await,
+                    Err(error) => tracing::error!(%error, "no tunnel device can be kept"),
+                }
+            });
+        })?;
+        Ok((orders, thread))
     }
 }
 
-impl Drop for Overlay {
-    /// Without `finish` everything stays as it is.
-    fn drop(&mut self) {
-        if let Some(running) = &self.running {
-            running.watch.abort();
-        }
-    }
-}
+// ------------------------------------------------------------------------------------------------ the kernel
 
-/// Which links matter to us.
-#[derive(Debug, Default)]
-struct Concern {
-    devices: BTreeSet<IfIndex>,
-    /// Those of our own addresses, for their MTU.
-    below: BTreeSet<IfIndex>,
-}
+type News = futures_util::stream::BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>;
 
-// ------------------------------------------------------------------------------------------------ listening
-
-struct Watch {
-    socket: TokioSocket,
-    concern: Arc<Mutex<Concern>>,
+/// The keeper's connections: one asks, one listens.
+struct Client {
+    handle: rtnetlink::Handle,
     /// Who does our own changes.
     port: u32,
+    news: News,
 }
 
-impl Watch {
-    fn open(concern: Arc<Mutex<Concern>>, port: u32) -> io::Result<Watch> {
-        let mut asynchronous = TokioSocket::new(NETLINK_ROUTE)?;
-        let socket = asynchronous.socket_mut();
-        crate::daemon::sockopt::set_receive_buffer(socket, 1 << 20)?;
-        socket.bind_auto()?;
-        GROUPS.into_iter().try_for_each(|group| socket.add_membership(group))?;
-        Ok(Watch { socket: asynchronous, concern, port })
-    }
-
-    async fn run(self, words: Sender<Word>) {
-        let mut buffer = Vec::with_capacity(64 << 10);
-        loop {
-            buffer.clear();
-            let news = match poll_fn(|cx| self.socket.poll_recv_from(cx, &mut buffer)).await {
-                Ok(from) => from.port_number() == 0 && self.concerns_us(&buffer),
-                // Something was lost: it may have been about us.
-                Err(error) => {
-                    if error.raw_os_error() != Some(libc::ENOBUFS) {
-                        tokio::time::sleep(PATIENCE).await;
-                    }
-                    true
-                }
-            };
-            if news && words.send(Word::Look).is_err() {
-                return;
-            }
-        }
-    }
-
-    fn concerns_us(&self, octets: &[u8]) -> bool {
-        let sender = octets.get(12..).and_then(|o| o.first_chunk()).map(|port| u32::from_ne_bytes(*port));
-        if sender == Some(self.port) {
-            return false;
-        }
-        let concern = self.concern.lock().unwrap_or_else(PoisonError::into_inner);
-        message::messages(octets).any(|m| {
-            let link = matches!(m.kind, message::RTM_NEWLINK | message::RTM_NEWADDR | message::RTM_DELADDR);
-            device::concerned(&m).is_some_and(|i| concern.devices.contains(&i) || link && concern.below.contains(&i))
-        })
-    }
-}
-
-// ------------------------------------------------------------------------------------------------ asking
-
-/// A socket for questions and deeds, one at a time.
-struct Talk {
-    socket: Socket,
-    port: u32,
-    answer: Vec<u8>,
-}
-
-impl Talk {
-    fn open() -> io::Result<Talk> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
+impl Client {
+    /// Wants a runtime around it.
+    fn open() -> io::Result<Client> {
+        let (mut asking, handle, _) = rtnetlink::new_connection()?;
+        let socket = asking.socket_mut().socket_mut();
+        crate::daemon::sockopt::set_receive_buffer(socket, 4 << 20)?;
         let port = socket.bind_auto()?.port_number();
-        socket.connect(&SocketAddr::new(0, 0))?;
-        crate::daemon::sockopt::set_receive_buffer(&socket, 4 << 20)?;
-        Ok(Talk { socket, port, answer: Vec::with_capacity(64 << 10) })
-    }
-
-    /// Sends a request and hears everything up to its acknowledgement.
-    fn ask(&mut self, request: &[u8], mut each: impl FnMut(&Message<'_>)) -> Result<(), Errno> {
-        let failed = |error: io::Error| Errno(error.raw_os_error().unwrap_or(Errno::ENOBUFS.0));
-        self.socket.send(request, 0).map_err(failed)?;
-        loop {
-            self.answer.clear();
-            match self.socket.recv(&mut self.answer, 0) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(failed(error)),
-            }
-            for message in message::messages(&self.answer) {
-                match message.kind {
-                    NLMSG_ERROR | NLMSG_DONE => {
-                        return match message::errno(&message) {
-                            0 => Ok(()),
-                            errno => Err(Errno(errno)),
-                        };
-                    }
-                    _ => each(&message),
-                }
-            }
-        }
+        tokio::spawn(asking);
+        let groups = [MulticastGroup::Link, MulticastGroup::Neigh, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+        let (mut listening, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
+        crate::daemon::sockopt::set_receive_buffer(listening.socket_mut().socket_mut(), 1 << 20)?;
+        tokio::spawn(listening);
+        // From the kernel and nobody else.
+        let news = messages.filter_map(|(message, from)| std::future::ready((from.port_number() == 0).then_some(message)));
+        Ok(Client { handle, port, news: news.boxed() })
     }
 
     /// The device of that name with everything on it.
-    fn look(&mut self, name: &str) -> Result<Option<(IfIndex, Standing)>, Errno> {
-        let mut link = None;
-        match self.ask(&device::link_by_name(name), |m| link = device::read_link(m).or(link.take())) {
-            Ok(()) => {}
-            Err(Errno::ENODEV) => return Ok(None),
+    async fn look(&self, name: &str) -> Result<Option<(IfIndex, Standing)>, Errno> {
+        let links = self.handle.link().get().match_name(name).execute().try_collect::<Vec<_>>().await;
+        let link = match links.map_err(device::errno) {
+            Ok(links) => links.first().map(device::read_link),
+            Err(Errno::ENODEV) => None,
             Err(errno) => return Err(errno),
-        }
+        };
         let Some(link) = link else { return Ok(None) };
-        let addresses = self.addresses()?.into_iter().filter(|(i, _)| *i == link.ifindex).map(|(_, net)| net).collect();
+        let addresses = self.addresses().await?.into_iter().filter(|(i, _)| *i == link.ifindex).map(|(_, net)| net).collect();
         let mut neighbours = BTreeMap::new();
-        for family in [AF_INET, AF_INET6] {
-            let on_it = self.entries(family, link.ifindex)?;
-            neighbours.extend(on_it.into_iter().filter(|e| e.permanent).map(|e| (e.to, e.mac)));
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let on_it = self.entries(family, link.ifindex).await?;
+            neighbours.extend(on_it.into_iter().filter(|e| e.permanent).filter_map(|e| Some((e.to, e.mac?))));
         }
         let forwards = match link.kind {
-            StandingKind::Vxlan { .. } => self.entries(AF_BRIDGE, link.ifindex)?,
+            StandingKind::Vxlan { .. } => self.entries(AddressFamily::Bridge, link.ifindex).await?,
             _ => Vec::new(),
         };
-        let forwards = forwards.into_iter().map(|e| (e.mac, e.to)).collect();
-        let device::Link { ifindex, kind, local, mac, mtu, up } = link;
+        let forwards = forwards.into_iter().filter_map(|e| Some((e.mac?, e.to))).collect();
+        let Link { ifindex, kind, local, mac, mtu, up } = link;
         Ok(Some((ifindex, Standing { kind, local, mac, mtu, up, addresses, neighbours, forwards })))
     }
 
-    fn addresses(&mut self) -> Result<Vec<(IfIndex, ipnet::IpNet)>, Errno> {
-        let mut all = Vec::new();
-        self.ask(&device::addresses(), |m| {
-            if let Some((Said::Address(ifindex, net), _)) = message::read(m) {
-                all.push((ifindex, net));
-            }
-        })?;
-        Ok(all)
+    async fn addresses(&self) -> Result<Vec<(IfIndex, ipnet::IpNet)>, Errno> {
+        let all = self.handle.address().get().execute().try_collect::<Vec<_>>().await.map_err(device::errno)?;
+        Ok(all.iter().filter_map(device::read_address).collect())
     }
 
-    fn entries(&mut self, family: u8, ifindex: IfIndex) -> Result<Vec<Entry>, Errno> {
-        let mut all = Vec::new();
-        self.ask(&device::entries(family, ifindex), |m| {
-            if let Some((of, entry)) = device::read_entry(m)
-                && of == family
-                && entry.ifindex == ifindex
-            {
-                all.push(entry);
-            }
-        })?;
-        Ok(all)
+    /// The entries of this device. An old kernel tells more.
+    async fn entries(&self, family: AddressFamily, ifindex: IfIndex) -> Result<Vec<Entry>, Errno> {
+        let mut request = self.handle.neighbours().get().set_address_family(family);
+        match family {
+            AddressFamily::Bridge => request.message_mut().header.ifindex = ifindex.0,
+            _ => request.message_mut().attributes.push(NeighbourAttribute::IfIndex(ifindex.0)),
+        }
+        let all: Vec<NeighbourMessage> = request.execute().try_collect().await.map_err(device::errno)?;
+        let of = |m: &&NeighbourMessage| m.header.family == family && m.header.ifindex == ifindex.0;
+        Ok(all.iter().filter(of).filter_map(device::read_entry).collect())
     }
 
     /// The link of an address of this machine, and what it carries.
-    fn link_of(&mut self, addr: IpAddr) -> Result<Option<(IfIndex, u32)>, Errno> {
-        let Some((ifindex, _)) = self.addresses()?.into_iter().find(|(_, net)| net.addr() == addr) else { return Ok(None) };
-        let mut link = None;
-        self.ask(&device::link_by_index(ifindex), |m| link = device::read_link(m).or(link.take()))?;
-        Ok(link.map(|l| (ifindex, l.mtu)))
+    async fn link_of(&self, addr: IpAddr) -> Result<Option<(IfIndex, u32)>, Errno> {
+        let Some((ifindex, _)) = self.addresses().await?.into_iter().find(|(_, net)| net.addr() == addr) else { return Ok(None) };
+        let links = self.handle.link().get().match_index(ifindex.0).execute().try_collect::<Vec<_>>().await.map_err(device::errno)?;
+        Ok(links.first().map(|link| (ifindex, device::read_link(link).mtu)))
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ what concerns us
+
+/// What the last look found that is to stay so.
+#[derive(Debug, Default)]
+struct Concern {
+    devices: BTreeSet<IfIndex>,
+    /// The links of our own addresses, for their MTU.
+    below: BTreeSet<IfIndex>,
+    /// Of our entries, by table: what they are looked up by, and what they answer.
+    entries: BTreeMap<(IfIndex, Table, Key), (Mac, IpAddr)>,
+}
+
+type Key = (Option<Mac>, Option<IpAddr>);
+
+/// How soon a message of the kernel calls for a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    Never,
+    /// Something of others' came.
+    Later,
+    /// Something of ours may have changed.
+    Soon,
+}
+
+impl Concern {
+    fn add(&mut self, ifindex: IfIndex, device: &Device) {
+        self.devices.insert(ifindex);
+        for &node in &device.nodes {
+            let (mac, gateway) = (Mac::of(node), overlay::gateway(node));
+            self.entries.insert((ifindex, Table::Neighbours, (None, Some(gateway))), (mac, gateway));
+            self.entries.insert((ifindex, Table::Forwarding, (Some(mac), None)), (mac, node));
+        }
+    }
+
+    fn urgency(&self, message: &NetlinkMessage<RouteNetlinkMessage>, own_port: u32) -> Urgency {
+        let of = |index: u32, links: &BTreeSet<IfIndex>| links.contains(&IfIndex(index));
+        let concerned = match &message.payload {
+            _ if message.header.port_number == own_port => false,
+            // Something was lost: it may have been about us.
+            NetlinkPayload::Overrun(_) => true,
+            NetlinkPayload::InnerMessage(news) => match news {
+                RouteNetlinkMessage::NewLink(link) => of(link.header.index, &self.devices) || of(link.header.index, &self.below),
+                RouteNetlinkMessage::DelLink(link) => of(link.header.index, &self.devices),
+                RouteNetlinkMessage::NewAddress(a) | RouteNetlinkMessage::DelAddress(a) => {
+                    of(a.header.index, &self.devices) || of(a.header.index, &self.below)
+                }
+                RouteNetlinkMessage::NewNeighbour(entry) => return self.entry_urgency(entry, false),
+                RouteNetlinkMessage::DelNeighbour(entry) => return self.entry_urgency(entry, true),
+                _ => false,
+            },
+            _ => false,
+        };
+        if concerned { Urgency::Soon } else { Urgency::Never }
+    }
+
+    fn entry_urgency(&self, message: &NeighbourMessage, gone: bool) -> Urgency {
+        let Some(entry) = device::read_entry(message).filter(|e| self.devices.contains(&e.ifindex)) else { return Urgency::Never };
+        let key = match entry.table {
+            Table::Neighbours => (None, Some(entry.to)),
+            Table::Forwarding => (entry.mac, None),
+        };
+        match self.entries.get(&(entry.ifindex, entry.table, key)) {
+            Some((mac, to)) if (Some(*mac), *to) == (entry.mac, entry.to) && entry.permanent && !gone => Urgency::Never,
+            Some(_) => Urgency::Soon,
+            None if gone || !entry.permanent => Urgency::Never,
+            None => Urgency::Later,
+        }
     }
 }
 
 // ------------------------------------------------------------------------------------------------ keeping
 
-struct Worker {
-    talk: Talk,
-    concern: Arc<Mutex<Concern>>,
+struct Keeper {
+    client: Client,
+    concern: Concern,
     events: mpsc::Sender<Vec<KernelEvent>>,
     counters: Arc<Counters>,
     wanted: Wanted,
@@ -304,17 +281,21 @@ struct Worker {
     /// What is wrong, by device, as it was logged.
     trouble: BTreeMap<String, String>,
     failures: u32,
+    /// Looks that put something right in a row, each soon after the one before.
     repairs: u32,
+    last_look: Instant,
+    /// The core has yet to be told of what has changed.
+    untold: bool,
 }
 
 /// What became of one device.
 type Kept = Result<(IfIndex, Standing), String>;
 
-impl Worker {
-    fn new(talk: Talk, concern: Arc<Mutex<Concern>>, events: mpsc::Sender<Vec<KernelEvent>>, counters: Arc<Counters>) -> Worker {
-        Worker {
-            talk,
-            concern,
+impl Keeper {
+    fn new(client: Client, events: mpsc::Sender<Vec<KernelEvent>>, counters: Arc<Counters>) -> Keeper {
+        Keeper {
+            client,
+            concern: Concern::default(),
             events,
             counters,
             wanted: Wanted::default(),
@@ -326,37 +307,60 @@ impl Worker {
             trouble: BTreeMap::new(),
             failures: 0,
             repairs: 0,
+            last_look: Instant::now(),
+            untold: false,
         }
     }
 
-    fn run(mut self, orders: &Receiver<Word>) {
+    /// Until it is told to end, or nobody is there to tell it anything.
+    async fn run(mut self, mut orders: watch::Receiver<Order>) {
         let mut next = Instant::now() + AUDIT;
         loop {
-            let mut word = orders.recv_timeout(next.saturating_duration_since(Instant::now()));
-            let mut ordered = false;
-            loop {
-                match word {
-                    Ok(Word::Want(wanted)) => {
-                        ordered = true;
+            // Orders before looks, and looks before what may call for more of them.
+            tokio::select! {
+                biased;
+                order = orders.changed() => {
+                    let Ok(()) = order else { return };
+                    let (wanted, end) = { let order = orders.borrow_and_update(); (order.wanted.clone(), order.end) };
+                    if wanted != self.wanted {
                         self.want(wanted);
                     }
-                    Ok(Word::Look) => std::thread::sleep(GATHER),
-                    Ok(Word::End) => return self.end(),
-                    Err(RecvTimeoutError::Timeout) => break,
-                    Err(RecvTimeoutError::Disconnected) => return,
+                    if end {
+                        return self.end().await;
+                    }
+                    self.keep(true).await;
+                    next = self.last_look + self.rest();
                 }
-                word = orders.recv_timeout(Duration::ZERO);
-            }
-            let changed = self.keep(ordered);
-            next = Instant::now() + self.rest();
-            if changed && !ordered {
-                self.repairs += 1;
-                if self.repairs > REPAIRS_AT_ONCE {
-                    std::thread::sleep(PATIENCE);
+                () = tokio::time::sleep_until(next) => {
+                    let since = self.last_look.elapsed();
+                    let changed = self.keep(false).await;
+                    self.repairs = if changed && since < PATIENCE { self.repairs + 1 } else { 0 };
+                    next = self.last_look + self.rest();
                 }
-            } else if !changed {
-                self.repairs = self.repairs.saturating_sub(1);
+                message = self.client.news.next() => match message {
+                    Some(message) => next = next.min(self.due(self.concern.urgency(&message, self.client.port))),
+                    None => self.reopen().await,
+                },
             }
+        }
+    }
+
+    /// When the next look is due.
+    fn due(&self, urgency: Urgency) -> Instant {
+        let rest = match urgency {
+            Urgency::Never => AUDIT,
+            Urgency::Later => PATIENCE,
+            Urgency::Soon => PACE * (1 << (self.repairs / REPAIRS_AT_ONCE).min(4)),
+        };
+        (self.last_look + rest).max(Instant::now() + GATHER)
+    }
+
+    /// A connection to the kernel was closed, which it is only if a socket fails.
+    async fn reopen(&mut self) {
+        tokio::time::sleep(RETRY_FIRST).await;
+        match Client::open() {
+            Ok(client) => self.client = client,
+            Err(error) => tracing::error!(%error, "the keeper of tunnels hears nothing"),
         }
     }
 
@@ -365,7 +369,8 @@ impl Worker {
         let retry = (self.failures > 0).then(|| RETRY_FIRST.saturating_mul(1 << (self.failures - 1).min(8)).min(RETRY_MOST));
         let due = self.fading.values().copied().chain(self.leaving.iter().map(|(_, at)| *at)).min();
         let due = due.map(|at| at.saturating_duration_since(Instant::now()));
-        [Some(AUDIT), retry, due].into_iter().flatten().min().unwrap_or(AUDIT)
+        let untold = self.untold.then_some(PACE);
+        [Some(AUDIT), retry, due, untold].into_iter().flatten().min().unwrap_or(AUDIT)
     }
 
     fn want(&mut self, wanted: Wanted) {
@@ -389,22 +394,27 @@ impl Worker {
     }
 
     /// Looks at everything and puts it right; true if there was something to put right.
-    fn keep(&mut self, ordered: bool) -> bool {
+    async fn keep(&mut self, ordered: bool) -> bool {
         let now = Instant::now();
         self.fading.retain(|_, until| *until > now);
         let gone: Vec<Device> = self.leaving.extract_if(.., |(_, until)| *until <= now).map(|(device, _)| device).collect();
-        gone.iter().for_each(|device| self.remove(device));
+        for device in gone {
+            self.remove(&device).await;
+        }
         let mut concern = Concern::default();
         let mut carried = BTreeMap::new();
-        let mut done = 0;
-        let mut failed = false;
+        let (mut done, mut failed) = (0, false);
         for mut device in self.wanted.devices.clone() {
-            let adopted = self.adopt(&device);
+            let adopted = self.adopt(&device).await;
             let staying = self.fading.keys().chain(&self.adopted).filter(|n| n.is_ipv4() == device.local.is_ipv4());
             device.nodes.extend(staying);
-            match adopted.and_then(|()| self.keep_one(&device, &mut concern, &mut done)) {
+            let kept = match adopted {
+                Ok(()) => self.keep_one(&device, &mut concern, &mut done).await,
+                Err(why) => Err(why),
+            };
+            match kept {
                 Ok((ifindex, standing)) => {
-                    concern.devices.insert(ifindex);
+                    concern.add(ifindex, &device);
                     carried.extend(device.nodes.iter().filter(|n| device.carries(**n, &standing)).map(|n| (*n, ifindex)));
                     failed |= self.trouble.contains_key(&device.name);
                 }
@@ -415,33 +425,34 @@ impl Worker {
             }
         }
         self.failures = if failed { self.failures + 1 } else { 0 };
-        *self.concern.lock().unwrap_or_else(PoisonError::into_inner) = concern;
+        self.concern = concern;
         self.counters.tunnels.store(carried.len() as u64, Ordering::Relaxed);
         if done > 0 && !ordered {
             Counters::add(&self.counters.tunnel_repairs, done);
         }
         self.tell(carried);
+        self.last_look = Instant::now();
         done > 0
     }
 
     /// The first look at a device after our start: what a former life left there is not to go before its routes.
-    fn adopt(&mut self, device: &Device) -> Result<(), String> {
+    async fn adopt(&mut self, device: &Device) -> Result<(), String> {
         if !self.wanted.recovering || self.looked.contains(&device.name) {
             return Ok(());
         }
-        let standing = self.talk.look(&device.name).map_err(|e| e.to_string())?;
+        let standing = self.client.look(&device.name).await.map_err(|e| e.to_string())?;
         self.looked.insert(device.name.clone());
         self.adopted.extend(standing.iter().flat_map(|(_, s)| device.left_behind(s)));
         Ok(())
     }
 
     /// One device; what cannot be done is noted, and the rest done all the same.
-    fn keep_one(&mut self, device: &Device, concern: &mut Concern, done: &mut u64) -> Kept {
-        let below = self.talk.link_of(device.local).map_err(|e| e.to_string())?;
+    async fn keep_one(&mut self, device: &Device, concern: &mut Concern, done: &mut u64) -> Kept {
+        let below = self.client.link_of(device.local).await.map_err(|e| e.to_string())?;
         concern.below.extend(below.map(|(ifindex, _)| ifindex));
         let (mut refused, mut round) = (None, 0);
         loop {
-            let standing = self.talk.look(&device.name).map_err(|e| e.to_string())?;
+            let standing = self.client.look(&device.name).await.map_err(|e| e.to_string())?;
             let deeds = device.deeds(standing.as_ref().map(|(_, s)| s), below.map(|(_, mtu)| mtu)).map_err(|e| e.to_string())?;
             if let Some(kept) = standing.as_ref()
                 && (deeds.is_empty() || refused.is_some() || round >= ROUNDS)
@@ -453,20 +464,24 @@ impl Worker {
                 return Err(refused.unwrap_or_else(|| "it vanishes as soon as it is made".to_owned()));
             }
             let ifindex = standing.map_or(IfIndex(0), |(ifindex, _)| ifindex);
-            refused = self.do_all(&deeds, device, ifindex, done);
+            refused = self.do_all(deeds, device, ifindex, done).await;
             round += 1;
         }
     }
 
-    /// Every deed; the first refusal in words.
-    fn do_all(&mut self, deeds: &[Deed], device: &Device, ifindex: IfIndex, done: &mut u64) -> Option<String> {
+    /// Every deed, in order; the first refusal in words.
+    async fn do_all(&mut self, deeds: Vec<Deed>, device: &Device, ifindex: IfIndex, done: &mut u64) -> Option<String> {
+        let handle = &self.client.handle;
+        let answers =
+            futures_util::stream::iter(deeds).map(|deed| async move { (deed, device::carry_out(handle, deed, device, ifindex).await) });
+        let answers: Vec<(Deed, Result<(), Errno>)> = answers.buffered(AT_ONCE).collect().await;
         let mut refused = None;
-        for deed in deeds {
-            match self.talk.ask(&device::deed(*deed, device, ifindex), |_| {}) {
+        for (deed, answer) in answers {
+            match answer {
                 Ok(()) => *done += 1,
                 // It went by itself, or the module that makes the device made it already.
                 Err(Errno::ENOENT | Errno::ESRCH) if is_removal(deed) => {}
-                Err(Errno::EEXIST) if *deed == Deed::Create && device.is_fallback() => *done += 1,
+                Err(Errno::EEXIST) if deed == Deed::Create && device.is_fallback() => *done += 1,
                 Err(errno) => {
                     Counters::add(&self.counters.tunnel_failures, 1);
                     refused.get_or_insert_with(|| in_words(deed, device, errno));
@@ -476,8 +491,8 @@ impl Worker {
         refused
     }
 
-    fn remove(&mut self, device: &Device) {
-        let found = self.talk.look(&device.name).ok().flatten();
+    async fn remove(&mut self, device: &Device) {
+        let found = self.client.look(&device.name).await.ok().flatten();
         let Some((ifindex, standing)) = found else { return };
         let ours = matches!(
             (device.tunnel, &standing.kind),
@@ -485,14 +500,15 @@ impl Worker {
         );
         // tunl0 comes with the module and cannot go.
         if ours && !device.is_fallback() {
-            let refused = self.do_all(&[Deed::Delete], device, ifindex, &mut 0);
+            let refused = self.do_all(vec![Deed::Delete], device, ifindex, &mut 0).await;
             self.note(&device.name, refused);
         }
     }
 
-    fn end(mut self) {
-        let leaving = std::mem::take(&mut self.leaving);
-        leaving.iter().for_each(|(device, _)| self.remove(device));
+    async fn end(mut self) {
+        for (device, _) in std::mem::take(&mut self.leaving) {
+            self.remove(&device).await;
+        }
     }
 
     /// Logs what is wrong with a device when that changes.
@@ -511,25 +527,25 @@ impl Worker {
         }
     }
 
-    /// Tells the core what has changed.
+    /// Tells the core what has changed; later, if it has no room for it. (It may wait for our end.)
     fn tell(&mut self, carried: BTreeMap<IpAddr, IfIndex>) {
         let gone = self.carried.keys().filter(|n| !carried.contains_key(n)).map(|n| KernelEvent::TunnelGone { node: *n });
         let new = carried.iter().filter(|(n, i)| self.carried.get(n) != Some(i));
-        let new = new.map(|(node, ifindex)| KernelEvent::Tunnel { node: *node, ifindex: *ifindex });
+        let new = new.map(|(&node, &ifindex)| KernelEvent::Tunnel { node, gateway: overlay::gateway(node), ifindex });
         let events: Vec<KernelEvent> = gone.chain(new).collect();
-        self.carried = carried;
-        if !events.is_empty() && self.events.blocking_send(events).is_err() {
-            tracing::debug!("nobody waits for news of tunnels");
+        self.untold = !events.is_empty() && matches!(self.events.try_send(events), Err(mpsc::error::TrySendError::Full(_)));
+        if !self.untold {
+            self.carried = carried;
         }
     }
 }
 
-fn is_removal(deed: &Deed) -> bool {
+fn is_removal(deed: Deed) -> bool {
     matches!(deed, Deed::DeleteNeighbour(_) | Deed::DeleteForward(..) | Deed::DeleteAddress(_) | Deed::Delete)
 }
 
 /// A refusal as an operator can use it.
-fn in_words(deed: &Deed, device: &Device, errno: Errno) -> String {
+fn in_words(deed: Deed, device: &Device, errno: Errno) -> String {
     let done = match deed {
         Deed::Create => "it cannot be made",
         Deed::Delete => "it cannot be removed",

@@ -183,6 +183,28 @@ fn mac_addresses_are_local_unicast_and_differ() {
 }
 
 #[test]
+fn an_ipv6_node_is_the_neighbour_by_the_address_of_its_device() {
+    let node = ip("fd00::2");
+    let device = params().wanted(None, Some("fd00::1".parse().unwrap()), &[node].into()).devices.remove(0);
+    let mut standing = None;
+    settle(&device, &mut standing);
+    let mut standing = standing.unwrap();
+    let [.., last] = Mac::of(node).0;
+    assert!(
+        matches!(gateway(node), IpAddr::V6(a) if a.is_unicast_link_local() && a.octets()[15] == last && a.octets()[11..13] == [0xff, 0xfe])
+    );
+    assert_eq!(Mac([0x00, 0x11, 0x22, 0x33, 0x44, 0x55]).link_local().to_string(), "fe80::211:22ff:fe33:4455");
+    assert_eq!(standing.neighbours, [(gateway(node), Mac::of(node))].into());
+    assert!(device.carries(node, &standing));
+    // As the first release wrote it: it stays as long as the node does.
+    standing.neighbours.insert(node, Mac::of(node));
+    assert_eq!(device.deeds(Some(&standing), Some(1500)).unwrap(), []);
+    let without = Device { nodes: BTreeSet::new(), ..device };
+    let deeds = without.deeds(Some(&standing), Some(1500)).unwrap();
+    assert!(deeds.contains(&Deed::DeleteNeighbour(node)) && deeds.contains(&Deed::DeleteNeighbour(gateway(node))));
+}
+
+#[test]
 fn what_a_former_life_left_is_known_by_its_form() {
     let device = device(&["10.0.1.1", "10.0.1.2"]);
     let mut standing = None;

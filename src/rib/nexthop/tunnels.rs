@@ -15,7 +15,7 @@ use ipnet::IpNet;
 
 use super::lookup::{Found, Trail, is_link_local, is_router_address};
 use super::{NexthopTable, Resolution, Unresolved};
-use crate::kernel::{Hop, Hops, IfIndex};
+use crate::kernel::{Hop, IfIndex};
 
 /// When a node is reached through a tunnel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +61,9 @@ impl TunnelRule {
 /// Which nodes tunnels carry packets to.
 #[derive(Debug, Default)]
 pub(super) struct Tunnels {
-    to: super::HashMap<IpAddr, IfIndex>,
+    to: super::HashMap<IpAddr, Hop>,
+    /// The nodes behind the hops.
+    nodes: super::HashMap<Hop, IpAddr>,
     /// The nodes that paths name are others than `take_nodes` last said.
     dirty: bool,
 }
@@ -94,14 +96,14 @@ impl NexthopTable {
 
     /// Does this hop lead over a tunnel of ours?
     pub fn is_tunnel(&self, hop: &Hop) -> bool {
-        hop.onlink && hop.gateway.is_some_and(|node| self.tunnels.to.get(&node) == Some(&hop.ifindex))
+        self.tunnels.nodes.contains_key(hop)
     }
 
     /// Would a route to `net` over this hop take along what carries it? The outer packets of a tunnel go to the node itself: where that
     /// address is in `net`, and no longer route leads to it, they would enter the tunnel again, for ever (RFC 2003 §3.2).
     pub fn swallows(&self, net: &IpNet, hop: &Hop) -> bool {
         let carried = |node: IpAddr| self.by_route(node, &mut Trail::default()).through.is_some_and(|t| t.prefix_len() > net.prefix_len());
-        self.is_tunnel(hop) && hop.gateway.is_some_and(|node| net.contains(&node) && !carried(node))
+        self.tunnels.nodes.get(hop).is_some_and(|node| net.contains(node) && !carried(*node))
     }
 
     /// Paths began or ceased to name this address, or it became or ceased to be ours.
@@ -109,14 +111,22 @@ impl NexthopTable {
         self.tunnels.dirty |= self.params.tunnels.concerns(addr);
     }
 
-    pub(super) fn on_tunnel(&mut self, node: IpAddr, ifindex: Option<IfIndex>) {
-        let was = match ifindex {
-            Some(ifindex) => self.tunnels.to.insert(node, ifindex),
+    /// A tunnel carries packets to the node, by this gateway on this device, or none does any more.
+    pub(super) fn on_tunnel(&mut self, node: IpAddr, way: Option<(IpAddr, IfIndex)>) {
+        // An address of another scope than the link's is taken to be on it because we say so.
+        let hop = way.map(|(gateway, ifindex)| Hop { gateway: Some(gateway), ifindex, onlink: !is_link_local(gateway) });
+        let was = match hop {
+            Some(hop) => self.tunnels.to.insert(node, hop),
             None => self.tunnels.to.remove(&node),
         };
-        if was != ifindex {
-            self.review_addr(node);
+        if was == hop {
+            return;
         }
+        if let Some(old) = was {
+            self.tunnels.nodes.remove(&old);
+        }
+        self.tunnels.nodes.extend(hop.map(|hop| (hop, node)));
+        self.review_addr(node);
     }
 
     /// What the rule makes of a way over links and routers.
@@ -130,11 +140,10 @@ impl NexthopTable {
         let no = |why| Resolution::Unresolved(why);
         let resolution = match self.tunnels.to.get(&addr) {
             None => no(Unresolved::NoTunnel),
-            Some(&ifindex) => {
-                links.push(ifindex);
-                let hops: Hops = [Hop { gateway: Some(addr), ifindex, onlink: true }].into_iter().collect();
-                let way = Resolution::Via { hops, metric, connected: false };
-                if self.is_up(ifindex) { way } else { no(Unresolved::LinkDown) }
+            Some(&hop) => {
+                links.push(hop.ifindex);
+                let way = Resolution::Via { hops: [hop].into_iter().collect(), metric, connected: false };
+                if self.is_up(hop.ifindex) { way } else { no(Unresolved::LinkDown) }
             }
         };
         Found { resolution, links, ..underlay }
@@ -189,7 +198,7 @@ mod tests {
         assert_eq!(table.take_nodes(), None);
         assert_eq!(*table.resolution(far), Resolution::Unresolved(Unresolved::NoTunnel), "nothing is sent before the tunnel stands");
         for node in ["10.0.1.2", "10.0.2.2"] {
-            table.on_kernel(&KernelEvent::Tunnel { node: ip(node), ifindex: TUNNEL });
+            table.on_kernel(&KernelEvent::Tunnel { node: ip(node), gateway: ip(node), ifindex: TUNNEL });
         }
         assert_eq!(table.take_changed(), [far]);
         assert_eq!(over(&table, near), Some((Some(ip("10.0.1.2")), ETH0)));
@@ -207,7 +216,7 @@ mod tests {
     fn a_route_that_would_carry_its_own_tunnel_is_known() {
         let mut table = plugged(TunnelRule::Remote(nodes()));
         let far = table.track(ip("10.0.2.2"), None);
-        table.on_kernel(&KernelEvent::Tunnel { node: ip("10.0.2.2"), ifindex: TUNNEL });
+        table.on_kernel(&KernelEvent::Tunnel { node: ip("10.0.2.2"), gateway: ip("10.0.2.2"), ifindex: TUNNEL });
         let hop = table.resolution(far).hops().unwrap()[0];
         let swallowed = |table: &NexthopTable| {
             ["10.244.2.0/26", "0.0.0.0/0", "10.0.0.0/16", "10.0.2.0/24", "10.0.2.2/32"].map(|n| table.swallows(&n.parse().unwrap(), &hop))
@@ -228,7 +237,7 @@ mod tests {
         let mut table = plugged(TunnelRule::Remote(nodes()));
         let [near, far] = ["10.0.1.2", "10.0.2.2"].map(|a| table.track(ip(a), None));
         for node in ["10.0.1.2", "10.0.2.2"] {
-            table.on_kernel(&KernelEvent::Tunnel { node: ip(node), ifindex: TUNNEL });
+            table.on_kernel(&KernelEvent::Tunnel { node: ip(node), gateway: ip(node), ifindex: TUNNEL });
         }
         table.take_changed();
         table.on_kernel(&KernelEvent::Route(route("10.0.0.0/16", None)));
@@ -242,9 +251,24 @@ mod tests {
         assert_eq!(table.take_changed(), [far]);
         assert_eq!(*table.resolution(far), Resolution::Unresolved(Unresolved::LinkDown));
         let again = IfIndex(10);
-        table.on_kernel(&KernelEvent::Tunnel { node: ip("10.0.2.2"), ifindex: again });
+        table.on_kernel(&KernelEvent::Tunnel { node: ip("10.0.2.2"), gateway: ip("10.0.2.2"), ifindex: again });
         table.on_kernel(&KernelEvent::Link { ifindex: again, name: "catbird".into(), up: true });
         assert_eq!(over(&table, far), Some((Some(ip("10.0.2.2")), again)));
+    }
+
+    #[test]
+    fn an_ipv6_node_is_reached_by_the_link_local_address_of_its_device() {
+        let mut table = plugged(TunnelRule::Remote(nodes()));
+        table.on_kernel(&KernelEvent::Route(route("::/0", Some("fe80::1"))));
+        let far = table.track(ip("2001:db8:1::2"), None);
+        table.on_kernel(&KernelEvent::Tunnel { node: ip("2001:db8:1::2"), gateway: ip("fe80::2"), ifindex: TUNNEL });
+        let hop = Hop { gateway: Some(ip("fe80::2")), ifindex: TUNNEL, onlink: false };
+        assert_eq!(table.resolution(far).hops().unwrap()[..], [hop]);
+        assert!(table.is_tunnel(&hop) && table.swallows(&"2001:db8:1::/48".parse().unwrap(), &hop));
+        assert!(!table.swallows(&"2001:db8:2::/48".parse().unwrap(), &hop));
+        table.on_kernel(&KernelEvent::TunnelGone { node: ip("2001:db8:1::2") });
+        assert!(!table.is_tunnel(&hop) && !table.resolution(far).is_usable());
+        table.check_invariants();
     }
 
     #[test]
