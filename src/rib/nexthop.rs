@@ -138,8 +138,8 @@ impl fmt::Display for Unresolved {
 pub struct Params {
     /// The table whose routes carry our next hops: `main` unless our routes go to a VRF.
     pub table: u32,
-    /// Where our own routes stand, so that the kernel's word about them is left out: (table, protocol).
-    pub own: (u32, u8),
+    /// Under which names our own routes stand, (table, protocol), so that the kernel's word about them is left out.
+    pub own: Vec<(u32, u8)>,
     /// May a default route carry a next hop? A node behind its data centre's gateway wants it; RFC 4271 leaves it open.
     pub allow_default: bool,
     /// Interfaces whose routes carry no next hop.
@@ -150,7 +150,7 @@ pub struct Params {
 
 impl Default for Params {
     fn default() -> Params {
-        Params { table: 254, own: (254, 186), allow_default: true, ignore: Vec::new(), tunnels: TunnelRule::default() }
+        Params { table: 254, own: vec![(254, 186)], allow_default: true, ignore: Vec::new(), tunnels: TunnelRule::default() }
     }
 }
 
@@ -396,7 +396,7 @@ impl NexthopTable {
             KernelEvent::Route(route) if self.concerns(route) => self.on_route(route),
             KernelEvent::RouteGone(route) if self.concerns(route) => self.on_route_gone(route),
             KernelEvent::Route(_) | KernelEvent::RouteGone(_) => {}
-            KernelEvent::Tunnel { node, ifindex } => self.on_tunnel(*node, Some(*ifindex)),
+            KernelEvent::Tunnel { node, gateway, ifindex } => self.on_tunnel(*node, Some((*gateway, *ifindex))),
             KernelEvent::TunnelGone { node } => self.on_tunnel(*node, None),
             KernelEvent::DumpStart => self.generation = self.generation.wrapping_add(1),
             KernelEvent::DumpEnd => self.sweep(),
@@ -444,7 +444,7 @@ impl NexthopTable {
     }
 
     fn concerns(&self, route: &KernelRoute) -> bool {
-        route.table == self.params.table && (route.table, route.protocol) != self.params.own
+        route.table == self.params.table && !self.params.own.contains(&(route.table, route.protocol))
     }
 
     fn on_link(&mut self, ifindex: IfIndex, name: &str, up: bool) {

@@ -9,54 +9,32 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use libc::{RT_SCOPE_LINK, RT_SCOPE_NOWHERE, RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY, RTA_TABLE};
+pub use libc::{RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE};
+use libc::{RTM_F_CLONED, RTN_BLACKHOLE, RTN_PROHIBIT, RTN_UNICAST, RTN_UNREACHABLE};
+use netlink_packet_core::Parseable;
+pub use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_MULTIPART, NLM_F_REPLACE, NLM_F_REQUEST,
+    NLMSG_DONE, NLMSG_ERROR,
+};
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::{LinkFlags, LinkHeader};
 
-use crate::fib::{FibChange, FibKind, FibRoute};
+use super::device::read_address;
+use crate::fib::{FibChange, FibKind, FibRoute, Owner};
 use crate::kernel::{Hop, Hops, IfIndex, KernelRoute, RouteKind};
 
-pub const RTM_NEWLINK: u16 = 16;
-pub const RTM_DELLINK: u16 = 17;
-pub const RTM_GETLINK: u16 = 18;
-pub const RTM_NEWADDR: u16 = 20;
-pub const RTM_DELADDR: u16 = 21;
-pub const RTM_GETADDR: u16 = 22;
-pub const RTM_NEWROUTE: u16 = 24;
-pub const RTM_DELROUTE: u16 = 25;
-pub const RTM_GETROUTE: u16 = 26;
+// Of nexthop objects, which neither crate knows.
 pub const RTM_NEWNEXTHOP: u16 = 104;
 pub const RTM_DELNEXTHOP: u16 = 105;
 pub const RTM_GETNEXTHOP: u16 = 106;
 
-pub const NLMSG_ERROR: u16 = 2;
-pub const NLMSG_DONE: u16 = 3;
-pub const NLM_F_REQUEST: u16 = 1;
-pub const NLM_F_MULTI: u16 = 2;
-pub const NLM_F_ACK: u16 = 4;
-pub const NLM_F_DUMP_INTR: u16 = 0x10;
-pub const NLM_F_REPLACE: u16 = 0x100;
-pub const NLM_F_EXCL: u16 = 0x200;
-pub const NLM_F_DUMP: u16 = 0x300;
-pub const NLM_F_CREATE: u16 = 0x400;
-pub const NLM_F_APPEND: u16 = 0x800;
+pub const AF_INET: u8 = libc::AF_INET as u8;
+pub const AF_INET6: u8 = libc::AF_INET6 as u8;
 
-pub const AF_INET: u8 = 2;
-pub const AF_INET6: u8 = 10;
-
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RTA_PRIORITY: u16 = 6;
-const RTA_PREFSRC: u16 = 7;
-const RTA_MULTIPATH: u16 = 9;
-const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
 const RTA_NH_ID: u16 = 30;
 const RTNH_F_ONLINK: u8 = 4;
-const RTM_F_CLONED: u32 = 0x200;
-const RTN_UNICAST: u8 = 1;
-const RTN_BLACKHOLE: u8 = 6;
-const SCOPE_LINK: u8 = 253;
-const SCOPE_NOWHERE: u8 = 255;
-
 /// One message, with what every one begins with.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
@@ -116,7 +94,7 @@ pub fn read(message: &Message<'_>) -> Option<(Said, ObjectId)> {
     match message.kind {
         RTM_NEWLINK | RTM_DELLINK => link(body, message.kind == RTM_DELLINK).map(|s| (s, None)),
         RTM_NEWADDR | RTM_DELADDR => {
-            let (ifindex, net) = address(body)?;
+            let (ifindex, net) = read_address(&AddressMessage::parse(body).ok()?)?;
             Some((if message.kind == RTM_NEWADDR { Said::Address(ifindex, net) } else { Said::AddressGone(ifindex, net) }, None))
         }
         RTM_NEWROUTE | RTM_DELROUTE => route(body, message.kind == RTM_DELROUTE),
@@ -132,38 +110,21 @@ pub fn errno(message: &Message<'_>) -> i32 {
 
 // ------------------------------------------------------------------------------------------------ reading
 
+/// Header and name only: whatever else a new kernel may tell of a link is no reason to miss it.
 fn link(body: &[u8], gone: bool) -> Option<Said> {
-    const IFF_UP: u32 = 1;
-    const IFF_LOWER_UP: u32 = 1 << 16;
-    const IFLA_IFNAME: u16 = 3;
+    let header = LinkHeader::parse(body).ok()?;
     // Another family speaks of a bridge's port, which is no link of its own.
     if *body.first()? != 0 {
         return None;
     }
-    let ifindex = IfIndex(u32_at(body, 4)?);
+    let ifindex = IfIndex(header.index);
     if gone {
         return Some(Said::LinkGone(ifindex));
     }
-    let flags = u32_at(body, 8)?;
-    let name = attributes(body.get(16..)?).find(|(kind, _)| *kind == IFLA_IFNAME).map_or(&[][..], |(_, v)| v);
+    let name = attributes(body.get(16..)?).find(|(kind, _)| *kind == libc::IFLA_IFNAME).map_or(&[][..], |(_, v)| v);
     let name = String::from_utf8_lossy(name.split(|&c| c == 0).next().unwrap_or(&[])).into_owned();
-    let admin = flags & IFF_UP != 0;
-    Some(Said::Link { ifindex, name, admin, up: admin && flags & IFF_LOWER_UP != 0 })
-}
-
-fn address(body: &[u8]) -> Option<(IfIndex, IpNet)> {
-    const IFA_ADDRESS: u16 = 1;
-    const IFA_LOCAL: u16 = 2;
-    let (family, len, ifindex) = (*body.first()?, *body.get(1)?, u32_at(body, 4)?);
-    let (mut addr, mut local) = (None, None);
-    for (kind, value) in attributes(body.get(8..)?) {
-        match kind {
-            IFA_ADDRESS => addr = ip(family, value),
-            IFA_LOCAL => local = ip(family, value),
-            _ => {}
-        }
-    }
-    Some((IfIndex(ifindex), IpNet::new(local.or(addr)?, len).ok()?))
+    let admin = header.flags.contains(LinkFlags::Up);
+    Some(Said::Link { ifindex, name, admin, up: admin && header.flags.contains(LinkFlags::LowerUp) })
 }
 
 fn route(body: &[u8], gone: bool) -> Option<(Said, ObjectId)> {
@@ -209,8 +170,8 @@ fn route(body: &[u8], gone: bool) -> Option<(Said, ObjectId)> {
             RouteKind::Unicast(oif.map(|ifindex| Hop { gateway, ifindex, onlink }).into_iter().collect())
         }
         RTN_BLACKHOLE => RouteKind::Blackhole,
-        7 => RouteKind::Unreachable,
-        8 => RouteKind::Prohibit,
+        RTN_UNREACHABLE => RouteKind::Unreachable,
+        RTN_PROHIBIT => RouteKind::Prohibit,
         _ => RouteKind::Local,
     };
     Some(match object.filter(|_| !told && header[7] == RTN_UNICAST) {
@@ -266,8 +227,9 @@ fn nexthop(body: &[u8], gone: bool) -> Option<Said> {
     }
 }
 
-/// Type and value; ends at the first that does not fit. The two uppermost bits of a type are flags.
-pub(super) fn attributes(mut octets: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+/// Type and value; ends at the first that does not fit. The two uppermost bits of a type are flags. (`NlasIterator` lends its values out
+/// for one step only.)
+fn attributes(mut octets: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let len = usize::from(u16_at(octets, 0)?);
         let (kind, value) = (u16_at(octets, 2)? & 0x3fff, octets.get(4..len)?);
@@ -276,7 +238,7 @@ pub(super) fn attributes(mut octets: &[u8]) -> impl Iterator<Item = (u16, &[u8])
     })
 }
 
-pub(super) fn ip(family: u8, octets: &[u8]) -> Option<IpAddr> {
+fn ip(family: u8, octets: &[u8]) -> Option<IpAddr> {
     match family {
         AF_INET => <[u8; 4]>::try_from(octets).ok().map(IpAddr::from),
         AF_INET6 => <[u8; 16]>::try_from(octets).ok().map(IpAddr::from),
@@ -289,26 +251,21 @@ fn via(octets: &[u8]) -> Option<IpAddr> {
     ip(u8::try_from(u16_at(octets, 0)?).ok()?, octets.get(2..)?)
 }
 
-pub(super) fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
+fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
     octets.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
 }
 
-pub(super) fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
+fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
     octets.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
 }
 
 // ------------------------------------------------------------------------------------------------ writing
 
-/// Our side of every route: table and protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
-    pub table: u32,
-    pub protocol: u8,
-}
-
 /// Appends the change as one message with this number.
+/// The route is `owner`'s, unless it says itself whose it is.
 pub fn put_change(out: &mut Vec<u8>, change: &FibChange, owner: Owner, seq: u32, ack: bool) {
     let start = out.len();
+    let owner = change.route().former.unwrap_or(owner);
     let (kind, flags) = match change {
         FibChange::Add(_) => (RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL),
         FibChange::Replace(_) => (RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE),
@@ -323,8 +280,8 @@ fn put_route(out: &mut Vec<u8>, route: &FibRoute, owner: Owner, remove: bool) {
     let (family, kind) = (if route.net.addr().is_ipv4() { AF_INET } else { AF_INET6 }, &route.kind);
     let hops: &[Hop] = if let FibKind::Unicast(hops) = kind { hops } else { &[] };
     let scope = match hops {
-        _ if remove => SCOPE_NOWHERE,
-        [Hop { gateway: None, .. }] if family == AF_INET => SCOPE_LINK,
+        _ if remove => RT_SCOPE_NOWHERE,
+        [Hop { gateway: None, .. }] if family == AF_INET => RT_SCOPE_LINK,
         _ => 0,
     };
     let flags = if let [Hop { onlink: true, .. }] = hops { u32::from(RTNH_F_ONLINK) } else { 0 };
@@ -400,7 +357,7 @@ pub fn dump_request(kind: u16, family: u8, table: Option<u32>, seq: u32) -> Vec<
     out
 }
 
-pub(super) fn put_header(out: &mut Vec<u8>, kind: u16, flags: u16, seq: u32) {
+fn put_header(out: &mut Vec<u8>, kind: u16, flags: u16, seq: u32) {
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&kind.to_ne_bytes());
     out.extend_from_slice(&flags.to_ne_bytes());
@@ -408,14 +365,14 @@ pub(super) fn put_header(out: &mut Vec<u8>, kind: u16, flags: u16, seq: u32) {
     out.extend_from_slice(&[0; 4]);
 }
 
-pub(super) fn put_ip(out: &mut Vec<u8>, kind: u16, addr: IpAddr) {
+fn put_ip(out: &mut Vec<u8>, kind: u16, addr: IpAddr) {
     match addr {
         IpAddr::V4(a) => put(out, kind, &a.octets()),
         IpAddr::V6(a) => put(out, kind, &a.octets()),
     }
 }
 
-pub(super) fn put(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
+fn put(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let start = out.len();
     out.extend_from_slice(&[0; 2]);
     out.extend_from_slice(&kind.to_ne_bytes());
@@ -424,7 +381,7 @@ pub(super) fn put(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
 }
 
 /// The length of what began at `start`, then padding to four octets.
-pub(super) fn set_len(out: &mut Vec<u8>, start: usize) {
+fn set_len(out: &mut Vec<u8>, start: usize) {
     let len = u16::try_from(out.len() - start).expect("an attribute of ours is far below 64 KiB: at most 256 hops of 32 octets");
     set_u16(out, start, len);
     out.resize(out.len().next_multiple_of(4), 0);
@@ -434,7 +391,7 @@ fn set_u16(out: &mut [u8], at: usize, value: u16) {
     out[at..at + 2].copy_from_slice(&value.to_ne_bytes());
 }
 
-pub(super) fn end(out: &mut [u8], start: usize) {
+fn end(out: &mut [u8], start: usize) {
     let len = u32::try_from(out.len() - start).expect("a message of ours is below 64 KiB");
     out[start..start + 4].copy_from_slice(&len.to_ne_bytes());
 }
@@ -457,6 +414,7 @@ mod tests {
             metric,
             kind: FibKind::Unicast(hops.iter().copied().collect()),
             source: source.map(|s| s.parse().unwrap()),
+            former: None,
         };
         vec![
             route("10.244.2.0/26", 0, &[hop("192.0.2.2", 7, false)], None),
@@ -469,6 +427,16 @@ mod tests {
             FibRoute { kind: FibKind::Blackhole, ..route("10.244.1.0/26", 0, &[], None) },
             FibRoute { kind: FibKind::Blackhole, ..route("fd10::/122", 1024, &[], None) },
         ]
+    }
+
+    #[test]
+    fn what_a_former_owner_left_is_removed_under_its_name() {
+        let former = Some(Owner { table: 100_000, protocol: 12 });
+        let route = FibRoute { former, ..samples().remove(0) };
+        let mut octets = Vec::new();
+        put_change(&mut octets, &FibChange::Remove(route), OWNER, 9, true);
+        let Some((Said::RouteGone(gone), None)) = read(&messages(&octets).next().unwrap()) else { panic!() };
+        assert_eq!(Some(Owner::of(&gone)), former);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What the kernel does not say: IPv4 routes that vanish silently with their link or address, and which of several counts.
 //!
-//! In: everything that the monitor hears. Out: the `RouteGone`s that the kernel owes us. When an interface goes down or away, loses its
-//! last IPv4 address, or an address goes that routes prefer as source, Linux drops the IPv4 routes concerned without a notification
-//! (`fib_sync_down_dev`, `fib_sync_down_addr`). So the monitor keeps others' IPv4 routes by interface. Ours are kept by `fib::Fib`.
+//! In: everything that the monitor hears of others' routes, links and addresses. Out: what the rooms are to hear, the `RouteGone`s that the
+//! kernel owes us among it. When an interface goes down or away, loses its last IPv4 address, or an address goes that routes prefer as
+//! source, Linux drops the IPv4 routes concerned without a notification (`fib_sync_down_dev`, `fib_sync_down_addr`). IPv6 tells of each.
+//! So the monitor keeps others' routes by interface. Ours are kept by `fib::Fib`.
 //!
-//! Linux also keeps several IPv4 routes of one prefix and metric: a subnet on two links is enough, or `ip route append`. The first of them
-//! carries packets, the next comes into its own when that goes. The rooms know one route for a key, so they are told of the first.
+//! Linux also keeps several routes of one prefix and metric: a subnet on two links is enough, two routers that advertise themselves, or
+//! `ip route append`. The first of them carries packets, the next comes into its own when that goes. The rooms know one route for a key,
+//! so they are told of the first. In IPv6 the ways of a multipath route come and go one by one, and are one route all the same.
 
 use std::net::IpAddr;
 
@@ -20,6 +22,9 @@ type Key = (IpNet, u32, u32);
 type Routes = SmallVec<[KernelRoute; 1]>;
 type Map<K, V> = hashbrown::HashMap<K, V, RandomState>;
 type Set<K> = hashbrown::HashSet<K, RandomState>;
+
+/// Of routes that routers advertise (RTPROT_RA): they are never part of a multipath route.
+const BY_ADVERTISEMENT: u8 = 9;
 
 /// Where a route came to stand among those of its prefix and metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,77 +61,67 @@ impl Mirror {
         *self = Mirror::default();
     }
 
-    /// Whether the rooms are to hear of it: not if another of the same key stands before it.
-    pub fn on_route(&mut self, route: &KernelRoute, placed: Placed) -> bool {
-        if !matches!(route.net, IpNet::V4(_)) {
-            return true;
-        }
+    /// What the rooms are to hear of it: nothing if another of the same key stands before it.
+    pub fn on_route(&mut self, route: &KernelRoute, placed: Placed) -> Option<KernelEvent> {
         let key = (route.net, route.table, route.metric);
         if placed == Placed::Listed && self.listed.replace(key) != Some(key) {
             // News that came before this line may have known them in another order.
-            self.take(&key, |_| true);
+            self.change(&key, Routes::clear);
         }
-        if self.routes.get(&key).is_some_and(|list| list.first() == Some(route)) {
-            return true;
-        }
-        if placed == Placed::Instead
-            && let Some(first) = self.routes.get(&key).and_then(|list| list.first().cloned())
-        {
-            self.take(&key, |r| *r == first);
-        }
-        let list = self.routes.entry(key).or_default();
-        match placed {
-            Placed::Behind | Placed::Listed if list.contains(route) => return false,
-            Placed::Behind | Placed::Listed => list.push(route.clone()),
-            Placed::Before | Placed::Instead => {
-                list.retain(|r| r != route);
-                list.insert(0, route.clone());
-            }
-        }
-        let is_first = list.first() == Some(route);
-        for hop in hops(route) {
-            self.by_link.entry(hop.ifindex).or_default().insert(key);
-        }
-        if let Some(source) = route.source {
-            self.by_source.entry(source).or_default().insert(key);
-        }
-        is_first
+        let changed = self.change(&key, |list| match route.net {
+            IpNet::V4(_) => place_v4(list, route, placed),
+            IpNet::V6(_) => place_v6(list, route, placed),
+        });
+        let is_first = self.routes.get(&key).is_some_and(|list| list.first() == Some(route));
+        // One that is known is said again all the same: a dump is what shows that it stands.
+        changed.or_else(|| is_first.then(|| KernelEvent::Route(route.clone())))
     }
 
     /// What the rooms are to hear of it. `Err`: it is none of those that we know under this key, so the kernel is to be asked.
     pub fn on_route_gone(&mut self, route: &KernelRoute) -> Result<Option<KernelEvent>, Unknown> {
         let key = (route.net, route.table, route.metric);
-        match self.routes.get(&key) {
-            None => Ok(Some(KernelEvent::RouteGone(route.clone()))),
-            Some(list) if !list.contains(route) => Err(Unknown),
-            Some(_) => Ok(self.take(&key, |r| r == route)),
+        let Some(list) = self.routes.get(&key) else { return Ok(Some(KernelEvent::RouteGone(route.clone()))) };
+        if list.contains(route) {
+            return Ok(self.change(&key, |list| list.retain(|r| r != route)));
         }
+        let at = list.iter().position(|r| is_v6_multipath(r) && way_of(route, r)).ok_or(Unknown)?;
+        Ok(self.change(&key, |list| {
+            if let Some(KernelRoute { kind: RouteKind::Unicast(left), .. }) = list.get_mut(at) {
+                left.retain(|h| !hops(route).contains(h));
+            }
+        }))
     }
 
-    /// Takes routes of a key away. What the rooms are to hear: that the first has gone, or which comes into its own.
-    fn take(&mut self, key: &Key, goes: impl Fn(&KernelRoute) -> bool) -> Option<KernelEvent> {
-        let list = self.routes.get_mut(key)?;
-        let first = list.first().cloned()?;
-        let (gone, left): (Routes, Routes) = std::mem::take(list).into_iter().partition(|r| goes(r));
-        let event = match left.first() {
-            None => Some(KernelEvent::RouteGone(first)),
-            Some(next) if *next != first => Some(KernelEvent::Route(next.clone())),
-            Some(_) => None,
-        };
-        for old in &gone {
-            for hop in hops(old).filter(|h| !left.iter().any(|r| hops(r).any(|o| o.ifindex == h.ifindex))) {
-                drop_from(&mut self.by_link, hop.ifindex, key);
-            }
-            if let Some(source) = old.source.filter(|s| !left.iter().any(|r| r.source == Some(*s))) {
-                drop_from(&mut self.by_source, source, key);
-            }
+    /// Changes the routes of a key. What the rooms are to hear: that the first has gone, or which is the first now.
+    fn change(&mut self, key: &Key, change: impl FnOnce(&mut Routes)) -> Option<KernelEvent> {
+        let before = self.routes.remove(key).unwrap_or_default();
+        let mut after = before.clone();
+        change(&mut after);
+        for hop in before.iter().flat_map(hops).filter(|h| !after.iter().flat_map(hops).any(|o| o.ifindex == h.ifindex)) {
+            drop_from(&mut self.by_link, hop.ifindex, key);
         }
-        if left.is_empty() {
-            self.routes.remove(key);
-        } else {
-            self.routes.insert(*key, left);
+        for hop in after.iter().flat_map(hops) {
+            self.by_link.entry(hop.ifindex).or_default().insert(*key);
+        }
+        for source in before.iter().filter_map(|r| r.source).filter(|s| !after.iter().any(|r| r.source == Some(*s))) {
+            drop_from(&mut self.by_source, source, key);
+        }
+        for source in after.iter().filter_map(|r| r.source) {
+            self.by_source.entry(source).or_default().insert(*key);
+        }
+        let event = match (before.first(), after.first()) {
+            (Some(old), None) => Some(KernelEvent::RouteGone(old.clone())),
+            (old, Some(new)) if old != Some(new) => Some(KernelEvent::Route(new.clone())),
+            _ => None,
+        };
+        if !after.is_empty() {
+            self.routes.insert(*key, after);
         }
         event
+    }
+
+    fn take(&mut self, key: &Key, goes: impl Fn(&KernelRoute) -> bool) -> Option<KernelEvent> {
+        self.change(key, |list| list.retain(|r| !goes(r)))
     }
 
     /// A link's state; what it took along.
@@ -179,15 +174,60 @@ impl Mirror {
         let Some(keys) = self.by_link.get(&ifindex) else { return };
         let keys: Vec<Key> = keys.iter().copied().collect();
         let up = std::mem::take(&mut self.up);
-        let dead = |r: &KernelRoute| hops(r).next().is_some() && hops(r).all(|h| !up.contains(&h.ifindex));
-        out.extend(keys.iter().filter_map(|key| self.take(key, dead)));
+        let dead = |r: &KernelRoute| !hops(r).is_empty() && hops(r).iter().all(|h| !up.contains(&h.ifindex));
+        out.extend(keys.iter().filter(|(net, ..)| matches!(net, IpNet::V4(_))).filter_map(|key| self.take(key, dead)));
         self.up = up;
     }
 }
 
-fn hops(route: &KernelRoute) -> impl Iterator<Item = &Hop> {
-    let hops = if let RouteKind::Unicast(hops) = &route.kind { hops.as_slice() } else { &[] };
-    hops.iter()
+/// IPv4: what is replaced is the first, whatever it is.
+fn place_v4(list: &mut Routes, route: &KernelRoute, placed: Placed) {
+    let known = list.contains(route);
+    match placed {
+        _ if list.first() == Some(route) => {}
+        Placed::Behind | Placed::Listed if known => {}
+        Placed::Behind | Placed::Listed => list.push(route.clone()),
+        Placed::Before | Placed::Instead => {
+            if placed == Placed::Instead && !list.is_empty() {
+                list.remove(0);
+            }
+            list.retain(|r| r != route);
+            list.insert(0, route.clone());
+        }
+    }
+}
+
+/// IPv6: what is new stands behind; another way of a multipath route is told with those that it has joined; what is replaced is the
+/// first that could be multipath as this could, or else the first (`fib6_add_rt2node`).
+fn place_v6(list: &mut Routes, route: &KernelRoute, placed: Placed) {
+    if list.contains(route) {
+        return;
+    }
+    let alike = |r: &KernelRoute| is_v6_multipath(r) == is_v6_multipath(route);
+    let at = match placed {
+        Placed::Instead => list.iter().position(alike).or((!list.is_empty()).then_some(0)),
+        Placed::Listed => None,
+        Placed::Before | Placed::Behind => list.iter().position(|r| is_v6_multipath(route) && is_v6_multipath(r) && way_of(r, route)),
+    };
+    match at.and_then(|at| list.get_mut(at)) {
+        Some(old) => *old = route.clone(),
+        None => list.push(route.clone()),
+    }
+}
+
+/// May it have several ways (`rt6_qualify_for_ecmp`)?
+fn is_v6_multipath(route: &KernelRoute) -> bool {
+    let gateways = !hops(route).is_empty() && hops(route).iter().all(|h| h.gateway.is_some());
+    gateways && matches!(route.net, IpNet::V6(_)) && route.protocol != BY_ADVERTISEMENT
+}
+
+/// Are the ways of one all ways of the other?
+fn way_of(one: &KernelRoute, other: &KernelRoute) -> bool {
+    !hops(one).is_empty() && hops(one).iter().all(|h| hops(other).contains(h))
+}
+
+fn hops(route: &KernelRoute) -> &[Hop] {
+    if let RouteKind::Unicast(hops) = &route.kind { hops } else { &[] }
 }
 
 fn drop_from<K: std::hash::Hash + Eq>(map: &mut Map<K, Set<Key>>, at: K, key: &Key) {
@@ -209,6 +249,13 @@ mod tests {
         KernelRoute { net: net.parse().unwrap(), table: 254, metric: 0, protocol: 3, kind, source: None }
     }
 
+    fn told(mirror: &mut Mirror, route: &KernelRoute, placed: Placed) -> bool {
+        match mirror.on_route(route, placed) {
+            None => false,
+            Some(event) => event == KernelEvent::Route(route.clone()),
+        }
+    }
+
     #[test]
     fn a_link_takes_along_what_has_no_other_way() {
         let mut mirror = Mirror::default();
@@ -216,7 +263,7 @@ mod tests {
         mirror.on_link(IfIndex(2), true, &mut gone);
         mirror.on_link(IfIndex(3), true, &mut gone);
         let (one, both) = (route("10.1.0.0/16", &[2]), route("10.2.0.0/16", &[2, 3]));
-        assert!(mirror.on_route(&one, Placed::Behind) && mirror.on_route(&both, Placed::Behind));
+        assert!(told(&mut mirror, &one, Placed::Behind) && told(&mut mirror, &both, Placed::Behind));
         mirror.on_link(IfIndex(2), false, &mut gone);
         assert_eq!(gone, [KernelEvent::RouteGone(one)]);
         mirror.on_link_gone(IfIndex(3), &mut gone);
@@ -233,12 +280,12 @@ mod tests {
         mirror.on_address(IfIndex(2), a);
         mirror.on_address(IfIndex(2), b);
         let (plain, sourced) = (route("10.1.0.0/16", &[2]), KernelRoute { source: Some(b.addr()), ..route("10.2.0.0/16", &[2]) });
-        assert!(mirror.on_route(&plain, Placed::Behind) && mirror.on_route(&sourced, Placed::Behind));
+        assert!(told(&mut mirror, &plain, Placed::Behind) && told(&mut mirror, &sourced, Placed::Behind));
         mirror.on_address_gone(IfIndex(2), b, &mut gone);
         assert_eq!(gone, [KernelEvent::RouteGone(sourced)]);
         // Another length of the same address, and then the former goes: nothing goes with it.
         mirror.on_address(IfIndex(2), "192.0.2.1/16".parse().unwrap());
-        mirror.on_route(&KernelRoute { source: Some(a.addr()), ..route("10.3.0.0/16", &[2]) }, Placed::Before);
+        told(&mut mirror, &KernelRoute { source: Some(a.addr()), ..route("10.3.0.0/16", &[2]) }, Placed::Before);
         mirror.on_address_gone(IfIndex(2), a, &mut gone);
         assert_eq!(gone.len(), 1);
         mirror.on_address_gone(IfIndex(2), "192.0.2.1/16".parse().unwrap(), &mut gone);
@@ -254,15 +301,15 @@ mod tests {
             mirror.on_link(IfIndex(link), true, &mut out);
         }
         let [a, b, c, d] = [2, 3, 4, 5].map(|link| route("10.0.0.0/24", &[link]));
-        assert!(mirror.on_route(&a, Placed::Behind));
-        assert!(!mirror.on_route(&b, Placed::Behind), "a subnet on a second link");
-        assert!(!mirror.on_route(&b, Placed::Behind), "and again in a dump");
+        assert!(told(&mut mirror, &a, Placed::Behind));
+        assert!(!told(&mut mirror, &b, Placed::Behind), "a subnet on a second link");
+        assert!(!told(&mut mirror, &b, Placed::Behind), "and again in a dump");
         assert_eq!(mirror.on_route_gone(&b), Ok(None));
         assert_eq!(mirror.on_route_gone(&b), Err(Unknown), "its address had taken it along before");
-        assert!(mirror.on_route(&a, Placed::Behind) && !mirror.on_route(&b, Placed::Behind) && mirror.on_route(&c, Placed::Before));
+        assert!(told(&mut mirror, &a, Placed::Behind) && !told(&mut mirror, &b, Placed::Behind) && told(&mut mirror, &c, Placed::Before));
         assert_eq!(mirror.on_route_gone(&d), Err(Unknown));
         assert_eq!(mirror.on_route_gone(&c), Ok(Some(KernelEvent::Route(a.clone()))));
-        assert!(mirror.on_route(&c, Placed::Instead), "of a");
+        assert!(told(&mut mirror, &c, Placed::Instead), "of a");
         mirror.on_link(IfIndex(4), false, &mut out);
         assert_eq!(out, [KernelEvent::Route(b.clone())], "the link of the first took it along");
         mirror.on_link(IfIndex(3), false, &mut out);
@@ -274,11 +321,67 @@ mod tests {
     fn a_dump_knows_the_order_better_than_news_that_came_before_its_line() {
         let mut mirror = Mirror::default();
         let [a, b] = [2, 3].map(|link| route("10.0.0.0/24", &[link]));
-        assert!(mirror.on_route(&b, Placed::Behind), "behind a, which nobody has told yet");
-        assert!(mirror.on_route(&a, Placed::Listed) && !mirror.on_route(&b, Placed::Listed));
+        assert!(told(&mut mirror, &b, Placed::Behind), "behind a, which nobody has told yet");
+        assert!(told(&mut mirror, &a, Placed::Listed) && !told(&mut mirror, &b, Placed::Listed));
         assert_eq!(mirror.on_route_gone(&a), Ok(Some(KernelEvent::Route(b.clone()))));
         // Another dump of the same.
-        assert!(mirror.on_route(&route("10.1.0.0/24", &[2]), Placed::Listed) && mirror.on_route(&b, Placed::Listed));
+        assert!(told(&mut mirror, &route("10.1.0.0/24", &[2]), Placed::Listed) && told(&mut mirror, &b, Placed::Listed));
         assert_eq!(mirror.on_route_gone(&b), Ok(Some(KernelEvent::RouteGone(b))));
+    }
+
+    fn by(net: &str, gateways: &[&str], protocol: u8) -> KernelRoute {
+        let hop = |g: &&str| Hop { gateway: Some(g.parse().unwrap()), ifindex: IfIndex(2), onlink: false };
+        let kind = RouteKind::Unicast(gateways.iter().map(hop).collect());
+        KernelRoute { net: net.parse().unwrap(), table: 254, metric: 1024, protocol, kind, source: None }
+    }
+
+    #[test]
+    fn an_ipv6_subnet_on_a_second_link_comes_and_goes_unheard() {
+        let mut mirror = Mirror::default();
+        let [a, b] = [2, 3].map(|link| KernelRoute { metric: 256, protocol: 2, ..route("2001:db8::/64", &[link]) });
+        assert!(told(&mut mirror, &a, Placed::Before));
+        assert_eq!(mirror.on_route(&b, Placed::Before), None, "the kernel puts it behind");
+        assert_eq!(mirror.on_route_gone(&b), Ok(None));
+        assert_eq!(mirror.on_route(&b, Placed::Before), None);
+        assert_eq!(mirror.on_route_gone(&a), Ok(Some(KernelEvent::Route(b.clone()))));
+        assert_eq!(mirror.on_route_gone(&b), Ok(Some(KernelEvent::RouteGone(b))));
+        assert!(mirror.routes.is_empty() && mirror.by_link.is_empty());
+    }
+
+    #[test]
+    fn of_two_advertised_routers_one_may_go() {
+        let mut mirror = Mirror::default();
+        let [a, b] = ["fe80::1", "fe80::2"].map(|g| by("::/0", &[g], BY_ADVERTISEMENT));
+        assert!(told(&mut mirror, &a, Placed::Before) && !told(&mut mirror, &b, Placed::Before));
+        assert_eq!(mirror.on_route_gone(&a), Ok(Some(KernelEvent::Route(b.clone()))));
+        assert!(told(&mut mirror, &b, Placed::Before), "advertised again");
+        assert_eq!(mirror.on_route(&a, Placed::Before), None);
+    }
+
+    #[test]
+    fn the_ways_of_an_ipv6_multipath_route_come_and_go_one_by_one() {
+        let mut mirror = Mirror::default();
+        let of = |gateways: &[&str]| by("2001:db8:5::/48", gateways, 4);
+        let (one, both, all) = (of(&["fe80::1"]), of(&["fe80::1", "fe80::2"]), of(&["fe80::1", "fe80::2", "fe80::3"]));
+        assert!(told(&mut mirror, &one, Placed::Before));
+        assert!(told(&mut mirror, &both, Placed::Behind), "told with the way that it has joined");
+        assert!(told(&mut mirror, &all, Placed::Behind));
+        assert_eq!(mirror.on_route_gone(&of(&["fe80::3"])), Ok(Some(KernelEvent::Route(both.clone()))));
+        assert_eq!(mirror.on_route_gone(&of(&["fe80::2"])), Ok(Some(KernelEvent::Route(one))));
+        assert_eq!(mirror.on_route_gone(&of(&["fe80::9"])), Err(Unknown));
+        assert!(told(&mut mirror, &both, Placed::Instead));
+        assert_eq!(mirror.on_route_gone(&both), Ok(Some(KernelEvent::RouteGone(both))));
+        assert!(mirror.routes.is_empty() && mirror.by_link.is_empty());
+    }
+
+    #[test]
+    fn an_ipv6_route_takes_the_place_of_one_of_its_kind() {
+        let mut mirror = Mirror::default();
+        let link = |i| KernelRoute { metric: 1024, ..route("2001:db8:6::/48", &[i]) };
+        let (direct, via) = (link(2), by("2001:db8:6::/48", &["fe80::1"], 4));
+        assert!(told(&mut mirror, &direct, Placed::Before) && !told(&mut mirror, &via, Placed::Before));
+        let other = by("2001:db8:6::/48", &["fe80::2"], 4);
+        assert_eq!(mirror.on_route(&other, Placed::Instead), None, "of the one with a gateway, which is not the first");
+        assert_eq!(mirror.on_route_gone(&direct), Ok(Some(KernelEvent::Route(other))));
     }
 }

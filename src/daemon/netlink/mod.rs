@@ -30,15 +30,15 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 use crate::fib::overlay::Wanted;
-use crate::fib::{Errno, FibChange, Params};
+use crate::fib::{Errno, FibChange, Owner, Params};
 use crate::kernel::KernelEvent;
-
-pub use message::Owner;
 
 /// How the shell speaks with the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub owner: Owner,
+    /// Under which names routes may stand that are ours besides.
+    pub former: Vec<Owner>,
     /// Tables to watch besides our own: `main`, whose routes carry next hops.
     pub watch: Vec<u32>,
     /// Octets for what the kernel says while we are busy. 32 MiB hold some 40,000 route messages.
@@ -52,7 +52,8 @@ pub struct Settings {
 impl Settings {
     pub fn new(params: &Params) -> Settings {
         Settings {
-            owner: Owner { table: params.table, protocol: params.protocol },
+            owner: params.owner(),
+            former: params.former.clone(),
             watch: vec![254],
             receive_buffer: 32 << 20,
             audit: Duration::from_secs(60),
@@ -61,9 +62,18 @@ impl Settings {
     }
 
     fn tables(&self) -> Vec<u32> {
-        let mut tables = vec![self.owner.table];
-        tables.extend(self.watch.iter().filter(|t| **t != self.owner.table));
+        let all = self.owners().map(|owner| owner.table).chain(self.watch.iter().copied());
+        let mut tables: Vec<u32> = Vec::new();
+        all.for_each(|table| {
+            if !tables.contains(&table) {
+                tables.push(table)
+            }
+        });
         tables
+    }
+
+    fn owners(&self) -> impl Iterator<Item = Owner> {
+        std::iter::once(self.owner).chain(self.former.iter().copied())
     }
 }
 

@@ -13,11 +13,12 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::message::{
-    self, AF_INET, AF_INET6, Message, NLM_F_APPEND, NLM_F_DUMP_INTR, NLM_F_MULTI, NLM_F_REPLACE, NLMSG_DONE, NLMSG_ERROR, Said,
+    self, AF_INET, AF_INET6, Message, NLM_F_APPEND, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REPLACE, NLMSG_DONE, NLMSG_ERROR, Said,
 };
 use super::mirror::{Mirror, Placed};
 use super::objects::Objects;
 use super::{Counters, Settings};
+use crate::fib::Owner;
 use crate::kernel::{KernelEvent, KernelRoute};
 
 /// Link, IPv4 and IPv6 addresses, IPv4 and IPv6 routes, nexthop objects (rtnetlink(7), RTNLGRP_*).
@@ -31,13 +32,16 @@ const STORM_FIRST: Duration = Duration::from_millis(20);
 const STORM_MOST: Duration = Duration::from_secs(2);
 /// Events that are handed on at once, if so many are there: what many of them call for is then written in one send.
 const TOGETHER: usize = 1024;
+/// Between two dumps that news of the kernel call for, so many times as long as the last one took: they never take more than a tenth of
+/// the time, whatever others do.
+const REST: u32 = 10;
 /// No dump is silent for so long.
 const STUCK: Duration = Duration::from_secs(3);
 
 pub struct Monitor {
     socket: TokioSocket,
     tables: Vec<u32>,
-    own: (u32, u8),
+    owners: Vec<Owner>,
     audit: Duration,
     asked: Arc<Notify>,
     counters: Arc<Counters>,
@@ -58,6 +62,9 @@ struct Dump {
     disturbances: u32,
     /// Begin again when this one is through: something was lost meanwhile.
     again: bool,
+    /// Take another one when this one has been and [`REST`] is over.
+    wanted: bool,
+    rested: Instant,
     started: Option<Instant>,
     /// When to look without cause; while a dump runs, when to think that it is stuck.
     next: Instant,
@@ -92,7 +99,7 @@ impl Monitor {
         Ok(Monitor {
             socket: asynchronous,
             tables: settings.tables(),
-            own: (settings.owner.table, settings.owner.protocol),
+            owners: settings.owners().collect(),
             audit: settings.audit,
             asked,
             counters,
@@ -104,6 +111,8 @@ impl Monitor {
                 disturbed: false,
                 disturbances: 0,
                 again: false,
+                wanted: false,
+                rested: Instant::now(),
                 started: None,
                 next: Instant::now(),
             },
@@ -134,7 +143,7 @@ impl Monitor {
                         self.begin();
                     }
                 },
-                () = self.asked.notified() => self.begin(),
+                () = self.asked.notified() => self.begin_soon(),
                 () = tokio::time::sleep_until(self.dump.next) => {
                     storm = Duration::ZERO;
                     self.on_audit();
@@ -220,6 +229,17 @@ impl Monitor {
         self.ask();
     }
 
+    /// What we know may be wrong in places: look at everything again, as soon as the last dump is long enough ago.
+    fn begin_soon(&mut self) {
+        if self.dump.started.is_some() {
+            self.dump.wanted = true;
+        } else if self.dump.rested <= Instant::now() {
+            self.begin();
+        } else {
+            self.dump.next = self.dump.next.min(self.dump.rested);
+        }
+    }
+
     fn on_audit(&mut self) {
         if self.dump.started.take().is_some() {
             tracing::warn!("a netlink dump did not go on: once more");
@@ -257,7 +277,8 @@ impl Monitor {
             return self.ask();
         }
         let took = self.dump.started.take().map_or(Duration::ZERO, |s| s.elapsed());
-        self.dump.next = Instant::now() + self.audit.max(took * 100);
+        self.dump.rested = Instant::now() + took * REST;
+        self.dump.next = if std::mem::take(&mut self.dump.wanted) { self.dump.rested } else { Instant::now() + self.audit.max(took * 100) };
         if std::mem::take(&mut self.dump.again) {
             // What was lost may have been said of what this dump had passed already: it proves nothing.
             self.begin();
@@ -272,7 +293,7 @@ impl Monitor {
         let Some((said, object)) = message::read(message) else { return };
         // A dump tells them in their order; news say what was asked for.
         let placed = match message.flags {
-            f if f & NLM_F_MULTI != 0 => Placed::Listed,
+            f if f & NLM_F_MULTIPART != 0 => Placed::Listed,
             f if f & NLM_F_APPEND != 0 => Placed::Behind,
             f if f & NLM_F_REPLACE != 0 => Placed::Instead,
             _ => Placed::Before,
@@ -306,12 +327,12 @@ impl Monitor {
             }
             Said::Nexthop(id, object) => {
                 if self.objects.set(id, object) {
-                    self.begin();
+                    self.begin_soon();
                 }
             }
             Said::NexthopGone(id) => {
                 if self.objects.remove(id) {
-                    self.begin();
+                    self.begin_soon();
                 }
             }
         }
@@ -325,12 +346,12 @@ impl Monitor {
         if let Some(id) = object {
             self.objects.mark_used(id);
         }
-        let foreign = (route.table, route.protocol) != self.own;
+        let foreign = !self.owners.contains(&Owner::of(&route));
         let event = match placed {
-            Some(placed) if foreign => self.mirror.on_route(&route, placed).then_some(KernelEvent::Route(route)),
+            Some(placed) if foreign => self.mirror.on_route(&route, placed),
             Some(_) => Some(KernelEvent::Route(route)),
             None if foreign => self.mirror.on_route_gone(&route).unwrap_or_else(|_| {
-                self.begin();
+                self.begin_soon();
                 None
             }),
             None => Some(KernelEvent::RouteGone(route)),

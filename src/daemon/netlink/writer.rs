@@ -7,9 +7,9 @@ use std::sync::mpsc::Receiver;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use tokio::sync::mpsc::Sender;
 
-use super::message::{self, NLMSG_ERROR, Owner};
+use super::message::{self, NLMSG_ERROR};
 use super::{Counters, Done};
-use crate::fib::{Errno, FibChange};
+use crate::fib::{Errno, FibChange, Owner};
 
 /// Changes in one send: a thousand cost the kernel a tenth less than 256, and take it some 5 ms.
 const BATCH: usize = 1024;
