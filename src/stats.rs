@@ -99,6 +99,11 @@ pub enum Notice {
         protocol: u8,
     },
     /// Others keep changing this route; it is put right more and more rarely.
+    /// Another routing daemon's routes stand in our table at the start.
+    FibOthers {
+        protocol: u8,
+        routes: usize,
+    },
     FibContested {
         net: IpNet,
     },
@@ -141,7 +146,7 @@ impl Notice {
                 Level::Info
             }
             Notice::PeerDown { .. } | Notice::PeerFailed { .. } | Notice::Malformed { .. } | Notice::FibForeign { .. } => Level::Warn,
-            Notice::FibContested { .. } => Level::Warn,
+            Notice::FibContested { .. } | Notice::FibOthers { .. } => Level::Warn,
             Notice::MaxPrefix { .. } | Notice::NoPolicy { .. } | Notice::NotUnicast { .. } => Level::Warn,
             Notice::FibFailed { .. } => Level::Error,
         }
@@ -154,7 +159,7 @@ impl Notice {
             Notice::Malformed { .. } | Notice::EndOfRib { .. } | Notice::MaxPrefix { .. } => "peers",
             Notice::NoPolicy { .. } | Notice::NotUnicast { .. } | Notice::Stranger { .. } => "peers",
             Notice::FibFailed { .. } | Notice::FibRepaired { .. } | Notice::FibForeign { .. } | Notice::Recovered { .. } => "fib",
-            Notice::FibContested { .. } => "fib",
+            Notice::FibContested { .. } | Notice::FibOthers { .. } => "fib",
             Notice::Blocks { .. } | Notice::Route { .. } => "routes",
             Notice::Reloaded { .. } | Notice::Draining { .. } | Notice::Drained | Notice::Stopping { .. } => "daemon",
         }
@@ -207,7 +212,19 @@ impl fmt::Display for Notice {
             Notice::FibFailed { net, errno, error } => write!(f, "kernel refused {net}: {error} (errno {errno})"),
             Notice::FibRepaired { count } => write!(f, "{count} routes had been changed behind our back: put back"),
             Notice::FibForeign { net, protocol } => write!(f, "{net}: a route of protocol {protocol} stands in the kernel"),
-            Notice::FibContested { net } => write!(f, "{net}: others keep changing this route; it will be put right ever more rarely"),
+            Notice::FibContested { net } => write!(f, "{net}: others keep changing this route; it is put right four times a second"),
+            Notice::FibOthers { protocol, routes } => {
+                let name = match protocol {
+                    11 => "\"zebra\"".to_owned(),
+                    12 => "\"bird\"".to_owned(),
+                    other => other.to_string(),
+                };
+                write!(
+                    f,
+                    "{routes} routes of protocol {protocol} stand in our table and count as others'; if their daemon is gone for good, \
+                     [fib] adopt = [{name}] takes them over"
+                )
+            }
             Notice::Recovered { adopted, removed, waited_seconds } => {
                 write!(f, "recovered: {adopted} kernel routes adopted, {removed} not learned again and removed after {waited_seconds:.1} s")
             }

@@ -242,7 +242,7 @@ impl Loop {
             (false, false) => Some((FibKind::Unicast(hops), self.params.metric.of(None))),
         };
         let source = self.params.source_for(&net);
-        self.fib.want(net, route.map(|(kind, metric)| FibRoute { net, metric, kind, source }));
+        self.fib.want(net, route.map(|(kind, metric)| FibRoute { net, metric, kind, source, former: None }));
     }
 
     fn view(&self) -> View {

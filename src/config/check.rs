@@ -94,9 +94,10 @@ pub(super) fn by_family(addresses: &[IpAddr]) -> (Option<Ipv4Addr>, Option<Ipv6A
 
 fn fib(raw: &RawFib) -> fib::Params {
     let default = fib::Params::default();
+    let table = or(&raw.table, Table(default.table)).0;
     fib::Params {
         enabled: or(&raw.enabled, default.enabled),
-        table: or(&raw.table, Table(default.table)).0,
+        table,
         protocol: or(&raw.protocol, Protocol(default.protocol)).0,
         metric: or(&raw.metric, default.metric),
         block_metric: or(&raw.block_metric, default.block_metric),
@@ -105,6 +106,7 @@ fn fib(raw: &RawFib) -> fib::Params {
         allow_default: or(&raw.allow_default, default.allow_default),
         pools: list(&raw.pools),
         conflict: or(&raw.conflict, default.conflict),
+        former: raw.adopt.iter().flat_map(|list| &list.value).map(|at| fib::Owner { table, protocol: at.value.0 }).collect(),
         ..default
     }
 }

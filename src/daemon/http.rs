@@ -165,7 +165,7 @@ impl<D: Desk> Site<D> {
 
     fn readiness(&self, snapshot: &Snapshot) -> Readiness {
         let share = self.desk.config().ready.share;
-        readiness(snapshot.peers.iter().map(|peer| &peer.row), share, snapshot.status.draining)
+        readiness(snapshot.peers.iter().map(|peer| &peer.row), share, snapshot.status.draining).with_kernel(&snapshot.status.fib_tables)
     }
 
     async fn ready(&self) -> Response<Body> {

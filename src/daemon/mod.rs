@@ -22,6 +22,7 @@ pub mod listener;
 pub mod metrics;
 pub mod netlink;
 pub mod notices;
+mod owner;
 pub mod privilege;
 pub mod protocol;
 pub mod ready;
@@ -88,7 +89,10 @@ async fn serve(config: Config, path: PathBuf, log: LogLevel, notices: Notices) -
     let (inbox, words) = Inbox::new(gauges.clone());
     let (requests, asked) = mpsc::channel(REQUESTS);
     let clock = Clock::start();
-    let params = crate::config::params::speaker(&config);
+    let mut params = crate::config::params::speaker(&config);
+    let (names, before) = owner::OwnerFile::open(&config.control.socket, params.fib.owner());
+    params.fib.former.extend(before);
+    let removed_by = std::time::Instant::now() + params.recovery.deadline;
     let kernel = Netlink::start(netlink::Settings::new(&params.fib))?;
     gauges.netlink.get_or_init(|| kernel.0.counters());
     let (keeper, keeping) = reload::keep(config, path, Listeners::new(inbox.clone()));
@@ -99,6 +103,9 @@ async fn serve(config: Config, path: PathBuf, log: LogLevel, notices: Notices) -
     tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node.name, asn = %config.node.asn, descriptors, capabilities = %kept, "catbird starts");
     let speaker = Speaker::new(params, clock.now(), seed());
     Core::new(speaker, clock, (words, asked), inbox, kernel, notices).run().await;
+    if std::time::Instant::now() > removed_by {
+        names.forget_former();
+    }
     tracing::info!("catbird has stopped");
     Ok(())
 }

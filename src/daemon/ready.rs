@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::speaker::show::PeerRow;
+use crate::speaker::show::{FibCounts, FibTableRow, PeerRow};
 
 /// The answer of `/readyz`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -58,6 +58,22 @@ pub fn readiness<'a>(peers: impl Iterator<Item = &'a PeerRow>, share: f64, drain
     readiness
 }
 
+impl Readiness {
+    /// Packets go nowhere if the kernel has none of the routes that this node wants: then it is not ready, whoever is up.
+    pub fn with_kernel(mut self, tables: &[FibTableRow]) -> Readiness {
+        let sum = |of: fn(&FibCounts) -> usize| tables.iter().map(|table| of(&table.counts)).sum::<usize>();
+        let (wanted, refused, occupied) = (sum(|c| c.wanted), sum(|c| c.failed), sum(|c| c.foreign));
+        if self.ready && wanted > 0 && sum(|c| c.installed) == 0 && refused + occupied >= wanted {
+            self.ready = false;
+            self.reason = Some(format!(
+                "none of {wanted} routes is in the kernel: {refused} refused (has the daemon CAP_NET_ADMIN?), {occupied} in whose place are \
+                 routes of others ([fib] conflict, adopt); `catbird fib` tells which"
+            ));
+        }
+        self
+    }
+}
+
 /// A share above zero needs at least one peer.
 fn needed(expected: usize, share: f64) -> usize {
     // within range: the share is checked to be between zero and one
@@ -104,6 +120,19 @@ mod tests {
         let alone = readiness([peer(1, "Connect")].iter(), 0.01, false);
         assert_eq!(alone.reason.as_deref(), Some("0 of 1 peers are up, 1 are needed"));
         assert!(readiness([peer(1, "Connect")].iter(), 0.0, false).ready, "a share of zero asks for nobody");
+    }
+
+    #[test]
+    fn a_node_none_of_whose_routes_is_in_the_kernel_is_not_ready() {
+        let with = |counts: FibCounts| {
+            let table = FibTableRow { family: crate::num::Family::Ipv4Unicast, table: 254, counts };
+            readiness(std::iter::empty(), 1.0, false).with_kernel(&[table])
+        };
+        assert!(with(FibCounts::default()).ready, "nothing is wanted");
+        assert!(with(FibCounts { wanted: 6, ..FibCounts::default() }).ready, "still to be written");
+        assert!(with(FibCounts { wanted: 6, installed: 1, failed: 5, ..FibCounts::default() }).ready);
+        let reason = with(FibCounts { wanted: 6, failed: 4, foreign: 2, ..FibCounts::default() }).reason.unwrap();
+        assert!(reason.contains("none of 6 routes") && reason.contains("4 refused (has the daemon CAP_NET_ADMIN?), 2 in"), "{reason}");
     }
 
     #[test]

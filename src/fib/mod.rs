@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Hops, KernelRoute, RouteKind};
 
-pub use params::{Conflict, Metric, Params, Refused};
+pub use params::{Conflict, DEFAULT_METRIC, Metric, Params, Refused};
 pub use plan::Fib;
 pub use show::{Counts, News, Row, State, Totals};
 
@@ -37,6 +37,21 @@ pub struct FibRoute {
     pub kind: FibKind,
     /// RTA_PREFSRC: the address that packets of this machine carry when they leave by this route.
     pub source: Option<IpAddr>,
+    /// Under whose name it stands in the kernel, if not under ours (`Params::former`).
+    pub former: Option<Owner>,
+}
+
+/// Whose a route in the kernel is, as far as the kernel knows: its table and its RTA protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Owner {
+    pub table: u32,
+    pub protocol: u8,
+}
+
+impl Owner {
+    pub fn of(route: &KernelRoute) -> Owner {
+        Owner { table: route.table, protocol: route.protocol }
+    }
 }
 
 /// What our routes do with a packet.
@@ -133,6 +148,6 @@ impl FibRoute {
             RouteKind::Blackhole => FibKind::Blackhole,
             RouteKind::Unreachable | RouteKind::Prohibit | RouteKind::Local => return None,
         };
-        Some(FibRoute { net: route.net, metric: route.metric, kind, source: route.source }.normal())
+        Some(FibRoute { net: route.net, metric: route.metric, kind, source: route.source, former: None }.normal())
     }
 }

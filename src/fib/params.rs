@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{FibKind, overlay};
+use super::{FibKind, FibRoute, Owner, overlay};
 use crate::kernel::KernelRoute;
 
 /// What we write and what we leave alone.
@@ -19,6 +19,9 @@ pub struct Params {
     pub table: u32,
     /// RTA protocol of our routes: 186 (`bgp`), or 12 (`bird`) in the place of Calico's BIRD. Never 2 (`kernel`).
     pub protocol: u8,
+    /// Under which names an earlier run wrote, or the router in whose place we are: what stands there at the start is taken for ours,
+    /// replaced as it is learned again, and removed if it is not.
+    pub former: Vec<Owner>,
     pub metric: Metric,
     /// Of the blackholes for our own blocks. (BIRD in a Calico node: none.)
     pub block_metric: u32,
@@ -42,8 +45,9 @@ impl Default for Params {
             enabled: true,
             table: 254,
             protocol: 186,
-            metric: Metric::Fixed(0),
-            block_metric: 0,
+            former: Vec::new(),
+            metric: Metric::Fixed(DEFAULT_METRIC),
+            block_metric: DEFAULT_METRIC,
             source_v4: None,
             source_v6: None,
             allow_default: false,
@@ -54,6 +58,10 @@ impl Default for Params {
         }
     }
 }
+
+/// As Calico's since v3.32: with it a connected subnet, a bridge of a CNI plugin or a static route for the same prefix wins by the
+/// kernel's own rule, whoever came first. It is what IPv6 makes of none, too.
+pub const DEFAULT_METRIC: u32 = 1024;
 
 /// Which RTA_PRIORITY a learned route gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -140,20 +148,38 @@ impl Params {
         }
     }
 
-    /// Bears this route our table and protocol?
-    pub fn is_ours(&self, route: &KernelRoute) -> bool {
-        route.table == self.table && route.protocol == self.protocol
+    /// The name of our routes.
+    pub fn owner(&self) -> Owner {
+        Owner { table: self.table, protocol: self.protocol }
     }
 
-    /// Could we have written it? Asked at the start, of routes that an earlier run may have left.
-    pub fn could_be_ours(&self, route: &KernelRoute) -> bool {
-        let zero = if matches!(route.net, IpNet::V6(_)) { 1024 } else { 0 };
+    /// Where a route of this metric stands in our table.
+    pub(super) fn key(&self, metric: u32) -> (u32, u32) {
+        (self.table, metric)
+    }
+
+    /// Bears this route our name, or one in whose place we are?
+    pub fn is_ours(&self, route: &KernelRoute) -> bool {
+        let owner = Owner::of(route);
+        owner == self.owner() || self.former.contains(&owner)
+    }
+
+    /// As one of ours; `None` if it bears another's name, or is of a shape that we never write.
+    pub fn as_ours(&self, route: &KernelRoute) -> Option<FibRoute> {
+        let former = Some(Owner::of(route)).filter(|owner| *owner != self.owner());
+        let ours = FibRoute::from_kernel(route).filter(|_| self.is_ours(route))?;
+        Some(FibRoute { former, ..ours })
+    }
+
+    /// Could we have written it? Asked at the start, of routes that an earlier run may have left. Metric 0 was our first release's.
+    pub fn could_be_ours(&self, route: &FibRoute) -> bool {
+        let zero = if matches!(route.net, IpNet::V6(_)) { DEFAULT_METRIC } else { 0 };
         let like = |metric: u32| route.metric == if metric == 0 { zero } else { metric };
-        let metric = match self.metric {
-            Metric::Fixed(metric) => like(metric) || like(self.block_metric),
+        match self.metric {
+            _ if route.former.is_some() => true,
+            Metric::Fixed(metric) => [metric, self.block_metric, 0].into_iter().any(like),
             Metric::FromLocalPref => true,
-        };
-        self.is_ours(route) && metric && super::FibRoute::from_kernel(route).is_some()
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::queue::Queue;
 use super::show::{Counts, News, Totals};
 use super::store::{Entries, Entry, Flags, Shape, ShapeId, Shapes, Slot};
-use super::{Conflict, Errno, FibChange, FibKind, FibRoute, Params};
+use super::{Conflict, Errno, FibChange, FibKind, FibRoute, Owner, Params};
 use crate::kernel::IfIndex;
 use crate::num::{Family, Instant};
 
@@ -63,8 +63,13 @@ pub struct Fib {
     pub(super) totals: Totals,
     pub(super) news: Vec<News>,
     pub(super) displaced: bool,
+    /// Routes of an earlier run stood in the kernel at the start, by family.
+    pub(super) preserved: [bool; 2],
     pub(super) now: Instant,
 }
+
+/// Table and metric: with the prefix, the kernel's key.
+pub(super) type Key = (u32, u32);
 
 /// A change on its way.
 #[derive(Clone, Copy, Debug)]
@@ -101,11 +106,15 @@ pub(super) struct Foreign {
 /// A refused change is tried again after this, then after twice as long, and so on.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(30);
-/// So many times what others do is put right at once; then it waits, doubling. A minute of peace forgives all.
+/// So many times what others do is put right at once; from then on a route is put right so often at most, and in the whole so many a
+/// second. A minute of peace forgives all.
 const HEALS_AT_ONCE: u8 = 4;
-const HEAL_FIRST: Duration = Duration::from_millis(250);
-const HEAL_MOST: Duration = Duration::from_secs(60);
-const PEACE_SECONDS: u16 = 60;
+const HEAL_EVERY: Duration = Duration::from_millis(250);
+const HEALS_A_SECOND: u32 = 10_000;
+const HEAL_MOST: Duration = Duration::from_secs(30);
+const PEACE: Duration = Duration::from_secs(60);
+/// The unit of [`Entry::healed_at`].
+const TICK: Duration = Duration::from_millis(10);
 /// Entries looked at in one go after a dump.
 const SWEEP_STEP: usize = 16 * 1024;
 
@@ -134,6 +143,7 @@ impl Fib {
             totals: Totals::default(),
             news: Vec::new(),
             displaced: false,
+            preserved: [false; 2],
             now: Instant::ZERO,
         }
     }
@@ -153,7 +163,7 @@ impl Fib {
         };
         let wanted = route.map_or(ShapeId::NONE, |r| self.shapes.hold(Shape::from(FibRoute { net, ..r }.normal())));
         let before = self.entries.get(slot).map_or(ShapeId::NONE, |e| e.wanted);
-        let (reshaped, rekeyed) = (before != wanted, self.metric(before) != self.metric(wanted));
+        let (reshaped, rekeyed) = (before != wanted, self.key(before) != self.key(wanted));
         self.shapes.release(before);
         self.edit(slot, |e| {
             e.wanted = wanted;
@@ -267,6 +277,7 @@ impl Fib {
     pub(super) fn on_synced(&mut self) {
         self.synced = true;
         self.sweep = Some(0);
+        self.name_others();
         if std::mem::take(&mut self.reap_at_sync) {
             self.reap();
         }
@@ -280,7 +291,8 @@ impl Fib {
     /// Other parameters hold for what is wanted from now on; the caller wants everything again. Table and protocol say what is ours
     /// and stay as they were at the start.
     pub fn set_params(&mut self, params: Params) {
-        self.params = Params { table: self.params.table, protocol: self.params.protocol, ..params };
+        let (Owner { table, protocol }, former) = (self.params.owner(), std::mem::take(&mut self.params.former));
+        self.params = Params { table, protocol, former, ..params };
         let blocked: Vec<Slot> = self.entries.iter_from(0).filter(|(_, e)| e.flags.has(Flags::BLOCKED)).map(|(s, _)| s).collect();
         blocked.into_iter().for_each(|slot| self.tidy(slot));
     }
@@ -345,10 +357,10 @@ impl Fib {
         if entry.installed == entry.wanted && entry.flags.has(Flags::SURE) {
             return self.leftover(slot).map(|shape| (Op::Remove, shape));
         }
-        let metric = self.metric(entry.wanted);
-        self.align(slot, metric);
+        let key = self.key(entry.wanted);
+        self.align(slot, key);
         let taken = entry.flags.has(Flags::TAKEN);
-        let occupied = self.foreign.get(&entry.net).is_some_and(|l| l.iter().any(|f| Some(f.metric) == metric));
+        let occupied = self.foreign.get(&entry.net).is_some_and(|l| l.iter().any(|f| Some(self.params.key(f.metric)) == key));
         let may = match self.params.conflict {
             Conflict::Take => true,
             Conflict::Heal => !occupied || taken,
@@ -375,8 +387,9 @@ impl Fib {
         Some((if absent { Op::Add } else { Op::Replace }, entry.wanted))
     }
 
-    fn metric(&self, id: ShapeId) -> Option<u32> {
-        self.shapes.get(id).map(|s| s.metric)
+    /// The kernel's key besides the prefix: table and metric.
+    pub(super) fn key(&self, id: ShapeId) -> Option<Key> {
+        self.shapes.get(id).map(|s| (s.former.map_or(self.params.table, |owner| owner.table), s.metric))
     }
 
     fn leftover(&self, slot: Slot) -> Option<ShapeId> {
@@ -385,15 +398,15 @@ impl Fib {
 
     /// One key, one memory. What stands at another metric than the wanted one is kept until the new route stands, then removed;
     /// a leftover at the wanted metric is what the new route replaces.
-    fn align(&mut self, slot: Slot, metric: Option<u32>) {
+    fn align(&mut self, slot: Slot, key: Option<Key>) {
         let Some(installed) = self.entries.get(slot).map(|e| e.installed) else { return };
-        if installed.is_some() && self.metric(installed) != metric {
+        if installed.is_some() && self.key(installed) != key {
             self.shapes.hold_again(installed);
             self.add_leftover(slot, installed);
             self.set_installed(slot, ShapeId::NONE, true);
         }
         let list = self.leftovers.get(&slot);
-        let same = list.and_then(|l| l.iter().copied().find(|&s| self.metric(s) == metric));
+        let same = list.and_then(|l| l.iter().copied().find(|&s| self.key(s) == key));
         let Some(same) = same else { return };
         if self.entries.get(slot).is_some_and(|e| e.installed.is_none()) {
             self.shapes.hold_again(same);
@@ -404,8 +417,8 @@ impl Fib {
 
     /// A route of ours at a metric that is not wanted; it goes when what is wanted stands.
     pub(super) fn add_leftover(&mut self, slot: Slot, shape: ShapeId) {
-        let metric = self.metric(shape);
-        let same = self.leftovers.get(&slot).and_then(|l| l.iter().copied().find(|&s| self.metric(s) == metric));
+        let key = self.key(shape);
+        let same = self.leftovers.get(&slot).and_then(|l| l.iter().copied().find(|&s| self.key(s) == key));
         if let Some(same) = same {
             self.drop_leftover(slot, same);
         }
@@ -463,7 +476,7 @@ impl Fib {
                 e.flags.set(flag, false);
             }
         });
-        let (Some(entry), Some(metric)) = (self.entries.get(slot), self.metric(shape)) else { return };
+        let (Some(entry), Some((_, metric))) = (self.entries.get(slot), self.key(shape)) else { return };
         // Whoever stood under this key does no longer, and nobody but us was told.
         if entry.flags.has(Flags::FOREIGN) {
             let net = entry.net;
@@ -476,7 +489,7 @@ impl Fib {
     fn on_refused(&mut self, slot: Slot, op: Op, shape: ShapeId, errno: Errno) {
         let Some(entry) = self.entries.get(slot) else { return };
         let (net, installed) = (entry.net, entry.installed);
-        let known = self.foreign.get(&net).is_some_and(|l| l.iter().any(|f| Some(f.metric) == self.metric(shape)));
+        let known = self.foreign.get(&net).is_some_and(|l| l.iter().any(|f| Some(self.params.key(f.metric)) == self.key(shape)));
         if op != Op::Remove && errno == Errno::EEXIST && !known {
             // Nobody told us who stands there: give the news some time, then it gives way.
             self.edit(slot, |e| e.flags.set(Flags::OVERWRITE, true));
@@ -522,21 +535,27 @@ impl Fib {
         });
     }
 
-    /// Others changed what we wrote: put it right at once, or later if this goes on and on.
+    /// Others changed what we wrote: put it right at once, or as soon as its turn has come if this goes on and on. Whoever stops fighting
+    /// us finds our route back after that time.
     pub(super) fn lost(&mut self, slot: Slot) {
-        let second = (self.now.as_nanos() / 1_000_000_000) as u16;
+        let tick = (u128::from(self.now.as_nanos()) / TICK.as_nanos()) as u16;
+        let contested = u32::try_from(self.waits.len()).unwrap_or(u32::MAX);
+        let every = (Duration::from_secs(1) * contested / HEALS_A_SECOND).clamp(HEAL_EVERY, HEAL_MOST);
         let Some(entry) = self.entries.get_mut(slot) else { return };
-        let peace = second.wrapping_sub(entry.healed_at) > PEACE_SECONDS;
-        entry.heals = if peace { 1 } else { entry.heals.saturating_add(1) };
-        entry.healed_at = second;
+        // It may be that the next time is still to come.
+        let ahead = TICK * u32::from(entry.healed_at.wrapping_sub(tick));
+        let since = if ahead <= HEAL_MOST { Duration::ZERO } else { TICK * u32::from(tick.wrapping_sub(entry.healed_at)) };
+        entry.heals = if since > PEACE { 1 } else { entry.heals.saturating_add(1) };
         let (heals, net) = (entry.heals, entry.net);
+        let rest = if heals > HEALS_AT_ONCE { every.saturating_sub(since) } else { Duration::ZERO };
+        entry.healed_at = tick.wrapping_add((rest.as_nanos() / TICK.as_nanos()) as u16);
         self.edit(slot, |e| e.flags.set(Flags::HEALING, true));
         self.totals.disturbed += 1;
-        if heals > HEALS_AT_ONCE {
-            if heals == HEALS_AT_ONCE + 1 {
-                self.tell(News::Contested { net });
-            }
-            self.wait(slot, None, 0, backoff(HEAL_FIRST, u32::from(heals - HEALS_AT_ONCE), HEAL_MOST));
+        if heals == HEALS_AT_ONCE + 1 {
+            self.tell(News::Contested { net });
+        }
+        if !rest.is_zero() {
+            self.wait(slot, None, 0, rest);
         }
         self.tidy(slot);
     }

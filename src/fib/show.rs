@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::plan::Fib;
 use super::store::{Entry, Flags, Slot};
-use super::{Errno, FibKind, FibRoute};
+use super::{Errno, FibKind, FibRoute, Owner};
 use crate::kernel::IfIndex;
 use crate::num::Family;
 
@@ -91,8 +91,10 @@ pub enum News {
     Refused { net: IpNet, errno: Errno },
     /// Another's route took the place of ours.
     Foreign { net: IpNet, protocol: u8 },
-    /// Others keep changing this one: from here on we put it right more and more rarely.
+    /// Others keep changing this one: from here on we put it right at a pace.
     Contested { net: IpNet },
+    /// Another routing daemon's routes stood in our table at the start.
+    Others { protocol: u8, routes: usize },
 }
 
 /// Where a prefix stands.
@@ -149,6 +151,12 @@ impl Fib {
 
     pub fn totals(&self) -> Totals {
         self.totals
+    }
+
+    /// Whether routes of this family that an earlier run had written were found in the kernel at the start: "forwarding state preserved"
+    /// (RFC 4724 §4.1). `false` until the first dump has ended.
+    pub fn preserved(&self, family: Family) -> bool {
+        self.synced && self.preserved[family.index()]
     }
 
     /// Whether another's route gave way to ours since the last call: nobody but us was told, so whoever keeps others' routes is to ask anew.
@@ -233,6 +241,9 @@ impl FibRoute {
         }
         if let Some(source) = self.source {
             text += &format!(" src {source}");
+        }
+        if let Some(Owner { table, protocol }) = self.former {
+            text += &format!(" table {table} proto {protocol}");
         }
         text
     }

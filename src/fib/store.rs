@@ -10,7 +10,7 @@ use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashTable;
 use ipnet::IpNet;
 
-use super::{FibKind, FibRoute};
+use super::{FibKind, FibRoute, Owner};
 use crate::kernel::IfIndex;
 
 /// An entry's place, stable while the entry lives.
@@ -39,11 +39,12 @@ pub(super) struct Shape {
     pub metric: u32,
     pub kind: FibKind,
     pub source: Option<IpAddr>,
+    pub former: Option<Owner>,
 }
 
 impl Shape {
     pub fn with(&self, net: IpNet) -> FibRoute {
-        FibRoute { net, metric: self.metric, kind: self.kind.clone(), source: self.source }
+        FibRoute { net, metric: self.metric, kind: self.kind.clone(), source: self.source, former: self.former }
     }
 
     pub fn links(&self) -> impl Iterator<Item = IfIndex> {
@@ -58,7 +59,7 @@ impl Shape {
 
 impl From<FibRoute> for Shape {
     fn from(route: FibRoute) -> Shape {
-        Shape { metric: route.metric, kind: route.kind, source: route.source }
+        Shape { metric: route.metric, kind: route.kind, source: route.source, former: route.former }
     }
 }
 
@@ -209,7 +210,7 @@ pub(super) struct Entry {
     /// The dump that last mentioned it; the dump during which we last wrote it.
     pub seen: u8,
     pub touched: u8,
-    /// How often it was put right lately, and when last (seconds, wrapping).
+    /// How often it was put right lately, and when last or when next (in hundredths of a second, wrapping).
     pub heals: u8,
     pub healed_at: u16,
     pub flags: Flags,
@@ -323,7 +324,7 @@ mod tests {
     fn shapes_are_told_once_and_forgotten_with_their_last_holder() {
         let mut shapes = Shapes::default();
         let hop = crate::kernel::Hop { gateway: None, ifindex: IfIndex(2), onlink: false };
-        let shape = |metric| Shape { metric, kind: FibKind::Unicast([hop].into_iter().collect()), source: None };
+        let shape = |metric| Shape { metric, kind: FibKind::Unicast([hop].into_iter().collect()), source: None, former: None };
         let a = shapes.hold(shape(1));
         let b = shapes.hold(shape(2));
         assert_eq!(shapes.hold(shape(1)), a);

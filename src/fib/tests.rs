@@ -13,7 +13,7 @@ fn net(s: &str) -> IpNet {
 
 fn via(to: &str, gateway: &str) -> FibRoute {
     let hop = Hop { gateway: Some(gateway.parse().unwrap()), ifindex: ETH0, onlink: false };
-    FibRoute { net: net(to), metric: 0, kind: FibKind::Unicast([hop].into_iter().collect()), source: None }
+    FibRoute { net: net(to), metric: 0, kind: FibKind::Unicast([hop].into_iter().collect()), source: None, former: None }
 }
 
 fn stands(route: &FibRoute, protocol: u8) -> KernelRoute {
@@ -177,27 +177,108 @@ fn what_waits_for_a_link_is_tried_when_that_link_comes_up_and_no_other() {
 }
 
 #[test]
-fn a_deleted_route_is_back_at_once_and_a_fight_becomes_ever_slower() {
+fn a_deleted_route_is_back_at_once_and_a_fight_has_a_pace() {
     let route = via(BLOCK, "192.0.2.2");
     let mut b = Bench::new(Params::default(), std::slice::from_ref(&route));
     b.want(&route);
     let mut written = 0;
-    for _ in 0..1000 {
+    for _ in 0..10_000 {
         b.hear(KernelEvent::RouteGone(stands(&route, 186)));
         written += b.grant().len();
         if written == 1 {
             assert_eq!(b.state(BLOCK), Some(State::Installed));
         }
-        b.wait(Duration::from_millis(100));
+        b.wait(Duration::from_millis(10));
         written += b.grant().len();
     }
-    assert!((5..=14).contains(&written), "{written} writes in 100 s");
+    assert!((380..=410).contains(&written), "{written} writes in 100 s, four a second");
     assert_eq!(b.fib.totals().repaired, written as u64);
-    b.wait(Duration::from_secs(180));
+    assert_eq!(b.fib.take_news(), [News::Contested { net: net(BLOCK) }], "one line for all of it");
+    b.wait(Duration::from_millis(300));
     b.grant();
+    assert_eq!(b.state(BLOCK), Some(State::Installed), "who stops fighting finds it there");
     b.wait(Duration::from_secs(180));
     b.hear(KernelEvent::RouteGone(stands(&route, 186)));
-    assert_eq!(b.grant(), [FibChange::Add(route)], "peace makes it quick again");
+    assert_eq!(b.grant(), [FibChange::Add(route)]);
+}
+
+#[test]
+fn a_route_that_is_deleted_each_second_is_back_each_time_at_once() {
+    let route = via(BLOCK, "192.0.2.2");
+    let mut b = Bench::new(Params::default(), std::slice::from_ref(&route));
+    b.want(&route);
+    for round in 0..3000 {
+        b.hear(KernelEvent::RouteGone(stands(&route, 186)));
+        assert_eq!(b.grant(), [FibChange::Add(route.clone())], "round {round}");
+        b.wait(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn a_contested_route_that_another_puts_back_as_it_was_waits_for_nothing() {
+    let route = via(BLOCK, "192.0.2.2");
+    let mut b = Bench::new(Params::default(), std::slice::from_ref(&route));
+    b.want(&route);
+    for _ in 0..10 {
+        b.hear(KernelEvent::RouteGone(stands(&route, 186)));
+        b.grant();
+    }
+    assert_eq!(b.state(BLOCK), Some(State::Contested));
+    b.hear(KernelEvent::Route(stands(&route, 186)));
+    assert_eq!((b.state(BLOCK), b.fib.is_settled()), (Some(State::Installed), true));
+}
+
+/// Under another protocol, as after a change of `[fib] protocol` or in the place of another router.
+#[test]
+fn what_stands_under_a_former_name_is_taken_over_or_removed() {
+    let former = Owner { table: 254, protocol: 12 };
+    let params = Params { protocol: 200, former: vec![former], ..Params::default() };
+    let mut b = Bench::new(params, &[]);
+    assert!(!b.fib.preserved(Family::Ipv4Unicast));
+    let mut b2 = Bench { fib: Fib::new(b.fib.params().clone()), ..b };
+    let (kept, gone, other) = (via(BLOCK, "192.0.2.2"), via("10.244.3.0/26", "192.0.2.3"), via("10.244.4.0/26", "192.0.2.4"));
+    let same_key = FibRoute { metric: 1024, ..other.clone() };
+    let left: Vec<KernelRoute> = [&kept, &gone, &same_key].map(|r| stands(r, 12)).into();
+    b2.dump(&left);
+    b = b2;
+    assert!(b.fib.preserved(Family::Ipv4Unicast) && !b.fib.preserved(Family::Ipv6Unicast));
+    let ours = |r: &FibRoute| FibRoute { metric: 1024, ..r.clone() };
+    let as_left = |r: &FibRoute| FibRoute { former: Some(former), ..r.clone() };
+    b.want(&ours(&kept));
+    b.want(&ours(&other));
+    let written = b.grant();
+    assert!(written.contains(&FibChange::Replace(same_key)), "{written:?}");
+    let [add, remove] = [FibChange::Add(ours(&kept)), FibChange::Remove(as_left(&kept))].map(|c| written.iter().position(|w| *w == c));
+    assert!(add.is_some() && add < remove, "{written:?}");
+    assert_eq!((written.len(), b.state("10.244.3.0/26")), (3, Some(State::Stale)));
+    assert_eq!(b.fib.reap(), 1);
+    assert_eq!(b.grant(), [FibChange::Remove(as_left(&gone))]);
+    b.hear(KernelEvent::Route(stands(&gone, 12)));
+    assert_eq!((b.grant(), b.fib.foreign(&gone.net)), (vec![], vec![(0, 12)]), "after the start it is another's");
+}
+
+#[test]
+fn what_stands_in_a_former_table_goes_when_ours_stands() {
+    let former = Owner { table: 100, protocol: 186 };
+    let params = Params { former: vec![former], ..Params::default() };
+    let mut b = Bench::new(params, &[]);
+    b.fib = Fib::new(b.fib.params().clone());
+    let (kept, gone) = (via(BLOCK, "192.0.2.2"), via("10.244.3.0/26", "192.0.2.3"));
+    b.dump(&[&kept, &gone].map(|r| KernelRoute { table: 100, ..stands(r, 186) }));
+    b.want(&kept);
+    let old = |r: &FibRoute| FibRoute { former: Some(former), ..r.clone() };
+    assert_eq!(b.grant(), [FibChange::Add(kept.clone()), FibChange::Remove(old(&kept))]);
+    b.fib.reap();
+    assert_eq!(b.grant(), [FibChange::Remove(old(&gone))]);
+}
+
+/// From metric 0, as our first release wrote, to 1024.
+#[test]
+fn routes_of_the_first_release_are_replaced_before_they_go() {
+    let (old, new) = (via(BLOCK, "192.0.2.2"), FibRoute { metric: DEFAULT_METRIC, ..via(BLOCK, "192.0.2.2") });
+    let mut b = Bench::new(Params::default(), std::slice::from_ref(&old));
+    b.want(&new);
+    assert_eq!(b.grant(), [FibChange::Add(new), FibChange::Remove(old)]);
 }
 
 #[test]
@@ -337,7 +418,7 @@ fn a_missing_way_of_an_ipv6_multipath_route_is_put_back() {
     let hop = |s: &str| Hop { gateway: Some(s.parse().unwrap()), ifindex: ETH0, onlink: false };
     let hops = [hop("2001:db8::2"), hop("2001:db8::3")];
     let kind = FibKind::Unicast(hops.into_iter().collect());
-    let both = FibRoute { net: net("2001:db8:1::/64"), metric: 1024, kind, source: None };
+    let both = FibRoute { net: net("2001:db8:1::/64"), metric: 1024, kind, source: None, former: None };
     let mut b = Bench::new(Params::default(), &[]);
     b.want(&FibRoute { metric: 0, ..both.clone() });
     assert_eq!(b.grant(), [FibChange::Add(both.clone())], "IPv6 has no metric 0");

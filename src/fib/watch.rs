@@ -7,10 +7,10 @@ use ipnet::IpNet;
 
 use super::plan::{Fib, Foreign};
 use super::show::News;
-use super::store::{Entry, Flags, Shape, ShapeId, ShapeSet, Slot};
+use super::store::{Entry, Flags, Shape, ShapeSet, Slot};
 use super::{Conflict, FibRoute};
 use crate::kernel::{IfIndex, KernelEvent, KernelRoute, RouteKind};
-use crate::num::Instant;
+use crate::num::{Family, Instant};
 
 impl Fib {
     pub fn on_kernel(&mut self, now: Instant, event: &KernelEvent) {
@@ -20,15 +20,13 @@ impl Fib {
             KernelEvent::LinkGone { ifindex } => self.on_link(*ifindex, false),
             KernelEvent::Address { ifindex, net } => self.on_address(*ifindex, *net),
             KernelEvent::AddressGone { ifindex, net } => self.on_address_gone(*ifindex, *net),
-            KernelEvent::Route(route) if route.table != self.params.table => {}
-            KernelEvent::RouteGone(route) if route.table != self.params.table => {}
-            KernelEvent::Route(route) => match FibRoute::from_kernel(route) {
-                Some(shape) if self.params.is_ours(route) => self.on_own(route, shape),
-                _ => self.on_foreign(route),
+            KernelEvent::Route(route) => match self.params.as_ours(route) {
+                Some(shape) => self.on_own(route, shape),
+                None => self.on_foreign(route),
             },
-            KernelEvent::RouteGone(route) => match FibRoute::from_kernel(route) {
-                Some(shape) if self.params.is_ours(route) => self.on_own_gone(shape),
-                _ => self.on_foreign_gone(route),
+            KernelEvent::RouteGone(route) => match self.params.as_ours(route) {
+                Some(shape) => self.on_own_gone(shape),
+                None => self.on_foreign_gone(route),
             },
             KernelEvent::DumpStart => {
                 self.dumping = true;
@@ -39,6 +37,15 @@ impl Fib {
             // Ways, not routes: next hops follow them (`rib::nexthop`).
             KernelEvent::Tunnel { .. } | KernelEvent::TunnelGone { .. } => {}
         }
+    }
+
+    /// Routing daemons whose routes stand in our table at the start: what they left would count for ever.
+    pub(super) fn name_others(&mut self) {
+        let mut others = std::collections::BTreeMap::<u8, usize>::new();
+        // RTPROT_ZEBRA, RTPROT_BIRD, RTPROT_BABEL, and RTPROT_BGP to RTPROT_EIGRP.
+        let daemons = self.foreign.values().flatten().filter(|route| matches!(route.protocol, 11 | 12 | 42 | 186..=192));
+        daemons.for_each(|route| *others.entry(route.protocol).or_default() += 1);
+        others.into_iter().for_each(|(protocol, routes)| self.tell(News::Others { protocol, routes }));
     }
 
     fn on_dump_end(&mut self) {
@@ -80,35 +87,36 @@ impl Fib {
             .map(|e| e.wanted.is_some() && e.installed != e.wanted || e.wanted.is_some() && !e.flags.has(Flags::SURE))
         {
             Some(true) => self.lost(slot),
-            Some(false) => self.tidy(slot),
+            Some(false) => {
+                // It stands as it should: nothing is left to wait for.
+                self.forget_wait(slot);
+                self.tidy(slot);
+            }
             None => {}
         }
     }
 
     fn on_own(&mut self, route: &KernelRoute, shape: FibRoute) {
         let Some(slot) = self.entries.find(&route.net) else {
-            if !self.synced {
-                self.adopt(route, shape);
-            }
-            return;
+            return if self.synced { self.on_namesake(route, &shape) } else { self.adopt(shape) };
         };
         let (dump, dumping) = (self.dump, self.dumping);
         if self.entries.get(slot).is_some_and(|e| dumping && e.touched == dump) {
             return;
         }
-        if self.foreign.contains_key(&route.net) {
+        if self.foreign.contains_key(&route.net) && route.table == self.params.table {
             // There is but one route under a key.
             self.drop_foreign(route.net, route.metric);
         }
-        let Some(entry) = self.entries.get_mut(slot) else { return };
+        let Some(entry) = self.entries.get(slot) else { return };
         let (wanted, installed, flags) = (entry.wanted, entry.installed, entry.flags);
-        let metric = |id: ShapeId| self.shapes.get(id).map(|s| s.metric);
-        let same_key = metric(installed) == Some(shape.metric);
-        if same_key || metric(wanted) == Some(shape.metric) {
-            entry.seen = dump;
-        }
+        let ours = !self.synced && self.params.could_be_ours(&shape);
         let said = self.shapes.hold(Shape::from(shape));
-        let metric = |id: ShapeId| self.shapes.get(id).map(|s| s.metric);
+        let same_key = self.key(installed) == self.key(said);
+        let wanted_there = self.key(wanted) == self.key(said);
+        if same_key || wanted_there {
+            self.edit(slot, |e| e.seen = dump);
+        }
         if installed == said && flags.has(Flags::SURE) || self.leftovers.get(&slot).is_some_and(|l| l.contains(&said)) {
             return self.shapes.release(said);
         }
@@ -116,25 +124,36 @@ impl Fib {
             self.shapes.release(said);
             return self.edit(slot, |e| e.flags.set(Flags::DOUBT, installed != said));
         }
-        let ours = !self.synced && self.params.could_be_ours(route);
-        if installed.is_none() && (ours || metric(wanted) == metric(said)) || same_key {
-            self.totals.adopted += u64::from(!self.synced);
+        if installed.is_none() && (ours || wanted_there) || same_key {
+            self.count_adopted(&route.net);
             self.set_installed(slot, said, true);
             return self.disturbed(slot);
         }
-        if ours || (wanted.is_some() && metric(wanted) == metric(said)) {
+        if ours || wanted_there {
+            self.count_adopted(&route.net);
             self.add_leftover(slot, said);
             return self.tidy(slot);
+        }
+        if let Some(shape) = self.shapes.get(said).map(|s| s.with(route.net)) {
+            self.on_namesake(route, &shape);
         }
         self.shapes.release(said);
     }
 
+    /// It bears a name that was ours, and came after the start: whoever writes under it is somebody else.
+    fn on_namesake(&mut self, route: &KernelRoute, shape: &FibRoute) {
+        if shape.former.is_some() {
+            self.on_foreign(route);
+        }
+    }
+
     /// At the start: an earlier run left this.
-    fn adopt(&mut self, route: &KernelRoute, shape: FibRoute) {
-        if !self.params.could_be_ours(route) {
+    fn adopt(&mut self, shape: FibRoute) {
+        if !self.params.could_be_ours(&shape) {
             return;
         }
-        let slot = self.create(route.net);
+        let slot = self.create(shape.net);
+        self.count_adopted(&shape.net);
         let shape = self.shapes.hold(Shape::from(shape));
         self.set_installed(slot, shape, true);
         let dump = self.dump;
@@ -142,7 +161,13 @@ impl Fib {
             e.seen = dump;
             e.flags.set(Flags::STALE, true);
         });
-        self.totals.adopted += 1;
+    }
+
+    fn count_adopted(&mut self, net: &IpNet) {
+        if !self.synced {
+            self.totals.adopted += 1;
+            self.preserved[Family::of(net).index()] = true;
+        }
     }
 
     fn on_own_gone(&mut self, shape: FibRoute) {
@@ -153,9 +178,15 @@ impl Fib {
         }
         // What stands at other metrics (leftovers) is removed by us in any case.
         let known = entry.flags.has(Flags::GONE);
-        let Some(stood) = self.shapes.get(entry.installed).filter(|s| !known && s.metric == shape.metric) else { return };
+        let installed = entry.installed;
+        let gone = self.shapes.hold(Shape::from(shape));
+        let (same_key, same) = (self.key(installed) == self.key(gone), installed == gone);
+        self.shapes.release(gone);
+        if known || !same_key {
+            return;
+        }
         // One way of several (IPv6), or something older: then who knows.
-        if *stood == Shape::from(shape) {
+        if same {
             self.set_gone(slot)
         } else {
             self.edit(slot, |e| e.flags.set(Flags::SURE, false))
@@ -164,6 +195,9 @@ impl Fib {
     }
 
     fn on_foreign(&mut self, route: &KernelRoute) {
+        if route.table != self.params.table {
+            return;
+        }
         self.on_connected(route);
         if self.dumping && self.wrote_since_dump(route) {
             return;
@@ -178,7 +212,8 @@ impl Fib {
         self.edit(slot, |e| e.flags.set(Flags::FOREIGN, true));
         self.see_others(slot);
         let Some(entry) = self.entries.get(slot) else { return };
-        let stood = self.shapes.get(entry.installed).is_some_and(|s| s.metric == route.metric);
+        let (key, installed, wanted) = (self.params.key(route.metric), entry.installed, entry.wanted);
+        let stood = self.key(installed) == Some(key);
         let ours_stood_there = stood && !entry.flags.has(Flags::GONE);
         if !ours_stood_there {
             return self.tidy(slot);
@@ -186,14 +221,17 @@ impl Fib {
         if entry.flags.has(Flags::FLYING) {
             return self.edit(slot, |e| e.flags.set(Flags::DOUBT, true));
         }
-        let net = entry.net;
-        let wanted_there = self.shapes.get(entry.wanted).is_some_and(|s| s.metric == route.metric);
+        let (net, heals) = (entry.net, entry.heals);
+        let wanted_there = self.key(wanted) == Some(key);
         self.set_gone(slot);
         self.edit(slot, |e| {
             e.flags.set(Flags::TAKEN, wanted_there);
             e.flags.set(Flags::STALE, false);
         });
-        self.tell(News::Foreign { net, protocol: route.protocol });
+        // Of a fight one line is enough, and `lost` has it.
+        if heals == 0 {
+            self.tell(News::Foreign { net, protocol: route.protocol });
+        }
         if self.params.conflict == Conflict::Yield { self.tidy(slot) } else { self.disturbed(slot) }
     }
 
@@ -201,13 +239,13 @@ impl Fib {
     fn wrote_since_dump(&self, route: &KernelRoute) -> bool {
         let entry = self.entries.find(&route.net).and_then(|s| self.entries.get(s));
         let stands = |f: Flags| f.has(Flags::SURE) && !f.has(Flags::GONE);
-        entry.is_some_and(|e| {
-            e.touched == self.dump && stands(e.flags) && self.shapes.get(e.installed).is_some_and(|s| s.metric == route.metric)
-        })
+        entry.is_some_and(|e| e.touched == self.dump && stands(e.flags) && self.key(e.installed) == Some(self.params.key(route.metric)))
     }
 
     fn on_foreign_gone(&mut self, route: &KernelRoute) {
-        self.drop_foreign(route.net, route.metric);
+        if route.table == self.params.table {
+            self.drop_foreign(route.net, route.metric);
+        }
     }
 
     fn drop_foreign(&mut self, net: IpNet, metric: u32) {
@@ -215,7 +253,7 @@ impl Fib {
         let Some(slot) = self.entries.find(&net) else { return };
         self.see_others(slot);
         let Some(entry) = self.entries.get(slot) else { return };
-        if self.shapes.get(entry.wanted).is_some_and(|s| s.metric == metric) {
+        if self.key(entry.wanted) == Some(self.params.key(metric)) {
             // The next stranger there will be one who came first.
             self.edit(slot, |e| {
                 e.flags.set(Flags::TAKEN, false);

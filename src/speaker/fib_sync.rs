@@ -52,7 +52,7 @@ impl Desired<'_> {
             return None;
         }
         let route = match best.peer {
-            PeerId::LOCAL => Ok(FibRoute { net, metric: fib.block_metric, kind: FibKind::Blackhole, source: None }),
+            PeerId::LOCAL => Ok(FibRoute { net, metric: fib.block_metric, kind: FibKind::Blackhole, source: None, former: None }),
             _ => self.learned_route(dest, net, best),
         };
         Some(route.and_then(|r| fib.permits(&net, &r.kind).map(|()| r)))
@@ -70,7 +70,7 @@ impl Desired<'_> {
             }
         }
         let metric = fib.metric.of(best.attrs.local_pref());
-        Ok(FibRoute { net, metric, kind: FibKind::Unicast(hops), source: fib.source_for(&net) })
+        Ok(FibRoute { net, metric, kind: FibKind::Unicast(hops), source: fib.source_for(&net), former: None })
     }
 
     /// Why the best path to a prefix is not written to the kernel, if a rule keeps it out.
@@ -184,6 +184,7 @@ impl FibSync {
                 News::Refused { net, errno } => Notice::FibFailed { net, errno: errno.0, error: errno.text().to_owned() },
                 News::Foreign { net, protocol } => Notice::FibForeign { net, protocol },
                 News::Contested { net } => Notice::FibContested { net },
+                News::Others { protocol, routes } => Notice::FibOthers { protocol, routes },
             });
         }
         let repaired = self.fib.totals().repaired;

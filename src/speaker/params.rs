@@ -264,7 +264,7 @@ impl Params {
     /// How next hops are resolved, as follows from where our routes stand.
     pub fn nexthops(&self) -> nexthop::Params {
         nexthop::Params {
-            own: (self.fib.table, self.fib.protocol),
+            own: std::iter::once(self.fib.owner()).chain(self.fib.former.iter().copied()).map(|o| (o.table, o.protocol)).collect(),
             tunnels: self.tunnels(),
             ignore: self.learning.ignore.clone(),
             ..nexthop::Params::default()

@@ -130,7 +130,7 @@ impl StartupConvergence {
     /// The kernel was read for the first time.
     pub fn on_kernel_read(&mut self, fib: &Fib) {
         if self.adopted.is_none() {
-            let left = |family: &Family| fib.counts(*family).stale > 0 || fib.counts(*family).installed > 0;
+            let left = |family: &Family| fib.preserved(*family);
             self.adopted = Some(Family::ALL.into_iter().filter(left).fold(FamilySet::NONE, |all, family| all.or(family.into())));
         }
         self.may_end();

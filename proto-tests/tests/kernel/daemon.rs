@@ -82,7 +82,7 @@ fn what_was_done_to_the_kernel_while_it_was_stopped_is_put_right_when_it_goes_on
     };
     cluster.signal(0, libc::SIGSTOP).unwrap();
     ip("route del 10.244.2.0/26");
-    ip("route replace 10.244.3.0/26 via 10.12.22.2");
+    ip("route replace 10.244.3.0/26 via 10.12.22.2 metric 1024");
     ip("-6 route flush proto bgp");
     ip("addr add 10.12.22.77/24 dev eth1");
     assert!(cluster.node_agrees(0, &[0, 1, 2]).is_err());

@@ -10,5 +10,6 @@ mod faults;
 mod fib;
 mod netlab;
 mod overlay;
+mod ownership;
 mod rfc7348;
 mod settings;

@@ -54,8 +54,8 @@ fn none_lost(talk: Vec<Echo>, what: &str) {
 }
 
 const PLAIN: [&str; 4] = [
-    "blackhole 10.244.1.0/26",
-    "10.244.2.0/26 via 10.0.2.1 dev eth0",
+    "blackhole 10.244.1.0/26 metric 1024",
+    "10.244.2.0/26 via 10.0.2.1 dev eth0 metric 1024",
     "blackhole fd00:10:244:1::/122 dev lo metric 1024",
     "fd00:10:244:2::/122 via fd00:2::1 dev eth0 metric 1024",
 ];
@@ -81,7 +81,7 @@ fn source_and_metrics_follow_a_reload_and_no_packet_is_lost() {
         "[fib]\nsource_ipv4 = \"10.244.1.9\"\nsource_ipv6 = \"fd00:10:244:1::9\"",
         [
             PLAIN[0],
-            "10.244.2.0/26 via 10.0.2.1 dev eth0 src 10.244.1.9",
+            "10.244.2.0/26 via 10.0.2.1 dev eth0 src 10.244.1.9 metric 1024",
             PLAIN[2],
             "fd00:10:244:2::/122 via fd00:2::1 dev eth0 src fd00:10:244:1::9 metric 1024",
         ],
@@ -138,7 +138,7 @@ fn a_local_pref_that_policy_sets_becomes_the_metric_and_follows_it() {
         assert!(said.contains("refresh"), "judged again, and no session closed: {said}");
         // Without a metric IPv6 has 1024, and IPv4 shows none.
         let took = match wanted {
-            "0" => until_routes(&sites, &PLAIN),
+            "0" => until_routes(&sites, &[PLAIN[0], "10.244.2.0/26 via 10.0.2.1 dev eth0", PLAIN[2], PLAIN[3]]),
             other => metric(other),
         };
         println!("LOCAL_PREF {pref} is metric {wanted}: after {took:?}");

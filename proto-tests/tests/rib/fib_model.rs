@@ -142,7 +142,7 @@ impl World {
             _ => FibKind::Unicast([hop(1 + self.dice.roll(4))].into_iter().collect()),
         };
         let metric = [0, 0, 0, 50, 100][self.dice.roll(5) as usize];
-        FibRoute { net, metric, kind, source: None }.normal()
+        FibRoute { net, metric, kind, source: None, former: None }.normal()
     }
 
     fn step(&mut self) {
