@@ -68,8 +68,8 @@ fn a_connected_subnet_that_comes_after_ours_carries_the_packets() {
 #[test]
 fn a_changed_protocol_or_table_takes_over_what_was_written_before() {
     let Some(mut sites) = sites("a_changed_protocol_or_table_takes_over_what_was_written_before", "") else { return };
-    sites.ip(0, "rule add to 10.244.0.0/16 lookup 100");
-    sites.ip(0, "-6 rule add to fd00:10:244::/48 lookup 100");
+    sites.ip(0, "rule add to 10.244.2.0/26 lookup 100");
+    sites.ip(0, "-6 rule add to fd00:10:244:2::/122 lookup 100");
     let talk = talk(&sites);
     for (settings, old, new) in
         [("[fib]\nprotocol = 200", "proto bgp", "proto 200"), ("[fib]\nprotocol = 200\ntable = 100", "proto 200", "table 100 proto 200")]

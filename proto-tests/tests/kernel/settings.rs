@@ -237,7 +237,7 @@ fn a_better_route_over_an_ignored_interface_is_taken_only_when_it_is_not_ignored
     let turn = |settings: &str, dev: &str| {
         sites.configure_one(0, settings).unwrap();
         sites.catbird(0, "reload");
-        let way = format!("10.244.2.0/26 via 10.0.2.1 dev {dev}");
+        let way = format!("10.244.2.0/26 via 10.0.2.1 dev {dev} metric 1024");
         let took = until_routes(&sites, &[PLAIN[0], &way, PLAIN[2], PLAIN[3]]);
         println!("over {dev} after {took:?}");
     };
