@@ -146,7 +146,7 @@ struct Loop {
 
 impl Loop {
     fn new(params: Params, netlink: Netlink) -> Loop {
-        let nexthops = NexthopTable::new(nexthop::Params { own: (params.table, params.protocol), ..nexthop::Params::default() });
+        let nexthops = NexthopTable::new(nexthop::Params { own: vec![(params.table, params.protocol)], ..nexthop::Params::default() });
         let (paths, users, born) = (BTreeMap::new(), BTreeMap::new(), std::time::Instant::now());
         Loop { fib: Fib::new(params.clone()), nexthops, netlink, paths, users, born, params }
     }

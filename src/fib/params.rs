@@ -89,9 +89,9 @@ impl Metric {
 pub enum Conflict {
     /// It stays, even where it took the place of ours.
     Yield,
-    /// It stays if it was there first. What took the place of ours is put right again, ever more rarely if it comes back.
+    /// It stays if it was there first. What took the place of ours is put right again, at a pace if it comes back.
     Heal,
-    /// Ours takes its place, ever more rarely if it comes back.
+    /// Ours takes its place, at a pace if it comes back.
     Take,
 }
 

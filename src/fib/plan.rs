@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use super::queue::Queue;
 use super::show::{Counts, News, Totals};
 use super::store::{Entries, Entry, Flags, Shape, ShapeId, Shapes, Slot};
+use super::watch::Recheck;
 use super::{Conflict, Errno, FibChange, FibKind, FibRoute, Owner, Params};
 use crate::kernel::IfIndex;
 use crate::num::{Family, Instant};
@@ -29,7 +30,7 @@ use crate::num::{Family, Instant};
 /// stands is the old one removed.
 ///
 /// **Others.** A route of another protocol under our key (prefix, table, metric) that was there first is never overwritten (`Conflict`
-/// may change that). What others delete or replace is put right at once, and ever more rarely if they insist. A route of theirs with a
+/// may change that). What others delete or replace is put right at once, and at a pace if they insist. A route of theirs with a
 /// better metric shadows ours: that is counted and shown, and both stand.
 ///
 /// # Invariants
@@ -58,6 +59,7 @@ pub struct Fib {
     /// The number of the current or last dump, 1 to 255 and round again.
     pub(super) dump: u8,
     pub(super) sweep: Option<u32>,
+    pub(super) recheck: Recheck,
     reap_at_sync: bool,
     pub(super) counts: [Counts; 2],
     pub(super) totals: Totals,
@@ -115,7 +117,7 @@ const HEAL_MOST: Duration = Duration::from_secs(30);
 const PEACE: Duration = Duration::from_secs(60);
 /// The unit of [`Entry::healed_at`].
 const TICK: Duration = Duration::from_millis(10);
-/// Entries looked at in one go after a dump.
+/// Entries looked at in one go, after a dump or when a link has changed.
 const SWEEP_STEP: usize = 16 * 1024;
 
 impl Fib {
@@ -138,6 +140,7 @@ impl Fib {
             dumping: false,
             dump: 0,
             sweep: None,
+            recheck: Recheck::default(),
             reap_at_sync: false,
             counts: Default::default(),
             totals: Totals::default(),
@@ -201,7 +204,8 @@ impl Fib {
                         return Some(change);
                     }
                 }
-                None if self.sweep.is_some() && sweeps < 4 => {
+                None if sweeps < 4 && (self.sweep.is_some() || self.recheck.is_on()) => {
+                    self.recheck_on(SWEEP_STEP);
                     self.sweep_on(SWEEP_STEP);
                     sweeps += 1;
                 }
@@ -214,7 +218,7 @@ impl Fib {
     /// When `on_deadline` has something to do. May lie in the past: then at once.
     pub fn next_deadline(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        let sweep = self.sweep.is_some().then_some(self.now);
+        let sweep = (self.sweep.is_some() || self.recheck.is_on()).then_some(self.now);
         let room = (self.synced && !self.queue.is_empty() && self.in_flight < self.params.window).then_some(self.now);
         [timer, sweep, room].into_iter().flatten().min()
     }
@@ -308,7 +312,7 @@ impl Fib {
 
     /// Nothing to do, nothing on its way, nothing waiting for a timer.
     pub fn is_settled(&self) -> bool {
-        self.queue.is_empty() && self.in_flight == 0 && self.timers.is_empty() && self.sweep.is_none()
+        self.queue.is_empty() && self.in_flight == 0 && self.timers.is_empty() && self.sweep.is_none() && !self.recheck.is_on()
     }
 
     /// How many changes are on their way, and how many wait to be made.

@@ -148,9 +148,16 @@ impl Shapes {
 }
 
 /// The shapes that satisfied a test.
+#[derive(Debug, Default)]
 pub(super) struct ShapeSet(Vec<bool>);
 
 impl ShapeSet {
+    /// Those of the other, too.
+    pub fn merge(&mut self, other: &ShapeSet) {
+        self.0.resize(self.0.len().max(other.0.len()), false);
+        self.0.iter_mut().zip(&other.0).for_each(|(mine, theirs)| *mine |= theirs);
+    }
+
     pub fn contains(&self, id: ShapeId) -> bool {
         self.0.get(id.0 as usize).copied().unwrap_or(false)
     }

@@ -363,6 +363,35 @@ fn a_link_that_flaps_before_we_look_has_its_routes_written_again() {
 }
 
 #[test]
+fn a_link_under_many_routes_is_gone_through_in_steps() {
+    const MANY: u32 = 100_000;
+    let mut b = Bench::new(Params::default(), &[]);
+    let many: Vec<FibRoute> = (0..MANY).map(|i| via(&format!("10.{}.{}.{}/32", i >> 16, i >> 8 & 255, i & 255), "192.0.2.2")).collect();
+    many.iter().for_each(|r| b.fib.want(r.net, Some(r.clone())));
+    while let Some((seq, _)) = b.fib.poll() {
+        b.fib.on_done(b.now, seq, Ok(()));
+    }
+    let link = |up| KernelEvent::Link { ifindex: ETH0, name: "eth0".into(), up };
+    for up in [false, true, false, true] {
+        b.fib.on_kernel(b.now, &link(up));
+        assert_eq!(b.fib.backlog(), (0, 0), "an event touches no route by itself");
+    }
+    assert!(b.fib.next_deadline() == Some(b.now) && !b.fib.is_settled());
+    let (mut written, mut most) = (0, 0);
+    while !b.fib.is_settled() {
+        let before = b.fib.backlog().1;
+        if let Some((seq, _)) = b.fib.poll() {
+            written += 1;
+            b.fib.on_done(b.now, seq, Ok(()));
+        }
+        most = most.max(b.fib.backlog().1.saturating_sub(before));
+    }
+    assert_eq!(written, MANY, "four flaps, each route once");
+    assert!(most <= 64 * 1024, "{most} routes in one step");
+    b.fib.check_invariants();
+}
+
+#[test]
 fn the_last_address_of_a_link_takes_the_routes_along() {
     let mut b = Bench::new(Params::default(), &[]);
     b.want(&via(BLOCK, "192.0.2.2"));

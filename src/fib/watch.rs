@@ -293,7 +293,7 @@ impl Fib {
             return;
         }
         let over = self.shapes.table(|s| s.uses(ifindex));
-        if up { self.retry(&over) } else { self.mistrust(&over, |_| true) }
+        if up { self.recheck.retry(over) } else { self.recheck.mistrust(over, true, true) }
     }
 
     fn has_parked(&self) -> bool {
@@ -308,8 +308,7 @@ impl Fib {
         }
         for hop in hops.iter().filter(|h| h.gateway.is_none()) {
             if self.shapes.use_link(hop.ifindex) {
-                let over = self.shapes.table(|s| s.uses(hop.ifindex));
-                self.retry(&over);
+                self.recheck.retry(self.shapes.table(|s| s.uses(hop.ifindex)));
             }
         }
     }
@@ -324,8 +323,7 @@ impl Fib {
             list.push(n);
         }
         if self.has_parked() && (self.shapes.use_link(ifindex) || self.params.source_for(&addr.into()) == Some(addr)) {
-            let over = self.shapes.table(|s| s.uses(ifindex) || s.source == Some(addr));
-            self.retry(&over);
+            self.recheck.retry(self.shapes.table(|s| s.uses(ifindex) || s.source == Some(addr)));
         }
     }
 
@@ -344,30 +342,89 @@ impl Fib {
         let over_link = last && self.shapes.use_link(ifindex);
         if over_link || self.params.source_for(&addr.into()) == Some(addr) {
             let over = self.shapes.table(|s| over_link && s.uses(ifindex) || s.source == Some(addr));
-            self.mistrust(&over, |net| matches!(net, IpNet::V4(_)) == addr.is_ipv4());
+            self.recheck.mistrust(over, addr.is_ipv4(), addr.is_ipv6());
         }
     }
 
-    fn mistrust(&mut self, shapes: &ShapeSet, which: impl Fn(&IpNet) -> bool) {
-        let slots: Vec<Slot> =
-            self.entries.iter_from(0).filter(|(_, e)| shapes.contains(e.installed) && which(&e.net)).map(|(s, _)| s).collect();
+    /// Goes on with what links and addresses have called for.
+    pub(super) fn recheck_on(&mut self, most: usize) {
+        let Some(walk) = self.recheck.take_walk() else { return };
+        let to = walk.at.saturating_add(u32::try_from(most).unwrap_or(u32::MAX)).min(self.entries.end());
+        let concerned = self.entries.iter_from(walk.at).take_while(|(s, _)| s.0 < to).filter(|(_, e)| walk.concerns(e));
+        let slots: Vec<Slot> = concerned.map(|(s, _)| s).collect();
         for slot in slots {
-            self.edit(slot, |e| {
+            self.recheck_one(slot, &walk);
+        }
+        if to < self.entries.end() {
+            self.recheck.under_way = Some(Walk { at: to, ..walk });
+        }
+    }
+
+    fn recheck_one(&mut self, slot: Slot, walk: &Walk) {
+        let Some(entry) = self.entries.get(slot) else { return };
+        let (mistrusted, retried) = (walk.mistrusts(entry), walk.retries(entry));
+        self.edit(slot, |e| {
+            if mistrusted {
                 e.flags.set(Flags::SURE, false);
                 let flying = e.flags.has(Flags::FLYING);
                 e.flags.set(Flags::DOUBT, flying);
-            });
-            self.tidy(slot);
+            }
+            if retried {
+                e.flags.set(Flags::PARKED, false);
+            }
+        });
+        if retried { self.hasten(slot) } else { self.tidy(slot) }
+    }
+}
+
+/// What links and addresses have called for: a walk over all entries, in steps. What is called for while it runs makes one more.
+#[derive(Debug, Default)]
+pub(super) struct Recheck {
+    under_way: Option<Walk>,
+    next: Option<Walk>,
+}
+
+#[derive(Debug, Default)]
+struct Walk {
+    /// The next slot.
+    at: u32,
+    /// Routes of these shapes may have gone unsaid, by family.
+    mistrust: [ShapeSet; 2],
+    /// Routes of these shapes that the kernel refused, or whose links were down, may stand now.
+    retry: ShapeSet,
+}
+
+impl Recheck {
+    pub fn is_on(&self) -> bool {
+        self.under_way.is_some() || self.next.is_some()
+    }
+
+    fn mistrust(&mut self, shapes: ShapeSet, v4: bool, v6: bool) {
+        let walk = self.next.get_or_insert_default();
+        for (_, set) in [v4, v6].into_iter().zip(&mut walk.mistrust).filter(|(on, _)| *on) {
+            set.merge(&shapes);
         }
     }
 
-    fn retry(&mut self, shapes: &ShapeSet) {
-        let waits = |f: Flags| f.has(Flags::PARKED) || f.has(Flags::FAILED);
-        let slots: Vec<Slot> =
-            self.entries.iter_from(0).filter(|(_, e)| shapes.contains(e.wanted) && waits(e.flags)).map(|(s, _)| s).collect();
-        for slot in slots {
-            self.edit(slot, |e| e.flags.set(Flags::PARKED, false));
-            self.hasten(slot);
-        }
+    fn retry(&mut self, shapes: ShapeSet) {
+        self.next.get_or_insert_default().retry.merge(&shapes);
+    }
+
+    fn take_walk(&mut self) -> Option<Walk> {
+        self.under_way.take().or_else(|| self.next.take())
+    }
+}
+
+impl Walk {
+    fn concerns(&self, entry: &Entry) -> bool {
+        self.mistrusts(entry) || self.retries(entry)
+    }
+
+    fn mistrusts(&self, entry: &Entry) -> bool {
+        self.mistrust[Family::of(&entry.net).index()].contains(entry.installed)
+    }
+
+    fn retries(&self, entry: &Entry) -> bool {
+        self.retry.contains(entry.wanted) && (entry.flags.has(Flags::PARKED) || entry.flags.has(Flags::FAILED))
     }
 }

@@ -470,8 +470,17 @@ impl Speaker {
             self.revalidate_own_address(addr);
         }
         self.fib_sync.fib.on_kernel(now, event);
-        if matches!(event, KernelEvent::DumpEnd) {
-            self.startup.on_kernel_read(&self.fib_sync.fib);
+        match event {
+            KernelEvent::DumpEnd => self.startup.on_kernel_read(&self.fib_sync.fib),
+            KernelEvent::LinkGone { ifindex } => self.on_link_gone(*ifindex, now),
+            _ => {}
+        }
+    }
+
+    fn on_link_gone(&mut self, ifindex: IfIndex, now: Instant) {
+        for conn in self.sessions.over_link(ifindex) {
+            self.effects.push(Effect::Close { conn });
+            self.on_conn_end(conn, Event::Closed { conn, error: Some("its interface is gone".to_owned()) }, now);
         }
     }
 

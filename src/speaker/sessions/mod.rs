@@ -505,6 +505,13 @@ impl Sessions {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
+    /// Connections to link-local peers over an interface that is gone. They hear nothing any more, even if one of the same name comes
+    /// back: their zone is a number (RFC 4007 §6).
+    pub fn over_link(&self, ifindex: IfIndex) -> Vec<ConnId> {
+        let live = self.iter().filter_map(|entry| entry.live.as_ref());
+        live.filter(|live| zone_of(live.session.remote) == Some(ifindex)).map(|live| live.session.conn).collect()
+    }
+
     /// A peer whose deadline has passed; not armed again until it was driven.
     fn take_due(&mut self, now: Instant) -> Option<PeerId> {
         while let Some(&Reverse((at, id))) = self.timers.peek() {
