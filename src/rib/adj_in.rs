@@ -1,7 +1,12 @@
-//! Adj-RIB-In: what each peer said, with the verdict on it, refused routes included.
+//! Adj-RIB-In: what each peer announced, with the verdict on it, refused routes included.
 //!
 //! In: routes with the verdict of import. Out: paths that stand in their destination, a list of them for each peer and family, and
 //! counts that always equal a recount. Which path is used is decided in `decide`, when in `loc`.
+//!
+//! # Generations
+//! Each path remembers the generation in which it was last announced, and a mark is a number: "all paths of this peer are stale" (RFC 4724
+//! §4.2), "all are to be announced again" (RFC 7313 §4) and "all that were not are gone" cost the same whatever the table holds. A path that
+//! is gone is no candidate and is counted no more from that moment on; a job (`jobs`) takes it out of the table later, in small steps.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -109,14 +114,12 @@ impl RouteCounts {
         self.received += 1;
         self.attribute_octets += path.received.octets().len() as u64;
         *if path.accepted() { &mut self.accepted } else { &mut self.rejected } += 1;
-        self.stale += u64::from(path.flags.has(PathFlags::STALE));
     }
 
-    pub(super) fn take(&mut self, path: &Path) {
+    fn subtract(&mut self, path: &Path) {
         self.received -= 1;
         self.attribute_octets -= path.received.octets().len() as u64;
         *if path.accepted() { &mut self.accepted } else { &mut self.rejected } -= 1;
-        self.stale -= u64::from(path.flags.has(PathFlags::STALE));
     }
 }
 
@@ -141,6 +144,8 @@ pub(super) struct Path {
     pub at: u32,
     /// When it was learned, in seconds of the speaker's time line.
     pub since: u32,
+    /// The generation of its peer's routes in which it was last announced.
+    pub generation: u32,
     pub cause: CauseId,
     pub flags: PathFlags,
     pub verdict: Verdict,
@@ -166,14 +171,10 @@ impl Path {
 pub(super) struct PathFlags(u8);
 
 impl PathFlags {
-    /// Kept over a restart (RFC 4724).
-    pub const STALE: PathFlags = PathFlags(1);
-    /// Not said again since BoRR (RFC 7313).
-    pub const UNREFRESHED: PathFlags = PathFlags(2);
     /// Shares load with the best path.
-    pub const SHARES: PathFlags = PathFlags(4);
+    pub const SHARES: PathFlags = PathFlags(1);
     /// Import let it in and its next hop can be reached, as of the last settlement.
-    pub const USABLE: PathFlags = PathFlags(8);
+    pub const USABLE: PathFlags = PathFlags(2);
 
     pub fn has(self, bit: PathFlags) -> bool {
         self.0 & bit.0 != 0
@@ -242,37 +243,222 @@ impl Paths {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Slot(pub u32);
 
-/// The paths of one peer and family: destinations in the order they came, with holes.
+/// A point in the announcements of a peer: what it announced before and not again since is old.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    /// Paths of earlier generations are old.
+    generation: u32,
+    /// Of the paths that are not.
+    since: RouteCounts,
+}
+
+/// The paths of one peer and family: destinations in about the order in which they came, with holes.
 #[derive(Debug, Default)]
 pub(super) struct AdjRibIn {
     pub list: Vec<u32>,
     pub holes: usize,
     /// How often the list was closed up: places of before mean nothing after.
     pub closed_up: u32,
-    pub counts: RouteCounts,
+    /// Of the paths that are not gone.
+    counts: RouteCounts,
+    /// That of paths announced now.
+    generation: u32,
+    /// A path of this generation was announced.
+    used: bool,
+    /// Paths of earlier generations are gone.
+    gone_before: u32,
+    /// Since the session ended last (RFC 4724 §4.2), while stale routes are kept.
+    stale: Option<Mark>,
+    /// Since BoRR (RFC 7313 §4), until EoRR.
+    refresh: Option<Mark>,
+    /// The walk over the paths that is under way.
+    pub walk: Option<Walk>,
+    /// What the next walk is to do besides.
+    pub touch: Touch,
     /// Paths refused with [`Cause::MaxPrefix`], by destination: who is to be looked at again when there is room.
     pub over_limit: BTreeSet<(u32, PathId)>,
+}
+
+/// One walk over a peer's paths, from the end of the list to its beginning: so a path that moves into a hole is met all the same.
+#[derive(Debug)]
+pub(super) struct Walk {
+    /// The place after the next one.
+    pub at: usize,
+    pub touch: Touch,
+}
+
+/// Which paths' destinations are to be chosen again.
+#[derive(Debug, Default)]
+pub(super) enum Touch {
+    #[default]
+    None,
+    /// Those with these next hops.
+    NextHops(NhSet),
+    All,
+}
+
+impl Touch {
+    pub fn is_none(&self) -> bool {
+        matches!(self, Touch::None)
+    }
+
+    pub fn merge(&mut self, more: Touch) {
+        match (&mut *self, more) {
+            (Touch::All, _) | (_, Touch::None) => {}
+            (Touch::NextHops(known), Touch::NextHops(more)) => known.extend(more),
+            (_, more) => *self = more,
+        }
+    }
 }
 
 impl AdjRibIn {
     /// Marks a place of the list whose path went.
     pub const HOLE: u32 = u32::MAX;
 
+    /// Of the paths that are not gone.
+    pub fn counts(&self) -> RouteCounts {
+        let stale = self.stale.map_or(0, |mark| self.counts.received - mark.since.received);
+        RouteCounts { stale, ..self.counts }
+    }
+
+    /// The generation of what is announced now.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Removed, although a job has yet to take it out of the table.
+    pub fn is_gone(&self, path: &Path) -> bool {
+        path.generation < self.gone_before
+    }
+
+    /// Kept over a restart of the peer and not announced again since.
+    pub fn is_stale(&self, path: &Path) -> bool {
+        self.stale.is_some_and(|mark| path.generation < mark.generation)
+    }
+
+    /// Paths that are gone and yet stand in the table.
+    fn gone(&self) -> u64 {
+        (self.list.len() - self.holes) as u64 - self.counts.received
+    }
+
+    /// A path came, or is another now.
     pub fn count(&mut self, dest: u32, path: &Path) {
         self.counts.add(path);
+        self.used |= path.generation == self.generation;
+        for mark in [&mut self.stale, &mut self.refresh].into_iter().flatten().filter(|mark| mark.generation <= path.generation) {
+            mark.since.add(path);
+        }
         if path.cause == CauseId::MAX_PREFIX {
             self.over_limit.insert((dest, path.path_id));
         }
     }
 
-    /// True if an accepted path goes while others are refused for want of room.
+    /// A path goes, or is about to change. True if an accepted one goes while others are refused for want of room.
     #[must_use]
     pub fn discount(&mut self, dest: u32, path: &Path) -> bool {
-        self.counts.take(path);
         if path.cause == CauseId::MAX_PREFIX {
             self.over_limit.remove(&(dest, path.path_id));
         }
+        if self.is_gone(path) {
+            return false;
+        }
+        self.counts.subtract(path);
+        for mark in [&mut self.stale, &mut self.refresh].into_iter().flatten().filter(|mark| mark.generation <= path.generation) {
+            mark.since.subtract(path);
+        }
         path.accepted() && !self.over_limit.is_empty()
+    }
+
+    /// All paths are of earlier generations from now on.
+    fn begin(&mut self) -> Mark {
+        self.generation += u32::from(self.used);
+        self.used = false;
+        Mark { generation: self.generation, since: RouteCounts::default() }
+    }
+
+    /// The numbers are used up: [`AdjRibIn::renumber`] is to be called for each path, and [`AdjRibIn::renumbered`], before another mark.
+    pub fn is_worn_out(&self) -> bool {
+        self.generation == u32::MAX
+    }
+
+    /// The least number that says the same of a path.
+    pub fn renumber(&self, path: &Path) -> u32 {
+        let since = |mark: &Option<Mark>| mark.is_none_or(|m| m.generation <= path.generation);
+        match (self.is_gone(path), since(&self.stale), since(&self.refresh)) {
+            (true, ..) => 0,
+            (_, false, _) => 1,
+            (_, _, false) => 2,
+            _ => 3,
+        }
+    }
+
+    pub fn renumbered(&mut self) {
+        (self.gone_before, self.generation, self.used) = (1, 3, true);
+        self.stale.iter_mut().for_each(|mark| mark.generation = 2);
+        self.refresh.iter_mut().for_each(|mark| mark.generation = 3);
+    }
+
+    /// As after four billion marks.
+    #[cfg(test)]
+    pub fn wear_out(&mut self) {
+        (self.generation, self.used) = (u32::MAX, false);
+    }
+
+    /// Everything is stale from now on; what was stale before is gone (RFC 4724 §4.2).
+    pub fn retain(&mut self) {
+        self.sweep_stale();
+        self.refresh = None;
+        self.stale = Some(self.begin());
+    }
+
+    /// What is stale is gone.
+    pub fn sweep_stale(&mut self) {
+        let mark = self.stale.take();
+        self.remove_before(mark);
+    }
+
+    /// Everything is to be announced again (RFC 7313 §4).
+    pub fn refresh_begins(&mut self) {
+        self.refresh = Some(self.begin());
+    }
+
+    /// What was not announced again is gone.
+    pub fn refresh_ends(&mut self) {
+        let mark = self.refresh.take();
+        self.remove_before(mark);
+    }
+
+    /// Everything is gone.
+    pub fn clear(&mut self) {
+        let all = self.begin();
+        self.remove_before(Some(all));
+        (self.stale, self.refresh) = (None, None);
+    }
+
+    fn remove_before(&mut self, mark: Option<Mark>) {
+        let Some(Mark { generation, since }) = mark else { return };
+        self.gone_before = self.gone_before.max(generation);
+        self.counts = since;
+        for other in [&mut self.stale, &mut self.refresh].into_iter().flatten().filter(|other| other.generation <= generation) {
+            other.since = since;
+        }
+    }
+
+    /// Whether a walk has something to do.
+    pub fn wants_walk(&self) -> bool {
+        !self.is_tidy() || !self.touch.is_none()
+    }
+
+    /// Nothing that is gone, and few holes.
+    pub fn is_tidy(&self) -> bool {
+        self.gone() == 0 && !self.worn()
+    }
+
+    /// Gives back what a longer list took.
+    pub fn shrink(&mut self) {
+        if self.list.capacity() > 4 * self.list.len().max(256) {
+            self.list.shrink_to(2 * self.list.len());
+        }
     }
 
     pub fn push(&mut self, dest: u32) -> u32 {
@@ -292,8 +478,22 @@ impl AdjRibIn {
         }
     }
 
+    /// Takes the place out of the list. The destination whose place it is from now on, and the place that it had.
+    pub fn close(&mut self, place: usize) -> Option<(u32, u32)> {
+        self.holes -= usize::from(self.list.get(place) == Some(&AdjRibIn::HOLE));
+        while self.list.len() > place + 1 && self.list.last() == Some(&AdjRibIn::HOLE) {
+            self.list.pop();
+            self.holes -= 1;
+        }
+        let last = self.list.pop()?;
+        self.closed_up = self.closed_up.wrapping_add(1);
+        let spot = self.list.get_mut(place)?;
+        *spot = last;
+        Some((last, self.list.len() as u32))
+    }
+
     /// More holes than paths: worth closing up.
-    pub fn worn(&self) -> bool {
+    fn worn(&self) -> bool {
         self.holes > 1024 && self.holes > self.list.len() / 2
     }
 }
@@ -305,6 +505,8 @@ pub(super) type NhSet = HashSet<NhId, FixedState>;
 #[derive(Debug)]
 pub(super) struct PeerSlot {
     pub facts: SourceFacts,
+    /// It is gone, and the place with it as soon as its paths are.
+    pub leaving: bool,
     pub families: [AdjRibIn; 2],
     /// Next hops that its accepted paths were seen to have; perhaps more than they still have.
     pub next_hops: NhSet,
@@ -394,16 +596,23 @@ impl Peers {
         self.slots.get_mut(slot.0 as usize)?.as_deref_mut()
     }
 
+    /// A source that has not left.
+    pub fn present(&self, id: PeerId) -> Option<Slot> {
+        self.slot(id).filter(|slot| self.get(*slot).is_some_and(|peer| !peer.leaving))
+    }
+
     /// Adds a source, or puts new facts in the place of the old. True if paths that stay must be judged anew.
     pub fn up(&mut self, facts: SourceFacts) -> bool {
         if let Some(known) = self.slot(facts.id).and_then(|s| self.get_mut(s)) {
             let differs = known.facts != facts;
             known.facts = facts;
+            known.leaving = false;
             return differs;
         }
         let id = facts.id;
         let made = Some(Box::new(PeerSlot {
             facts,
+            leaving: false,
             families: Default::default(),
             next_hops: HashSet::default(),
             last_next_hop: None,

@@ -8,13 +8,14 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
 
-use super::adj_in::{AdjRibIn, Cause, Causes, NhSet, Path, PathFlags, Peers, Route, Slot, Verdict};
+use super::adj_in::{Cause, Causes, NhSet, Path, PathFlags, Peers, Route, Slot, Verdict};
 use super::attrs::AttrTable;
 use super::decide::{Rules, SourceFacts};
-use super::loc::{BestChange, Dirty, best_of, choose, listed, nh_of, position};
+use super::jobs::Jobs;
+use super::loc::{BestChange, Dirty, best_of, choose, position};
 use super::table::{Dest, DestFlags, Key, Table};
 use super::{DestId, NextHops, NhId, TableCounts};
-use crate::num::{Family, Nlri, PathId, PeerId};
+use crate::num::{Nlri, PathId, PeerId};
 
 /// What both families share.
 pub(super) struct Core {
@@ -31,6 +32,7 @@ pub(super) struct Core {
     pub counts: [TableCounts; 2],
     /// Peers that may have room now for what was refused for want of it.
     pub freed: BTreeSet<PeerId>,
+    pub jobs: Jobs,
     /// Next hops that peers who left had tracked on their links.
     pub untracked: Vec<NhId>,
     /// Tell of every path that comes, goes or changes, not only of the best.
@@ -74,6 +76,7 @@ impl Core {
             pins: RefCell::default(),
             counts: Default::default(),
             freed: BTreeSet::new(),
+            jobs: Jobs::default(),
             untracked: Vec::new(),
             all_paths: false,
             now: 0,
@@ -89,31 +92,22 @@ impl Core {
     }
 
     /// A route takes the place of what the peer said before about this path.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one prefix of one UPDATE, in the order of the house: from the particular to the general"
-    )]
-    pub fn put<K: Key>(&mut self, table: &mut Table<K>, family: Family, key: K, slot: Slot, path_id: PathId, route: &Route, cause: &Cause) {
+    pub fn put<K: Key>(&mut self, table: &mut Table<K>, key: K, slot: Slot, path_id: PathId, route: &Route, cause: &Cause) {
         let index = table.find_or_insert(key);
         let Some(dest) = table.get_mut(index) else { return };
         match position(dest.paths.as_slice(), slot, path_id) {
-            Some(at) => self.replace(dest, DestId::new(family, index), at, route, cause),
-            None => self.add(dest, DestId::new(family, index), slot, path_id, route, cause),
+            Some(at) => self.replace(dest, DestId::new(K::FAMILY, index), at, route, cause, None),
+            None => self.add(dest, DestId::new(K::FAMILY, index), slot, path_id, route, cause),
         }
     }
 
     /// Another verdict on what the peer said before. It said nothing new, so what marks the path as old stays.
     pub fn judge_again<K: Key>(&mut self, table: &mut Table<K>, key: K, slot: Slot, nlri: &Nlri, route: &Route, cause: &Cause) {
-        let (family, Some(index)) = (nlri.family(), table.find(key)) else { return };
+        let Some(index) = table.find(key) else { return };
         let Some(dest) = table.get_mut(index) else { return };
         let Some(at) = position(dest.paths.as_slice(), slot, nlri.path_id) else { return };
-        let Some(before) = dest.paths.as_slice().get(at).map(|path| path.flags) else { return };
-        self.replace(dest, DestId::new(family, index), at, route, cause);
-        let Some(path) = dest.paths.as_mut_slice().get_mut(at) else { return };
-        [PathFlags::STALE, PathFlags::UNREFRESHED].into_iter().for_each(|mark| path.flags.set(mark, before.has(mark)));
-        if let Some(peer) = self.peers.get_mut(slot) {
-            peer.family(family).counts.stale += u64::from(before.has(PathFlags::STALE));
-        }
+        let Some(generation) = dest.paths.as_slice().get(at).map(|path| path.generation) else { return };
+        self.replace(dest, DestId::new(K::FAMILY, index), at, route, cause, Some(generation));
     }
 
     fn add<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId, slot: Slot, path_id: PathId, route: &Route, cause: &Cause) {
@@ -127,9 +121,9 @@ impl Core {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         route.attrs.iter().for_each(|attrs| peer.hold_link_local(attrs));
         let adj = peer.family(id.family());
-        let at = adj.push(id.raw());
+        let (at, generation) = (adj.push(id.raw()), adj.generation());
         let received = route.received.clone();
-        let path = Path { received, changed, path_id, slot, at, since: self.now, cause, flags: PathFlags::default(), verdict };
+        let path = Path { received, changed, path_id, slot, at, since: self.now, generation, cause, flags: PathFlags::default(), verdict };
         adj.count(id.raw(), &path);
         let counts = &mut self.counts[id.family().index()];
         counts.paths += 1;
@@ -137,11 +131,13 @@ impl Core {
         dest.paths.push(path);
     }
 
-    fn replace<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId, at: usize, route: &Route, cause: &Cause) {
+    /// Another route, or another verdict, in the place of one that is there; `judged`: its generation, if it was not announced now.
+    fn replace<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId, at: usize, route: &Route, cause: &Cause, judged: Option<u32>) {
         let (verdict, changed) = verdict(route);
         let told = self.causes.hold(if route.attrs.is_some() { &Cause::Announced } else { cause });
         let Some(path) = dest.paths.as_slice().get(at) else { return };
-        let same = path.received == route.received && path.changed == changed && path.verdict == verdict && path.cause == told;
+        let gone = self.peers.get(path.slot).is_none_or(|peer| peer.families[id.family().index()].is_gone(path));
+        let same = !gone && path.received == route.received && path.changed == changed && path.verdict == verdict && path.cause == told;
         if !same && (path.accepted() || route.attrs.is_some() || self.all_paths) {
             self.touch(dest, id);
         }
@@ -154,8 +150,7 @@ impl Core {
         if adj.discount(id.raw(), path) {
             self.freed.insert(peer);
         }
-        path.flags.set(PathFlags::STALE, false);
-        path.flags.set(PathFlags::UNREFRESHED, false);
+        path.generation = judged.unwrap_or(adj.generation());
         path.verdict = verdict;
         self.causes.release(std::mem::replace(&mut path.cause, told));
         if !same {
@@ -175,24 +170,22 @@ impl Core {
     }
 
     /// What the peer said about this path is no more.
-    pub fn take<K: Key>(&mut self, table: &mut Table<K>, family: Family, key: K, slot: Slot, path_id: PathId) {
+    pub fn take<K: Key>(&mut self, table: &mut Table<K>, key: K, slot: Slot, path_id: PathId) {
         let Some(index) = table.find(key) else { return };
         let Some(dest) = table.get_mut(index) else { return };
         let Some(at) = position(dest.paths.as_slice(), slot, path_id) else { return };
-        let id = DestId::new(family, index);
+        let id = DestId::new(K::FAMILY, index);
         if let Some(hole) = self.remove(dest, id, at)
-            && let Some(adj) = self.peers.get_mut(slot).map(|p| p.family(family))
+            && let Some(adj) = self.peers.get_mut(slot).map(|p| p.family(K::FAMILY))
         {
             adj.punch(hole);
-            if adj.worn() {
-                self.close_up(table, family, slot);
-            }
+            self.want_walk(slot, K::FAMILY);
         }
         self.bury(table, id);
     }
 
     /// Takes a path out of its destination; answers its place in the peer's list.
-    fn remove<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId, at: usize) -> Option<u32> {
+    pub fn remove<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId, at: usize) -> Option<u32> {
         if self.all_paths || dest.paths.as_slice().get(at).is_some_and(Path::accepted) {
             self.touch(dest, id);
         }
@@ -221,7 +214,7 @@ impl Core {
     }
 
     /// A destination without paths that nobody was told of is freed now; one that is dirty is freed after it was settled.
-    fn bury<K: Key>(&mut self, table: &mut Table<K>, id: DestId) {
+    pub fn bury<K: Key>(&mut self, table: &mut Table<K>, id: DestId) {
         if table.get(id.raw()).is_some_and(|d| d.paths.as_slice().is_empty() && !d.flags.has(DestFlags::DIRTY)) {
             self.emptied.push(id);
         }
@@ -259,90 +252,6 @@ impl Core {
         self.dirty.extend(self.postponed.drain(..));
     }
 
-    /// Removes the peer's paths that `goes` names. Tells how many went.
-    pub fn sweep<K: Key>(&mut self, table: &mut Table<K>, family: Family, peer: PeerId, goes: impl Fn(&Path) -> bool) -> usize {
-        let Some(slot) = self.peers.slot(peer) else { return 0 };
-        let list = std::mem::take(&mut self.adj(slot, family).list);
-        let before = self.adj(slot, family).counts.received;
-        let mut kept = Vec::new();
-        for (place, index) in list.into_iter().enumerate().filter(|(_, d)| *d != AdjRibIn::HOLE) {
-            let Some(dest) = table.get_mut(index) else { continue };
-            let here = |p: &Path| p.slot == slot && p.at as usize == place;
-            let Some(at) = dest.paths.as_slice().iter().position(here) else { continue };
-            let Some(path) = dest.paths.as_mut_slice().get_mut(at) else { continue };
-            if goes(path) {
-                self.remove(dest, DestId::new(family, index), at);
-                self.bury(table, DestId::new(family, index));
-            } else {
-                // Places below `place` only are given out anew, so no other path is mistaken for this one.
-                path.at = kept.len() as u32;
-                kept.push(index);
-            }
-        }
-        let adj = self.adj(slot, family);
-        adj.list = kept;
-        adj.holes = 0;
-        adj.closed_up = adj.closed_up.wrapping_add(1);
-        (before - adj.counts.received) as usize
-    }
-
-    fn adj(&mut self, slot: Slot, family: Family) -> &mut AdjRibIn {
-        self.peers.get_mut(slot).expect("the slot was just found by the peer's identifier").family(family)
-    }
-
-    fn close_up<K: Key>(&mut self, table: &mut Table<K>, family: Family, slot: Slot) {
-        if let Some(peer) = self.peers.get(slot).map(|p| p.facts.id) {
-            self.sweep(table, family, peer, |_| false);
-        }
-    }
-
-    /// Sets a bit on all paths of the peer. Tells how many there are.
-    pub fn mark<K: Key>(&mut self, table: &mut Table<K>, family: Family, peer: PeerId, bit: PathFlags) -> u64 {
-        let mut marked = 0;
-        self.each_path(table, family, peer, |_, path| {
-            path.flags.set(bit, true);
-            marked += 1;
-        });
-        marked
-    }
-
-    pub fn each_path<K: Key>(&self, table: &mut Table<K>, family: Family, peer: PeerId, mut then: impl FnMut(u32, &mut Path)) {
-        let Some((slot, adj)) = self.peers.slot(peer).and_then(|s| Some((s, &self.peers.get(s)?.families[family.index()]))) else { return };
-        for (place, index) in adj.list.iter().enumerate().filter(|(_, d)| **d != AdjRibIn::HOLE) {
-            let here = |p: &&mut Path| p.slot == slot && p.at as usize == place;
-            if let Some(path) = table.get_mut(*index).and_then(|d| d.paths.as_mut_slice().iter_mut().find(here)) {
-                then(*index, path);
-            }
-        }
-    }
-
-    /// Everything that the peer said is chosen anew and told again.
-    pub fn touch_peer<K: Key>(&mut self, table: &mut Table<K>, family: Family, peer: PeerId) {
-        let Some(slot) = self.peers.slot(peer) else { return };
-        let mine: Vec<u32> = listed(self.adj(slot, family)).collect();
-        self.touch_way(table, family, mine);
-    }
-
-    /// Everything of the peer with one of these next hops.
-    pub fn touch_next_hops<K: Key>(&mut self, table: &mut Table<K>, family: Family, peer: PeerId, changed: &NhSet) {
-        let mut mine = Vec::new();
-        self.each_path(table, family, peer, |index, path| {
-            if nh_of(path, &self.peers).is_some_and(|id| changed.contains(&id)) {
-                mine.push(index);
-            }
-        });
-        self.touch_way(table, family, mine);
-    }
-
-    fn touch_way<K: Key>(&mut self, table: &mut Table<K>, family: Family, all: Vec<u32>) {
-        for index in all {
-            if let Some(dest) = table.get_mut(index) {
-                self.touch(dest, DestId::new(family, index));
-                dest.flags.set(DestFlags::WAY_TOUCHED, true);
-            }
-        }
-    }
-
     /// A peer that comes back over another interface has its link-local next hops there, and not where they were.
     pub fn forget_old_link(&mut self, facts: &SourceFacts) {
         let known = self.peers.slot(facts.id).and_then(|s| self.peers.get_mut(s));
@@ -351,12 +260,15 @@ impl Core {
         }
     }
 
-    /// The peer is gone; its paths went before.
+    /// The peer is gone, with all its paths: its place goes when the last of these was taken out of the table.
     pub fn forget_peer(&mut self, peer: PeerId) {
-        if let Some(slot) = self.peers.slot(peer).and_then(|s| self.peers.get_mut(s)) {
-            self.untracked.extend(slot.forget_link_local());
+        let Some(slot) = self.peers.slot(peer) else { return };
+        if let Some(known) = self.peers.get_mut(slot) {
+            known.leaving = true;
+            known.next_hops = NhSet::default();
+            self.untracked.extend(known.forget_link_local());
         }
-        self.peers.remove(peer);
+        self.forget_empty(slot);
     }
 }
 

@@ -7,12 +7,12 @@ use ipnet::IpNet;
 use serde::Serialize;
 use smallvec::SmallVec;
 
-use super::adj_in::{AdjRibIn, Path, PathFlags, Peers, Slot};
+use super::adj_in::{Path, PathFlags, Peers, Slot};
 use super::attrs::Attrs;
 use super::decide::{Candidate, Rules, Selection, SourceKind, Step, select};
 use super::table::{Dest, DestFlags, Key};
 use super::{DestId, NextHops, NhId};
-use crate::num::{PathId, PeerId};
+use crate::num::{Family, PathId, PeerId};
 
 /// A path in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,9 +64,12 @@ pub(super) fn in_use(path: &Path, peers: &Peers) -> Option<Best> {
 }
 
 /// Whether the path can be used, and at what interior cost (RFC 4271 §9.1.2.1). Tracks its next hop from now on.
-fn metric(path: &Path, peers: &mut Peers, next_hops: &mut impl NextHops) -> Option<u32> {
+fn metric(path: &Path, family: Family, peers: &mut Peers, next_hops: &mut impl NextHops) -> Option<u32> {
     let attrs = path.attrs()?;
     let peer = peers.get_mut(path.slot)?;
+    if peer.families[family.index()].is_gone(path) {
+        return None;
+    }
     if peer.facts.kind == SourceKind::Local {
         return Some(0);
     }
@@ -134,7 +137,7 @@ pub(super) fn choose<K: Key>(
     let step = match dest.paths.as_mut_slice() {
         [] => None,
         [path] => {
-            let metric = metric(path, peers, next_hops);
+            let metric = metric(path, K::FAMILY, peers, next_hops);
             if is_early(std::slice::from_ref(path), &mut dest.flags, peers, next_hops) {
                 return None;
             }
@@ -145,7 +148,7 @@ pub(super) fn choose<K: Key>(
             })
         }
         paths => {
-            let mut metrics: SmallVec<[Option<u32>; 8]> = paths.iter().map(|p| metric(p, peers, next_hops)).collect();
+            let mut metrics: SmallVec<[Option<u32>; 8]> = paths.iter().map(|p| metric(p, K::FAMILY, peers, next_hops)).collect();
             if is_early(paths, &mut dest.flags, peers, next_hops) {
                 return None;
             }
@@ -210,11 +213,6 @@ fn arrange(paths: &mut [Path], selection: &Selection, places: &[usize], touched:
     let at = selection.best.and_then(|i| places.get(i)).copied().filter(|at| *at != 0 && *at < paths.len())?;
     paths.swap(0, at);
     Some(at)
-}
-
-/// Every place of a peer's list that still holds a destination.
-pub(super) fn listed(adj: &AdjRibIn) -> impl Iterator<Item = u32> {
-    adj.list.iter().copied().filter(|d| *d != AdjRibIn::HOLE)
 }
 
 /// The place of a path among those of a destination.

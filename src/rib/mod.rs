@@ -16,10 +16,13 @@ pub mod attrs;
 pub mod decide;
 pub mod group;
 mod index;
+mod jobs;
 pub mod loc;
 pub mod nexthop;
 pub mod pack;
 mod table;
+#[cfg(test)]
+mod testing;
 mod view;
 
 use std::collections::BTreeSet;
@@ -39,7 +42,7 @@ pub use decide::{Candidate, Multipath, Preference, Rules, Selection, SourceFacts
 pub use loc::{Best, BestChange, Touched};
 pub use nexthop::{NexthopTable, NhId};
 
-use adj_in::{NhSet, PathFlags, Slot};
+use adj_in::{AdjRibIn, Slot, Touch};
 use apply::Core;
 use nexthop::Resolution;
 use table::{Key, Key4, Key6, Table};
@@ -247,14 +250,14 @@ impl Rib {
     pub fn peer_up(&mut self, facts: SourceFacts) {
         let id = facts.id;
         self.core.forget_old_link(&facts);
-        if self.core.peers.up(facts) {
-            for family in Family::ALL {
-                on_table!(self, family, |table, core| core.touch_peer(table, family, id));
-            }
+        if self.core.peers.up(facts)
+            && let Some(slot) = self.core.peers.slot(id)
+        {
+            Family::ALL.into_iter().for_each(|family| self.core.want_touch(slot, family, Touch::All));
         }
     }
 
-    /// A source is gone, and all that it said. Costs its routes, not the table.
+    /// A source is gone, and all that it announced. Costs a number; a job takes the paths out of the table.
     pub fn peer_down(&mut self, peer: PeerId) {
         for family in Family::ALL {
             self.drop_family(peer, family);
@@ -264,40 +267,33 @@ impl Rib {
 
     /// All routes of one peer and family go; the peer stays. Tells how many went.
     pub fn drop_family(&mut self, peer: PeerId, family: Family) -> usize {
-        on_table!(self, family, |table, core| core.sweep(table, family, peer, |_| true))
+        on_table!(self, family, |table, core| core.mark(table, peer, AdjRibIn::clear))
     }
 
-    /// The session is gone but the routes stay, stale, until said again or swept (RFC 4724 §4.2).
+    /// The session is gone but the routes stay, stale, until announced again or swept (RFC 4724 §4.2).
     /// What was stale already is removed: a peer that fails again before it was whole does not keep its routes twice.
     pub fn retain_stale(&mut self, peer: PeerId, family: Family) {
-        on_table!(self, family, |table, core| {
-            core.sweep(table, family, peer, |p| p.flags.has(PathFlags::STALE));
-            core.each_path(table, family, peer, |_, path| path.flags.set(PathFlags::UNREFRESHED, false));
-            let marked = core.mark(table, family, peer, PathFlags::STALE);
-            if let Some(slot) = core.peers.slot(peer).and_then(|s| core.peers.get_mut(s)) {
-                slot.family(family).counts.stale = marked;
-            }
-        });
+        on_table!(self, family, |table, core| core.mark(table, peer, AdjRibIn::retain));
     }
 
     /// Removes what is stale still: End-of-RIB came, or the time is over. Tells how many went.
     pub fn sweep_stale(&mut self, peer: PeerId, family: Family) -> usize {
-        on_table!(self, family, |table, core| core.sweep(table, family, peer, |p| p.flags.has(PathFlags::STALE)))
+        on_table!(self, family, |table, core| core.mark(table, peer, AdjRibIn::sweep_stale))
     }
 
-    /// The peer begins to say everything again: BoRR (RFC 7313 §4).
+    /// The peer begins to announce everything again: BoRR (RFC 7313 §4).
     pub fn refresh_begins(&mut self, peer: PeerId, family: Family) {
-        on_table!(self, family, |table, core| core.mark(table, family, peer, PathFlags::UNREFRESHED));
+        on_table!(self, family, |table, core| core.mark(table, peer, AdjRibIn::refresh_begins));
     }
 
-    /// EoRR: what was not said again since BoRR goes (RFC 7313 §4). Tells how many went.
+    /// EoRR: what was not announced again since BoRR goes (RFC 7313 §4). Tells how many went.
     pub fn refresh_ends(&mut self, peer: PeerId, family: Family) -> usize {
-        on_table!(self, family, |table, core| core.sweep(table, family, peer, |p| p.flags.has(PathFlags::UNREFRESHED)))
+        on_table!(self, family, |table, core| core.mark(table, peer, AdjRibIn::refresh_ends))
     }
 
     /// Takes in one change. A change of an unknown peer is ignored.
     pub fn apply(&mut self, change: RouteChange) {
-        let Some(slot) = self.core.peers.slot(change.peer) else { return };
+        let Some(slot) = self.core.peers.present(change.peer) else { return };
         match change.route {
             Some(route) => self.announce_one(slot, change.nlri, &route, &change.cause),
             None => self.withdraw_one(slot, change.nlri),
@@ -307,7 +303,7 @@ impl Rib {
     /// Another verdict on what a peer said before: a policy changed, or there is room now. The path stays as stale as it was.
     pub fn judge_again(&mut self, peer: PeerId, nlri: &Nlri, route: &Route, cause: &Cause) {
         let Rib { v4, v6, core } = self;
-        let Some(slot) = core.peers.slot(peer) else { return };
+        let Some(slot) = core.peers.present(peer) else { return };
         if let Some(key) = Key4::of(&nlri.net) {
             core.judge_again(v4, key, slot, nlri, route, cause);
         } else if let Some(key) = Key6::of(&nlri.net) {
@@ -317,13 +313,13 @@ impl Rib {
 
     /// One route for many prefixes, as an UPDATE has it.
     pub fn announce(&mut self, peer: PeerId, nlri: impl IntoIterator<Item = Nlri>, route: &Route, cause: &Cause) {
-        let Some(slot) = self.core.peers.slot(peer) else { return };
+        let Some(slot) = self.core.peers.present(peer) else { return };
         self.in_batches(nlri, |rib, n| rib.announce_one(slot, n, route, cause));
     }
 
     /// Removes what the peer said about these prefixes.
     pub fn withdraw(&mut self, peer: PeerId, nlri: impl IntoIterator<Item = Nlri>) {
-        let Some(slot) = self.core.peers.slot(peer) else { return };
+        let Some(slot) = self.core.peers.present(peer) else { return };
         self.in_batches(nlri, |rib, n| rib.withdraw_one(slot, n));
     }
 
@@ -357,18 +353,18 @@ impl Rib {
     fn announce_one(&mut self, slot: Slot, nlri: Nlri, route: &Route, cause: &Cause) {
         let Rib { v4, v6, core } = self;
         if let Some(key) = Key4::of(&nlri.net) {
-            core.put(v4, Family::Ipv4Unicast, key, slot, nlri.path_id, route, cause);
+            core.put(v4, key, slot, nlri.path_id, route, cause);
         } else if let Some(key) = Key6::of(&nlri.net) {
-            core.put(v6, Family::Ipv6Unicast, key, slot, nlri.path_id, route, cause);
+            core.put(v6, key, slot, nlri.path_id, route, cause);
         }
     }
 
     fn withdraw_one(&mut self, slot: Slot, nlri: Nlri) {
         let Rib { v4, v6, core } = self;
         if let Some(key) = Key4::of(&nlri.net) {
-            core.take(v4, Family::Ipv4Unicast, key, slot, nlri.path_id);
+            core.take(v4, key, slot, nlri.path_id);
         } else if let Some(key) = Key6::of(&nlri.net) {
-            core.take(v6, Family::Ipv6Unicast, key, slot, nlri.path_id);
+            core.take(v6, key, slot, nlri.path_id);
         }
     }
 
@@ -377,16 +373,9 @@ impl Rib {
         std::mem::take(&mut self.core.freed)
     }
 
-    /// These next hops are reached otherwise than before; what uses them is looked at again.
+    /// These next hops are reached otherwise than before; what uses them is looked at again, step by step.
     pub fn nexthop_changed(&mut self, changed: &[NhId]) {
-        let changed: NhSet = changed.iter().copied().collect();
-        let concerned: Vec<PeerId> =
-            self.core.peers.iter().filter(|(_, p)| !changed.is_disjoint(&p.next_hops)).map(|(_, p)| p.facts.id).collect();
-        for peer in concerned {
-            for family in Family::ALL {
-                on_table!(self, family, |table, core| core.touch_next_hops(table, family, peer, &changed));
-            }
-        }
+        self.core.touch_next_hops(changed);
     }
 
     /// Other rules hold from now on: everything with a choice is chosen again.
@@ -398,30 +387,20 @@ impl Rib {
         self.touch_choices();
     }
 
-    fn touch_choices(&mut self) {
-        for family in Family::ALL {
-            on_table!(self, family, |table, core| {
-                for index in 0..table.end() {
-                    if let Some(dest) = table.get_mut(index).filter(|d| d.paths.as_slice().len() > 1) {
-                        core.touch(dest, DestId::new(family, index));
-                    }
-                }
-            });
-        }
-    }
-
     pub fn rules(&self) -> &Rules {
         &self.core.rules
     }
 
     /// Whether anything waits for [`Rib::settle`].
     pub fn is_dirty(&self) -> bool {
-        !self.core.dirty.is_empty()
+        !self.core.dirty.is_empty() || !self.core.jobs.is_empty()
     }
 
-    /// Chooses anew for up to `budget` destinations and reports those whose use changed. True if more wait.
+    /// Carries jobs on for up to `budget` places, chooses anew for up to `budget` destinations, and reports those whose use changed. True if
+    /// more wait.
     pub fn settle(&mut self, budget: usize, next_hops: &mut impl NextHops, out: &mut Vec<BestChange>) -> bool {
         self.free_emptied();
+        self.work(budget);
         for _ in 0..budget {
             let Some(dirty) = self.core.dirty.pop_front() else { break };
             on_table!(self, dirty.dest.family(), |table, core| core.settle_one(table, dirty, next_hops, out));

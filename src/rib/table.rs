@@ -14,9 +14,11 @@ use std::hash::BuildHasher;
 
 use super::adj_in::Paths;
 use super::index::Index;
+use crate::num::Family;
 
 /// A prefix as octets: address, then length. Alignment one, so that it packs.
 pub(super) trait Key: Copy + Eq + Ord {
+    const FAMILY: Family;
     fn of(net: &IpNet) -> Option<Self>;
     fn net(self) -> IpNet;
     fn hash(self, state: &FixedState) -> u32;
@@ -28,6 +30,8 @@ pub(super) type Key4 = [u8; 5];
 pub(super) type Key6 = [u8; 17];
 
 impl Key for Key4 {
+    const FAMILY: Family = Family::Ipv4Unicast;
+
     fn of(net: &IpNet) -> Option<Key4> {
         let IpNet::V4(net) = net else { return None };
         let [a, b, c, d] = net.network().octets();
@@ -46,6 +50,8 @@ impl Key for Key4 {
 }
 
 impl Key for Key6 {
+    const FAMILY: Family = Family::Ipv6Unicast;
+
     fn of(net: &IpNet) -> Option<Key6> {
         let IpNet::V6(net) = net else { return None };
         let mut key = [net.prefix_len(); 17];

@@ -72,7 +72,7 @@ impl Rib {
         })
     }
 
-    /// All paths of a destination, the best first.
+    /// All paths of a destination that are not gone, the best first.
     pub fn paths(&self, dest: DestId) -> SmallVec<[PathView<'_>; 4]> {
         in_table!(self, dest.family(), |table| match table.get(dest.raw()) {
             Some(found) => (0..found.paths.as_slice().len()).filter_map(|at| self.view(dest, found, at)).collect(),
@@ -174,15 +174,14 @@ impl Rib {
         else {
             return Vec::new();
         };
-        let first = adj.over_limit.iter().take(most);
         let view = |&(index, path_id): &(u32, PathId)| {
             in_table!(self, family, |table| {
                 let found = table.get(index)?;
-                let path = found.paths.as_slice().get(position(found.paths.as_slice(), slot, path_id)?)?;
+                let path = found.paths.as_slice().get(position(found.paths.as_slice(), slot, path_id)?).filter(|p| !adj.is_gone(p))?;
                 Some((Nlri { net: found.key.net(), path_id }, path.received.clone()))
             })
         };
-        first.filter_map(view).collect()
+        adj.over_limit.iter().filter_map(view).take(most).collect()
     }
 
     /// Does this peer have a path for this prefix that import let in?
@@ -199,7 +198,7 @@ impl Rib {
     /// Counts of one peer and family.
     pub fn counts(&self, peer: PeerId, family: Family) -> RouteCounts {
         let slot = self.core.peers.slot(peer).and_then(|s| self.core.peers.get(s));
-        slot.map(|s| s.families[family.index()].counts).unwrap_or_default()
+        slot.map(|s| s.families[family.index()].counts()).unwrap_or_default()
     }
 
     /// Counts of one family.
@@ -207,20 +206,23 @@ impl Rib {
         self.core.counts[family.index()]
     }
 
+    /// `None` for a path that is gone.
     fn view<'a, K: Key>(&'a self, dest: DestId, found: &'a Dest<K>, at: usize) -> Option<PathView<'a>> {
         let path = found.paths.as_slice().get(at)?;
+        let peer = self.core.peers.get(path.slot)?;
+        let adj = Some(&peer.families[K::FAMILY.index()]).filter(|adj| !adj.is_gone(path))?;
         Some(PathView {
             dest,
             net: found.key.net(),
             path_id: path.path_id,
-            source: &self.core.peers.get(path.slot)?.facts,
+            source: &peer.facts,
             received: &path.received,
             attrs: path.attrs(),
             cause: self.core.causes.get(path.cause),
             best: at == 0 && found.flags.has(DestFlags::HAS_BEST),
             shares: path.flags.has(PathFlags::SHARES),
             usable: path.flags.has(PathFlags::USABLE),
-            stale: path.flags.has(PathFlags::STALE),
+            stale: adj.is_stale(path),
             since: path.since,
         })
     }
@@ -244,7 +246,7 @@ impl Rib {
 
     fn check_family<K: Key>(&self, table: &Table<K>, family: Family, held: &mut Held) {
         let mut counts = TableCounts::default();
-        let mut per_peer: HashMap<Slot, RouteCounts> = HashMap::new();
+        let mut per_peer: HashMap<Slot, (RouteCounts, u64)> = HashMap::new();
         let waiting: HashMap<u32, bool> =
             self.core.dirty.iter().filter(|d| d.dest.family() == family).map(|d| (d.dest.raw(), d.old.is_some())).collect();
         for (index, dest) in table.iter() {
@@ -256,8 +258,15 @@ impl Rib {
             counts.best += u64::from(waiting.get(&index).copied().unwrap_or(dest.flags.has(DestFlags::HAS_BEST)));
             for (at, path) in paths.iter().enumerate() {
                 assert_eq!(position(paths, path.slot, path.path_id), Some(at), "one path for each peer and identifier");
-                per_peer.entry(path.slot).or_default().add(path);
                 let adj = self.core.peers.get(path.slot).map(|p| &p.families[family.index()]);
+                let (counted, gone) = per_peer.entry(path.slot).or_default();
+                match adj.filter(|adj| !adj.is_gone(path)) {
+                    Some(adj) => {
+                        counted.add(path);
+                        counted.stale += u64::from(adj.is_stale(path));
+                    }
+                    None => *gone += 1,
+                }
                 assert_eq!(adj.and_then(|a| a.list.get(path.at as usize)), Some(&index), "the peer's list has its path");
                 let over = adj.is_some_and(|a| a.over_limit.contains(&(index, path.path_id)));
                 assert_eq!(over, path.cause == CauseId::MAX_PREFIX, "{} is remembered as beyond the limit", dest.key.net());
@@ -267,11 +276,14 @@ impl Rib {
         assert_eq!(counts, self.core.counts[family.index()], "counts of {family}");
         for (slot, peer) in self.core.peers.iter() {
             let adj = &peer.families[family.index()];
-            assert_eq!(adj.counts, per_peer.remove(&slot).unwrap_or_default(), "counts of peer {:?}", peer.facts.id);
+            let (counted, gone) = per_peer.remove(&slot).unwrap_or_default();
+            assert_eq!(adj.counts(), counted, "counts of peer {:?}", peer.facts.id);
+            assert!(gone == 0 || adj.walk.is_some(), "what is gone is on its way out");
+            assert!(!peer.leaving || counted.received == 0, "a peer that leaves has nothing");
             let stands = |(dest, id): &(u32, PathId)| table.get(*dest).is_some_and(|d| position(d.paths.as_slice(), slot, *id).is_some());
             assert!(adj.over_limit.iter().all(stands), "what is remembered as beyond the limit is there");
             assert_eq!(adj.list.iter().filter(|d| **d == AdjRibIn::HOLE).count(), adj.holes, "holes in a list");
-            assert_eq!((adj.list.len() - adj.holes) as u64, adj.counts.received, "a list holds what was received");
+            assert_eq!((adj.list.len() - adj.holes) as u64, counted.received + gone, "a list holds what was received");
         }
         assert!(per_peer.is_empty(), "every path has a peer");
     }
