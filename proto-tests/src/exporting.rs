@@ -216,12 +216,12 @@ impl World {
         self.changes.clear();
     }
 
-    /// All changes are taken in and told.
+    /// All changes are taken in and told, and every group has come to its key.
     pub fn settle(&mut self) {
         loop {
             let more = self.take_in();
             self.tell();
-            if !more {
+            if !more && !self.groups.has_work() {
                 return;
             }
         }

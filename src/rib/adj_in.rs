@@ -190,8 +190,7 @@ impl PathFlags {
 pub(super) enum Paths {
     None,
     One(Path),
-    #[expect(clippy::box_collection, reason = "one word, so that a destination stays at 48 octets")]
-    Many(Box<Vec<Path>>),
+    Many(Box<Many>),
 }
 
 impl Paths {
@@ -199,25 +198,26 @@ impl Paths {
         match self {
             Paths::None => &[],
             Paths::One(path) => std::slice::from_ref(path),
-            Paths::Many(paths) => paths,
+            Paths::Many(many) => &many.paths,
         }
     }
 
+    /// Who changes the order is to say so ([`Paths::reordered`]).
     pub fn as_mut_slice(&mut self) -> &mut [Path] {
         match self {
             Paths::None => &mut [],
             Paths::One(path) => std::slice::from_mut(path),
-            Paths::Many(paths) => paths,
+            Paths::Many(many) => &mut many.paths,
         }
     }
 
     pub fn push(&mut self, path: Path) {
         *self = match std::mem::replace(self, Paths::None) {
             Paths::None => Paths::One(path),
-            Paths::One(first) => Paths::Many(Box::new(vec![first, path])),
-            Paths::Many(mut paths) => {
-                paths.push(path);
-                Paths::Many(paths)
+            Paths::One(first) => Paths::Many(Box::new(Many { paths: vec![first, path], places: None, searched: 0 })),
+            Paths::Many(mut many) => {
+                many.push(path);
+                Paths::Many(many)
             }
         };
     }
@@ -226,9 +226,9 @@ impl Paths {
     pub fn swap_remove(&mut self, at: usize) -> Option<Path> {
         match std::mem::replace(self, Paths::None) {
             Paths::One(path) if at == 0 => Some(path),
-            Paths::Many(mut paths) if at < paths.len() => {
-                let gone = paths.swap_remove(at);
-                *self = if paths.len() > 1 { Paths::Many(paths) } else { paths.pop().map_or(Paths::None, Paths::One) };
+            Paths::Many(mut many) if at < many.paths.len() => {
+                let gone = many.swap_remove(at);
+                *self = if many.paths.len() > 1 { Paths::Many(many) } else { many.paths.pop().map_or(Paths::None, Paths::One) };
                 Some(gone)
             }
             same => {
@@ -236,6 +236,76 @@ impl Paths {
                 None
             }
         }
+    }
+
+    /// The place of a peer's path.
+    pub fn find(&mut self, slot: Slot, path_id: PathId) -> Option<usize> {
+        match self {
+            Paths::Many(many) if many.paths.len() > Many::FEW => many.find(slot, path_id),
+            few => few.as_slice().iter().position(|p| p.slot == slot && p.path_id == path_id),
+        }
+    }
+
+    /// How many a peer has.
+    pub fn count(&self, slot: Slot) -> usize {
+        self.as_slice().iter().filter(|p| p.slot == slot).count()
+    }
+
+    /// The paths stand in another order.
+    pub fn reordered(&mut self) {
+        if let Paths::Many(many) = self {
+            (many.places, many.searched) = (None, 0);
+        }
+    }
+}
+
+/// Two paths and more. Of very many (RFC 7911: a prefix that each node of a cluster announces, seen by a reflector) it is soon noted where
+/// each stands.
+#[derive(Debug)]
+pub(super) struct Many {
+    paths: Vec<Path>,
+    places: Option<Box<HashMap<(Slot, PathId), u32, FixedState>>>,
+    /// Searches since the order changed.
+    searched: u32,
+}
+
+impl Many {
+    /// So many are searched as quickly as they are noted.
+    const FEW: usize = 64;
+    /// So often they are searched before it pays to note where they stand.
+    const OFTEN: u32 = 8;
+
+    fn find(&mut self, slot: Slot, path_id: PathId) -> Option<usize> {
+        if self.places.is_none() && self.searched < Many::OFTEN {
+            self.searched += 1;
+            return self.paths.iter().position(|p| p.slot == slot && p.path_id == path_id);
+        }
+        let note = || Box::new(self.paths.iter().zip(0..).map(|(p, at)| ((p.slot, p.path_id), at)).collect());
+        self.places.get_or_insert_with(note).get(&(slot, path_id)).map(|at| *at as usize)
+    }
+
+    fn push(&mut self, path: Path) {
+        if let Some(places) = &mut self.places {
+            places.insert((path.slot, path.path_id), self.paths.len() as u32);
+        }
+        self.paths.push(path);
+    }
+
+    fn swap_remove(&mut self, at: usize) -> Path {
+        let gone = self.paths.swap_remove(at);
+        if self.paths.len() <= Many::FEW {
+            self.places = None;
+        }
+        if let Some(places) = &mut self.places {
+            places.remove(&(gone.slot, gone.path_id));
+            if let Some(moved) = self.paths.get(at) {
+                places.insert((moved.slot, moved.path_id), at as u32);
+            }
+        }
+        if self.paths.capacity() > 4 * self.paths.len() + 64 {
+            self.paths.shrink_to(2 * self.paths.len());
+        }
+        gone
     }
 }
 
@@ -271,6 +341,8 @@ pub(super) struct AdjRibIn {
     stale: Option<Mark>,
     /// Since BoRR (RFC 7313 §4), until EoRR.
     refresh: Option<Mark>,
+    /// Paths that were not taken in, for this peer had too many of their prefix already ([`Limits::paths_of_a_prefix`](super::Limits)).
+    pub refused_paths: u64,
     /// The walk over the paths that is under way.
     pub walk: Option<Walk>,
     /// What the next walk is to do besides.

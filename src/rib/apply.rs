@@ -12,14 +12,15 @@ use super::adj_in::{Cause, Causes, NhSet, Path, PathFlags, Peers, Route, Slot, V
 use super::attrs::AttrTable;
 use super::decide::{Rules, SourceFacts};
 use super::jobs::Jobs;
-use super::loc::{BestChange, Dirty, best_of, choose, position};
+use super::loc::{BestChange, Dirty, best_of, choose};
 use super::table::{Dest, DestFlags, Key, Table};
-use super::{DestId, NextHops, NhId, TableCounts};
+use super::{DestId, Limits, NextHops, NhId, TableCounts};
 use crate::num::{Nlri, PathId, PeerId};
 
 /// What both families share.
 pub(super) struct Core {
     pub rules: Rules,
+    pub limits: Limits,
     pub attrs: AttrTable,
     pub causes: Causes,
     pub peers: Peers,
@@ -67,6 +68,7 @@ impl Core {
     pub fn new(rules: Rules) -> Core {
         Core {
             rules,
+            limits: Limits::default(),
             attrs: AttrTable::new(),
             causes: Causes::new(),
             peers: Peers::default(),
@@ -95,17 +97,25 @@ impl Core {
     pub fn put<K: Key>(&mut self, table: &mut Table<K>, key: K, slot: Slot, path_id: PathId, route: &Route, cause: &Cause) {
         let index = table.find_or_insert(key);
         let Some(dest) = table.get_mut(index) else { return };
-        match position(dest.paths.as_slice(), slot, path_id) {
+        match dest.paths.find(slot, path_id) {
             Some(at) => self.replace(dest, DestId::new(K::FAMILY, index), at, route, cause, None),
+            None if self.has_too_many(dest, slot) => {
+                self.peers.get_mut(slot).into_iter().for_each(|peer| peer.family(K::FAMILY).refused_paths += 1);
+            }
             None => self.add(dest, DestId::new(K::FAMILY, index), slot, path_id, route, cause),
         }
+    }
+
+    fn has_too_many<K: Key>(&self, dest: &Dest<K>, slot: Slot) -> bool {
+        let most = self.limits.paths_of_a_prefix as usize;
+        dest.paths.as_slice().len() >= most && dest.paths.count(slot) >= most
     }
 
     /// Another verdict on what the peer said before. It said nothing new, so what marks the path as old stays.
     pub fn judge_again<K: Key>(&mut self, table: &mut Table<K>, key: K, slot: Slot, nlri: &Nlri, route: &Route, cause: &Cause) {
         let Some(index) = table.find(key) else { return };
         let Some(dest) = table.get_mut(index) else { return };
-        let Some(at) = position(dest.paths.as_slice(), slot, nlri.path_id) else { return };
+        let Some(at) = dest.paths.find(slot, nlri.path_id) else { return };
         let Some(generation) = dest.paths.as_slice().get(at).map(|path| path.generation) else { return };
         self.replace(dest, DestId::new(K::FAMILY, index), at, route, cause, Some(generation));
     }
@@ -173,7 +183,7 @@ impl Core {
     pub fn take<K: Key>(&mut self, table: &mut Table<K>, key: K, slot: Slot, path_id: PathId) {
         let Some(index) = table.find(key) else { return };
         let Some(dest) = table.get_mut(index) else { return };
-        let Some(at) = position(dest.paths.as_slice(), slot, path_id) else { return };
+        let Some(at) = dest.paths.find(slot, path_id) else { return };
         let id = DestId::new(K::FAMILY, index);
         if let Some(hole) = self.remove(dest, id, at)
             && let Some(adj) = self.peers.get_mut(slot).map(|p| p.family(K::FAMILY))
@@ -363,5 +373,54 @@ mod tests {
         assert_eq!(announce(&mut rib, "2001:db8::/48", Some(7)), 2);
         assert_eq!(announce(&mut rib, "2001:db8:1::/48", None), 1);
         assert_eq!(announce(&mut rib, "2001:db8::/48", None), 0);
+    }
+
+    #[test]
+    fn paths_of_one_prefix_are_found_in_any_number_and_order() {
+        use super::super::testing::{Table, net, peer};
+        let mut tables = Table::with_peers(3);
+        tables.rib.tell_all_paths(true);
+        for round in 0..3 {
+            for id in 0..500 {
+                tables.announce_path(1 + id % 3, 7, id, 1 + (id * 7 + round) % 90);
+                if id % 50 == 0 {
+                    tables.settle(10);
+                }
+            }
+            tables.settle_all();
+            tables.rib.check_invariants();
+            let lengths: Vec<usize> =
+                tables.rib.paths(tables.rib.find(&net(7)).unwrap()).iter().map(|p| p.received.as_path_len()).collect();
+            assert!(lengths.len() == 500 && lengths.is_sorted(), "in order of preference");
+        }
+        for id in (0..500).rev().step_by(2) {
+            tables.rib.withdraw(peer(1 + id % 3), [Nlri { net: net(7), path_id: PathId(id) }]);
+        }
+        tables.rib.check_invariants();
+        tables.rib.peer_down(peer(2));
+        tables.settle_all();
+        tables.rib.check_invariants();
+        assert_eq!(tables.rib.paths(tables.rib.find(&net(7)).unwrap()).len(), 167);
+    }
+
+    /// Beyond the bound a peer's further paths of a prefix are not taken, which concerns neither its other prefixes nor other peers.
+    #[test]
+    fn paths_of_one_prefix_are_bounded_for_each_peer() {
+        use super::super::testing::{Table, net, peer};
+        let mut tables = Table::with_peers(2);
+        tables.rib.set_limits(Limits { paths_of_a_prefix: 100 });
+        (0..150).for_each(|id| tables.announce_path(1, 7, id, 1));
+        (0..50).for_each(|id| tables.announce_path(2, 7, id, 2));
+        tables.announce_path(1, 8, 0, 1);
+        let received = |tables: &Table, n| tables.rib.counts(peer(n), crate::num::Family::Ipv4Unicast).received;
+        assert_eq!([received(&tables, 1), received(&tables, 2)], [101, 50]);
+        assert_eq!(tables.rib.refused_paths(peer(1), crate::num::Family::Ipv4Unicast), 50);
+        tables.rib.withdraw(peer(1), [Nlri { net: net(7), path_id: PathId(3) }]);
+        tables.announce_path(1, 7, 120, 1);
+        tables.announce_path(1, 7, 4, 5);
+        assert_eq!(received(&tables, 1), 101);
+        assert_eq!(tables.rib.refused_paths(peer(1), crate::num::Family::Ipv4Unicast), 50);
+        tables.settle_all();
+        tables.rib.check_invariants();
     }
 }

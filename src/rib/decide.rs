@@ -9,6 +9,8 @@
 //! later is looked at, so the result never depends on the order in which paths arrived. RFC 4456 §9 adds the originator's identifier and
 //! the length of CLUSTER_LIST, RFC 5004 keeps the older of external paths, RFC 5065 §5.3 has confederation peers count as internal.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -229,6 +231,41 @@ pub fn select(candidates: &[Candidate<'_>], rules: &Rules) -> Selection {
     Selection { best, why: field.why, multipath: share(candidates, best, equal, rules), lost: field.lost }
 }
 
+/// All candidates in the order in which they would be chosen if those before were gone (RFC 7911: the best N). None is preferred for its age.
+///
+/// Up to ORIGIN one value decides after the other, so there are classes, the better before the worse. Within a class each neighbouring AS
+/// has its paths in order of MED, and of the first of each the best by the later steps is next.
+pub fn rank(candidates: &[Candidate<'_>], rules: &Rules) -> SmallVec<[usize; 8]> {
+    let class = |c: &Candidate<'_>| {
+        let local = c.source.kind != SourceKind::Local;
+        (local, Reverse(c.pref.local_pref), c.pref.as_path_len, c.pref.origin)
+    };
+    let late = |c: &Candidate<'_>| (!c.external(), c.metric, c.router_id(), c.pref.cluster_len, c.source.addr, c.path_id, c.source.id);
+    let key = |c: &Candidate<'_>| (class(c), c.med_group(rules), c.pref.med, late(c));
+    let mut sorted: SmallVec<[usize; 8]> = (0..candidates.len()).collect();
+    sorted.sort_by_cached_key(|i| candidates.get(*i).map(key));
+    let at = |place: usize| sorted.get(place).and_then(|i| candidates.get(*i));
+    let mut ranked = SmallVec::with_capacity(sorted.len());
+    // The first path of each neighbouring AS of the class at hand.
+    let mut heads = BinaryHeap::new();
+    let mut next_class = 0;
+    loop {
+        let Some(Reverse((_, place))) = heads.pop() else {
+            let Some(first) = at(next_class) else { return ranked };
+            let same = |place: &usize| at(*place).is_some_and(|c| class(c) == class(first));
+            for place in (next_class..sorted.len()).take_while(same) {
+                let begins = place == next_class || at(place - 1).map(|c| c.med_group(rules)) != at(place).map(|c| c.med_group(rules));
+                heads.extend(at(place).filter(|_| begins).map(|c| Reverse((late(c), place))));
+            }
+            next_class += (next_class..sorted.len()).take_while(same).count();
+            continue;
+        };
+        ranked.extend(sorted.get(place).copied());
+        let follows = |c: &&Candidate<'_>| at(place).is_some_and(|p| class(p) == class(c) && p.med_group(rules) == c.med_group(rules));
+        heads.extend(at(place + 1).filter(follows).map(|c| Reverse((late(c), place + 1))));
+    }
+}
+
 /// Those that tied with the best up to the interior cost and may carry load with it, in order of identifier and address.
 fn share(all: &[Candidate<'_>], best: Option<usize>, mut equal: SmallVec<[usize; 8]>, rules: &Rules) -> SmallVec<[usize; 4]> {
     let Some((index, top)) = best.and_then(|i| all.get(i).map(|c| (i, c))) else { return SmallVec::new() };
@@ -266,7 +303,7 @@ impl<'a, 'b> Field<'a, 'b> {
     }
 
     fn highest<K: Ord>(&mut self, step: Step, key: impl Fn(&Candidate<'a>) -> K) {
-        self.lowest(step, |c| std::cmp::Reverse(key(c)));
+        self.lowest(step, |c| Reverse(key(c)));
     }
 
     /// §9.1.2.2(c): a route leaves when another of the same neighbouring AS has a lower MED. The least MED of each group stays.
@@ -275,14 +312,10 @@ impl<'a, 'b> Field<'a, 'b> {
             return;
         }
         let mut least: SmallVec<[(Option<Asn>, u32); 8]> = SmallVec::new();
-        for c in self.alive.iter().filter_map(|i| self.all.get(*i)) {
-            let group = c.med_group(rules);
-            match least.iter_mut().find(|(g, _)| *g == group) {
-                Some((_, med)) => *med = (*med).min(c.pref.med),
-                None => least.push((group, c.pref.med)),
-            }
-        }
-        self.keep(Step::Med, |c| least.contains(&(c.med_group(rules), c.pref.med)));
+        least.extend(self.alive.iter().filter_map(|i| self.all.get(*i)).map(|c| (c.med_group(rules), c.pref.med)));
+        least.sort_unstable();
+        least.dedup_by_key(|(group, _)| *group);
+        self.keep(Step::Med, |c| least.binary_search(&(c.med_group(rules), c.pref.med)).is_ok());
     }
 
     /// RFC 5004 §3: among external paths the one in use stays, but not against another session with the same router.
@@ -308,5 +341,51 @@ impl<'a, 'b> Field<'a, 'b> {
             }
             stay
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::facts;
+    use super::*;
+
+    /// The order of all is that in which they would be chosen one after the other, MED within each neighbouring AS and all.
+    #[test]
+    fn the_rank_is_selection_after_selection() {
+        let sources: Vec<SourceFacts> = (1..6u32)
+            .map(|n| SourceFacts { kind: if n % 2 == 0 { SourceKind::Internal } else { SourceKind::External }, ..facts(n) })
+            .collect();
+        let mut seed = 1u64;
+        let mut draw = |below: u32| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 40) as u32 % below
+        };
+        for round in 0..2000 {
+            let all: Vec<Candidate<'_>> = (0..draw(14))
+                .map(|n| Candidate {
+                    pref: Preference {
+                        local_pref: 100 + draw(2),
+                        as_path_len: draw(2),
+                        origin: 0,
+                        med: draw(3),
+                        neighbor_as: (draw(4) > 0).then(|| Asn(draw(3))),
+                        originator: None,
+                        cluster_len: 0,
+                        path_tag: 0,
+                    },
+                    source: &sources[draw(5) as usize],
+                    path_id: PathId(n),
+                    metric: draw(2),
+                    current: false,
+                })
+                .collect();
+            let rules = Rules { always_compare_med: round % 3 == 0, ..Rules::default() };
+            let mut left: Vec<usize> = (0..all.len()).collect();
+            let mut wanted = Vec::new();
+            while let Some(best) = select(&left.iter().map(|i| all[*i]).collect::<Vec<_>>(), &rules).best {
+                wanted.push(left.remove(best));
+            }
+            assert_eq!(rank(&all, &rules).to_vec(), wanted);
+        }
     }
 }

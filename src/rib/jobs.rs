@@ -91,13 +91,16 @@ impl Core {
 
     /// Carries a walk on for up to `most` places. How many it took, if it is over.
     fn walk<K: Key>(&mut self, table: &mut Table<K>, slot: Slot, most: usize) -> Option<usize> {
-        for looked in 0..most {
+        let mut looked = 0;
+        while looked < most {
             let Some(place) = self.next_place(slot, K::FAMILY) else {
                 self.end_walk(slot, K::FAMILY);
                 return Some(looked);
             };
-            self.jobs.steps += 1;
-            self.visit(table, slot, place);
+            // One of very many paths of a prefix takes as long to be found as some prefixes do.
+            let weight = 1 + self.visit(table, slot, place) / 64;
+            looked += weight;
+            self.jobs.steps += weight as u64;
         }
         None
     }
@@ -133,22 +136,23 @@ impl Core {
         }
     }
 
-    /// One place of a walk.
-    fn visit<K: Key>(&mut self, table: &mut Table<K>, slot: Slot, place: usize) {
-        let Some(adj) = self.peers.get(slot).map(|p| &p.families[K::FAMILY.index()]) else { return };
-        let Some(index) = adj.list.get(place).copied() else { return };
+    /// One place of a walk. Tells how many paths of its prefix were passed by.
+    fn visit<K: Key>(&mut self, table: &mut Table<K>, slot: Slot, place: usize) -> usize {
+        let Some(adj) = self.peers.get(slot).map(|p| &p.families[K::FAMILY.index()]) else { return 0 };
+        let Some(index) = adj.list.get(place).copied() else { return 0 };
         if index == AdjRibIn::HOLE {
-            return self.close_place(table, slot, place);
+            self.close_place(table, slot, place);
+            return 0;
         }
-        let Some(dest) = table.get_mut(index) else { return };
-        let Some((at, path)) = dest.paths.as_slice().iter().enumerate().find(|(_, p)| p.slot == slot && p.at as usize == place) else {
-            return;
-        };
+        let Some(dest) = table.get_mut(index) else { return 0 };
+        let mut paths = dest.paths.as_slice().iter().enumerate();
+        let Some((at, path)) = paths.find(|(_, p)| p.slot == slot && p.at as usize == place) else { return 0 };
         let id = DestId::new(K::FAMILY, index);
         if adj.is_gone(path) {
             self.remove(dest, id, at);
             self.bury(table, id);
-            return self.close_place(table, slot, place);
+            self.close_place(table, slot, place);
+            return at;
         }
         let concerned = match adj.walk.as_ref().map_or(&Touch::None, |walk| &walk.touch) {
             Touch::None => false,
@@ -159,6 +163,7 @@ impl Core {
             self.touch(dest, id);
             dest.flags.set(DestFlags::WAY_TOUCHED, true);
         }
+        at
     }
 
     /// Puts the last path of the list into a place that is free.

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::adj_in::{Path, PathFlags, Peers, Slot};
 use super::attrs::Attrs;
-use super::decide::{Candidate, Rules, Selection, SourceKind, Step, select};
+use super::decide::{Candidate, Rules, Selection, SourceKind, Step, rank, select};
 use super::table::{Dest, DestFlags, Key};
 use super::{DestId, NextHops, NhId};
 use crate::num::{Family, PathId, PeerId};
@@ -120,7 +120,7 @@ pub(super) fn candidates<'a>(
     (all, places)
 }
 
-/// Chooses anew for one destination. Leaves the best path first, with `rank` all others in order of preference, and the bits of all
+/// Chooses anew for one destination. Leaves the best path first, with `ranked` all others in order of preference, and the bits of all
 /// paths true.
 ///
 /// `None`, with nothing changed: the next hop of a path was not heard of before, and our own routes may lead there. Who chooses without them
@@ -131,9 +131,10 @@ pub(super) fn choose<K: Key>(
     peers: &mut Peers,
     rules: &Rules,
     next_hops: &mut impl NextHops,
-    rank: bool,
+    ranked: bool,
 ) -> Option<(Option<Best>, Step, Touched)> {
     let mut touched = Touched { share: dest.flags.has(DestFlags::SHARE_TOUCHED), way: dest.flags.has(DestFlags::WAY_TOUCHED), paths: true };
+    let mut moved = false;
     let step = match dest.paths.as_mut_slice() {
         [] => None,
         [path] => {
@@ -161,13 +162,18 @@ pub(super) fn choose<K: Key>(
             drop(all);
             if let Some(at) = arrange(paths, &selection, &places, &mut touched) {
                 metrics.swap(0, at);
+                moved = true;
             }
-            if rank {
-                order(paths, &mut metrics, peers, rules);
+            if ranked {
+                moved = true;
+                order(paths, &metrics, peers, rules);
             }
             selection.best.map(|_| selection.why)
         }
     };
+    if moved {
+        dest.paths.reordered();
+    }
     for bit in [DestFlags::DIRTY, DestFlags::SHARE_TOUCHED, DestFlags::WAY_TOUCHED, DestFlags::POSTPONED] {
         dest.flags.set(bit, false);
     }
@@ -191,15 +197,28 @@ fn mark_usable(path: &mut Path, metric: Option<u32>) -> Option<u32> {
 }
 
 /// Puts the paths behind the best one in the order in which they would be chosen if those before were gone (RFC 7911: the best N).
-fn order(paths: &mut [Path], metrics: &mut [Option<u32>], peers: &Peers, rules: &Rules) {
-    for from in 1..paths.len() {
-        let (Some(rest), Some(costs)) = (paths.get(from..), metrics.get(from..)) else { return };
-        let (all, places) = candidates(rest, false, peers, costs);
-        let next = select(&all, rules).best.and_then(|i| places.get(i)).map(|at| from + at);
-        drop(all);
-        let Some(next) = next else { return };
-        paths.swap(from, next);
-        metrics.swap(from, next);
+fn order(paths: &mut [Path], metrics: &[Option<u32>], peers: &Peers, rules: &Rules) {
+    let (Some(rest), Some(costs)) = (paths.get_mut(1..), metrics.get(1..)) else { return };
+    let (all, places) = candidates(rest, false, peers, costs);
+    let ranked = rank(&all, rules);
+    drop(all);
+    let mut wanted: SmallVec<[u32; 8]> = SmallVec::from_elem(u32::MAX, rest.len());
+    for (rank, place) in ranked.iter().filter_map(|i| places.get(*i)).enumerate() {
+        if let Some(wanted) = wanted.get_mut(*place) {
+            *wanted = rank as u32;
+        }
+    }
+    // Each swap brings one path to its place; those that cannot be used come last, as they stand.
+    let mut unusable = ranked.len() as u32;
+    for rank in wanted.iter_mut().filter(|rank| **rank == u32::MAX) {
+        *rank = unusable;
+        unusable += 1;
+    }
+    for at in 0..rest.len() {
+        while let Some(to) = wanted.get(at).map(|to| *to as usize).filter(|to| *to != at) {
+            rest.swap(at, to);
+            wanted.swap(at, to);
+        }
     }
 }
 

@@ -178,6 +178,20 @@ pub enum Standing {
     Refused,
 }
 
+/// What one peer may have us keep. Beyond it what a peer announces is not taken in, which is counted; the others do not notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Paths of one prefix (RFC 7911). Beyond it a path that is new is not taken in, as if it had not been announced, until another of the
+    /// prefix is withdrawn and it is announced again; those that are there can be replaced.
+    pub paths_of_a_prefix: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { paths_of_a_prefix: 4096 }
+    }
+}
+
 /// Look-ups that are under way at once.
 pub const BATCH: usize = 16;
 
@@ -229,6 +243,11 @@ impl Rib {
             self.touch_choices();
         }
         self.core.all_paths = yes;
+    }
+
+    /// From now on; what is there stays.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.core.limits = limits;
     }
 
     /// The interned handle of an attribute set.

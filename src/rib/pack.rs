@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::ops::AddAssign;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
@@ -112,6 +113,8 @@ impl<T> Buckets<T> {
 pub enum Tag {
     /// All members but those.
     Except(Avoid),
+    /// The same, and nothing stood for these prefixes before, so a member that has not read this knows nothing of them.
+    First(Avoid),
     /// Split horizon moved: those whom the first names and the second does not.
     Moved(Box<(Avoid, Avoid)>),
     /// One member alone.
@@ -121,7 +124,7 @@ pub enum Tag {
 impl Tag {
     fn shows_to(&self, member: &MemberFacts) -> bool {
         match self {
-            Tag::Except(avoid) => avoid.hits(member).is_none(),
+            Tag::Except(avoid) | Tag::First(avoid) => avoid.hits(member).is_none(),
             Tag::Moved(pair) => pair.0.hits(member).is_some() && pair.1.hits(member).is_none(),
             Tag::Only(id) => *id == member.id,
         }
@@ -186,9 +189,16 @@ impl Frames {
         self.data.len()
     }
 
-    /// All octets, whoever they are for.
-    pub fn data(&self) -> &Bytes {
-        &self.data
+    /// How many runs of octets with one tag there are.
+    pub fn runs(&self) -> usize {
+        self.marks.len()
+    }
+
+    /// One of them, whoever it is for, and whether it speaks of prefixes for which nothing stood before.
+    pub fn run(&self, index: usize) -> Option<(Bytes, bool)> {
+        let mark = self.marks.get(index)?;
+        let from = index.checked_sub(1).and_then(|before| self.marks.get(before)).map_or(0, |m| m.end);
+        Some((self.data.slice(from as usize..mark.end as usize), matches!(mark.tag, Tag::First(_))))
     }
 
     /// Appends what `member` may see, in as few slices as that takes. Returns how much it is.
@@ -257,7 +267,7 @@ impl FrameBuf {
 
 #[derive(Debug)]
 struct Segment {
-    frames: Frames,
+    frames: Arc<Frames>,
     /// Readers that have yet to pass it.
     waiting: u32,
     /// Octets ever written before it.
@@ -299,7 +309,7 @@ impl Log {
         if self.open.is_empty() {
             return;
         }
-        let frames = self.open.freeze();
+        let frames = Arc::new(self.open.freeze());
         let before = self.written;
         self.written += frames.len() as u64;
         self.segments.push_back(Segment { frames, waiting: self.readers, before });
@@ -329,7 +339,7 @@ impl Log {
     }
 
     /// The frames at a closed place.
-    pub fn frames(&self, place: u64) -> Option<&Frames> {
+    pub fn frames(&self, place: u64) -> Option<&Arc<Frames>> {
         self.segment(place).map(|s| &s.frames)
     }
 

@@ -71,6 +71,12 @@ impl Table {
         self.rib.withdraw(peer(n), nets.map(|n| Nlri::new(net(n))));
     }
 
+    /// One more path of one prefix.
+    pub fn announce_path(&mut self, n: u32, prefix: u32, id: u32, attrs: u32) {
+        let route = Route::as_received(self.rib.intern_new(set(attrs)));
+        self.rib.announce(peer(n), [Nlri { net: net(prefix), path_id: PathId(id) }], &route, &Cause::Announced);
+    }
+
     pub fn settle(&mut self, budget: usize) -> Vec<BestChange> {
         let mut out = Vec::new();
         self.rib.settle(budget, &mut OneWay(self.up), &mut out);

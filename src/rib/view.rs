@@ -49,11 +49,6 @@ impl Rib {
         in_table!(self, dest.family(), |table| table.get(dest.raw()).and_then(|d| best_of(d, &self.core.peers)))
     }
 
-    /// Destinations that wait for settlement, with what was last told of each.
-    pub fn unsettled(&self) -> impl Iterator<Item = (DestId, Option<&Best>)> {
-        self.core.dirty.iter().map(|d| (d.dest, d.old.as_ref()))
-    }
-
     /// The best path and those that share the load with it, best first.
     pub fn multipath(&self, dest: DestId) -> SmallVec<[Best; 4]> {
         in_table!(self, dest.family(), |table| {
@@ -78,6 +73,27 @@ impl Rib {
             Some(found) => (0..found.paths.as_slice().len()).filter_map(|at| self.view(dest, found, at)).collect(),
             None => SmallVec::new(),
         })
+    }
+
+    /// The paths of a destination that can be used, the best first, as long as `more` wants another.
+    pub fn each_usable(&self, dest: DestId, mut more: impl FnMut(Best) -> bool) {
+        in_table!(self, dest.family(), |table| {
+            let paths = table.get(dest.raw()).map_or(&[][..], |found| found.paths.as_slice());
+            let usable = |path: &&Path| {
+                path.flags.has(PathFlags::USABLE)
+                    && self.core.peers.get(path.slot).is_some_and(|peer| !peer.families[dest.family().index()].is_gone(path))
+            };
+            for best in paths.iter().filter(usable).filter_map(|path| in_use(path, &self.core.peers)) {
+                if !more(best) {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Does the destination wait for settlement?
+    pub fn is_waiting(&self, dest: DestId) -> bool {
+        in_table!(self, dest.family(), |table| table.get(dest.raw()).is_some_and(|d| d.flags.has(DestFlags::DIRTY)))
     }
 
     /// All paths of a destination with the step at which each won or lost (RFC 4271 §9.1.2.2), the best first.
@@ -199,6 +215,13 @@ impl Rib {
     pub fn counts(&self, peer: PeerId, family: Family) -> RouteCounts {
         let slot = self.core.peers.slot(peer).and_then(|s| self.core.peers.get(s));
         slot.map(|s| s.families[family.index()].counts()).unwrap_or_default()
+    }
+
+    /// Paths of a peer and family that were not taken in for being too many of one prefix ([`Limits::paths_of_a_prefix`](super::Limits)), since
+    /// it came.
+    pub fn refused_paths(&self, peer: PeerId, family: Family) -> u64 {
+        let slot = self.core.peers.slot(peer).and_then(|s| self.core.peers.get(s));
+        slot.map_or(0, |s| s.families[family.index()].refused_paths)
     }
 
     /// Counts of one family.

@@ -116,7 +116,7 @@ impl Export<'_> {
         let Some(entry) = self.sessions.get(id) else { return };
         let Some(live) = &entry.live else { return };
         let key = self.group_key(entry, &live.session);
-        self.groups.rekey(id, key, self.rib);
+        self.groups.rekey(id, key);
     }
 
     pub fn rekey_all(&mut self) {

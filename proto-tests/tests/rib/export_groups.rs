@@ -201,16 +201,185 @@ fn a_softly_changed_policy_says_the_differences_only() {
     (0..10).for_each(|n| world.announce(1, block(n), &route(1).finish()));
     world.flush();
     let before = updates(&world, 2);
-    world.groups.rekey(PeerId(2), key(SourceKind::External), &world.rib);
+    world.groups.rekey(PeerId(2), key(SourceKind::External));
     world.flush();
     assert_eq!(updates(&world, 2), before, "an equal key says nothing");
     let set = PrefixSet::new([PrefixRange::exact(block(3))]);
     let rule = Rule { when: vec![Condition::Prefix(std::sync::Arc::new(set))], then: Step::Reject, ..Rule::default() };
     let chain =
         Chain::from_policies(vec![std::sync::Arc::new(Policy { name: "not-3".into(), rules: vec![rule], otherwise: Step::Accept })]);
-    world.groups.rekey(PeerId(2), catbird::rib::adj_out::GroupKey { chain, ..key(SourceKind::External) }, &world.rib);
+    world.groups.rekey(PeerId(2), catbird::rib::adj_out::GroupKey { chain, ..key(SourceKind::External) });
     world.flush();
     assert_eq!(updates(&world, 2), before + 1, "one withdrawal");
     assert_eq!(world.hearers[&PeerId(2)].table.len(), 9);
     assert!(world.heard(2, "10.0.0.192/26").is_none());
+}
+
+/// As a peer that asks for everything a hundred times in one read (RFC 2918), once while it reads and once before it does.
+#[test]
+fn a_hundred_refreshes_are_two_tables_at_most_and_nobody_else_hears_of_them() {
+    for enhanced in [false, true] {
+        let mut world = World::new(Bounds::default());
+        world.source(1, SourceKind::External, false);
+        (2..=3).for_each(|n| world.join(n, key(SourceKind::External)));
+        world.announce_all(1, (0..5000).map(block), &route(1).finish());
+        world.flush();
+        let ask = |world: &mut World| (0..100).for_each(|_| world.groups.refresh(PeerId(2), Family::Ipv4Unicast, enhanced));
+        let before = [updates(&world, 2), updates(&world, 3)];
+        ask(&mut world);
+        world.flush();
+        let one = updates(&world, 2) - before[0];
+        assert!((5..20).contains(&one), "one table: {one} UPDATEs");
+        ask(&mut world);
+        world.read(2, 1);
+        ask(&mut world);
+        ask(&mut world);
+        world.flush();
+        assert_eq!(updates(&world, 2) - before[0], 3 * one, "one was under way, and one came after it");
+        assert_eq!(updates(&world, 3), before[1]);
+        assert_eq!(world.groups.groups().map(|(_, members, _, held)| (members, held)).collect::<Vec<_>>(), [(2, 0)]);
+    }
+}
+
+/// Prefixes that came and went while somebody read nothing owe it nothing.
+#[test]
+fn a_slow_reader_is_owed_what_is_announced_or_was_announced_to_it() {
+    let mut world = World::new(Bounds { log_octets: 5000, ..Bounds::default() });
+    world.source(1, SourceKind::External, false);
+    world.join(2, key(SourceKind::External));
+    world.announce_all(1, (0..50).map(block), &route(1).finish());
+    world.flush();
+    for round in 1..100 {
+        let these = || (round * 200..(round + 1) * 200).map(block);
+        world.announce_all(1, these(), &route(1).prepend(Asn(1000 + round), 1).finish());
+        world.settle();
+        these().for_each(|net| world.withdraw(1, net));
+        world.settle();
+    }
+    assert!(world.groups.owed() <= 200, "{} prefixes owed", world.groups.owed());
+    (0..10).for_each(|n| world.withdraw(1, block(n)));
+    world.announce(1, block(90_000), &route(1).finish());
+    world.settle();
+    let before = updates(&world, 2);
+    world.flush();
+    assert!(updates(&world, 2) - before < 20, "a word on what changed, and none on what came and went");
+    assert_eq!(world.hearers[&PeerId(2)].table.len(), 41);
+    assert_eq!((world.groups.owed(), held(&world)), (0, 0));
+}
+
+/// Who is owed a great part of the table gets the table.
+#[test]
+fn a_debt_as_long_as_the_table_is_the_table() {
+    let mut world = World::new(Bounds { log_octets: 5000, ..Bounds::default() });
+    world.source(1, SourceKind::External, false);
+    world.join(2, key(SourceKind::External));
+    world.announce_all(1, (0..9000).map(block), &route(1).finish());
+    world.flush();
+    for round in 0..3 {
+        world.announce_all(1, (100..9000).map(block), &route(1).prepend(Asn(1000 + round), 1).finish());
+        (0..100).for_each(|n| world.withdraw(1, block(n)));
+        world.settle();
+    }
+    assert!(world.groups.owed() < 6000, "{} prefixes owed", world.groups.owed());
+    world.flush();
+    let table = &world.hearers[&PeerId(2)].table;
+    assert_eq!(table.len(), 8900);
+    assert!(table.values().all(|attrs| attrs.as_path().asns().nth(1) == Some(Asn(1002))));
+}
+
+fn marking(world: &World, nth: u32) -> catbird::rib::adj_out::GroupKey {
+    assert!(nth < 10 && !world.hearers.is_empty());
+    catbird::rib::adj_out::GroupKey { local_pref: 100 + nth, ..reflecting(true) }
+}
+
+/// A new policy of fifty members: they stay one group, and what differs is written once for all of them, in steps.
+#[test]
+fn a_key_that_changes_for_all_members_is_one_change_of_their_group() {
+    let mut world = World::new(Bounds { step: 100, ..Bounds::default() });
+    world.source(1, SourceKind::Internal, true);
+    (2..=51).for_each(|n| world.join(n, reflecting(true)));
+    world.announce_all(1, (0..2000).map(block), &route(1).finish());
+    world.flush();
+    let other = marking(&world, 7);
+    (2..=51).for_each(|n| world.groups.rekey(PeerId(n), other.clone()));
+    let mut steps = 0;
+    while world.groups.has_work() {
+        world.groups.work(&world.rib);
+        steps += 1;
+    }
+    assert!((20..30).contains(&steps), "{steps} steps of 100 destinations");
+    assert_eq!(world.groups.groups().map(|(_, members, prefixes, _)| (members, prefixes)).collect::<Vec<_>>(), [(50, 2000)]);
+    let mut read = |n| {
+        let mut slices = Slices::new();
+        world.groups.poll_member(&world.rib, PeerId(n), usize::MAX, &mut slices);
+        slices
+    };
+    let (two, three) = (read(2), read(3));
+    assert!(!two.is_empty() && two.iter().zip(&three).all(|(a, b)| a.as_ptr() == b.as_ptr()), "the same buffers for all");
+    let octets: usize = two.iter().map(bytes::Bytes::len).sum();
+    assert!(octets < 2000 * 5 + 40 * 100, "each prefix once: {octets}");
+    // Those two took theirs; the others hear it now.
+    (4..=51).for_each(|n| while world.read(n, 1 << 20) > 0 {});
+    assert!(world.hearers[&PeerId(50)].table.values().all(|attrs| attrs.local_pref() == Some(107)) && held(&world) == 0);
+}
+
+/// One after the other, and in two parts: in the end those with one key are one group again.
+#[test]
+fn members_that_come_to_one_key_by_different_ways_are_one_group_in_the_end() {
+    let mut world = World::new(Bounds { step: 50, ..Bounds::default() });
+    world.source(1, SourceKind::Internal, true);
+    (2..=9).for_each(|n| world.join(n, reflecting(true)));
+    world.announce_all(1, (0..300).map(block), &route(1).finish());
+    world.flush();
+    let groups = |world: &World| world.groups.groups().map(|(key, members, ..)| (key.local_pref, members)).collect::<Vec<_>>();
+    let other = marking(&world, 3);
+    for n in 2..=4 {
+        world.groups.rekey(PeerId(n), other.clone());
+        world.flush();
+    }
+    assert_eq!(groups(&world), [(100, 5), (103, 3)]);
+    (5..=9).for_each(|n| world.groups.rekey(PeerId(n), other.clone()));
+    world.groups.work(&world.rib);
+    // Another change while the last is under way.
+    world.announce_all(1, (100..120).map(block), &route(1).prepend(Asn(5), 1).finish());
+    world.withdraw(1, block(299));
+    world.flush();
+    assert_eq!(groups(&world).iter().map(|(key, members)| (*key, *members)).collect::<Vec<_>>(), [(103, 8)]);
+    let tables: Vec<_> = (2..=9).map(|n| &world.hearers[&PeerId(n)].table).collect();
+    assert!(tables.iter().all(|t| t.len() == 299 && *t == tables[0]));
+    assert!(tables[0].values().all(|attrs| attrs.local_pref() == Some(103)));
+}
+
+/// RFC 4456 §6: what is reflected to whom depends on whether its source is a client, and that may change while the session stands.
+#[test]
+fn routes_of_a_peer_that_becomes_a_client_reach_everybody_and_leave_again() {
+    let mut world = World::new(Bounds::default());
+    world.source(1, SourceKind::Internal, false);
+    world.join(2, reflecting(false));
+    world.join(3, reflecting(true));
+    world.announce_all(1, (0..10).map(block), &route(1).finish());
+    world.flush();
+    let heard = |world: &World| [2, 3].map(|n| world.hearers[&PeerId(n)].table.len());
+    assert_eq!(heard(&world), [0, 10], "from a non-client to clients only");
+    for round in 0..3 {
+        world.source(1, SourceKind::Internal, round % 2 == 0);
+        world.flush();
+        assert_eq!(heard(&world), [if round % 2 == 0 { 10 } else { 0 }, 10]);
+    }
+}
+
+/// A table of any size begins for a new member at the cost of a note.
+#[test]
+fn the_first_table_of_a_group_is_looked_at_in_steps() {
+    let mut world = World::new(Bounds { step: 100, ..Bounds::default() });
+    world.source(1, SourceKind::External, false);
+    world.announce_all(1, (0..3000).map(block), &route(1).finish());
+    world.settle();
+    world.join(2, key(SourceKind::External));
+    assert_eq!(world.groups.groups().map(|(_, _, prefixes, _)| prefixes).sum::<u32>(), 0);
+    world.groups.work(&world.rib);
+    assert_eq!(world.groups.groups().map(|(_, _, prefixes, _)| prefixes).sum::<u32>(), 100);
+    world.flush();
+    assert_eq!(world.hearers[&PeerId(2)].table.len(), 3000);
+    assert_eq!(world.hearers[&PeerId(2)].ends, Family::ALL);
 }

@@ -288,7 +288,13 @@ impl World {
             Op::Rekey { peer, chain: n } => {
                 let key = key(peer, chain(n));
                 self.peers[peer as usize].key = key.clone();
-                self.groups.rekey(id(peer), key, &self.rib);
+                self.groups.rekey(id(peer), key);
+            }
+            Op::RekeyAll { chain: n } => (0..PEERS).for_each(|peer| self.apply(&Op::Rekey { peer, chain: n })),
+            Op::Client { peer, on } => {
+                let facts = &mut self.peers[peer as usize].facts;
+                facts.rr_client = on;
+                self.rib.peer_up(facts.clone());
             }
         }
     }
@@ -320,6 +326,9 @@ impl World {
             self.advertise();
         }
         self.advertise();
+        while self.groups.has_work() {
+            self.groups.work(&self.rib);
+        }
         for n in 0..PEERS {
             self.poll(n, 1);
         }
@@ -403,6 +412,8 @@ enum Op {
     Leave { peer: u32, routes_stay: bool },
     Refresh { peer: u32, v6: bool, enhanced: bool },
     Rekey { peer: u32, chain: u8 },
+    RekeyAll { chain: u8 },
+    Client { peer: u32, on: bool },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -417,7 +428,9 @@ fn op() -> impl Strategy<Value = Op> {
         4 => peer.clone().prop_map(|peer| Op::Join { peer }),
         1 => (peer.clone(), any::<bool>()).prop_map(|(peer, routes_stay)| Op::Leave { peer, routes_stay }),
         1 => (peer.clone(), any::<bool>(), any::<bool>()).prop_map(|(peer, v6, enhanced)| Op::Refresh { peer, v6, enhanced }),
-        1 => (peer, 0u8..6).prop_map(|(peer, chain)| Op::Rekey { peer, chain }),
+        2 => (peer.clone(), 0u8..6).prop_map(|(peer, chain)| Op::Rekey { peer, chain }),
+        1 => (0u8..6).prop_map(|chain| Op::RekeyAll { chain }),
+        1 => (peer, any::<bool>()).prop_map(|(peer, on)| Op::Client { peer, on }),
     ]
 }
 
@@ -430,8 +443,9 @@ proptest! {
         chains in prop::collection::vec(0u8..6, PEERS as usize),
         log_octets in prop_oneof![Just(0u64), Just(300), Just(1 << 20)],
         snapshot_prefixes in prop_oneof![Just(0u32), Just(8), Just(1000)],
+        step in prop_oneof![Just(1usize), Just(5), Just(1000)],
     ) {
-        let mut world = World::new(Bounds { log_octets, snapshot_prefixes }, &chains);
+        let mut world = World::new(Bounds { log_octets, snapshot_prefixes, step }, &chains);
         for (n, op) in ops.iter().enumerate() {
             world.apply(op);
             if n % 8 == 0 {

@@ -23,11 +23,12 @@ const RUN: usize = 8192;
 /// What is to be said to the group.
 #[derive(Debug)]
 pub(super) struct Batch {
-    pub reach: Buckets<Outgoing>,
+    /// With each, whether nothing stood before.
+    pub reach: Buckets<(Outgoing, bool)>,
     pub unreach: Buckets<Avoid>,
-    /// Slots of `reach` by class and family; more than one where rules look at the prefix.
-    slots: HashMap<(ClassId, Family), SmallVec<[u32; 2]>, FixedState>,
-    last: Option<(ClassId, Family, u32)>,
+    /// Slots of `reach` by what goes there; more than one where rules look at the prefix.
+    slots: HashMap<Kind, SmallVec<[u32; 2]>, FixedState>,
+    last: Option<(Kind, u32)>,
     avoids: HashMap<(Avoid, Family), u32, FixedState>,
     uniform: bool,
     /// Withdrawn for those whom the first names and the second does not.
@@ -36,6 +37,9 @@ pub(super) struct Batch {
     pub gained: Buckets<(Outgoing, Avoid)>,
     moves: HashMap<(Move, Family), u32, FixedState>,
 }
+
+/// Class and family of what is announced, and whether nothing stood before.
+pub(super) type Kind = (ClassId, Family, bool);
 
 /// Where split horizon went, of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,29 +68,29 @@ impl Batch {
     }
 
     /// The slot of a class whose rules do not look at the prefix, if this batch has one.
-    pub fn known_slot(&mut self, class: ClassId, family: Family) -> Option<u32> {
+    pub fn known_slot(&mut self, kind: Kind) -> Option<u32> {
         if !self.uniform {
             return None;
         }
-        if let Some((_, _, slot)) = self.last.filter(|(c, f, _)| (*c, *f) == (class, family)) {
+        if let Some((_, slot)) = self.last.filter(|(known, _)| *known == kind) {
             return Some(slot);
         }
-        let slot = *self.slots.get(&(class, family))?.first()?;
-        self.last = Some((class, family, slot));
+        let slot = *self.slots.get(&kind)?.first()?;
+        self.last = Some((kind, slot));
         Some(slot)
     }
 
     /// The slot for these attributes of a class.
-    pub fn slot(&mut self, class: ClassId, family: Family, out: &Outgoing) -> u32 {
-        if let Some(slot) = self.known_slot(class, family) {
+    pub fn slot(&mut self, kind: Kind, out: &Outgoing) -> u32 {
+        if let Some(slot) = self.known_slot(kind) {
             return slot;
         }
-        let slots = self.slots.entry((class, family)).or_default();
+        let slots = self.slots.entry(kind).or_default();
         let reach = &mut self.reach;
-        if let Some(same) = slots.iter().find(|s| reach.get(**s).is_some_and(|known| known.attrs == out.attrs)) {
+        if let Some(same) = slots.iter().find(|s| reach.get(**s).is_some_and(|(known, _)| known.attrs == out.attrs)) {
             return *same;
         }
-        let slot = reach.slot(out.clone());
+        let slot = reach.slot((out.clone(), kind.2));
         slots.push(slot);
         slot
     }

@@ -1,6 +1,7 @@
 //! One export group: what it has been told, the log that its members read, and the members.
 //!
-//! In and out are those of `super`; this file is what happens inside one group.
+//! In and out are those of `super`; this file is what happens inside one group. How changes become a batch is `change`'s, how a group comes
+//! to another key `rekey`'s, what a member is given next `poll`'s affair.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -11,22 +12,29 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use super::batch::{Batch, current, write_reach, write_unreach};
-use super::member::{CatchUp, Member, Mode, Snapshot, Walk, WalkKind};
-use super::told::{ClassId, List, Listed, Told};
+use super::member::{CatchUp, Member, Mode, Snapshot, WalkKind};
+use super::rekey::Pending;
+use super::told::{ClassId, Outgoing, Told};
 use super::{Bounds, ExportVerdict};
 use crate::num::{Family, FamilySet, Nlri, PathId, PeerId};
-use crate::rib::adj_out::{AddPathSend, Avoid, GroupKey, MemberFacts, RouteSource, Withheld, export};
-use crate::rib::pack::{Frames, Log, SEGMENT, Tag};
-use crate::rib::{BATCH, Best, BestChange, DestId, Rib};
-use crate::wire::{Decoder, Message, PathAttributes, frame_len};
+use crate::rib::adj_out::{GroupKey, MemberFacts, RouteSource, Withheld, export};
+use crate::rib::pack::{Log, SEGMENT, Tag};
+use crate::rib::{DestId, Rib};
+use crate::wire::PathAttributes;
 
 /// So many destinations are looked at for one piece of a walk or of catching up.
 pub(super) const CHUNK: usize = 1024;
+
+/// A member that is owed this many prefixes one by one may be given the whole table instead.
+const FEW: usize = 4096;
+const MANY: usize = 32_768;
 
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) key: GroupKey,
     pub(super) told: Told,
+    /// While some destinations have yet to be looked at under this key.
+    pub(super) pending: Option<Box<Pending>>,
     pub(super) log: Log,
     pub(super) batch: Batch,
     pub(super) members: HashMap<PeerId, Member, FixedState>,
@@ -40,10 +48,11 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// A group that has been told all that stands in the Loc-RIB; its first member is owed it.
-    pub fn new(key: GroupKey, rib: &Rib) -> Group {
-        let mut group = Group {
+    /// A group that has announced nothing, and is to come to what stands in the Loc-RIB, step by step.
+    pub fn new(key: GroupKey) -> Group {
+        Group {
             told: Told::new(&key),
+            pending: Some(Box::default()),
             log: Log::default(),
             batch: Batch::new(&key),
             members: HashMap::default(),
@@ -52,33 +61,7 @@ impl Group {
             news: false,
             hold_end: false,
             key,
-        };
-        group.learn(rib);
-        group
-    }
-
-    /// As of the last settlement: what is on its way through the Loc-RIB will be heard as a change.
-    fn learn(&mut self, rib: &Rib) {
-        let unsettled: HashMap<DestId, Option<&Best>, FixedState> = rib.unsettled().collect();
-        for family in self.key.families.iter() {
-            let moving = unsettled.iter().filter(|(d, old)| d.family() == family && old.is_some()).map(|(d, _)| *d);
-            for dest in rib.dests(family, 0).filter(|d| !unsettled.contains_key(d)).chain(moving) {
-                if let Some(net) = rib.net(dest).filter(|_| self.key.tells_paths(family)) {
-                    let list = self.wanted_paths(rib, dest, &net, &List::new());
-                    if !list.is_empty() {
-                        self.told.put_list(dest, list);
-                    }
-                    continue;
-                }
-                let best = unsettled.get(&dest).map_or_else(|| rib.best(dest), |old| old.cloned());
-                let (Some(best), Some(net)) = (best, rib.net(dest)) else { continue };
-                let class = self.told.classify(&best, rib, &self.key);
-                if !class.is_none() && !self.told.is_withheld(class, &net, &self.key) {
-                    self.told.put(dest, class);
-                }
-            }
         }
-        self.told.reap();
     }
 
     pub fn key(&self) -> &GroupKey {
@@ -97,16 +80,25 @@ impl Group {
         self.log.held()
     }
 
+    /// Prefixes that members which do not follow the log are owed one by one.
+    pub fn owed(&self) -> usize {
+        let owed = |peer: &PeerId| match &self.members.get(peer)?.mode {
+            Mode::CatchesUp(owed) => Some(owed.pending()),
+            Mode::Follows { .. } => None,
+        };
+        self.lagging.iter().filter_map(owed).sum()
+    }
+
     /// Prefixes told, of all families.
     pub fn total(&self) -> u32 {
-        Family::ALL.iter().map(|f| self.told.count(*f)).sum()
+        Family::ALL.iter().map(|f| self.standing(*f)).sum()
     }
 
     // ---- members ----
 
     pub fn join(&mut self, facts: MemberFacts, rib: &Rib, bounds: &Bounds) {
         let end = self.log.head();
-        let mode = if self.total() > bounds.snapshot_prefixes {
+        let mode = if self.pending.is_some() || self.total() > bounds.snapshot_prefixes {
             self.lagging.push(facts.id);
             Mode::CatchesUp(Box::new(CatchUp::initial(self.key.families.iter())))
         } else {
@@ -141,226 +133,92 @@ impl Group {
         }
         self.fall_behind(peer);
         if let Some(Member { mode: Mode::CatchesUp(owed), .. }) = self.members.get_mut(&peer) {
-            let kind = if enhanced { WalkKind::Enhanced } else { WalkKind::Refresh };
-            owed.walks.push_back(Walk { family, next: 0, kind });
+            owed.walk(family, if enhanced { WalkKind::Enhanced } else { WalkKind::Refresh });
             self.news = true;
         }
     }
 
-    /// A member of `old`, whose key this group's replaces: it is owed the prefixes that the two tell differently, and what it had not
-    /// read yet.
-    pub fn take_over(&mut self, peer: PeerId, old: &mut Group, rib: &Rib) {
-        old.fall_behind(peer);
-        let Some(mut member) = old.leave(peer) else { return };
-        let Mode::CatchesUp(owed) = &mut member.mode else { return };
-        for family in old.key.families.and(self.key.families).iter() {
-            for index in 0..old.told.end(family).max(self.told.end(family)) {
-                let dest = DestId::new(family, index as u32);
-                let Some(net) = rib.net(dest) else { continue };
-                let (a, b) = (old.hears(&member.facts, dest, &net), self.hears(&member.facts, dest, &net));
-                let ids = a.iter().chain(&b).map(|(id, _)| *id);
-                owed.dirty.extend(ids.filter(|id| find(&a, *id) != find(&b, *id)).map(|path_id| Nlri { net, path_id }));
-            }
+    /// A member of another group, which has announced the same as this one or what stands as `former` here. What it has yet to read of the
+    /// other's log it is owed prefix by prefix.
+    pub fn take_over(&mut self, peer: PeerId, from: &mut Group) {
+        let head = from.log.head();
+        if from.members.get(&peer).is_some_and(|m| !m.mode.is_at(head)) {
+            from.fall_behind(peer);
         }
-        old.told.reap();
-        self.told.reap();
-        self.lagging.push(peer);
+        let Some(mut member) = from.leave(peer) else { return };
+        match &mut member.mode {
+            Mode::Follows { place, .. } => {
+                *place = self.log.head();
+                self.log.enter(*place);
+                member.end_at = member.end_at.map(|_| *place);
+            }
+            Mode::CatchesUp(_) => self.lagging.push(peer),
+        }
         self.add(member);
     }
 
     /// What a member hears of a destination.
-    fn hears(&mut self, member: &MemberFacts, dest: DestId, net: &IpNet) -> Heard {
-        let mut heard = Heard::new();
-        for (path_id, class) in self.told.paths(dest) {
-            if let Some(out) = current(&mut self.told, class, net, &self.key).filter(|out| out.avoid.hits(member).is_none()) {
-                heard.push((path_id, out.attrs));
-            }
+    pub(super) fn hears(&mut self, member: &MemberFacts, dest: DestId, net: &IpNet) -> Heard {
+        let heard = self.announced(dest, net).into_iter().filter(|(.., out)| out.avoid.hits(member).is_none());
+        heard.map(|(path_id, _, out)| (path_id, out.attrs)).collect()
+    }
+
+    /// What stands for a destination, under whichever key.
+    pub(super) fn announced(&mut self, dest: DestId, net: &IpNet) -> Announced {
+        let told = |told: &mut Told, key: &GroupKey| -> Announced {
+            let paths = told.paths(dest);
+            paths.into_iter().filter_map(|(id, class)| Some((id, class, current(told, class, net, key)?))).collect()
+        };
+        let ours = told(&mut self.told, &self.key);
+        match self.pending.as_mut().and_then(|p| p.former.as_mut()) {
+            Some((key, former)) if ours.is_empty() => told(former, key),
+            _ => ours,
         }
-        heard
     }
 
     /// Gives up the member's place in the log for the set of prefixes that stand between it and the end.
-    fn fall_behind(&mut self, peer: PeerId) {
-        self.log.seal();
+    pub(super) fn fall_behind(&mut self, peer: PeerId) {
+        let end = self.log.head();
         let Some(member) = self.members.get_mut(&peer) else { return };
         let Mode::Follows { place, snapshot } = &member.mode else { return };
-        let (place, unread) = (*place, snapshot.is_some());
-        let mut owed = if unread { CatchUp::initial(self.key.families.iter()) } else { CatchUp::default() };
-        let end = self.log.head();
-        for at in place..end {
-            if let Some(frames) = self.log.frames(at) {
-                paths_of(frames, &self.key, |nlri| {
-                    owed.dirty.insert(nlri);
-                });
-            }
+        let place = *place;
+        let mut owed = CatchUp::unread((place..end).filter_map(|at| self.log.frames(at).cloned()));
+        if let Some((_, read)) = snapshot {
+            // Of a table that was read in part, some prefixes are known, and nobody noted which.
+            let kind = if *read == 0 { WalkKind::Initial } else { WalkKind::Refresh };
+            self.key.families.iter().for_each(|family| owed.walk(family, kind));
         }
         member.mode = Mode::CatchesUp(Box::new(owed));
         self.log.leave(place);
         self.lagging.push(peer);
     }
 
+    /// A member that is owed a great part of the table one by one gets the table instead, and one by one what is gone: what is kept for it
+    /// stays small.
+    pub(super) fn shorten_debt(&mut self, rib: &Rib, peer: PeerId) {
+        let limit = (self.total() as usize / 8).clamp(FEW, MANY);
+        let Some(Member { mode: Mode::CatchesUp(owed), .. }) = self.members.get_mut(&peer) else { return };
+        if owed.pending() - owed.gone() <= limit {
+            return;
+        }
+        let Group { told, pending, .. } = self;
+        let former = pending.as_ref().and_then(|p| p.former.as_ref());
+        owed.announce_all(self.key.families, |nlri| stands(told, former.map(|(_, told)| told), rib, nlri));
+    }
+
     // ---- changes ----
 
-    pub fn advertise(&mut self, rib: &Rib, changes: &[BestChange], bounds: &Bounds) {
-        for few in changes.chunks(BATCH) {
-            self.told.warm(few.iter().filter_map(|c| c.new.as_ref()));
-            let families = self.key.families;
-            for change in few.iter().filter(|c| families.contains(c.dest.family())) {
-                if self.key.tells_paths(change.dest.family()) {
-                    self.change_paths(rib, change.dest, change.net);
-                } else if change.old != change.new {
-                    self.change(rib, change.dest, change.net, change.new.as_ref());
-                }
-            }
-        }
-        self.flush();
-        self.told.reap();
-        self.batch.shrink();
-        self.bound_log(bounds);
-    }
-
-    fn change(&mut self, rib: &Rib, dest: DestId, net: IpNet, best: Option<&Best>) {
-        let mut class = best.map_or(ClassId::NONE, |best| self.told.classify(best, rib, &self.key));
-        let old = self.told.entry(dest);
-        if old == class {
-            return;
-        }
-        if !class.is_none() && self.told.is_withheld(class, &net, &self.key) {
-            class = ClassId::NONE;
-            if old.is_none() {
-                return;
-            }
-        }
-        if self.told.is_fresh(dest) {
-            self.flush();
-        }
-        self.move_path(dest, Nlri::new(net), old, class);
-        self.told.put(dest, class);
-    }
-
-    /// Of a destination whose paths are told each (RFC 7911): those that should stand now, against those that do.
-    fn change_paths(&mut self, rib: &Rib, dest: DestId, net: IpNet) {
-        let old = self.told.list(dest);
-        let new = self.wanted_paths(rib, dest, &net, &old);
-        if old == new {
-            return;
-        }
-        if self.told.is_fresh(dest) {
-            self.flush();
-        }
-        let class_of = |list: &List, id| list.iter().find(|l| l.id == id).map_or(ClassId::NONE, |l| l.class);
-        for gone in old.iter().filter(|l| class_of(&new, l.id).is_none()) {
-            self.move_path(dest, Nlri { net, path_id: gone.id }, gone.class, ClassId::NONE);
-        }
-        for listed in &new {
-            let before = class_of(&old, listed.id);
-            if before != listed.class {
-                self.move_path(dest, Nlri { net, path_id: listed.id }, before, listed.class);
-            }
-        }
-        self.told.put_list(dest, new);
-    }
-
-    /// The usable paths in order of preference, as many as are told; each with the identifier that it has or a free one.
-    fn wanted_paths(&mut self, rib: &Rib, dest: DestId, net: &IpNet, old: &List) -> List {
-        let limit = match self.key.add_path {
-            AddPathSend::Off => 1,
-            AddPathSend::Best(n) => usize::from(n),
-            AddPathSend::All => usize::MAX,
-        };
-        let mut new = List::new();
-        for path in rib.paths(dest).iter().filter(|p| p.usable) {
-            let Some(attrs) = path.attrs.filter(|_| new.len() < limit) else { continue };
-            let best = Best { peer: path.source.id, path_id: path.path_id, attrs: attrs.clone() };
-            let class = self.told.classify(&best, rib, &self.key);
-            if class.is_none() || self.told.is_withheld(class, net, &self.key) {
-                continue;
-            }
-            let from = (best.peer, best.path_id);
-            let taken = |id: u32| old.iter().chain(&new).any(|l| l.id == PathId(id));
-            let known = old.iter().find(|l| l.from == from).map(|l| l.id);
-            let id = known.unwrap_or_else(|| PathId((1..).find(|id| !taken(*id)).unwrap_or(u32::MAX)));
-            new.push(Listed { id, from, class });
-        }
-        new
-    }
-
-    /// One path of a destination goes from one class to another.
-    fn move_path(&mut self, dest: DestId, nlri: Nlri, old: ClassId, new: ClassId) {
-        if !self.say(nlri, old, new) {
-            return;
-        }
-        for peer in &self.lagging {
-            if let Some(Member { mode: Mode::CatchesUp(owed), .. }) = self.members.get_mut(peer) {
-                owed.touch(dest, nlri);
-            }
-        }
-    }
-
-    /// Puts the difference between two classes into the batch. False if there is none that anybody hears.
-    fn say(&mut self, nlri: Nlri, old: ClassId, new: ClassId) -> bool {
-        let (net, silent) = (&nlri.net, self.log.is_unread());
-        if old.is_none() {
-            if !silent && let Some(slot) = self.slot(new, net) {
-                self.batch.reach.push(slot, nlri);
-            }
-            return true;
-        }
-        let Some(before) = self.told.avoid(old, net, &self.key) else { return true };
-        if new.is_none() {
-            if !silent {
-                self.batch.withdraw(nlri, before);
-            }
-            return true;
-        }
-        let Some(after) = self.told.avoid(new, net, &self.key) else { return true };
-        let same = !self.told.surely_differ(old, new, nlri.family()) && self.same(old, new, net);
-        if same && before == after {
-            return false;
-        }
-        if !silent {
-            if !same && let Some(slot) = self.slot(new, net) {
-                self.batch.reach.push(slot, nlri);
-            }
-            if before != after {
-                self.follow_horizon(nlri, new, (before, after), same);
-            }
-        }
-        true
-    }
-
-    fn same(&mut self, a: ClassId, b: ClassId, net: &IpNet) -> bool {
-        let a = current(&mut self.told, a, net, &self.key);
-        let b = current(&mut self.told, b, net, &self.key);
-        matches!((a, b), (Some(a), Some(b)) if a.attrs == b.attrs)
-    }
-
-    fn slot(&mut self, class: ClassId, net: &IpNet) -> Option<u32> {
-        let family = Family::of(net);
-        if let Some(slot) = self.batch.known_slot(class, family) {
-            return Some(slot);
-        }
-        let out = current(&mut self.told, class, net, &self.key)?;
-        Some(self.batch.slot(class, family, &out))
-    }
-
-    /// Split horizon moves with the source: who may no longer hear the prefix gets a withdrawal, and who may hear it now gets it, if the
-    /// others, for whom nothing changed, do not.
-    fn follow_horizon(&mut self, nlri: Nlri, new: ClassId, (before, after): (Avoid, Avoid), same: bool) {
-        self.batch.lose(nlri, before, after);
-        if same && let Some(out) = current(&mut self.told, new, &nlri.net, &self.key) {
-            self.batch.gain(nlri, before, new, &out);
-        }
-    }
-
     /// Writes the batch to the log: withdrawals, then announcements, then what few hear because split horizon moved.
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         if !self.batch.is_empty() {
             self.write();
             self.news = true;
         }
         self.news |= !self.lagging.is_empty();
         self.told.batch_is_written();
+        if let Some((_, former)) = self.pending.as_mut().and_then(|p| p.former.as_mut()) {
+            former.batch_is_written();
+        }
         self.batch.reset();
     }
 
@@ -370,8 +228,8 @@ impl Group {
             let tag = Tag::Except(avoid);
             write_unreach(nlri, &key.send, |load, write| log.append(&tag, load, |buf| write(buf)));
         });
-        batch.reach.drain(|out, nlri| {
-            let tag = Tag::Except(out.avoid);
+        batch.reach.drain(|(out, first), nlri| {
+            let tag = if first { Tag::First(out.avoid) } else { Tag::Except(out.avoid) };
             write_reach(&out, nlri, &key.send, |load, write| log.append(&tag, load, |buf| write(buf)));
         });
         batch.lost.drain(|(after, before), nlri| {
@@ -385,7 +243,7 @@ impl Group {
     }
 
     /// Drops a snapshot that the log has outgrown (so building them costs no more than writing the log did), and has members give up their place that are too far behind.
-    fn bound_log(&mut self, bounds: &Bounds) {
+    pub(super) fn bound_log(&mut self, rib: &Rib, bounds: &Bounds) {
         if let Some(snapshot) = &self.snapshot
             && (self.log.behind(snapshot.at) > snapshot.octets.max(SEGMENT) as u64 || self.total() == 0)
         {
@@ -395,6 +253,9 @@ impl Group {
             let late = |m: &&Member| m.mode.place().is_some_and(|place| self.log.behind(place) > bounds.log_octets);
             let late: Vec<PeerId> = self.members.values().filter(late).map(|m| m.facts.id).collect();
             late.into_iter().for_each(|peer| self.fall_behind(peer));
+        }
+        for at in 0..self.lagging.len() {
+            self.shorten_debt(rib, self.lagging[at]);
         }
     }
 
@@ -407,7 +268,7 @@ impl Group {
     // ---- questions ----
 
     pub fn has_more(&self, peer: PeerId) -> bool {
-        self.members.get(&peer).is_some_and(|m| m.is_owed(&self.log, self.hold_end))
+        self.members.get(&peer).is_some_and(|m| m.is_owed(&self.log, self.holds_end()))
     }
 
     /// Holds End-of-RIB back, or lets it go: after everything that stands in the log now.
@@ -426,12 +287,21 @@ impl Group {
         if !std::mem::take(&mut self.news) {
             return;
         }
+        let held = self.holds_end();
         for member in self.members.values_mut() {
-            if !member.queued && member.is_owed(&self.log, self.hold_end) {
+            if !member.queued && member.is_owed(&self.log, held) {
                 member.queued = true;
                 ready.push_back(member.facts.id);
             }
         }
+    }
+
+    /// The member has something to hear and does not stand in the queue: it does from now on.
+    pub fn queue(&mut self, peer: PeerId) -> bool {
+        let held = self.holds_end();
+        let Group { members, log, .. } = self;
+        let member = members.get_mut(&peer).filter(|m| !m.queued && m.is_owed(log, held));
+        member.is_some_and(|member| !std::mem::replace(&mut member.queued, true))
     }
 
     /// The member was named. False if it was not in the queue (it left and came back since).
@@ -441,14 +311,12 @@ impl Group {
 
     pub fn why(&mut self, rib: &Rib, peer: PeerId, net: &IpNet) -> ExportVerdict {
         let Some(member) = self.members.get(&peer) else { return ExportVerdict::NoSession };
-        let (facts, queued) = (member.facts, member.is_owed(&self.log, self.hold_end));
+        let (facts, queued) = (member.facts, member.is_owed(&self.log, self.holds_end()));
         let Some((dest, best)) = rib.find(net).and_then(|dest| Some((dest, rib.best(dest)?))) else { return ExportVerdict::NoRoute };
         if let Some((_, attrs)) = self.hears(&facts, dest, net).into_iter().next() {
             return ExportVerdict::Sent { attrs, queued };
         }
-        if let Some((_, class)) = self.told.paths(dest).first().copied()
-            && let Some(reason) = self.told.avoid(class, net, &self.key).and_then(|avoid| avoid.hits(&facts))
-        {
+        if let Some(reason) = self.announced(dest, net).first().and_then(|(.., out)| out.avoid.hits(&facts)) {
             return ExportVerdict::Withheld(reason);
         }
         let Some(source) = rib.source(best.peer).map(|s| RouteSource::new(s, best.path_id)) else { return ExportVerdict::NoRoute };
@@ -462,7 +330,7 @@ impl Group {
     pub fn advertised(&mut self, rib: &Rib, peer: PeerId, family: Family, cursor: usize, limit: usize) -> Page {
         let mut rows = Vec::new();
         let Some(facts) = self.members.get(&peer).map(|m| m.facts) else { return (rows, None) };
-        for index in cursor..self.told.end(family) {
+        for index in cursor..self.end(family) {
             if rows.len() >= limit {
                 return (rows, Some(index));
             }
@@ -475,11 +343,25 @@ impl Group {
     }
 
     pub fn count(&self, peer: PeerId, family: Family) -> u32 {
-        self.told.count(family) - self.told.count_from(peer)[family.index()]
+        let former = self.pending.as_ref().and_then(|p| p.former.as_ref()).map_or(0, |(_, told)| told.count_from(peer)[family.index()]);
+        self.standing(family) - self.told.count_from(peer)[family.index()] - former
+    }
+
+    /// Prefixes that stand, of one family.
+    fn standing(&self, family: Family) -> u32 {
+        let former = self.pending.as_ref().and_then(|p| p.former.as_ref()).map_or(0, |(_, told)| told.count(family));
+        self.told.count(family) + former
+    }
+
+    /// One more than the highest destination that may be announced.
+    pub(super) fn end(&self, family: Family) -> usize {
+        let former = self.pending.as_ref().and_then(|p| p.former.as_ref()).map_or(0, |(_, told)| told.end(family));
+        self.told.end(family).max(former)
     }
 
     pub fn check(&self) {
         self.told.check();
+        self.pending.iter().filter_map(|p| p.former.as_ref()).for_each(|(_, former)| former.check());
         let mut places: Vec<u64> = self.members.values().filter_map(|m| m.mode.place()).collect();
         places.extend(self.snapshot.as_ref().map(|s| s.at));
         self.log.check(&places);
@@ -494,18 +376,11 @@ pub type Page = (Vec<(Nlri, PathAttributes)>, Option<usize>);
 /// Paths by identifier, as one member hears them.
 type Heard = SmallVec<[(PathId, PathAttributes); 1]>;
 
-fn find(heard: &Heard, id: PathId) -> Option<&PathAttributes> {
-    heard.iter().find(|(i, _)| *i == id).map(|(_, attrs)| attrs)
-}
+/// Paths by identifier, as the group hears them.
+pub(super) type Announced = SmallVec<[(PathId, ClassId, Outgoing); 1]>;
 
-/// All that these frames of ours speak of.
-fn paths_of(frames: &Frames, key: &GroupKey, mut each: impl FnMut(Nlri)) {
-    let mut decoder = Decoder::new();
-    decoder.set_context(key.send.clone());
-    let mut rest = frames.data().clone();
-    while let Ok(Some(len)) = frame_len(&rest, key.send.max_len) {
-        let Ok(Message::Update(update)) = decoder.decode(rest.split_to(len)) else { continue };
-        let sets = update.withdrawn.iter().chain(update.announced.iter().map(|a| &a.nlri));
-        sets.flat_map(|set| set.iter()).for_each(&mut each);
-    }
+/// Whether something stands for a path, by what was announced under the key of today or the former one.
+pub(super) fn stands(told: &Told, former: Option<&Told>, rib: &Rib, nlri: &Nlri) -> bool {
+    let Some(dest) = rib.find(&nlri.net) else { return false };
+    !told.path(dest, nlri.path_id).is_none() || former.is_some_and(|told| !told.path(dest, nlri.path_id).is_none())
 }

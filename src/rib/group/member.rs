@@ -5,15 +5,17 @@
 //!
 //! A member reads the log from its place. One that is new reads a [`Snapshot`] first, or walks the table when that is large. One that
 //! fell behind gives up its place and keeps the set of prefixes that changed since ([`CatchUp`]): its memory grows by prefixes, not by
-//! updates. It gets each of them as it stands when there is room, and then follows the log again.
+//! updates, and a prefix that it was never announced and that is gone again owes it nothing. It gets each of them as it stands when there is
+//! room, and then follows the log again.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::super::DestId;
-use super::super::adj_out::MemberFacts;
+use super::super::adj_out::{GroupKey, MemberFacts};
 use super::super::pack::{Frames, Log};
 use crate::num::{Family, FamilySet, Nlri};
+use crate::wire::{Decoder, Message, frame_len};
 
 /// The whole table as frames, as it was at a place of the log.
 #[derive(Debug)]
@@ -69,18 +71,36 @@ impl Mode {
             Mode::CatchesUp(_) => None,
         }
     }
+
+    /// It has read the log up to here.
+    pub fn is_at(&self, head: u64) -> bool {
+        matches!(self, Mode::Follows { place, snapshot: None } if *place == head)
+    }
 }
 
 /// What a member is owed that does not follow the log.
 #[derive(Debug, Default)]
 pub(super) struct CatchUp {
-    /// Whole families, in slab order, first.
-    pub walks: VecDeque<Walk>,
-    /// Then these, as they stand: what has changed since. In order, and safe from a peer who would choose prefixes that collide.
-    pub dirty: BTreeSet<Nlri>,
+    /// What it had yet to read of the log when it left it, oldest first. What these frames speak of becomes part of `dirty`, in steps.
+    unread: VecDeque<Unread>,
+    /// Whole families, in slab order, first. For each at most one that has begun and one that has not.
+    walks: VecDeque<Walk>,
+    /// Then these, as they stand: what has changed since; with each, whether it may have been announced to the member before. In order, and
+    /// safe from a peer who would choose prefixes that collide.
+    dirty: BTreeMap<Nlri, bool>,
+    /// So many of these are known to be gone.
+    gone: usize,
 }
 
-/// A family that is said from the beginning.
+/// A segment of the log, of which the runs from `runs` on and the octets before `from` in the run before that have been looked at.
+#[derive(Debug)]
+struct Unread {
+    frames: Arc<Frames>,
+    runs: usize,
+    from: usize,
+}
+
+/// A family that is announced from the beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Walk {
     pub family: Family,
@@ -105,20 +125,107 @@ impl CatchUp {
         CatchUp { walks, ..CatchUp::default() }
     }
 
-    /// A destination changed. What a first walk has yet to reach will be told by it.
-    pub fn touch(&mut self, dest: DestId, nlri: Nlri) {
-        let ahead = |w: &Walk| w.kind == WalkKind::Initial && w.family == dest.family() && w.next <= dest.index();
-        if !self.walks.iter().any(ahead) {
-            self.dirty.insert(nlri);
+    /// All that a member has yet to read.
+    pub fn unread(frames: impl Iterator<Item = Arc<Frames>>) -> CatchUp {
+        let unread = frames.map(|frames| Unread { runs: frames.runs(), from: 0, frames }).collect();
+        CatchUp { unread, ..CatchUp::default() }
+    }
+
+    /// Another walk. One of the family that has not begun serves for both: however often a member asks, one table is under way and one waits.
+    pub fn walk(&mut self, family: Family, kind: WalkKind) {
+        match self.walks.iter_mut().find(|w| w.family == family && w.next == 0) {
+            Some(walk) if walk.kind == WalkKind::Refresh => walk.kind = kind,
+            Some(_) => {}
+            None => self.walks.push_back(Walk { family, next: 0, kind }),
         }
     }
 
-    pub fn is_done(&self) -> bool {
-        self.walks.is_empty() && self.dirty.is_empty()
+    /// The next piece of a walk, `most` destinations of the `end` that its family has, and whether it is the last.
+    pub fn step_walk(&mut self, most: usize, end: impl Fn(Family) -> usize) -> Option<(Walk, bool)> {
+        let walk = self.walks.front_mut()?;
+        let piece = *walk;
+        walk.next += most;
+        let last = walk.next >= end(walk.family);
+        if last {
+            self.walks.pop_front();
+        }
+        Some((piece, last))
     }
 
-    /// Up to `n` prefixes to be told as they stand.
+    /// A destination changed, for which a route stood before (`was`) or stands now (`is`). What a walk has yet to reach will be announced by
+    /// it.
+    pub fn touch(&mut self, dest: DestId, nlri: Nlri, was: bool, is: bool) {
+        let knows_nothing = |w: &Walk| w.kind == WalkKind::Initial && self.unread.is_empty();
+        let ahead = |w: &Walk| w.family == dest.family() && w.next <= dest.index() && (is || knows_nothing(w));
+        if self.walks.iter().any(ahead) {
+            return;
+        }
+        match self.dirty.get(&nlri) {
+            Some(false) if !is => drop(self.dirty.remove(&nlri)),
+            Some(_) => {}
+            None => drop(self.dirty.insert(nlri, was)),
+        }
+    }
+
+    /// Looks at up to about `most` prefixes of what was not read, the newest first: what the oldest word on a prefix says of it decides whether
+    /// the member knew it. `stands`: whether a route stands for it now. False if there is nothing left to look at.
+    pub fn digest(&mut self, key: &GroupKey, most: usize, mut stands: impl FnMut(&Nlri) -> bool) -> bool {
+        let mut looked = 0;
+        while looked < most {
+            let Some(unread) = self.unread.back_mut() else { return false };
+            let run = unread.runs.checked_sub(1).and_then(|index| unread.frames.run(index));
+            let Some((octets, first)) = run else {
+                self.unread.pop_back();
+                continue;
+            };
+            let Ok(Some(len)) = frame_len(octets.get(unread.from..).unwrap_or_default(), key.send.max_len) else {
+                (unread.runs, unread.from) = (unread.runs - 1, 0);
+                continue;
+            };
+            let message = octets.slice(unread.from..unread.from + len);
+            unread.from += len;
+            let mut decoder = Decoder::new();
+            decoder.set_context(key.send.clone());
+            let Ok(Message::Update(update)) = decoder.decode(message) else { continue };
+            let sets = update.withdrawn.iter().chain(update.announced.iter().map(|a| &a.nlri));
+            for nlri in sets.flat_map(|set| set.iter()) {
+                looked += 1;
+                if first && !stands(&nlri) {
+                    self.dirty.remove(&nlri);
+                } else {
+                    self.dirty.insert(nlri, !first);
+                }
+            }
+        }
+        !self.unread.is_empty()
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.walks.is_empty() && self.dirty.is_empty() && self.unread.is_empty()
+    }
+
+    /// Prefixes that are owed one by one.
+    pub fn pending(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// Of these, so many had gone when the whole table was promised last.
+    pub fn gone(&self) -> usize {
+        self.gone.min(self.dirty.len())
+    }
+
+    /// The table from the beginning, in the place of all that `stands` now; what is gone is owed still.
+    pub fn announce_all(&mut self, families: FamilySet, stands: impl Fn(&Nlri) -> bool) {
+        self.dirty.retain(|nlri, _| !stands(nlri));
+        self.gone = self.dirty.len();
+        let waits = |walks: &VecDeque<Walk>, family| walks.iter().any(|w| w.family == family && w.next == 0);
+        for family in families.iter().filter(|f| !waits(&self.walks, *f)).collect::<Vec<_>>() {
+            self.walk(family, WalkKind::Refresh);
+        }
+    }
+
+    /// Up to `n` prefixes to be announced as they stand.
     pub fn take(&mut self, n: usize) -> Vec<Nlri> {
-        std::iter::from_fn(|| self.dirty.pop_first()).take(n).collect()
+        std::iter::from_fn(|| self.dirty.pop_first()).map(|(nlri, _)| nlri).take(n).collect()
     }
 }

@@ -18,13 +18,15 @@
 //! joins, leaves, refreshes and slow reading (tested against that function).
 
 mod batch;
+mod change;
 #[expect(clippy::module_inception, reason = "one group, in the room of groups")]
 mod group;
 mod member;
 mod poll;
+mod rekey;
 mod told;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 
 use foldhash::fast::FixedState;
@@ -47,11 +49,13 @@ pub struct Bounds {
     pub log_octets: u64,
     /// Up to so many prefixes a new member is given frames that are kept for the next one; beyond, it walks the table.
     pub snapshot_prefixes: u32,
+    /// So many destinations are looked at in one step where a group comes to another key, or begins.
+    pub step: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        Bounds { log_octets: 16 << 20, snapshot_prefixes: 65_536 }
+        Bounds { log_octets: 8 << 20, snapshot_prefixes: 16_384, step: 1024 }
     }
 }
 
@@ -91,6 +95,10 @@ pub struct ExportGroups {
     home: HashMap<PeerId, usize, FixedState>,
     ready: VecDeque<PeerId>,
     hold_end: bool,
+    /// Keys that hold for members as soon as [`ExportGroups::work`] comes to them.
+    wishes: BTreeMap<PeerId, GroupKey>,
+    /// The group whose turn it is.
+    turn: usize,
 }
 
 impl ExportGroups {
@@ -101,7 +109,7 @@ impl ExportGroups {
     /// A session is up: the peer is owed the table and End-of-RIB, and all changes from now on. If it was a member, it begins anew.
     pub fn join(&mut self, member: MemberFacts, key: GroupKey, rib: &Rib) {
         self.leave(member.id);
-        let index = self.group_of(key, rib);
+        let index = self.group_of(key);
         self.home.insert(member.id, index);
         if let Some(group) = self.groups.get_mut(index).and_then(Option::as_mut) {
             group.join(member, rib, &self.bounds);
@@ -111,33 +119,118 @@ impl ExportGroups {
 
     /// The session is gone. The last member takes the group along.
     pub fn leave(&mut self, peer: PeerId) {
+        self.wishes.remove(&peer);
         let Some(index) = self.home.remove(&peer) else { return };
-        let Some(slot) = self.groups.get_mut(index) else { return };
-        if let Some(group) = slot {
+        if let Some(group) = self.groups.get_mut(index).and_then(Option::as_mut) {
             group.leave(peer);
-            if group.is_empty() {
-                self.by_key.remove(group.key());
-                *slot = None;
+            self.forget_if_empty(index);
+        }
+    }
+
+    /// Other rules hold for a member whose session goes on: it hears the differences and nothing else, as [`ExportGroups::work`] comes to
+    /// them. Costs a note, whatever the table holds; members of a group that come to the same key do so together.
+    pub fn rekey(&mut self, peer: PeerId, key: GroupKey) {
+        if self.home.contains_key(&peer) {
+            self.wishes.insert(peer, key);
+        }
+    }
+
+    /// Is there more for [`ExportGroups::work`]: groups that have yet to come to their key, or members to theirs?
+    pub fn has_work(&self) -> bool {
+        !self.wishes.is_empty() || self.groups.iter().flatten().any(|g| g.pending.is_some())
+    }
+
+    /// Brings groups to their keys: begins what [`ExportGroups::rekey`] wished for, and looks at some destinations. To be called again while
+    /// [`ExportGroups::has_work`]; [`ExportGroups::advertise`] calls it, too.
+    pub fn work(&mut self, rib: &Rib) {
+        self.begin_rekeys();
+        let (mut left, count) = (self.bounds.step, self.groups.len());
+        for _ in 0..count {
+            self.turn = (self.turn + 1) % count;
+            let Some(group) = self.groups.get_mut(self.turn).and_then(Option::as_mut).filter(|g| g.pending.is_some()) else { continue };
+            left -= group.catch_up(rib, left, &self.bounds);
+            group.announce_ready(&mut self.ready);
+            if group.pending.is_none() {
+                let key = group.key().clone();
+                self.merge(&key);
+            }
+            if left == 0 {
+                return;
             }
         }
     }
 
-    /// Other rules hold for a member whose session goes on: it hears the differences and nothing else.
-    pub fn rekey(&mut self, peer: PeerId, key: GroupKey, rib: &Rib) {
-        let Some(from) = self.home.get(&peer).copied() else { return };
-        if self.group(from).is_none_or(|g| *g.key() == key) {
+    /// Wishes of members whose group is between two keys wait until it is not.
+    fn begin_rekeys(&mut self) {
+        let mut by_group: BTreeMap<usize, Vec<(PeerId, GroupKey)>> = BTreeMap::new();
+        for (peer, key) in std::mem::take(&mut self.wishes) {
+            let Some(index) = self.home.get(&peer).copied() else { continue };
+            match self.group(index) {
+                Some(group) if group.is_between_keys() => drop(self.wishes.insert(peer, key)),
+                Some(group) if *group.key() != key => by_group.entry(index).or_default().push((peer, key)),
+                Some(_) | None => {}
+            }
+        }
+        for (index, mut wishes) in by_group {
+            while let Some((_, key)) = wishes.first().cloned() {
+                let (these, others): (Vec<_>, Vec<_>) = wishes.into_iter().partition(|(_, k)| *k == key);
+                wishes = others;
+                self.begin_rekey(index, &key, these.into_iter().map(|(peer, _)| peer).collect());
+            }
+        }
+    }
+
+    /// Some members of a group, or all, come to another key.
+    fn begin_rekey(&mut self, index: usize, key: &GroupKey, peers: Vec<PeerId>) {
+        let Some(mut group) = self.take(index) else { return };
+        if self.by_key.get(group.key()) == Some(&index) && peers.len() == group.members() {
+            self.by_key.remove(group.key());
+        }
+        if peers.len() == group.members() {
+            group.rekey(key.clone());
+            self.by_key.entry(key.clone()).or_insert(index);
+            self.groups[index] = Some(group);
             return;
         }
-        let to = self.group_of(key, rib);
-        self.home.insert(peer, to);
-        let (Some(mut old), Some(mut new)) = (self.take(from), self.take(to)) else { return };
-        new.take_over(peer, &mut old, rib);
-        new.announce_ready(&mut self.ready);
-        self.groups[to] = Some(new);
-        if old.is_empty() {
-            self.by_key.remove(old.key());
-        } else {
-            self.groups[from] = Some(old);
+        let mut fork = group.fork(key.clone());
+        self.groups[index] = Some(group);
+        let place = self.place();
+        for peer in peers {
+            self.home.insert(peer, place);
+            if let Some(from) = self.groups[index].as_mut() {
+                fork.take_over(peer, from);
+            }
+        }
+        self.by_key.entry(key.clone()).or_insert(place);
+        self.groups[place] = Some(fork);
+    }
+
+    /// Groups that have come to one key announce the same: one of them serves. Where paths have numbers (RFC 7911) each has its own.
+    fn merge(&mut self, key: &GroupKey) {
+        let Some(into) = self.by_key.get(key).copied().filter(|_| !Family::ALL.into_iter().any(|family| key.tells_paths(family))) else {
+            return;
+        };
+        let come = |group: &Option<Group>| group.as_ref().is_some_and(|g| g.pending.is_none() && g.key() == key);
+        let equal: Vec<usize> = (0..self.groups.len()).filter(|i| self.groups.get(*i).is_some_and(come)).collect();
+        if !equal.contains(&into) {
+            return;
+        }
+        for from in equal.into_iter().filter(|from| *from != into) {
+            let (Some(mut group), Some(target)) = (self.take(from), self.groups.get_mut(into).and_then(Option::as_mut)) else { return };
+            for (peer, home) in self.home.iter_mut().filter(|(_, home)| **home == from) {
+                target.take_over(*peer, &mut group);
+                *home = into;
+            }
+            target.announce_ready(&mut self.ready);
+        }
+    }
+
+    fn forget_if_empty(&mut self, index: usize) {
+        let Some(slot) = self.groups.get_mut(index).filter(|slot| slot.as_ref().is_some_and(Group::is_empty)) else { return };
+        if let Some(group) = slot.take()
+            && self.by_key.get(group.key()) == Some(&index)
+        {
+            self.by_key.remove(group.key());
         }
     }
 
@@ -163,13 +256,16 @@ impl ExportGroups {
         self.groups.iter().flatten().any(|g| Family::ALL.into_iter().any(|family| g.key().tells_paths(family)))
     }
 
-    /// Does anybody have something to hear?
+    /// Does anybody have something to hear, or a group something to look at?
     pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || self.has_work()
     }
 
     /// Takes in what changed in the Loc-RIB, in order, for all groups.
     pub fn advertise(&mut self, rib: &Rib, changes: &[BestChange]) {
+        if self.has_work() {
+            self.work(rib);
+        }
         if changes.is_empty() {
             return;
         }
@@ -198,8 +294,19 @@ impl ExportGroups {
     /// Appends the next octets for a member until they are about `credit`; returns how many they are. The last piece may go beyond by a
     /// segment.
     pub fn poll_member(&mut self, rib: &Rib, peer: PeerId, credit: usize, out: &mut Slices) -> Load {
-        let group = self.home.get(&peer).and_then(|i| self.groups.get_mut(*i)).and_then(Option::as_mut);
-        group.map_or_else(Load::default, |g| g.poll(rib, peer, credit, out))
+        let Some(group) = self.home.get(&peer).and_then(|i| self.groups.get_mut(*i)).and_then(Option::as_mut) else {
+            return Load::default();
+        };
+        let load = group.poll(rib, peer, credit, out);
+        if load.octets < credit && group.queue(peer) {
+            self.ready.push_back(peer);
+        }
+        load
+    }
+
+    /// Prefixes that slow members are owed one by one, over all groups.
+    pub fn owed(&self) -> usize {
+        self.groups.iter().flatten().map(Group::owed).sum()
     }
 
     /// Why a prefix was or was not told to a peer.
@@ -230,7 +337,8 @@ impl ExportGroups {
         let mut members = 0;
         for (index, group) in self.groups.iter().enumerate() {
             let Some(group) = group else { continue };
-            assert_eq!(self.by_key.get(group.key()), Some(&index), "a group is found by its key");
+            let found = self.by_key.get(group.key()).and_then(|i| self.group(*i));
+            assert_eq!(found.map(Group::key), Some(group.key()), "group {index} or its equal is found by its key");
             assert!(!group.is_empty(), "a group has members");
             group.check();
             members += group.members();
@@ -246,23 +354,23 @@ impl ExportGroups {
         self.groups.get_mut(index)?.take()
     }
 
-    fn group_of(&mut self, key: GroupKey, rib: &Rib) -> usize {
+    fn group_of(&mut self, key: GroupKey) -> usize {
         if let Some(index) = self.by_key.get(&key) {
             return *index;
         }
-        let mut group = Group::new(key.clone(), rib);
+        let mut group = Group::new(key.clone());
         group.hold_end(self.hold_end);
-        let index = match self.groups.iter().position(Option::is_none) {
-            Some(index) => {
-                self.groups[index] = Some(group);
-                index
-            }
-            None => {
-                self.groups.push(Some(group));
-                self.groups.len() - 1
-            }
-        };
+        let index = self.place();
+        self.groups[index] = Some(group);
         self.by_key.insert(key, index);
         index
+    }
+
+    /// A place for one more group.
+    fn place(&mut self) -> usize {
+        self.groups.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.groups.push(None);
+            self.groups.len() - 1
+        })
     }
 }

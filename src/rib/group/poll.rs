@@ -8,8 +8,8 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 
-use super::batch::{current, write_reach, write_unreach};
-use super::group::{CHUNK, Group};
+use super::batch::{write_reach, write_unreach};
+use super::group::{CHUNK, Group, stands};
 use super::member::{Mode, Snapshot, Walk, WalkKind};
 use super::told::{ClassId, Outgoing};
 use crate::num::{Family, Nlri, PeerId};
@@ -18,10 +18,18 @@ use crate::rib::pack::{Buckets, FrameBuf, Load, Slices, Tag};
 use crate::rib::{DestId, Rib};
 use crate::wire::{Message, RefreshSubtype, RouteRefresh, encode_end_of_rib};
 
+/// So many pieces are looked at for one poll.
+const PIECES: usize = 16;
+
 impl Group {
+    /// The next octets for a member. One that is owed more although there is room for it, because what was looked at had nothing to say, is
+    /// to be polled again.
     pub fn poll(&mut self, rib: &Rib, peer: PeerId, credit: usize, out: &mut Slices) -> Load {
         let mut load = Load::default();
-        while load.octets < credit {
+        for _ in 0..PIECES {
+            if load.octets >= credit {
+                break;
+            }
             let Some(member) = self.members.get_mut(&peer) else { break };
             match &mut member.mode {
                 Mode::Follows { .. } => match self.poll_follower(peer, out) {
@@ -38,6 +46,7 @@ impl Group {
     /// One step of a member that follows the log. `None` if it has read everything.
     fn poll_follower(&mut self, peer: PeerId, out: &mut Slices) -> Option<Load> {
         self.log.seal();
+        let held = self.holds_end();
         let member = self.members.get_mut(&peer)?;
         let Mode::Follows { place, snapshot } = &mut member.mode else { return None };
         if let Some((frames, next)) = snapshot {
@@ -48,7 +57,7 @@ impl Group {
             }
             return Some(load.unwrap_or_default());
         }
-        if !self.hold_end && member.end_at.is_some_and(|end| *place >= end) {
+        if !held && member.end_at.is_some_and(|end| *place >= end) {
             member.end_at = None;
             let mut buf = FrameBuf::default();
             for family in self.key.families.iter() {
@@ -80,18 +89,15 @@ impl Group {
         let Some(member) = self.members.get_mut(&peer) else { return Load::default() };
         let facts = member.facts;
         let Mode::CatchesUp(owed) = &mut member.mode else { return Load::default() };
+        let Group { told, pending, key, .. } = self;
+        let former = pending.as_ref().and_then(|p| p.former.as_ref()).map(|(_, told)| told);
+        if owed.digest(key, CHUNK / 2, |nlri| stands(told, former, rib, nlri)) {
+            return Load::default();
+        }
+        let ends = Family::ALL.map(|f| if pending.is_some() { rib.dest_end(f) } else { told.end(f) });
         let mut buf = FrameBuf::default();
-        match owed.walks.front_mut() {
-            Some(walk) => {
-                let piece = Walk { ..*walk };
-                walk.next += CHUNK;
-                if walk.next >= self.told.end(walk.family) {
-                    owed.walks.pop_front();
-                    self.write_walk(rib, &facts, piece, true, &mut buf);
-                } else {
-                    self.write_walk(rib, &facts, piece, false, &mut buf);
-                }
-            }
+        match owed.step_walk(CHUNK, |family| ends[family.index()]) {
+            Some((piece, last)) => self.write_walk(rib, &facts, piece, last, &mut buf),
             None => {
                 let changed = owed.take(CHUNK);
                 self.write_changed(rib, &facts, &changed, &mut buf);
@@ -106,7 +112,8 @@ impl Group {
             self.write_refresh(to, walk.family, RefreshSubtype::BoRR, buf);
         }
         let mut own = OwnBatch::default();
-        for index in walk.next..(walk.next + CHUNK).min(self.told.end(walk.family)) {
+        self.look_up_to(rib, walk.family, walk.next + CHUNK);
+        for index in walk.next..(walk.next + CHUNK).min(self.end(walk.family)) {
             self.collect_dest(rib, &mut own, DestId::new(walk.family, index as u32), Some(to));
         }
         own.reach.drain(|out, nlri| {
@@ -127,8 +134,9 @@ impl Group {
         let mut own = OwnBatch::default();
         let mut gone: [Vec<Nlri>; 2] = Default::default();
         for nlri in changed {
-            let class = rib.find(&nlri.net).map_or(ClassId::NONE, |dest| self.told.path(dest, nlri.path_id));
-            if !self.collect(&mut own, class, *nlri, Some(to)) {
+            let standing = rib.find(&nlri.net).map(|dest| self.announced(dest, &nlri.net)).unwrap_or_default();
+            let path = standing.into_iter().find(|(id, ..)| *id == nlri.path_id);
+            if !path.is_some_and(|(_, class, out)| own.collect(class, out, *nlri, Some(to))) {
                 gone[nlri.family().index()].push(*nlri);
             }
         }
@@ -141,21 +149,10 @@ impl Group {
     }
 
     fn collect_dest(&mut self, rib: &Rib, own: &mut OwnBatch, dest: DestId, to: Option<&MemberFacts>) {
-        for (path_id, class) in self.told.paths(dest) {
-            if let Some(net) = rib.net(dest) {
-                self.collect(own, class, Nlri { net, path_id }, to);
-            }
+        let Some(net) = rib.net(dest) else { return };
+        for (path_id, class, out) in self.announced(dest, &net) {
+            own.collect(class, out, Nlri { net, path_id }, to);
         }
-    }
-
-    /// Puts a path into a batch that is not the group's. False if it is not heard (by that member, if one is named).
-    fn collect(&mut self, own: &mut OwnBatch, class: ClassId, nlri: Nlri, to: Option<&MemberFacts>) -> bool {
-        let Some(out) = current(&mut self.told, class, &nlri.net, &self.key) else { return false };
-        if to.is_some_and(|to| out.avoid.hits(to).is_some()) {
-            return false;
-        }
-        own.push(class, out, nlri);
-        true
     }
 
     /// The whole table in frames, kept for those who come next. If it does not hold any more, those who come in the same second get it all the
@@ -207,6 +204,15 @@ impl Default for OwnBatch {
 }
 
 impl OwnBatch {
+    /// False if the path is not heard by that member, if one is named.
+    fn collect(&mut self, class: ClassId, out: Outgoing, nlri: Nlri, to: Option<&MemberFacts>) -> bool {
+        let heard = to.is_none_or(|to| out.avoid.hits(to).is_none());
+        if heard {
+            self.push(class, out, nlri);
+        }
+        heard
+    }
+
     fn push(&mut self, class: ClassId, out: Outgoing, nlri: Nlri) {
         let slots = self.slots.entry((class, nlri.family())).or_default();
         let reach = &mut self.reach;

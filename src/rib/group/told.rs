@@ -48,7 +48,7 @@ pub(super) struct Outgoing {
 }
 
 /// One attribute set of one source.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Class {
     attrs: Attrs,
     source: RouteSource,
@@ -91,7 +91,7 @@ fn short(attrs: &PathAttributes) -> u32 {
 }
 
 /// The distinct [`Avoid`]s that briefs name, counted; about as many as sources.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Avoids {
     all: Vec<(Avoid, u32)>,
     index: hashbrown::HashMap<Avoid, u32, FixedState>,
@@ -141,7 +141,7 @@ pub(super) struct Listed {
 
 pub(super) type List = SmallVec<[Listed; 2]>;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Told {
     classes: Vec<Option<Class>>,
     free: Vec<u32>,
@@ -242,13 +242,21 @@ impl Told {
         self.entries[dest.family().index()].get(dest.index()).is_some_and(|e| e & ClassId::FRESH != 0) || self.fresh_lists.contains(&dest)
     }
 
-    /// Notes what stands from now on. Returns what stood before.
-    pub fn put(&mut self, dest: DestId, class: ClassId) -> ClassId {
+    /// Nothing stands from now on.
+    pub fn take(&mut self, dest: DestId) {
+        if self.lists.contains_key(&dest) {
+            self.put_list(dest, List::new());
+        }
+        self.put(dest, ClassId::NONE);
+    }
+
+    /// Notes what stands from now on.
+    pub fn put(&mut self, dest: DestId, class: ClassId) {
         let (family, index) = (dest.family().index(), dest.index());
         let entries = &mut self.entries[family];
         if index >= entries.len() {
             if class.is_none() {
-                return ClassId::NONE;
+                return;
             }
             entries.resize(index + 1, 0);
         }
@@ -259,7 +267,6 @@ impl Told {
         entries[index] = class.0 | ClassId::FRESH;
         self.hold(class, family);
         self.release(old, family);
-        old
     }
 
     fn hold(&mut self, id: ClassId, family: usize) {
