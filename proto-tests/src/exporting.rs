@@ -156,7 +156,7 @@ impl World {
     pub fn new(bounds: Bounds) -> World {
         let mut rib = Rib::new(Rules::default(), 1);
         rib.peer_up(SourceFacts::local(LOCAL_AS, RouterId::new(LOCAL_ID).expect("not zero")));
-        World { rib, groups: ExportGroups::new(bounds), hearers: BTreeMap::new(), changes: Vec::new() }
+        World { rib, groups: ExportGroups::new(bounds, 1), hearers: BTreeMap::new(), changes: Vec::new() }
     }
 
     /// Peer `n` is a source of routes from now on.

@@ -8,7 +8,7 @@
 //! §4.2), "all are to be announced again" (RFC 7313 §4) and "all that were not are gone" cost the same whatever the table holds. A path that
 //! is gone is no candidate and is counted no more from that moment on; a job (`jobs`) takes it out of the table later, in small steps.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -264,7 +264,7 @@ impl Paths {
 #[derive(Debug)]
 pub(super) struct Many {
     paths: Vec<Path>,
-    places: Option<Box<HashMap<(Slot, PathId), u32, FixedState>>>,
+    places: Option<Box<BTreeMap<(Slot, PathId), u32>>>,
     /// Searches since the order changed.
     searched: u32,
 }
@@ -310,7 +310,7 @@ impl Many {
 }
 
 /// A peer's place in [`Peers`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Slot(pub u32);
 
 /// A point in the announcements of a peer: what it announced before and not again since is old.
@@ -584,7 +584,7 @@ pub(super) struct PeerSlot {
     pub next_hops: NhSet,
     last_next_hop: Option<NhId>,
     /// Link-local next hops of its accepted paths, tracked on this peer's link.
-    link_local: HashMap<IpAddr, LinkLocal, FixedState>,
+    link_local: BTreeMap<IpAddr, LinkLocal>,
 }
 
 /// A link-local next hop of one peer.
@@ -688,7 +688,7 @@ impl Peers {
             families: Default::default(),
             next_hops: HashSet::default(),
             last_next_hop: None,
-            link_local: HashMap::default(),
+            link_local: BTreeMap::new(),
         }));
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);

@@ -3,15 +3,13 @@
 //! In: judged routes of one peer, by [`Rib`](super::Rib). Out: destinations in the dirty list, each with what was last told of it.
 //! Everything here is generic over the family; [`Core`] is what both families share.
 
-use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap, VecDeque};
-
-use foldhash::fast::FixedState;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::adj_in::{Cause, Causes, NhSet, Path, PathFlags, Peers, Route, Slot, Verdict};
 use super::attrs::AttrTable;
 use super::decide::{Rules, SourceFacts};
 use super::jobs::Jobs;
+use super::keyed::Keyed;
 use super::loc::{BestChange, Dirty, best_of, choose};
 use super::table::{Dest, DestFlags, Key, Table};
 use super::{DestId, Limits, NextHops, NhId, TableCounts};
@@ -27,9 +25,8 @@ pub(super) struct Core {
     pub dirty: VecDeque<Dirty>,
     /// Scratch of one settlement.
     postponed: Vec<Dirty>,
-    /// Destinations whose last path went; freed at the next settlement unless pinned.
+    /// Destinations whose last path went; freed at the next settlement.
     pub emptied: Vec<DestId>,
-    pub pins: RefCell<Pins>,
     pub counts: [TableCounts; 2],
     /// Peers that may have room now for what was refused for want of it.
     pub freed: BTreeSet<PeerId>,
@@ -42,40 +39,17 @@ pub(super) struct Core {
     pub now: u32,
 }
 
-/// Destinations that others refer to beyond the life of their paths.
-#[derive(Default)]
-pub(super) struct Pins {
-    pub counts: HashMap<DestId, u32, FixedState>,
-    pub released: Vec<DestId>,
-}
-
-impl Pins {
-    pub fn hold(&mut self, dest: DestId) {
-        *self.counts.entry(dest).or_insert(0) += 1;
-    }
-
-    pub fn release(&mut self, dest: DestId) {
-        let Some(n) = self.counts.get_mut(&dest) else { return };
-        *n -= 1;
-        if *n == 0 {
-            self.counts.remove(&dest);
-            self.released.push(dest);
-        }
-    }
-}
-
 impl Core {
-    pub fn new(rules: Rules) -> Core {
+    pub fn new(rules: Rules, hasher: Keyed) -> Core {
         Core {
             rules,
             limits: Limits::default(),
-            attrs: AttrTable::new(),
+            attrs: AttrTable::new(hasher),
             causes: Causes::new(),
             peers: Peers::default(),
             dirty: VecDeque::new(),
             postponed: Vec::new(),
             emptied: Vec::new(),
-            pins: RefCell::default(),
             counts: Default::default(),
             freed: BTreeSet::new(),
             jobs: Jobs::default(),
@@ -230,12 +204,12 @@ impl Core {
         }
     }
 
-    /// Gives the number of an empty destination free, unless it is in use again or pinned.
-    pub fn free<K: Key>(&mut self, table: &mut Table<K>, id: DestId) {
+    /// Gives the number of an empty destination free, unless it is in use again.
+    pub fn free<K: Key>(table: &mut Table<K>, id: DestId) {
         let empty = table
             .get(id.raw())
             .is_some_and(|d| d.paths.as_slice().is_empty() && !d.flags.has(DestFlags::DIRTY) && !d.flags.has(DestFlags::FREE));
-        if empty && !self.pins.get_mut().counts.contains_key(&id) {
+        if empty {
             table.remove(id.raw());
         }
     }

@@ -21,6 +21,7 @@ use hashbrown::hash_table::Entry;
 use smallvec::SmallVec;
 
 use super::decide::Preference;
+use super::keyed::{Keyed, tag};
 use super::{BATCH, NhId};
 use crate::wire::PathAttributes;
 
@@ -118,29 +119,41 @@ pub const REAP: usize = 4096;
 /// From so many sets on it pays to look ahead: fewer are in the cache anyway.
 const WARM: usize = 4096;
 
+/// Tables that the sets are spread over, so that each grows for itself: growing a table of a million at once would take too long.
+const PARTS: usize = 64;
+
 /// All distinct sets that are in use.
-#[derive(Default)]
 pub struct AttrTable {
-    /// With a piece of the hash, so that the table grows without looking at the sets.
-    sets: HashTable<(u32, Attrs)>,
+    hasher: Keyed,
+    /// With the tag, so that a table grows without looking at the sets.
+    sets: Box<[HashTable<(u32, Attrs)>; PARTS]>,
+    len: usize,
     /// What was interned last: messages of one source often repeat it.
     last: Option<Attrs>,
     /// Sets that no path holds, or that were made since the last reaping.
     idle: VecDeque<Attrs>,
+    /// Of these, those that somebody else holds: changes on their way, adverts not yet written.
+    busy: VecDeque<Attrs>,
 }
 
 impl AttrTable {
-    pub fn new() -> AttrTable {
-        AttrTable { sets: HashTable::new(), last: None, idle: VecDeque::new() }
+    pub fn new(hasher: Keyed) -> AttrTable {
+        let sets = Box::new(std::array::from_fn(|_| HashTable::new()));
+        AttrTable { hasher, sets, len: 0, last: None, idle: VecDeque::new(), busy: VecDeque::new() }
     }
 
     /// Distinct sets known.
     pub fn len(&self) -> usize {
-        self.sets.len()
+        self.len
     }
 
     pub fn is_empty(&self) -> bool {
-        self.sets.is_empty()
+        self.len == 0
+    }
+
+    /// Is there something for [`AttrTable::reap`] that can go at once?
+    pub fn has_idle(&self) -> bool {
+        !self.idle.is_empty()
     }
 
     /// The one handle for this content. Costs a comparison of pointers when it is the set of the last call.
@@ -148,14 +161,15 @@ impl AttrTable {
         if let Some(last) = self.last.as_ref().filter(|l| l.0.set.is_same(set)) {
             return last.clone();
         }
-        let tag = tag(set);
-        let found = match self.sets.entry(spread(tag), |(t, a)| *t == tag && a.0.set == *set, |(t, _)| spread(*t)) {
+        let tag = tag(&self.hasher, set);
+        let found = match part_mut(&mut self.sets, tag).entry(spread(tag), |(t, a)| *t == tag && a.0.set == *set, |(t, _)| spread(*t)) {
             Entry::Occupied(found) => found.get().1.clone(),
             Entry::Vacant(vacant) => {
                 let (next_hop, holders) = (AtomicU32::new(0), AtomicU32::new(0));
                 let link_local = matches!(set.next_hop().addr(), IpAddr::V6(a) if a.is_unicast_link_local());
                 let made = Attrs(Arc::new(Interned { set: set.clone(), next_hop, holders, listed: AtomicBool::new(true), link_local }));
                 vacant.insert((tag, made.clone()));
+                self.len += 1;
                 self.idle.push_back(made.clone());
                 made
             }
@@ -167,10 +181,12 @@ impl AttrTable {
     /// Brings what [`AttrTable::intern`] of these sets will read into the cache, step by step for all of them, so that the misses of one
     /// step are under way at once: the entry, the handle, the set.
     pub(super) fn warm<'s>(&self, sets: impl Iterator<Item = &'s PathAttributes>) {
-        if self.sets.len() < WARM {
+        if self.len < WARM {
             return;
         }
-        let handles = sets.map(tag).filter_map(|tag| self.sets.find(spread(tag), |(t, _)| *t == tag).map(|(_, attrs)| attrs));
+        let part = |tag: u32| &self.sets[tag as usize % PARTS];
+        let tags = sets.map(|set| tag(&self.hasher, set));
+        let handles = tags.filter_map(|tag| part(tag).find(spread(tag), |(t, _)| *t == tag).map(|(_, attrs)| attrs));
         let handles: SmallVec<[&Attrs; BATCH]> = handles.collect();
         let octets: SmallVec<[&[u8]; BATCH]> = handles.iter().map(|attrs| attrs.0.set.octets()).collect();
         std::hint::black_box(octets.iter().filter(|o| o.first() == Some(&0)).count());
@@ -195,46 +211,58 @@ impl AttrTable {
         }
     }
 
-    /// Forgets sets that neither a path nor anybody else holds; tells the next hops that they no longer ask for.
-    /// Sets that others still hold (changes on their way, adverts not yet written) are looked at again in turn. One call looks at
-    /// [`REAP`] of them at most.
+    /// Forgets sets that neither a path nor anybody else holds; tells the next hops that they no longer ask for. Those that others still hold
+    /// are looked at again in turn. One call looks at [`REAP`] of both kinds at most.
     pub fn reap(&mut self, mut untrack: impl FnMut(NhId)) {
-        if self.idle.is_empty() {
-            return;
-        }
         self.last = None;
+        let waited = self.busy.len().min(REAP);
+        for _ in 0..waited {
+            let Some(attrs) = self.busy.pop_front() else { break };
+            self.reap_one(attrs, &mut untrack);
+        }
         for _ in 0..self.idle.len().min(REAP) {
             let Some(attrs) = self.idle.pop_front() else { break };
-            if attrs.holders() > 0 {
-                attrs.0.listed.store(false, Relaxed);
-            } else if Arc::strong_count(&attrs.0) > 2 {
-                self.idle.push_back(attrs);
-            } else if let Ok(found) = self.sets.find_entry(spread(tag(&attrs)), |(_, a)| *a == attrs) {
-                found.remove();
-                attrs.nh().into_iter().for_each(&mut untrack);
-            }
+            self.reap_one(attrs, &mut untrack);
         }
-        if self.sets.is_empty() {
-            self.sets = HashTable::new();
-        } else if self.sets.capacity() > 8 * self.sets.len().max(128) {
-            self.sets.shrink_to(2 * self.sets.len(), |(t, _)| spread(*t));
+        if self.idle.is_empty() && self.idle.capacity() > REAP {
+            self.idle = VecDeque::new();
+        }
+    }
+
+    fn reap_one(&mut self, attrs: Attrs, untrack: &mut impl FnMut(NhId)) {
+        if attrs.holders() > 0 {
+            attrs.0.listed.store(false, Relaxed);
+        } else if Arc::strong_count(&attrs.0) > 2 {
+            self.busy.push_back(attrs);
+        } else {
+            let tag = tag(&self.hasher, attrs.set());
+            let part = part_mut(&mut self.sets, tag);
+            if let Ok(found) = part.find_entry(spread(tag), |(_, a)| *a == attrs) {
+                found.remove();
+                self.len -= 1;
+                attrs.nh().into_iter().for_each(untrack);
+            }
+            if part.is_empty() {
+                *part = HashTable::new();
+            } else if part.capacity() > 8 * part.len().max(16) {
+                part.shrink_to(2 * part.len(), |(t, _)| spread(*t));
+            }
         }
     }
 
     /// Sets of which a path holds a handle, by count of holders; for invariants.
     pub(super) fn held(&self) -> impl Iterator<Item = (&Attrs, u32)> {
-        self.sets.iter().map(|(_, a)| (a, a.holders())).filter(|(_, n)| *n > 0)
+        self.sets.iter().flatten().map(|(_, a)| (a, a.holders())).filter(|(_, n)| *n > 0)
     }
 }
 
-fn tag(set: &PathAttributes) -> u32 {
-    let hash = set.content_hash();
-    (hash ^ (hash >> 32)) as u32
+fn part_mut(sets: &mut [HashTable<(u32, Attrs)>; PARTS], tag: u32) -> &mut HashTable<(u32, Attrs)> {
+    &mut sets[tag as usize % PARTS]
 }
 
 /// A hash for hashbrown, which wants its highest and its lowest bits.
 fn spread(tag: u32) -> u64 {
-    u64::from(tag) << 32 | u64::from(tag)
+    u64::from(tag) << 32 | u64::from(tag / PARTS as u32)
 }
 
 #[cfg(test)]
@@ -252,7 +280,7 @@ mod tests {
 
     #[test]
     fn equal_contents_are_one_handle_and_different_ones_are_two() {
-        let mut table = AttrTable::new();
+        let mut table = AttrTable::new(super::super::keyed::keyed(1));
         let (a, again, b) = (table.intern_new(set(1)), table.intern_new(set(1)), table.intern_new(set(2)));
         assert_eq!(a, again);
         assert_ne!(a, b);
@@ -261,7 +289,7 @@ mod tests {
 
     #[test]
     fn sets_leave_when_the_last_holder_has_left_and_not_before() {
-        let mut table = AttrTable::new();
+        let mut table = AttrTable::new(super::super::keyed::keyed(1));
         let on_its_way = table.intern_new(set(1));
         let path = table.intern_new(set(1));
         AttrTable::hold(&path);
@@ -278,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_set_that_flaps_neither_leaks_nor_piles_up() {
-        let mut table = AttrTable::new();
+        let mut table = AttrTable::new(super::super::keyed::keyed(1));
         for _ in 0..1000 {
             let path = table.intern_new(set(1));
             path.set_nh(Some(NhId(7)));
@@ -289,5 +317,52 @@ mod tests {
         let mut untracked = Vec::new();
         table.reap(|id| untracked.push(id));
         assert_eq!((table.len(), table.idle.len(), untracked), (0, 0, vec![NhId(7)]));
+    }
+
+    /// Sets that differ in an attribute of which nothing is known, chosen so that a hash with public multiplicands is one for all of them.
+    #[test]
+    fn sets_that_cancel_a_public_constant_have_hashes_of_their_own() {
+        use std::collections::BTreeSet;
+        const PUBLIC: u64 = 0xc0ac_29b7_c97c_50dd;
+        let octets = |n: u32, place: usize| {
+            let mut octets: Vec<u8> = PUBLIC.to_le_bytes().into_iter().cycle().take(256).collect();
+            octets[place..place + 4].copy_from_slice(&n.to_be_bytes());
+            octets
+        };
+        let fixed = foldhash::fast::FixedState::with_seed(0x6361_7462_6972_6421);
+        let hash = |octets: &[u8]| {
+            let mut hasher = fixed.build_hasher();
+            hasher.write(octets);
+            hasher.finish()
+        };
+        let place = (0..250).find(|place| hash(&octets(1, *place)) == hash(&octets(2, *place))).expect("a place that is cancelled");
+        let count = |hash: &dyn Fn(&[u8]) -> u64| (0..5000).map(|n| hash(&octets(n, place))).collect::<BTreeSet<_>>().len();
+        assert_eq!(count(&hash), 1);
+        let keyed = super::super::keyed::keyed(1);
+        assert!(count(&|octets| u64::from(tag(&keyed, octets))) > 4990);
+    }
+
+    /// A million sets come and go: what the tables took is given back, and no step of it is long.
+    #[test]
+    fn memory_is_given_back_in_steps() {
+        let mut table = AttrTable::new(super::super::keyed::keyed(1));
+        let paths: Vec<Attrs> = (0..100_000).map(|n| table.intern_new(set(n))).collect();
+        paths.iter().for_each(AttrTable::hold);
+        while table.has_idle() {
+            table.reap(|_| ());
+        }
+        assert_eq!((table.len(), table.idle.capacity()), (100_000, 0));
+        let most = |table: &AttrTable| table.sets.iter().map(HashTable::capacity).max().unwrap_or(0);
+        assert!(most(&table) < 100_000 / 16, "a part grows by itself: {}", most(&table));
+        paths.into_iter().for_each(|attrs| table.release(attrs));
+        let mut steps = 0;
+        while table.has_idle() {
+            let before = table.len();
+            table.reap(|_| ());
+            assert!(before - table.len() <= REAP);
+            steps += 1;
+        }
+        assert!(steps >= 100_000 / REAP);
+        assert_eq!((table.len(), table.idle.capacity(), most(&table)), (0, 0, 0));
     }
 }

@@ -4,6 +4,9 @@
 //! A look-up touches one cache line as a rule: entries stand in the order of their tags, probed in a line (hashbrown would touch two, one
 //! for its control octets and one for the entry; at a million prefixes each costs as much as all the rest). Removal shifts back, so
 //! there are no tombstones. Growing walks both arrays in order.
+//!
+//! The index is cut into [`PARTS`] by the first bits of the tag, each of which grows and shrinks for itself and at a fill of its own: so a
+//! table of a million prefixes grows by some ten thousand at a time, here and there, and never all at once.
 
 /// One entry; `index == NONE` is an empty place.
 #[derive(Clone, Copy)]
@@ -14,38 +17,93 @@ struct Entry {
 
 const NONE: u32 = u32::MAX;
 const EMPTY: Entry = Entry { tag: 0, index: NONE };
-const MIN_BITS: u32 = 6;
+const MIN_BITS: u32 = 2;
+
+/// Bits of the tag that name the part.
+const PART_BITS: u32 = 6;
+const PARTS: usize = 1 << PART_BITS;
 
 /// See the module.
-///
-/// # Invariants
-/// At most three quarters of the places are taken, so every probe ends at an empty one.
 pub(super) struct Index {
-    places: Vec<Entry>,
-    bits: u32,
+    parts: Box<[Part]>,
     len: usize,
 }
 
 impl Index {
     pub fn new() -> Index {
-        Index { places: Vec::new(), bits: 0, len: 0 }
+        Index { parts: Box::new([]), len: 0 }
     }
 
     pub fn len(&self) -> usize {
         self.len
     }
 
+    fn part(&self, tag: u32) -> Option<&Part> {
+        self.parts.get((tag >> (32 - PART_BITS)) as usize)
+    }
+
+    /// The number with this tag of which `same` is true.
+    #[inline]
+    pub fn find(&self, tag: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
+        self.part(tag)?.find(tag, same)
+    }
+
+    /// Some number with about this tag: what a look-up would read first.
+    #[inline]
+    pub fn peek(&self, tag: u32) -> Option<u32> {
+        self.part(tag)?.peek(tag)
+    }
+
+    /// Adds a number that is not in it.
+    pub fn insert(&mut self, tag: u32, index: u32) {
+        if self.parts.is_empty() {
+            self.parts = (0..PARTS).map(Part::new).collect();
+        }
+        self.parts[(tag >> (32 - PART_BITS)) as usize].insert(tag, index);
+        self.len += 1;
+    }
+
+    /// Takes a number out; false if it is not in it.
+    pub fn remove(&mut self, tag: u32, index: u32) -> bool {
+        let removed = self.parts.get_mut((tag >> (32 - PART_BITS)) as usize).is_some_and(|part| part.remove(tag, index));
+        self.len -= usize::from(removed);
+        removed
+    }
+
+    /// The most places that a look-up has to pass.
+    #[cfg(test)]
+    pub fn longest_probe(&self) -> usize {
+        let distance = |part: &Part, (place, e): (usize, &Entry)| place.wrapping_sub(part.home(e.tag)) & (part.places.len() - 1);
+        let probes = |part: &Part| part.places.iter().enumerate().filter(|(_, e)| e.index != NONE).map(|e| distance(part, e)).max();
+        self.parts.iter().filter_map(probes).max().unwrap_or(0)
+    }
+}
+
+/// # Invariants
+/// At most three quarters of the places are taken, so every probe ends at an empty one.
+struct Part {
+    places: Vec<Entry>,
+    bits: u32,
+    len: u32,
+    /// It grows when so many of 256 places are taken.
+    most: u32,
+}
+
+impl Part {
+    fn new(number: usize) -> Part {
+        Part { places: Vec::new(), bits: 0, len: 0, most: 128 + number as u32 }
+    }
+
     fn home(&self, tag: u32) -> usize {
-        (u64::from(tag) >> (32 - self.bits)) as usize
+        (u64::from(tag << PART_BITS) >> (32 - self.bits)) as usize
     }
 
     fn next(&self, place: usize) -> usize {
         (place + 1) & (self.places.len() - 1)
     }
 
-    /// The number with this tag of which `same` is true.
     #[inline]
-    pub fn find(&self, tag: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
+    fn find(&self, tag: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
         let mut place = self.home(tag);
         loop {
             let entry = self.places.get(place).filter(|e| e.index != NONE)?;
@@ -56,15 +114,13 @@ impl Index {
         }
     }
 
-    /// Some number with about this tag: what a look-up would read first.
     #[inline]
-    pub fn peek(&self, tag: u32) -> Option<u32> {
+    fn peek(&self, tag: u32) -> Option<u32> {
         self.places.get(self.home(tag)).filter(|e| e.tag == tag && e.index != NONE).map(|e| e.index)
     }
 
-    /// Adds a number that is not in it.
-    pub fn insert(&mut self, tag: u32, index: u32) {
-        if (self.len + 1) * 4 > self.places.len() * 3 {
+    fn insert(&mut self, tag: u32, index: u32) {
+        if (self.len as usize + 1) * 256 > self.places.len() * self.most as usize {
             self.resize((self.bits + 1).max(MIN_BITS));
         }
         self.put(Entry { tag, index });
@@ -79,8 +135,7 @@ impl Index {
         self.places[place] = entry;
     }
 
-    /// Takes a number out; false if it is not in it.
-    pub fn remove(&mut self, tag: u32, index: u32) -> bool {
+    fn remove(&mut self, tag: u32, index: u32) -> bool {
         let mut hole = self.home(tag);
         loop {
             match self.places.get(hole) {
@@ -91,7 +146,7 @@ impl Index {
         }
         self.shift_back(hole);
         self.len -= 1;
-        if self.bits > MIN_BITS && self.len * 8 < self.places.len() {
+        if self.bits > MIN_BITS && self.len as usize * 8 < self.places.len() {
             self.resize(self.bits - 1);
         }
         true
@@ -147,6 +202,6 @@ mod tests {
             assert_eq!(index.find(tag, |i| i == n).is_some(), model.contains_key(&n));
         }
         assert!(model.iter().all(|(n, tag)| index.find(*tag, |i| i == *n) == Some(*n)));
-        assert!(index.places.len() >= 64 && index.len * 4 <= index.places.len() * 3);
+        assert!(index.parts.iter().all(|p| p.len as usize * 4 <= p.places.len() * 3));
     }
 }

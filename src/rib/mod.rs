@@ -17,6 +17,7 @@ pub mod decide;
 pub mod group;
 mod index;
 mod jobs;
+pub mod keyed;
 pub mod loc;
 pub mod nexthop;
 pub mod pack;
@@ -90,8 +91,8 @@ impl NextHops for NexthopTable {
     }
 }
 
-/// One destination's number in its family: dense, and its own as long as it has a path or a pin, and until the settlement after the one
-/// that reported it gone.
+/// One destination's number in its family: dense, and its own as long as it has a path, and until the settlement after the one that reported
+/// it gone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DestId(u32);
 
@@ -220,10 +221,10 @@ macro_rules! on_table {
 }
 
 impl Rib {
-    /// `seed` keeps the hash tables from being foreseen by a peer; results do not depend on it.
+    /// `seed` is the secret of the hash tables ([`keyed`]); results do not depend on it.
     pub fn new(rules: Rules, seed: u64) -> Rib {
-        let core = Core::new(rules);
-        Rib { v4: Table::new(seed), v6: Table::new(seed ^ 0x5bd1_e995), core }
+        let hasher = keyed::keyed(seed);
+        Rib { v4: Table::new(hasher.clone()), v6: Table::new(hasher.clone()), core: Core::new(rules, hasher) }
     }
 
     /// The moment that paths learned from now on bear.
@@ -412,7 +413,7 @@ impl Rib {
 
     /// Whether anything waits for [`Rib::settle`].
     pub fn is_dirty(&self) -> bool {
-        !self.core.dirty.is_empty() || !self.core.jobs.is_empty()
+        !self.core.dirty.is_empty() || !self.core.jobs.is_empty() || self.core.attrs.has_idle()
     }
 
     /// Carries jobs on for up to `budget` places, chooses anew for up to `budget` destinations, and reports those whose use changed. True if
@@ -431,19 +432,9 @@ impl Rib {
     }
 
     fn free_emptied(&mut self) {
-        let mut waiting = std::mem::take(&mut self.core.emptied);
-        waiting.append(&mut self.core.pins.get_mut().released);
+        let waiting = std::mem::take(&mut self.core.emptied);
         for id in waiting {
-            on_table!(self, id.family(), |table, core| core.free(table, id));
+            on_table!(self, id.family(), |table, _core| Core::free(table, id));
         }
-    }
-
-    /// Keeps the number of this destination from being given to another prefix, until as many `unpin`s.
-    pub fn pin(&self, dest: DestId) {
-        self.core.pins.borrow_mut().hold(dest);
-    }
-
-    pub fn unpin(&self, dest: DestId) {
-        self.core.pins.borrow_mut().release(dest);
     }
 }

@@ -8,12 +8,11 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use foldhash::fast::FixedState;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::hash::BuildHasher;
 
 use super::adj_in::Paths;
 use super::index::Index;
+use super::keyed::{Keyed, tag};
 use crate::num::Family;
 
 /// A prefix as octets: address, then length. Alignment one, so that it packs.
@@ -21,7 +20,7 @@ pub(super) trait Key: Copy + Eq + Ord {
     const FAMILY: Family;
     fn of(net: &IpNet) -> Option<Self>;
     fn net(self) -> IpNet;
-    fn hash(self, state: &FixedState) -> u32;
+    fn hash(self, hasher: &Keyed) -> u32;
 }
 
 /// IPv4 prefix in five octets.
@@ -43,9 +42,9 @@ impl Key for Key4 {
         IpNet::V4(Ipv4Net::new(Ipv4Addr::new(a, b, c, d), len).unwrap_or_default())
     }
 
-    fn hash(self, state: &FixedState) -> u32 {
+    fn hash(self, hasher: &Keyed) -> u32 {
         let [a, b, c, d, len] = self;
-        fold(state.hash_one(u64::from_le_bytes([a, b, c, d, len, 0, 0, 0])))
+        tag(hasher, u64::from_le_bytes([a, b, c, d, len, 0, 0, 0]))
     }
 }
 
@@ -66,14 +65,10 @@ impl Key for Key6 {
         IpNet::V6(Ipv6Net::new(Ipv6Addr::from(addr), len).unwrap_or_default())
     }
 
-    fn hash(self, state: &FixedState) -> u32 {
+    fn hash(self, hasher: &Keyed) -> u32 {
         let [addr @ .., len] = self;
-        fold(state.hash_one((u128::from_le_bytes(addr), len)))
+        tag(hasher, (u128::from_le_bytes(addr), len))
     }
-}
-
-fn fold(hash: u64) -> u32 {
-    (hash ^ (hash >> 32)) as u32
 }
 
 /// One prefix and all that is known about it.
@@ -119,12 +114,12 @@ pub(super) struct Table<K> {
     index: Index,
     chunks: Vec<Vec<Dest<K>>>,
     free: Vec<u32>,
-    state: FixedState,
+    hasher: Keyed,
 }
 
 impl<K: Key> Table<K> {
-    pub fn new(seed: u64) -> Table<K> {
-        Table { index: Index::new(), chunks: Vec::new(), free: Vec::new(), state: FixedState::with_seed(seed) }
+    pub fn new(hasher: Keyed) -> Table<K> {
+        Table { index: Index::new(), chunks: Vec::new(), free: Vec::new(), hasher }
     }
 
     /// Destinations in use.
@@ -140,13 +135,13 @@ impl<K: Key> Table<K> {
     }
 
     pub fn find(&self, key: K) -> Option<u32> {
-        let tag = key.hash(&self.state);
+        let tag = key.hash(&self.hasher);
         self.index.find(tag, |i| peek(&self.chunks, i).is_some_and(|d| d.key == key))
     }
 
     /// The number of the prefix, given out now if it had none.
     pub fn find_or_insert(&mut self, key: K) -> u32 {
-        let tag = key.hash(&self.state);
+        let tag = key.hash(&self.hasher);
         if let Some(index) = self.index.find(tag, |i| peek(&self.chunks, i).is_some_and(|d| d.key == key)) {
             return index;
         }
@@ -158,7 +153,7 @@ impl<K: Key> Table<K> {
     /// Brings what look-ups of these prefixes will read into the cache, all misses at once instead of one after the other.
     pub fn warm(&self, keys: impl Iterator<Item = K>) {
         let found = keys.fold(0usize, |found, key| {
-            let seen = self.index.peek(key.hash(&self.state)).and_then(|i| peek(&self.chunks, i));
+            let seen = self.index.peek(key.hash(&self.hasher)).and_then(|i| peek(&self.chunks, i));
             found + usize::from(seen.is_some_and(|d| d.flags.has(DestFlags::DIRTY)))
         });
         std::hint::black_box(found);
@@ -178,12 +173,12 @@ impl<K: Key> Table<K> {
         let key = dest.key;
         dest.paths = Paths::None;
         dest.flags = DestFlags::FREE;
-        let tag = key.hash(&self.state);
+        let tag = key.hash(&self.hasher);
         if self.index.remove(tag, index) {
             self.free.push(index);
         }
         if self.index.len() == 0 {
-            *self = Table { state: self.state.clone(), ..Table::new(0) };
+            *self = Table::new(self.hasher.clone());
         }
     }
 
@@ -236,7 +231,7 @@ mod tests {
 
     #[test]
     fn numbers_stay_while_others_come_and_go() {
-        let mut table: Table<Key4> = Table::new(1);
+        let mut table: Table<Key4> = Table::new(super::super::keyed::keyed(1));
         let mut model = BTreeMap::new();
         for round in 0..6u32 {
             for n in 0..5000u32 {
@@ -270,5 +265,41 @@ mod tests {
         }
         let net: IpNet = "2001:db8::/122".parse().unwrap();
         assert_eq!(Key6::of(&net).map(Key::net), Some(net));
+    }
+
+    /// Addresses whose last octets cancel the public multiplicand of foldhash have one hash with `FixedState`, whatever its seed.
+    #[test]
+    fn prefixes_that_cancel_a_public_constant_are_found_as_quickly_as_any() {
+        use std::collections::BTreeSet;
+        use std::hash::BuildHasher;
+        let key = |n: u64, low: u64| {
+            let mut key = [128u8; 17];
+            key[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+            key[8..16].copy_from_slice(&low.to_le_bytes());
+            key
+        };
+        let chosen = || (0..20_000).map(|n| key(n, 0xc0ac_29b7_c97c_50dd));
+        let fixed = foldhash::fast::FixedState::with_seed(77);
+        let hash = |k: Key6| fixed.hash_one((u128::from_le_bytes(k[..16].try_into().unwrap()), k[16]));
+        assert_eq!(chosen().map(hash).collect::<BTreeSet<_>>().len(), 1, "what a peer may choose");
+        let longest = |keys: &mut dyn Iterator<Item = Key6>| {
+            let mut table: Table<Key6> = Table::new(super::super::keyed::keyed(77));
+            keys.for_each(|k| {
+                table.find_or_insert(k);
+            });
+            assert_eq!(table.len(), 20_000);
+            table.index.longest_probe()
+        };
+        let (any, worst) = (longest(&mut (0..20_000).map(|n| key(n, n))), longest(&mut chosen()));
+        assert!(worst < 100 && worst < 4 * any, "{worst} places, {any} for any keys");
+    }
+
+    #[test]
+    fn two_seeds_are_two_orders() {
+        let [one, other] = [1, 2].map(super::super::keyed::keyed);
+        let same = (0..10_000).filter(|n| key(*n).hash(&one) >> 20 == key(*n).hash(&other) >> 20).count();
+        assert!(same < 20, "{same} of 10,000 in the same of 4,096 places");
+        let again = super::super::keyed::keyed(1);
+        assert!((0..100).all(|n| key(n).hash(&one) == key(n).hash(&again)), "a laboratory repeats itself");
     }
 }

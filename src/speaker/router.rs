@@ -73,7 +73,7 @@ impl Speaker {
             sessions: Sessions::new(seed),
             rib: Rib::new(params.rules.clone(), seed),
             nexthops: NexthopTable::new(params.nexthops()),
-            groups: ExportGroups::new(Bounds::default()),
+            groups: ExportGroups::new(Bounds::default(), seed),
             fib_sync: FibSync::new(&params),
             tunnels: Tunnels::default(),
             origination: Origination::default(),

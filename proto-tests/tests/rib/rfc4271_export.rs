@@ -220,7 +220,7 @@ impl World {
                 Peer { facts, key: key(n, chain(chains[n as usize])), receiver: None }
             })
             .collect();
-        World { rib, groups: ExportGroups::new(bounds), peers, changes: Vec::new() }
+        World { rib, groups: ExportGroups::new(bounds, 1), peers, changes: Vec::new() }
     }
 
     fn attrs(&mut self, net: &IpNet, flavour: u8, next_hop: u32) -> PathAttributes {

@@ -210,7 +210,6 @@ proptest! {
                 prop_assert_eq!(set.neighbor_as(), set.as_path().neighbor_as());
                 prop_assert_eq!(set.cluster_list_len(), set.cluster_list().count());
             }
-            prop_assert_eq!(read.content_hash(), attrs.content_hash());
             prop_assert_eq!((read.med(), read.local_pref(), read.originator_id()), (attrs.med(), attrs.local_pref(), attrs.originator_id()));
             prop_assert_eq!(&read.edit().finish(), &attrs);
         }

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use super::super::adj_out::{Avoid, GroupKey};
+use super::super::keyed::Keyed;
 use super::super::pack::{Buckets, Load};
 use super::told::{ClassId, Outgoing, Told};
 use crate::num::{Family, Nlri};
@@ -29,13 +30,13 @@ pub(super) struct Batch {
     /// Slots of `reach` by what goes there; more than one where rules look at the prefix.
     slots: HashMap<Kind, SmallVec<[u32; 2]>, FixedState>,
     last: Option<(Kind, u32)>,
-    avoids: HashMap<(Avoid, Family), u32, FixedState>,
+    avoids: HashMap<(Avoid, Family), u32, Keyed>,
     uniform: bool,
     /// Withdrawn for those whom the first names and the second does not.
     pub lost: Buckets<(Avoid, Avoid)>,
     /// Announced to those whom the avoidance names and that of the route does not.
     pub gained: Buckets<(Outgoing, Avoid)>,
-    moves: HashMap<(Move, Family), u32, FixedState>,
+    moves: HashMap<(Move, Family), u32, Keyed>,
 }
 
 /// Class and family of what is announced, and whether nothing stood before.
@@ -49,17 +50,17 @@ enum Move {
 }
 
 impl Batch {
-    pub fn new(key: &GroupKey) -> Batch {
+    pub fn new(key: &GroupKey, hasher: &Keyed) -> Batch {
         Batch {
             reach: Buckets::new(),
             unreach: Buckets::new(),
             slots: HashMap::default(),
             last: None,
-            avoids: HashMap::default(),
+            avoids: HashMap::with_hasher(hasher.clone()),
             uniform: !key.chain.depends_on_prefix(),
             lost: Buckets::new(),
             gained: Buckets::new(),
-            moves: HashMap::default(),
+            moves: HashMap::with_hasher(hasher.clone()),
         }
     }
 

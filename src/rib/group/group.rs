@@ -18,6 +18,7 @@ use super::told::{ClassId, Outgoing, Told};
 use super::{Bounds, ExportVerdict};
 use crate::num::{Family, FamilySet, Nlri, PathId, PeerId};
 use crate::rib::adj_out::{GroupKey, MemberFacts, RouteSource, Withheld, export};
+use crate::rib::keyed::Keyed;
 use crate::rib::pack::{Log, SEGMENT, Tag};
 use crate::rib::{DestId, Rib};
 use crate::wire::PathAttributes;
@@ -49,12 +50,12 @@ pub(super) struct Group {
 
 impl Group {
     /// A group that has announced nothing, and is to come to what stands in the Loc-RIB, step by step.
-    pub fn new(key: GroupKey) -> Group {
+    pub fn new(key: GroupKey, hasher: &Keyed) -> Group {
         Group {
-            told: Told::new(&key),
+            told: Told::new(&key, hasher),
             pending: Some(Box::default()),
             log: Log::default(),
-            batch: Batch::new(&key),
+            batch: Batch::new(&key, hasher),
             members: HashMap::default(),
             lagging: Vec::new(),
             snapshot: None,

@@ -32,6 +32,7 @@ use std::fmt;
 use foldhash::fast::FixedState;
 use ipnet::IpNet;
 
+use super::keyed::{Keyed, keyed};
 use super::pack::{Load, Slices};
 use super::{BestChange, Rib};
 use crate::num::{Family, PeerId};
@@ -87,9 +88,10 @@ impl fmt::Display for ExportVerdict {
 }
 
 /// All groups, and which peer is in which.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ExportGroups {
     bounds: Bounds,
+    hasher: Keyed,
     groups: Vec<Option<Group>>,
     by_key: HashMap<GroupKey, usize, FixedState>,
     home: HashMap<PeerId, usize, FixedState>,
@@ -102,8 +104,19 @@ pub struct ExportGroups {
 }
 
 impl ExportGroups {
-    pub fn new(bounds: Bounds) -> ExportGroups {
-        ExportGroups { bounds, ..ExportGroups::default() }
+    /// `seed` is the secret of the hash tables ([`keyed`](super::keyed)); results do not depend on it.
+    pub fn new(bounds: Bounds, seed: u64) -> ExportGroups {
+        ExportGroups {
+            bounds,
+            hasher: keyed(seed),
+            groups: Vec::new(),
+            by_key: HashMap::default(),
+            home: HashMap::default(),
+            ready: VecDeque::new(),
+            hold_end: false,
+            wishes: BTreeMap::new(),
+            turn: 0,
+        }
     }
 
     /// A session is up: the peer is owed the table and End-of-RIB, and all changes from now on. If it was a member, it begins anew.
@@ -187,12 +200,12 @@ impl ExportGroups {
             self.by_key.remove(group.key());
         }
         if peers.len() == group.members() {
-            group.rekey(key.clone());
+            group.rekey(key.clone(), &self.hasher);
             self.by_key.entry(key.clone()).or_insert(index);
             self.groups[index] = Some(group);
             return;
         }
-        let mut fork = group.fork(key.clone());
+        let mut fork = group.fork(key.clone(), &self.hasher);
         self.groups[index] = Some(group);
         let place = self.place();
         for peer in peers {
@@ -358,7 +371,7 @@ impl ExportGroups {
         if let Some(index) = self.by_key.get(&key) {
             return *index;
         }
-        let mut group = Group::new(key.clone());
+        let mut group = Group::new(key.clone(), &self.hasher);
         group.hold_end(self.hold_end);
         let index = self.place();
         self.groups[index] = Some(group);

@@ -15,6 +15,7 @@ use super::group::Group;
 use super::told::Told;
 use crate::num::Family;
 use crate::rib::adj_out::GroupKey;
+use crate::rib::keyed::Keyed;
 use crate::rib::{DestId, Rib};
 
 /// What a group has yet to look at under its key.
@@ -40,20 +41,20 @@ impl Group {
     }
 
     /// Another key holds for all members. They hear the differences.
-    pub fn rekey(&mut self, key: GroupKey) {
+    pub fn rekey(&mut self, key: GroupKey, hasher: &Keyed) {
         self.flush();
-        self.batch = Batch::new(&key);
-        let told = std::mem::replace(&mut self.told, Told::new(&key));
+        self.batch = Batch::new(&key, hasher);
+        let told = std::mem::replace(&mut self.told, Told::new(&key, hasher));
         let former = Some((std::mem::replace(&mut self.key, key), told));
         self.pending = Some(Box::new(Pending { former, ..Pending::default() }));
     }
 
     /// A group with another key, to take over some members of this one.
-    pub fn fork(&mut self, key: GroupKey) -> Group {
+    pub fn fork(&mut self, key: GroupKey, hasher: &Keyed) -> Group {
         self.flush();
         let former = Some((self.key.clone(), self.told.clone()));
         let pending = Some(Box::new(Pending { former, ..Pending::default() }));
-        Group { pending, hold_end: self.hold_end, ..Group::new(key) }
+        Group { pending, hold_end: self.hold_end, ..Group::new(key, hasher) }
     }
 
     /// Looks at up to `most` destinations that have yet to come to this key. How many it looked at.

@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 use std::hash::BuildHasher;
 
 use super::super::adj_out::{Avoid, GroupKey, RouteSource, Withheld, barred, export};
+use super::super::keyed::{Keyed, tag};
 use super::super::{Attrs, BATCH, Best, DestId, Rib};
 use crate::num::{Family, PathId, PeerId};
 use crate::wire::PathAttributes;
@@ -86,19 +87,19 @@ impl AvoidId {
     const NONE: AvoidId = AvoidId(u32::MAX);
 }
 
-fn short(attrs: &PathAttributes) -> u32 {
-    (attrs.content_hash() >> 32) as u32
-}
-
 /// The distinct [`Avoid`]s that briefs name, counted; about as many as sources.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Avoids {
     all: Vec<(Avoid, u32)>,
-    index: hashbrown::HashMap<Avoid, u32, FixedState>,
+    index: hashbrown::HashMap<Avoid, u32, Keyed>,
     free: Vec<u32>,
 }
 
 impl Avoids {
+    fn new(hasher: Keyed) -> Avoids {
+        Avoids { all: Vec::new(), index: hashbrown::HashMap::with_hasher(hasher), free: Vec::new() }
+    }
+
     fn hold(&mut self, avoid: Avoid) -> AvoidId {
         let number = *self.index.entry(avoid).or_insert_with(|| {
             let number = self.free.pop().unwrap_or(self.all.len() as u32);
@@ -146,7 +147,7 @@ pub(super) struct Told {
     classes: Vec<Option<Class>>,
     free: Vec<u32>,
     index: HashTable<u32>,
-    hasher: FixedState,
+    hasher: Keyed,
     entries: [Vec<u32>; 2],
     /// Instead of `entries` for families of which several paths are told. An empty list was emptied in the batch under way.
     lists: HashMap<DestId, List, FixedState>,
@@ -167,12 +168,12 @@ pub(super) struct Told {
 }
 
 impl Told {
-    pub fn new(key: &GroupKey) -> Told {
+    pub fn new(key: &GroupKey, hasher: &Keyed) -> Told {
         Told {
             classes: Vec::new(),
             free: Vec::new(),
             index: HashTable::new(),
-            hasher: FixedState::default(),
+            hasher: hasher.clone(),
             entries: [Vec::new(), Vec::new()],
             lists: HashMap::default(),
             listed_end: [0, 0],
@@ -183,7 +184,7 @@ impl Told {
             fresh_lists: HashSet::default(),
             held: Vec::new(),
             uniform: !key.chain.depends_on_prefix(),
-            avoids: Avoids::default(),
+            avoids: Avoids::new(hasher.clone()),
         }
     }
 
@@ -393,7 +394,7 @@ impl Told {
         let class = self.class(class)?;
         match &class.out[family.index()] {
             Out::Brief(brief) => Some((brief.hash, self.avoids.get(brief.avoid))),
-            Out::Held(attrs, _) => Some((short(attrs), Avoid::new(class.source.peer, attrs))),
+            Out::Held(attrs, _) => Some((tag(&self.hasher, attrs), Avoid::new(class.source.peer, attrs))),
             Out::Unknown | Out::Withheld => None,
         }
     }
@@ -461,7 +462,7 @@ impl Told {
         if let Out::Held(attrs, number) = out {
             let mut new = || self.avoids.hold(Avoid::new(class.source.peer, attrs));
             let avoid = if *number == AvoidId::NONE { new() } else { *number };
-            *out = Out::Brief(Brief { hash: short(attrs), avoid });
+            *out = Out::Brief(Brief { hash: tag(&self.hasher, &*attrs), avoid });
         }
     }
 

@@ -1,10 +1,10 @@
 //! `PathAttributes`: everything that an UPDATE says of its prefixes, immutable and canonical.
 //!
 //! In: octets that were checked by [`super::block`] or made by [`super::Editor`]. Out: facts, iterators, and the octets to send on.
-//! Interning is left to `rib::attrs`, which finds the hash ready.
+//! Interning is left to `rib::attrs`.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::ser::SerializeMap;
@@ -57,7 +57,6 @@ pub struct PathAttributes(ThinArc<Head, u8>);
 
 /// What stands before the octets. Whether a number means anything is said by `present`.
 struct Head {
-    hash: u64,
     /// Which codes below 64 are there.
     present: u64,
     next_hop: Ipv4Addr,
@@ -86,9 +85,6 @@ pub struct RawAttribute<'a> {
 /// An optional transitive attribute that has no row here, passed on as it came with the Partial bit (RFC 4271 §5).
 pub type UnknownAttribute<'a> = RawAttribute<'a>;
 
-/// One seed for the house, so that a simulation takes the same way each time.
-const SEED: u64 = 0x6361_7462_6972_6421;
-
 impl PathAttributes {
     /// `octets` are canonical, `facts` were read from them, `present` has the bits of their codes.
     #[inline]
@@ -106,10 +102,7 @@ impl PathAttributes {
 
     #[inline]
     fn seal(tail: &[u8], beyond: u8, next_hop: Ipv4Addr, facts: &Facts, present: u64) -> PathAttributes {
-        let mut hasher = foldhash::fast::FixedState::with_seed(SEED).build_hasher();
-        hasher.write(tail);
         let head = Head {
-            hash: hasher.finish(),
             present,
             next_hop,
             med: facts.med.unwrap_or_default(),
@@ -243,12 +236,6 @@ impl PathAttributes {
         tail.get(..tail.len().saturating_sub(usize::from(self.head().beyond))).unwrap_or_default()
     }
 
-    /// Of octets and next hop; the same in every run of the program.
-    #[inline]
-    pub fn content_hash(&self) -> u64 {
-        self.head().hash
-    }
-
     /// Whether the attribute is there.
     #[inline]
     pub fn has(&self, code: AttrCode) -> bool {
@@ -295,15 +282,16 @@ pub(crate) fn raw(octets: &[u8]) -> impl Iterator<Item = RawAttribute<'_>> + Clo
 
 impl PartialEq for PathAttributes {
     fn eq(&self, other: &PathAttributes) -> bool {
-        self.head().hash == other.head().hash && self.head().beyond == other.head().beyond && self.0.slice == other.0.slice
+        self.is_same(other) || self.head().beyond == other.head().beyond && self.0.slice == other.0.slice
     }
 }
 
 impl Eq for PathAttributes {}
 
 impl Hash for PathAttributes {
+    /// Of octets and next hop. Peers choose these, so a table of sets wants a keyed hasher.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.head().hash);
+        state.write(&self.0.slice);
     }
 }
 
