@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attrs::Attrs;
 use super::decide::SourceFacts;
-use super::{NextHops, NhId};
+use super::{Limits, NextHops, NhId};
 use crate::num::{Family, PathId, PeerId};
 
 /// Why a route stands as it stands, for `catbird why` and the counters.
@@ -107,19 +107,34 @@ pub struct RouteCounts {
     /// Of the attribute sets as they came, counted for each path: no less than what the peer makes us hold.
     #[serde(skip)]
     pub attribute_octets: u64,
+    /// Of those of refused routes.
+    #[serde(skip)]
+    pub rejected_octets: u64,
 }
 
 impl RouteCounts {
     pub(super) fn add(&mut self, path: &Path) {
         self.received += 1;
-        self.attribute_octets += path.received.octets().len() as u64;
-        *if path.accepted() { &mut self.accepted } else { &mut self.rejected } += 1;
+        let octets = path.received.octets().len() as u64;
+        self.attribute_octets += octets;
+        if path.accepted() {
+            self.accepted += 1;
+        } else {
+            self.rejected += 1;
+            self.rejected_octets += octets;
+        }
     }
 
     fn subtract(&mut self, path: &Path) {
         self.received -= 1;
-        self.attribute_octets -= path.received.octets().len() as u64;
-        *if path.accepted() { &mut self.accepted } else { &mut self.rejected } -= 1;
+        let octets = path.received.octets().len() as u64;
+        self.attribute_octets -= octets;
+        if path.accepted() {
+            self.accepted -= 1;
+        } else {
+            self.rejected -= 1;
+            self.rejected_octets -= octets;
+        }
     }
 }
 
@@ -322,13 +337,14 @@ struct Mark {
     since: RouteCounts,
 }
 
-/// The paths of one peer and family: destinations in about the order in which they came, with holes.
+/// The paths of one peer and family: destinations in about the order in which they came. A path keeps its place as long as it is there, so
+/// who walks over the places in steps meets every path that was there at the beginning; one that comes later may get the place of one that went.
 #[derive(Debug, Default)]
 pub(super) struct AdjRibIn {
     pub list: Vec<u32>,
-    pub holes: usize,
-    /// How often the list was closed up: places of before mean nothing after.
-    pub closed_up: u32,
+    /// Places without a path, the last to become free first; the number of the next stands in each.
+    free: Option<u32>,
+    holes: usize,
     /// Of the paths that are not gone.
     counts: RouteCounts,
     /// That of paths announced now.
@@ -343,6 +359,10 @@ pub(super) struct AdjRibIn {
     refresh: Option<Mark>,
     /// Paths that were not taken in, for this peer had too many of their prefix already ([`Limits::paths_of_a_prefix`](super::Limits)).
     pub refused_paths: u64,
+    /// Refused routes that were announced and not kept since the peer last began to announce everything.
+    pub not_kept: u64,
+    /// It was asked to at this second.
+    asked: Option<u32>,
     /// The walk over the paths that is under way.
     pub walk: Option<Walk>,
     /// What the next walk is to do besides.
@@ -351,10 +371,10 @@ pub(super) struct AdjRibIn {
     pub over_limit: BTreeSet<(u32, PathId)>,
 }
 
-/// One walk over a peer's paths, from the end of the list to its beginning: so a path that moves into a hole is met all the same.
+/// One walk over a peer's paths.
 #[derive(Debug)]
 pub(super) struct Walk {
-    /// The place after the next one.
+    /// The next place.
     pub at: usize,
     pub touch: Touch,
 }
@@ -384,8 +404,17 @@ impl Touch {
 }
 
 impl AdjRibIn {
-    /// Marks a place of the list whose path went.
-    pub const HOLE: u32 = u32::MAX;
+    /// In the list: not a destination, but the number of the next free place, or all ones.
+    const HOLE: u32 = 1 << 31;
+
+    pub fn is_hole(entry: u32) -> bool {
+        entry & AdjRibIn::HOLE != 0
+    }
+
+    /// Paths that stand in the table.
+    pub fn len(&self) -> usize {
+        self.list.len() - self.holes
+    }
 
     /// Of the paths that are not gone.
     pub fn counts(&self) -> RouteCounts {
@@ -410,7 +439,7 @@ impl AdjRibIn {
 
     /// Paths that are gone and yet stand in the table.
     fn gone(&self) -> u64 {
-        (self.list.len() - self.holes) as u64 - self.counts.received
+        self.len() as u64 - self.counts.received
     }
 
     /// A path came, or is another now.
@@ -425,7 +454,7 @@ impl AdjRibIn {
         }
     }
 
-    /// A path goes, or is about to change. True if an accepted one goes while others are refused for want of room.
+    /// A path goes, or is about to change. True if an accepted one goes while others are refused, perhaps for want of room.
     #[must_use]
     pub fn discount(&mut self, dest: u32, path: &Path) -> bool {
         if path.cause == CauseId::MAX_PREFIX {
@@ -438,7 +467,7 @@ impl AdjRibIn {
         for mark in [&mut self.stale, &mut self.refresh].into_iter().flatten().filter(|mark| mark.generation <= path.generation) {
             mark.since.subtract(path);
         }
-        path.accepted() && !self.over_limit.is_empty()
+        path.accepted() && (!self.over_limit.is_empty() || self.not_kept > 0)
     }
 
     /// All paths are of earlier generations from now on.
@@ -492,6 +521,23 @@ impl AdjRibIn {
     /// Everything is to be announced again (RFC 7313 §4).
     pub fn refresh_begins(&mut self) {
         self.refresh = Some(self.begin());
+        self.not_kept = 0;
+    }
+
+    /// Whether the peer is to be asked for what was not kept.
+    pub fn ask_again(&mut self, now: u32, seconds: u32) -> bool {
+        let early = self.asked.is_some_and(|asked| now.saturating_sub(asked) < seconds);
+        if self.not_kept == 0 || early {
+            return false;
+        }
+        (self.not_kept, self.asked) = (0, Some(now));
+        true
+    }
+
+    /// Whether another refused route finds room.
+    pub fn keeps_refused(&self, most: Option<u64>, limits: &Limits, octets: u64) -> bool {
+        let (paths, room) = most.map_or((limits.refused_paths, limits.refused_octets), |most| (most, u64::MAX));
+        self.counts.rejected < paths && self.counts.rejected_octets + octets <= room
     }
 
     /// What was not announced again is gone.
@@ -504,7 +550,7 @@ impl AdjRibIn {
     pub fn clear(&mut self) {
         let all = self.begin();
         self.remove_before(Some(all));
-        (self.stale, self.refresh) = (None, None);
+        (self.stale, self.refresh, self.not_kept) = (None, None, 0);
     }
 
     fn remove_before(&mut self, mark: Option<Mark>) {
@@ -518,55 +564,39 @@ impl AdjRibIn {
 
     /// Whether a walk has something to do.
     pub fn wants_walk(&self) -> bool {
-        !self.is_tidy() || !self.touch.is_none()
+        self.has_gone() || !self.touch.is_none()
     }
 
-    /// Nothing that is gone, and few holes.
-    pub fn is_tidy(&self) -> bool {
-        self.gone() == 0 && !self.worn()
+    /// Something that is gone stands in the table yet.
+    pub fn has_gone(&self) -> bool {
+        self.gone() > 0
     }
 
-    /// Gives back what a longer list took.
-    pub fn shrink(&mut self) {
-        if self.list.capacity() > 4 * self.list.len().max(256) {
-            self.list.shrink_to(2 * self.list.len());
-        }
-    }
-
+    /// A place for a path of this destination.
     pub fn push(&mut self, dest: u32) -> u32 {
-        self.list.push(dest);
-        (self.list.len() - 1) as u32
+        let Some(place) = self.free else {
+            self.list.push(dest);
+            return (self.list.len() - 1) as u32;
+        };
+        if let Some(spot) = self.list.get_mut(place as usize) {
+            let next = *spot & !AdjRibIn::HOLE;
+            self.free = (next != !AdjRibIn::HOLE).then_some(next);
+            *spot = dest;
+            self.holes -= 1;
+        }
+        place
     }
 
+    /// The path of this place went. With the last one the list gives back its memory.
     pub fn punch(&mut self, at: u32) {
         if let Some(place) = self.list.get_mut(at as usize) {
-            *place = AdjRibIn::HOLE;
+            *place = AdjRibIn::HOLE | self.free.unwrap_or(!AdjRibIn::HOLE);
+            self.free = Some(at);
             self.holes += 1;
         }
         if self.holes == self.list.len() {
-            self.list = Vec::new();
-            self.holes = 0;
-            self.closed_up = self.closed_up.wrapping_add(1);
+            (self.list, self.free, self.holes) = (Vec::new(), None, 0);
         }
-    }
-
-    /// Takes the place out of the list. The destination whose place it is from now on, and the place that it had.
-    pub fn close(&mut self, place: usize) -> Option<(u32, u32)> {
-        self.holes -= usize::from(self.list.get(place) == Some(&AdjRibIn::HOLE));
-        while self.list.len() > place + 1 && self.list.last() == Some(&AdjRibIn::HOLE) {
-            self.list.pop();
-            self.holes -= 1;
-        }
-        let last = self.list.pop()?;
-        self.closed_up = self.closed_up.wrapping_add(1);
-        let spot = self.list.get_mut(place)?;
-        *spot = last;
-        Some((last, self.list.len() as u32))
-    }
-
-    /// More holes than paths: worth closing up.
-    fn worn(&self) -> bool {
-        self.holes > 1024 && self.holes > self.list.len() / 2
     }
 }
 
@@ -579,6 +609,8 @@ pub(super) struct PeerSlot {
     pub facts: SourceFacts,
     /// It is gone, and the place with it as soon as its paths are.
     pub leaving: bool,
+    /// So many refused routes of a family are kept, if not as many as of others.
+    pub keep_refused: Option<u64>,
     pub families: [AdjRibIn; 2],
     /// Next hops that its accepted paths were seen to have; perhaps more than they still have.
     pub next_hops: NhSet,
@@ -685,6 +717,7 @@ impl Peers {
         let made = Some(Box::new(PeerSlot {
             facts,
             leaving: false,
+            keep_refused: None,
             families: Default::default(),
             next_hops: HashSet::default(),
             last_next_hop: None,

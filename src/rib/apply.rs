@@ -13,7 +13,7 @@ use super::keyed::Keyed;
 use super::loc::{BestChange, Dirty, best_of, choose};
 use super::table::{Dest, DestFlags, Key, Table};
 use super::{DestId, Limits, NextHops, NhId, TableCounts};
-use crate::num::{Nlri, PathId, PeerId};
+use crate::num::{Family, Nlri, PathId, PeerId};
 
 /// What both families share.
 pub(super) struct Core {
@@ -69,6 +69,9 @@ impl Core {
 
     /// A route takes the place of what the peer said before about this path.
     pub fn put<K: Key>(&mut self, table: &mut Table<K>, key: K, slot: Slot, path_id: PathId, route: &Route, cause: &Cause) {
+        if route.attrs.is_none() && !self.keeps(K::FAMILY, slot, route) {
+            return self.take(table, key, slot, path_id);
+        }
         let index = table.find_or_insert(key);
         let Some(dest) = table.get_mut(index) else { return };
         match dest.paths.find(slot, path_id) {
@@ -78,6 +81,15 @@ impl Core {
             }
             None => self.add(dest, DestId::new(K::FAMILY, index), slot, path_id, route, cause),
         }
+    }
+
+    /// Whether a refused route is kept; counts it if not, and then it is as good as withdrawn.
+    fn keeps(&mut self, family: Family, slot: Slot, route: &Route) -> bool {
+        let Some(peer) = self.peers.get_mut(slot) else { return false };
+        let (most, adj) = (peer.keep_refused, &mut peer.families[family.index()]);
+        let keeps = adj.keeps_refused(most, &self.limits, route.received.octets().len() as u64);
+        adj.not_kept += u64::from(!keeps);
+        keeps
     }
 
     fn has_too_many<K: Key>(&self, dest: &Dest<K>, slot: Slot) -> bool {
@@ -159,21 +171,16 @@ impl Core {
         let Some(dest) = table.get_mut(index) else { return };
         let Some(at) = dest.paths.find(slot, path_id) else { return };
         let id = DestId::new(K::FAMILY, index);
-        if let Some(hole) = self.remove(dest, id, at)
-            && let Some(adj) = self.peers.get_mut(slot).map(|p| p.family(K::FAMILY))
-        {
-            adj.punch(hole);
-            self.want_walk(slot, K::FAMILY);
-        }
+        self.remove(dest, id, at);
         self.bury(table, id);
     }
 
-    /// Takes a path out of its destination; answers its place in the peer's list.
-    pub fn remove<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId, at: usize) -> Option<u32> {
+    /// Takes a path out of its destination.
+    pub fn remove<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId, at: usize) {
         if self.all_paths || dest.paths.as_slice().get(at).is_some_and(Path::accepted) {
             self.touch(dest, id);
         }
-        let path = dest.paths.swap_remove(at)?;
+        let Some(path) = dest.paths.swap_remove(at) else { return };
         if at == 0 {
             dest.flags.set(DestFlags::HAS_BEST, false);
         }
@@ -185,6 +192,7 @@ impl Core {
             if peer.family(id.family()).discount(id.raw(), &path) {
                 self.freed.insert(peer.facts.id);
             }
+            peer.family(id.family()).punch(path.at);
         }
         let counts = &mut self.counts[id.family().index()];
         counts.paths -= 1;
@@ -194,7 +202,6 @@ impl Core {
         if let Some(changed) = path.changed {
             self.attrs.release(changed);
         }
-        Some(path.at)
     }
 
     /// A destination without paths that nobody was told of is freed now; one that is dirty is freed after it was settled.
@@ -382,7 +389,7 @@ mod tests {
     fn paths_of_one_prefix_are_bounded_for_each_peer() {
         use super::super::testing::{Table, net, peer};
         let mut tables = Table::with_peers(2);
-        tables.rib.set_limits(Limits { paths_of_a_prefix: 100 });
+        tables.rib.set_limits(Limits { paths_of_a_prefix: 100, ..Limits::default() });
         (0..150).for_each(|id| tables.announce_path(1, 7, id, 1));
         (0..50).for_each(|id| tables.announce_path(2, 7, id, 2));
         tables.announce_path(1, 8, 0, 1);
@@ -396,5 +403,52 @@ mod tests {
         assert_eq!(tables.rib.refused_paths(peer(1), crate::num::Family::Ipv4Unicast), 50);
         tables.settle_all();
         tables.rib.check_invariants();
+    }
+
+    fn refuse(tables: &mut super::super::testing::Table, nets: std::ops::Range<u32>) {
+        use super::super::testing::{net, peer, set};
+        let received = tables.rib.intern_new(set(1));
+        let route = Route { received, attrs: None };
+        tables.rib.announce(peer(1), nets.map(|n| Nlri::new(net(n))), &route, &Cause::RefusedByPolicy("no".into()));
+    }
+
+    /// Refused routes are kept up to a bound and counted beyond it; what they take the place of is gone all the same.
+    #[test]
+    fn refused_routes_are_kept_up_to_a_bound_and_asked_for_again() {
+        use super::super::testing::{Table, peer};
+        let v4 = Family::Ipv4Unicast;
+        let mut tables = Table::with_peers(2);
+        tables.rib.set_limits(Limits { refused_paths: 100, ..Limits::default() });
+        tables.announce(1, 0..50, 1);
+        refuse(&mut tables, 1000..1100);
+        refuse(&mut tables, 0..10);
+        refuse(&mut tables, 2000..3000);
+        let counts = tables.rib.counts(peer(1), v4);
+        assert_eq!((counts.accepted, counts.rejected, tables.rib.not_kept(peer(1), v4)), (40, 100, 1010));
+        tables.settle_all();
+        assert!(tables.best(5).is_none() && tables.best(10).is_some());
+        tables.rib.check_invariants();
+        tables.withdraw(1, 20..21);
+        assert!(tables.rib.take_freed().contains(&peer(1)), "there is room, and there were more");
+        assert!(tables.rib.ask_again(peer(1), v4, 30) && !tables.rib.ask_again(peer(1), v4, 30), "asked once");
+        refuse(&mut tables, 2000..2010);
+        assert!(!tables.rib.ask_again(peer(1), v4, 30), "not so soon again");
+        assert!(tables.rib.ask_again(peer(1), v4, 0));
+        // Who cannot be asked is kept whole.
+        tables.rib.keep_refused(peer(1), None);
+        refuse(&mut tables, 2000..3000);
+        assert_eq!((tables.rib.counts(peer(1), v4).rejected, tables.rib.not_kept(peer(1), v4)), (1100, 0));
+        tables.rib.check_invariants();
+    }
+
+    #[test]
+    fn refused_routes_with_long_attributes_are_bounded_in_octets() {
+        use super::super::testing::{Table, peer};
+        let mut tables = Table::with_peers(1);
+        tables.rib.set_limits(Limits { refused_octets: 2000, ..Limits::default() });
+        refuse(&mut tables, 0..1000);
+        let counts = tables.rib.counts(peer(1), Family::Ipv4Unicast);
+        assert!(counts.rejected_octets <= 2000 && counts.rejected > 40, "{counts:?}");
+        assert_eq!(counts.rejected + tables.rib.not_kept(peer(1), Family::Ipv4Unicast), 1000);
     }
 }

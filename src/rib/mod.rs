@@ -185,11 +185,17 @@ pub struct Limits {
     /// Paths of one prefix (RFC 7911). Beyond it a path that is new is not taken in, as if it had not been announced, until another of the
     /// prefix is withdrawn and it is announced again; those that are there can be replaced.
     pub paths_of_a_prefix: u32,
+    /// Refused routes of a family that are kept, for show and for a change of mind without a word to the peer. Beyond it, or beyond
+    /// `refused_octets`, they are counted only ([`Rib::not_kept`]), and the peer is to be asked when its routes are judged anew or there is
+    /// room again ([`Rib::ask_again`]). Of a peer that cannot be asked all are kept ([`Rib::keep_refused`]).
+    pub refused_paths: u64,
+    /// Attribute octets of these, counted for each path.
+    pub refused_octets: u64,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { paths_of_a_prefix: 4096 }
+        Limits { paths_of_a_prefix: 4096, refused_paths: 20_000, refused_octets: 16 << 20 }
     }
 }
 
@@ -249,6 +255,22 @@ impl Rib {
     /// From now on; what is there stays.
     pub fn set_limits(&mut self, limits: Limits) {
         self.core.limits = limits;
+    }
+
+    /// How many refused routes of each family are kept of this peer, `None`: all, for it cannot be asked to announce them again (no ROUTE-REFRESH),
+    /// instead of [`Limits::refused_paths`] and [`Limits::refused_octets`]. To be said after [`Rib::peer_up`].
+    pub fn keep_refused(&mut self, peer: PeerId, most: Option<u64>) {
+        if let Some(known) = self.core.peers.present(peer).and_then(|slot| self.core.peers.get_mut(slot)) {
+            known.keep_refused = Some(most.unwrap_or(u64::MAX));
+        }
+    }
+
+    /// Whether a peer is to be asked to announce a family again (RFC 2918), because refused routes were not kept, that a new judgement or new
+    /// room would let in. True at most once in `seconds`; what comes is counted anew.
+    pub fn ask_again(&mut self, peer: PeerId, family: Family, seconds: u32) -> bool {
+        let now = self.core.now;
+        let adj = self.core.peers.present(peer).and_then(|slot| self.core.peers.get_mut(slot)).map(|peer| peer.family(family));
+        adj.is_some_and(|adj| adj.ask_again(now, seconds))
     }
 
     /// The interned handle of an attribute set.

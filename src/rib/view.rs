@@ -151,7 +151,7 @@ impl Rib {
         let list = found.map(|(slot, p)| (slot, &p.families[family.index()].list));
         let from = usize::try_from(from).unwrap_or(usize::MAX);
         list.into_iter().flat_map(move |(slot, list)| {
-            list.iter().enumerate().skip(from).filter(|(_, d)| **d != AdjRibIn::HOLE).filter_map(move |(place, index)| {
+            list.iter().enumerate().skip(from).filter(|(_, d)| !AdjRibIn::is_hole(**d)).filter_map(move |(place, index)| {
                 let dest = DestId::new(family, *index);
                 in_table!(self, family, |table| {
                     let found = table.get(*index)?;
@@ -162,25 +162,17 @@ impl Rib {
         })
     }
 
-    /// Up to `most` paths of a peer, refused ones included, in the order in which they came; and the cursor to go on with, if there may be more.
-    /// Begin with cursor 0. When the list was closed up in between, it begins anew: some paths may be named twice, none is left out.
+    /// Up to `most` paths of a peer, refused ones included, about in the order in which they came; and the cursor to go on with, if there may be
+    /// more. Begin with cursor 0. What was there at the beginning and still is, is named once.
     pub fn received_some(&self, peer: PeerId, family: Family, cursor: u64, most: usize) -> (Vec<(Nlri, Attrs)>, Option<u64>) {
-        let Some((slot, p)) = self.core.peers.slot(peer).and_then(|s| Some((s, self.core.peers.get(s)?))) else {
-            return (Vec::new(), None);
+        let mut next = None;
+        let path = |(place, v): (u64, PathView<'_>)| {
+            next = Some(place);
+            (Nlri { net: v.net, path_id: v.path_id }, v.received.clone())
         };
-        let adj = &p.families[family.index()];
-        let from = if cursor >> 32 == u64::from(adj.closed_up) { cursor as u32 as usize } else { 0 };
-        let path = |(place, index): (usize, &u32)| {
-            in_table!(self, family, |table| {
-                let found = table.get(*index)?;
-                let path = found.paths.as_slice().iter().find(|p| p.slot == slot && p.at as usize == place)?;
-                Some((place, Nlri { net: found.key.net(), path_id: path.path_id }, path.received.clone()))
-            })
-        };
-        let rest = adj.list.iter().enumerate().skip(from).filter(|(_, index)| **index != AdjRibIn::HOLE);
-        let some: Vec<_> = rest.filter_map(path).take(most).collect();
-        let next = some.last().filter(|_| some.len() == most).map(|(place, ..)| u64::from(adj.closed_up) << 32 | (*place as u64 + 1));
-        (some.into_iter().map(|(_, nlri, received)| (nlri, received)).collect(), next)
+        let some: Vec<_> = self.received(peer, family, cursor).take(most).map(path).collect();
+        let more = some.len() == most;
+        (some, next.filter(|_| more))
     }
 
     /// What a peer said beyond its limit ([`Cause::MaxPrefix`](super::Cause::MaxPrefix)), `most` at most, about in the order in which it
@@ -222,6 +214,13 @@ impl Rib {
     pub fn refused_paths(&self, peer: PeerId, family: Family) -> u64 {
         let slot = self.core.peers.slot(peer).and_then(|s| self.core.peers.get(s));
         slot.map_or(0, |s| s.families[family.index()].refused_paths)
+    }
+
+    /// Refused routes of a peer and family that were announced and not kept ([`Limits::refused_paths`](super::Limits)), since the peer last began
+    /// to announce everything.
+    pub fn not_kept(&self, peer: PeerId, family: Family) -> u64 {
+        let slot = self.core.peers.slot(peer).and_then(|s| self.core.peers.get(s));
+        slot.map_or(0, |s| s.families[family.index()].not_kept)
     }
 
     /// Counts of one family.
@@ -305,8 +304,8 @@ impl Rib {
             assert!(!peer.leaving || counted.received == 0, "a peer that leaves has nothing");
             let stands = |(dest, id): &(u32, PathId)| table.get(*dest).is_some_and(|d| position(d.paths.as_slice(), slot, *id).is_some());
             assert!(adj.over_limit.iter().all(stands), "what is remembered as beyond the limit is there");
-            assert_eq!(adj.list.iter().filter(|d| **d == AdjRibIn::HOLE).count(), adj.holes, "holes in a list");
-            assert_eq!((adj.list.len() - adj.holes) as u64, counted.received + gone, "a list holds what was received");
+            assert_eq!(adj.list.iter().filter(|d| !AdjRibIn::is_hole(**d)).count(), adj.len(), "holes in a list");
+            assert_eq!(adj.len() as u64, counted.received + gone, "a list holds what was received");
         }
         assert!(per_peer.is_empty(), "every path has a peer");
     }

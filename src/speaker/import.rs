@@ -22,10 +22,13 @@ use crate::policy::Verdict;
 use crate::rib::nexthop::NexthopTable;
 use crate::rib::{Attrs, Cause, Rib, Route, RouteChange};
 use crate::stats::Notice;
-use crate::wire::{Announced, DecodeError, PathAttributes, Severity, Update};
+use crate::wire::{Announced, DecodeError, Message, PathAttributes, RefreshSubtype, RouteRefresh, Severity, Update};
 
 /// A peer's memory is weighed each time it has announced so many prefixes more.
 const WEIGHED: u64 = 256;
+
+/// For refused routes that were not kept a peer is asked at most once in so many seconds when there is room again.
+const ASK_SECONDS: u32 = 30;
 
 /// Paths that are judged again in one go when there is room for them.
 const ROOM: u64 = 1024;
@@ -230,6 +233,9 @@ impl Import<'_> {
             let room = u64::from(limit.limit).saturating_sub(self.rib.counts(id, family).accepted).min(ROOM);
             let waiting = self.rib.over_limit(id, family, room as usize);
             if waiting.is_empty() {
+                if room > 0 {
+                    self.ask_again(id, family, ASK_SECONDS);
+                }
                 return;
             }
             for (nlri, received) in waiting {
@@ -301,7 +307,19 @@ impl Import<'_> {
         for (nlri, received) in some.iter().filter(|(_, received)| concerns(received.set())) {
             self.judge_again(id, nlri, received, limit.as_ref());
         }
+        if next.is_none() {
+            self.ask_again(id, family, 0);
+        }
         next
+    }
+
+    /// Refused routes that were not kept are to be had of the peer (RFC 2918): it is asked to announce them again.
+    fn ask_again(&mut self, id: PeerId, family: Family, seconds: u32) {
+        let Some(session) = self.sessions.get(id).and_then(|e| e.live.as_ref()).map(|l| l.session.clone()) else { return };
+        if session.refresh && session.families.contains(family) && self.rib.ask_again(id, family, seconds) {
+            let request = Message::RouteRefresh(RouteRefresh::new(family, RefreshSubtype::Normal));
+            self.sessions.send(session.conn, request.to_bytes(&session.send), self.effects);
+        }
     }
 
     fn judge_again(&mut self, id: PeerId, nlri: &Nlri, received: &Attrs, limit: Option<&MaxPrefix>) {

@@ -17,7 +17,7 @@ use super::jobs::{Job, JobKey, Jobs};
 use super::lifecycle::{Lifecycle, Step};
 use super::origination::Origination;
 use super::overlay::Tunnels;
-use super::params::{OnTerm, Params, PeerConfig};
+use super::params::{MaxPrefixAction, OnTerm, Params, PeerConfig};
 use super::query::Query;
 use super::redistribute::Redistribution;
 use super::retention;
@@ -29,7 +29,7 @@ use crate::num::{ConnId, Family, FamilySet, Instant, PeerId};
 use crate::peer::{Direction, Down, Event, StopKind};
 use crate::rib::group::{Bounds, ExportGroups};
 use crate::rib::nexthop::NexthopTable;
-use crate::rib::{BATCH, BestChange, Rib, SourceFacts};
+use crate::rib::{BATCH, BestChange, Limits, Rib, SourceFacts};
 use crate::stats::Notice;
 use crate::wire::{DecodeError, Message, PathAttributes};
 
@@ -338,9 +338,20 @@ impl Speaker {
     fn on_established(&mut self, id: PeerId, now: Instant) {
         let Some(facts) = self.sessions.get(id).and_then(Entry::source_facts) else { return };
         self.rib.peer_up(facts);
+        self.bound_refused(id);
         self.startup.may_end();
         retention::resume(id, now, &mut self.sessions);
         self.export().join(id);
+    }
+
+    /// How many refused routes are kept of a peer: all, if it cannot be asked for them, and no fewer than its limit of prefixes counts.
+    fn bound_refused(&mut self, id: PeerId) {
+        let Some((entry, live)) = self.sessions.get(id).and_then(|e| Some((e, e.live.as_ref()?))) else { return };
+        let counted = Family::ALL.iter().filter_map(|f| entry.config.max_prefix(*f)).filter(|l| l.action != MaxPrefixAction::Refuse);
+        let most = counted.map(|l| u64::from(l.limit) + 1).max().filter(|most| *most > Limits::default().refused_paths);
+        if most.is_some() || !live.session.refresh {
+            self.rib.keep_refused(id, most.filter(|_| live.session.refresh));
+        }
     }
 
     fn on_down(&mut self, id: PeerId, down: &Down) {

@@ -146,6 +146,7 @@ impl Model {
             counts.received += 1;
             counts.attribute_octets += said.set.octets().len() as u64;
             *if said.refused { &mut counts.rejected } else { &mut counts.accepted } += 1;
+            counts.rejected_octets += if said.refused { said.set.octets().len() as u64 } else { 0 };
             counts.stale += u64::from(said.stale);
         }
         counts

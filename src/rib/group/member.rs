@@ -72,6 +72,14 @@ impl Mode {
         }
     }
 
+    /// What it is owed, if it does not follow the log.
+    pub fn owed(&mut self) -> Option<&mut CatchUp> {
+        match self {
+            Mode::Follows { .. } => None,
+            Mode::CatchesUp(owed) => Some(owed),
+        }
+    }
+
     /// It has read the log up to here.
     pub fn is_at(&self, head: u64) -> bool {
         matches!(self, Mode::Follows { place, snapshot: None } if *place == head)
@@ -137,6 +145,20 @@ impl CatchUp {
             Some(walk) if walk.kind == WalkKind::Refresh => walk.kind = kind,
             Some(_) => {}
             None => self.walks.push_back(Walk { family, next: 0, kind }),
+        }
+    }
+
+    /// The walk that goes on next.
+    pub fn next_walk(&self) -> Option<Walk> {
+        self.walks.front().copied().filter(|_| self.unread.is_empty())
+    }
+
+    /// A walk has announced these as they stand.
+    pub fn is_told(&mut self, nlri: &[Nlri]) {
+        if !self.dirty.is_empty() {
+            nlri.iter().for_each(|nlri| {
+                self.dirty.remove(nlri);
+            });
         }
     }
 

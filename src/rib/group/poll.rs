@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::batch::{write_reach, write_unreach};
 use super::group::{CHUNK, Group, stands};
-use super::member::{Mode, Snapshot, Walk, WalkKind};
+use super::member::{Member, Mode, Snapshot, Walk, WalkKind};
 use super::told::{ClassId, Outgoing};
 use crate::num::{Family, Nlri, PeerId};
 use crate::rib::adj_out::MemberFacts;
@@ -89,6 +89,11 @@ impl Group {
         let Some(member) = self.members.get_mut(&peer) else { return Load::default() };
         let facts = member.facts;
         let Mode::CatchesUp(owed) = &mut member.mode else { return Load::default() };
+        // What is looked at for the walk is not owed besides.
+        if let Some(walk) = owed.next_walk() {
+            self.look_up_to(rib, walk.family, walk.next + CHUNK);
+        }
+        let Some(Member { mode: Mode::CatchesUp(owed), .. }) = self.members.get_mut(&peer) else { return Load::default() };
         let Group { told, pending, key, .. } = self;
         let former = pending.as_ref().and_then(|p| p.former.as_ref()).map(|(_, told)| told);
         if owed.digest(key, CHUNK / 2, |nlri| stands(told, former, rib, nlri)) {
@@ -112,11 +117,12 @@ impl Group {
             self.write_refresh(to, walk.family, RefreshSubtype::BoRR, buf);
         }
         let mut own = OwnBatch::default();
-        self.look_up_to(rib, walk.family, walk.next + CHUNK);
         for index in walk.next..(walk.next + CHUNK).min(self.end(walk.family)) {
             self.collect_dest(rib, &mut own, DestId::new(walk.family, index as u32), Some(to));
         }
+        let mut owed = self.members.get_mut(&to.id).and_then(|m| m.mode.owed());
         own.reach.drain(|out, nlri| {
+            owed.iter_mut().for_each(|owed| owed.is_told(nlri));
             write_reach(&out, nlri, &self.key.send, |load, write| buf.append(&Tag::Only(to.id), load, |octets| write(octets)));
         });
         if walk.kind == WalkKind::Enhanced && last {

@@ -345,7 +345,7 @@ impl Sessions {
     }
 
     /// Session messages (OPEN, KEEPALIVE, NOTIFICATION, ROUTE-REFRESH) go out whatever the credit is.
-    fn send(&mut self, conn: ConnId, octets: Bytes, effects: &mut Effects) {
+    pub fn send(&mut self, conn: ConnId, octets: Bytes, effects: &mut Effects) {
         self.conns.spend(conn, octets.len());
         effects.push(Effect::Send { conn, frames: std::iter::once(octets).collect() });
     }
