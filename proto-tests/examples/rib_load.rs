@@ -1,6 +1,7 @@
 //! A full table through `Rib::announce` and `Rib::settle`, and out again: time, and memory for each route.
 //!
-//! `cargo run --release -p proto-tests --example rib_load -- 1000000 140000` (prefixes, distinct attribute sets).
+//! `cargo run --release -p proto-tests --example rib_load -- 1000000 140000 0` (prefixes, distinct attribute sets, octets of attributes more).
+//! What the tables say that they hold stands beside what the process took.
 //! For instruction counts: `valgrind --tool=callgrind --toggle-collect='*::load' ... 100000 14000`.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,7 +10,7 @@ use std::time::Instant;
 use catbird::kernel::IfIndex;
 use catbird::num::{Asn, Family, Nlri, PeerId, RouterId};
 use catbird::rib::{BestChange, Cause, NextHops, NhId, Rib, Route, Rules, SourceFacts, SourceKind};
-use catbird::wire::{NextHop, Origin, PathAttributes};
+use catbird::wire::{AttrCode, NextHop, Origin, PathAttributes};
 use ipnet::{IpNet, Ipv4Net};
 
 struct AllUp;
@@ -24,10 +25,13 @@ impl NextHops for AllUp {
     }
 }
 
-fn set(n: u32) -> PathAttributes {
+fn set(n: u32, octets: usize) -> PathAttributes {
     let mut editor = PathAttributes::builder(Origin::Igp, NextHop::V4(Ipv4Addr::new(10, 99, 1, 10)));
     editor.prepend(Asn(4_000_000 + n), 1);
     editor.prepend(Asn(65001), 1);
+    if octets > 0 {
+        editor.set_unknown(AttrCode(99), &vec![7; octets]);
+    }
     editor.finish()
 }
 
@@ -50,11 +54,12 @@ fn cpu() -> f64 {
 }
 
 #[inline(never)]
-fn load(rib: &mut Rib, updates: &[(PathAttributes, Vec<Nlri>)], changes: &mut usize) {
+fn load(rib: &mut Rib, sets: u32, update: impl Fn(u32) -> (PathAttributes, Vec<Nlri>), changes: &mut usize) {
     let mut out: Vec<BestChange> = Vec::new();
-    for batch in updates.chunks(512) {
+    for from in (0..sets).step_by(512) {
+        let batch: Vec<_> = (from..(from + 512).min(sets)).map(&update).collect();
         for (attrs, nlri) in batch {
-            let route = Route::as_received(rib.intern(attrs));
+            let route = Route::as_received(rib.intern(&attrs));
             rib.announce(PeerId(1), nlri.iter().copied(), &route, &Cause::Announced);
         }
         while rib.settle(4096, &mut AllUp, &mut out) {}
@@ -65,9 +70,9 @@ fn load(rib: &mut Rib, updates: &[(PathAttributes, Vec<Nlri>)], changes: &mut us
 
 fn main() {
     let arg = |n: usize, or: u32| std::env::args().nth(n).and_then(|a| a.parse().ok()).unwrap_or(or);
-    let (prefixes, sets) = (arg(1, 1_000_000), arg(2, 140_000));
+    let (prefixes, sets, octets) = (arg(1, 1_000_000), arg(2, 140_000), arg(3, 0) as usize);
     let each = prefixes.div_ceil(sets);
-    let made: Vec<_> = (0..sets).map(|s| (set(s), (s * each..((s + 1) * each).min(prefixes)).map(nlri).collect::<Vec<_>>())).collect();
+    let made = |s: u32| (set(s, octets), (s * each..((s + 1) * each).min(prefixes)).map(nlri).collect::<Vec<_>>());
     let addr = IpAddr::V4(Ipv4Addr::new(10, 99, 1, 10));
     let router_id = RouterId::new(Ipv4Addr::new(10, 99, 1, 10)).expect("not zero");
     let facts = SourceFacts {
@@ -84,7 +89,7 @@ fn main() {
     rib.peer_up(facts);
 
     let (before, c0, t0, mut changes) = (resident(), cpu(), Instant::now(), 0);
-    load(&mut rib, &made, &mut changes);
+    load(&mut rib, sets, made, &mut changes);
     let (c1, wall) = (cpu(), t0.elapsed());
     let routes = rib.table_counts(Family::Ipv4Unicast).prefixes;
     println!("in:    {changes} changes, {routes} prefixes, {} sets, cpu {:.3} s, wall {wall:.3?}", rib.attribute_sets(), c1 - c0);
@@ -94,16 +99,27 @@ fn main() {
         (c1 - c0) * 1e9 / routes as f64
     );
 
+    let (said, took) = (rib.memory(), (resident() - before) * 1024);
+    println!(
+        "       the tables say {} + {} octets, the process took {took}: {:.2}",
+        said.routes,
+        said.attributes,
+        said.total() as f64 / took as f64
+    );
+
     let (c0, mut changes) = (cpu(), 0);
-    load(&mut rib, &made, &mut changes);
+    load(&mut rib, sets, made, &mut changes);
     println!("again: {changes} changes, cpu {:.3} s", cpu() - c0);
 
-    let (c0, mut out) = (cpu(), Vec::new());
+    let (c0, mut out, mut longest) = (cpu(), Vec::new(), 0.0f64);
     rib.peer_down(PeerId(1));
-    while rib.settle(4096, &mut AllUp, &mut out) {
+    let mut more = true;
+    while more {
         out.clear();
+        let step = cpu();
+        more = rib.settle(4096, &mut AllUp, &mut out);
+        longest = longest.max(cpu() - step);
     }
-    out.clear();
-    rib.settle(1, &mut AllUp, &mut out);
     println!("down:  {} prefixes left, cpu {:.3} s", rib.table_counts(Family::Ipv4Unicast).prefixes, cpu() - c0);
+    println!("       the longest step {:.2} ms; {} octets held, {} kB resident", longest * 1e3, rib.memory().total(), resident());
 }

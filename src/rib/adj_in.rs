@@ -361,6 +361,8 @@ pub(super) struct AdjRibIn {
     pub refused_paths: u64,
     /// Refused routes that were announced and not kept since the peer last began to announce everything.
     pub not_kept: u64,
+    /// Of these, those beyond a limit of prefixes, which room that comes back would let in.
+    pub no_room: u64,
     /// It was asked to at this second.
     asked: Option<u32>,
     /// The walk over the paths that is under way.
@@ -454,7 +456,7 @@ impl AdjRibIn {
         }
     }
 
-    /// A path goes, or is about to change. True if an accepted one goes while others are refused, perhaps for want of room.
+    /// A path goes, or is about to change. True if an accepted one goes while others are refused for want of room.
     #[must_use]
     pub fn discount(&mut self, dest: u32, path: &Path) -> bool {
         if path.cause == CauseId::MAX_PREFIX {
@@ -467,7 +469,7 @@ impl AdjRibIn {
         for mark in [&mut self.stale, &mut self.refresh].into_iter().flatten().filter(|mark| mark.generation <= path.generation) {
             mark.since.subtract(path);
         }
-        path.accepted() && (!self.over_limit.is_empty() || self.not_kept > 0)
+        path.accepted() && (!self.over_limit.is_empty() || self.no_room > 0)
     }
 
     /// All paths are of earlier generations from now on.
@@ -521,17 +523,20 @@ impl AdjRibIn {
     /// Everything is to be announced again (RFC 7313 §4).
     pub fn refresh_begins(&mut self) {
         self.refresh = Some(self.begin());
-        self.not_kept = 0;
+        (self.not_kept, self.no_room) = (0, 0);
     }
 
-    /// Whether the peer is to be asked for what was not kept.
-    pub fn ask_again(&mut self, now: u32, seconds: u32) -> bool {
-        let early = self.asked.is_some_and(|asked| now.saturating_sub(asked) < seconds);
-        if self.not_kept == 0 || early {
-            return false;
+    /// Whether the peer is to be asked for what was not kept: all of it, or what room would let in, at most once in so many seconds.
+    pub fn ask_again(&mut self, now: u32, room_seconds: Option<u32>) -> bool {
+        let early = |seconds| self.asked.is_some_and(|asked| now.saturating_sub(asked) < seconds);
+        let wanted = match room_seconds {
+            Some(seconds) => self.no_room > 0 && !early(seconds),
+            None => self.not_kept > 0,
+        };
+        if wanted {
+            (self.not_kept, self.no_room, self.asked) = (0, 0, Some(now));
         }
-        (self.not_kept, self.asked) = (0, Some(now));
-        true
+        wanted
     }
 
     /// Whether another refused route finds room.
@@ -550,7 +555,7 @@ impl AdjRibIn {
     pub fn clear(&mut self) {
         let all = self.begin();
         self.remove_before(Some(all));
-        (self.stale, self.refresh, self.not_kept) = (None, None, 0);
+        (self.stale, self.refresh, self.not_kept, self.no_room) = (None, None, 0, 0);
     }
 
     fn remove_before(&mut self, mark: Option<Mark>) {
@@ -670,6 +675,11 @@ impl PeerSlot {
     /// How many accepted paths name each link-local next hop.
     pub fn link_local_paths(&self) -> impl Iterator<Item = (IpAddr, u32)> {
         self.link_local.iter().map(|(addr, hop)| (*addr, hop.paths))
+    }
+
+    /// Its paths are gone, and what it had next hops of.
+    pub fn forget_next_hops(&mut self) {
+        (self.next_hops, self.last_next_hop) = (NhSet::default(), None);
     }
 
     pub fn note_next_hop(&mut self, id: NhId) {

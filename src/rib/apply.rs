@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::adj_in::{Cause, Causes, NhSet, Path, PathFlags, Peers, Route, Slot, Verdict};
+use super::adj_in::{Cause, Causes, Path, PathFlags, Peers, Route, Slot, Verdict};
 use super::attrs::AttrTable;
 use super::decide::{Rules, SourceFacts};
 use super::jobs::Jobs;
@@ -69,7 +69,7 @@ impl Core {
 
     /// A route takes the place of what the peer said before about this path.
     pub fn put<K: Key>(&mut self, table: &mut Table<K>, key: K, slot: Slot, path_id: PathId, route: &Route, cause: &Cause) {
-        if route.attrs.is_none() && !self.keeps(K::FAMILY, slot, route) {
+        if route.attrs.is_none() && !self.keeps(K::FAMILY, slot, route, cause) {
             return self.take(table, key, slot, path_id);
         }
         let index = table.find_or_insert(key);
@@ -84,11 +84,12 @@ impl Core {
     }
 
     /// Whether a refused route is kept; counts it if not, and then it is as good as withdrawn.
-    fn keeps(&mut self, family: Family, slot: Slot, route: &Route) -> bool {
+    fn keeps(&mut self, family: Family, slot: Slot, route: &Route, cause: &Cause) -> bool {
         let Some(peer) = self.peers.get_mut(slot) else { return false };
         let (most, adj) = (peer.keep_refused, &mut peer.families[family.index()]);
         let keeps = adj.keeps_refused(most, &self.limits, route.received.octets().len() as u64);
         adj.not_kept += u64::from(!keeps);
+        adj.no_room += u64::from(!keeps && *cause == Cause::MaxPrefix);
         keeps
     }
 
@@ -256,7 +257,7 @@ impl Core {
         let Some(slot) = self.peers.slot(peer) else { return };
         if let Some(known) = self.peers.get_mut(slot) {
             known.leaving = true;
-            known.next_hops = NhSet::default();
+            known.forget_next_hops();
             self.untracked.extend(known.forget_link_local());
         }
         self.forget_empty(slot);
@@ -429,11 +430,15 @@ mod tests {
         assert!(tables.best(5).is_none() && tables.best(10).is_some());
         tables.rib.check_invariants();
         tables.withdraw(1, 20..21);
+        assert!(tables.rib.take_freed().is_empty() && !tables.rib.ask_again(peer(1), v4, Some(0)), "room would let none of them in");
+        let route = Route { received: tables.rib.intern_new(super::super::testing::set(1)), attrs: None };
+        tables.rib.announce(peer(1), [Nlri::new(super::super::testing::net(5000))], &route, &Cause::MaxPrefix);
+        tables.withdraw(1, 21..22);
         assert!(tables.rib.take_freed().contains(&peer(1)), "there is room, and there were more");
-        assert!(tables.rib.ask_again(peer(1), v4, 30) && !tables.rib.ask_again(peer(1), v4, 30), "asked once");
-        refuse(&mut tables, 2000..2010);
-        assert!(!tables.rib.ask_again(peer(1), v4, 30), "not so soon again");
-        assert!(tables.rib.ask_again(peer(1), v4, 0));
+        assert!(tables.rib.ask_again(peer(1), v4, Some(30)) && !tables.rib.ask_again(peer(1), v4, Some(30)), "asked once");
+        tables.rib.announce(peer(1), [Nlri::new(super::super::testing::net(5000))], &route, &Cause::MaxPrefix);
+        assert!(!tables.rib.ask_again(peer(1), v4, Some(30)), "not so soon again");
+        assert!(tables.rib.ask_again(peer(1), v4, None));
         // Who cannot be asked is kept whole.
         tables.rib.keep_refused(peer(1), None);
         refuse(&mut tables, 2000..3000);

@@ -81,6 +81,12 @@ impl Attrs {
         self.0.next_hop.store(id.map_or(0, |NhId(n)| n.saturating_add(1)), Relaxed);
     }
 
+    /// Octets that it takes: attributes, what stands before them, the handle, the entry in the table, and what the allocator adds.
+    fn footprint(&self) -> u64 {
+        const BESIDE: usize = 72 + 48 + 24 + 16;
+        (self.0.set.octets().len() + BESIDE) as u64
+    }
+
     fn holders(&self) -> u32 {
         self.0.holders.load(Relaxed)
     }
@@ -128,6 +134,8 @@ pub struct AttrTable {
     /// With the tag, so that a table grows without looking at the sets.
     sets: Box<[HashTable<(u32, Attrs)>; PARTS]>,
     len: usize,
+    /// That the sets take, with all that is kept of each.
+    octets: u64,
     /// What was interned last: messages of one source often repeat it.
     last: Option<Attrs>,
     /// Sets that no path holds, or that were made since the last reaping.
@@ -139,7 +147,7 @@ pub struct AttrTable {
 impl AttrTable {
     pub fn new(hasher: Keyed) -> AttrTable {
         let sets = Box::new(std::array::from_fn(|_| HashTable::new()));
-        AttrTable { hasher, sets, len: 0, last: None, idle: VecDeque::new(), busy: VecDeque::new() }
+        AttrTable { hasher, sets, len: 0, octets: 0, last: None, idle: VecDeque::new(), busy: VecDeque::new() }
     }
 
     /// Distinct sets known.
@@ -149,6 +157,11 @@ impl AttrTable {
 
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Octets that the sets take.
+    pub fn octets(&self) -> u64 {
+        self.octets
     }
 
     /// Is there something for [`AttrTable::reap`] that can go at once?
@@ -170,6 +183,7 @@ impl AttrTable {
                 let made = Attrs(Arc::new(Interned { set: set.clone(), next_hop, holders, listed: AtomicBool::new(true), link_local }));
                 vacant.insert((tag, made.clone()));
                 self.len += 1;
+                self.octets += made.footprint();
                 self.idle.push_back(made.clone());
                 made
             }
@@ -240,6 +254,7 @@ impl AttrTable {
             if let Ok(found) = part.find_entry(spread(tag), |(_, a)| *a == attrs) {
                 found.remove();
                 self.len -= 1;
+                self.octets -= attrs.footprint();
                 attrs.nh().into_iter().for_each(untrack);
             }
             if part.is_empty() {

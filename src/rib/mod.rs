@@ -19,6 +19,7 @@ mod index;
 mod jobs;
 pub mod keyed;
 pub mod loc;
+pub mod memory;
 pub mod nexthop;
 pub mod pack;
 mod table;
@@ -41,6 +42,7 @@ pub use adj_in::{Cause, Route, RouteCounts};
 pub use attrs::{AttrTable, Attrs};
 pub use decide::{Candidate, Multipath, Preference, Rules, Selection, SourceFacts, SourceKind, Step, select};
 pub use loc::{Best, BestChange, Touched};
+pub use memory::MemoryUse;
 pub use nexthop::{NexthopTable, NhId};
 
 use adj_in::{AdjRibIn, Slot, Touch};
@@ -265,12 +267,12 @@ impl Rib {
         }
     }
 
-    /// Whether a peer is to be asked to announce a family again (RFC 2918), because refused routes were not kept, that a new judgement or new
-    /// room would let in. True at most once in `seconds`; what comes is counted anew.
-    pub fn ask_again(&mut self, peer: PeerId, family: Family, seconds: u32) -> bool {
+    /// Whether a peer is to be asked to announce a family again (RFC 2918), because refused routes were not kept that another verdict would let
+    /// in; with `room_seconds`, that room under its limit would, and it was not asked in so many seconds. What comes is counted anew.
+    pub fn ask_again(&mut self, peer: PeerId, family: Family, room_seconds: Option<u32>) -> bool {
         let now = self.core.now;
         let adj = self.core.peers.present(peer).and_then(|slot| self.core.peers.get_mut(slot)).map(|peer| peer.family(family));
-        adj.is_some_and(|adj| adj.ask_again(now, seconds))
+        adj.is_some_and(|adj| adj.ask_again(now, room_seconds))
     }
 
     /// The interned handle of an attribute set.

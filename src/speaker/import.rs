@@ -234,7 +234,7 @@ impl Import<'_> {
             let waiting = self.rib.over_limit(id, family, room as usize);
             if waiting.is_empty() {
                 if room > 0 {
-                    self.ask_again(id, family, ASK_SECONDS);
+                    self.ask_again(id, family, Some(ASK_SECONDS));
                 }
                 return;
             }
@@ -308,15 +308,15 @@ impl Import<'_> {
             self.judge_again(id, nlri, received, limit.as_ref());
         }
         if next.is_none() {
-            self.ask_again(id, family, 0);
+            self.ask_again(id, family, None);
         }
         next
     }
 
     /// Refused routes that were not kept are to be had of the peer (RFC 2918): it is asked to announce them again.
-    fn ask_again(&mut self, id: PeerId, family: Family, seconds: u32) {
+    fn ask_again(&mut self, id: PeerId, family: Family, room_seconds: Option<u32>) {
         let Some(session) = self.sessions.get(id).and_then(|e| e.live.as_ref()).map(|l| l.session.clone()) else { return };
-        if session.refresh && session.families.contains(family) && self.rib.ask_again(id, family, seconds) {
+        if session.refresh && session.families.contains(family) && self.rib.ask_again(id, family, room_seconds) {
             let request = Message::RouteRefresh(RouteRefresh::new(family, RefreshSubtype::Normal));
             self.sessions.send(session.conn, request.to_bytes(&session.send), self.effects);
         }

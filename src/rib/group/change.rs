@@ -33,12 +33,17 @@ impl Group {
     /// Writes what was changed, and keeps what is held within its bounds.
     pub(super) fn finish_batch(&mut self, rib: &Rib, bounds: &Bounds) {
         self.flush();
+        self.reap();
+        self.batch.shrink();
+        self.bound_log(rib, bounds);
+    }
+
+    /// Forgets what no prefix has any more.
+    pub(super) fn reap(&mut self) {
         self.told.reap();
         if let Some((_, former)) = self.pending.as_mut().and_then(|p| p.former.as_mut()) {
             former.reap();
         }
-        self.batch.shrink();
-        self.bound_log(rib, bounds);
     }
 
     /// Has what is announced for a destination be what it should be.

@@ -26,6 +26,9 @@ use crate::wire::PathAttributes;
 /// So many destinations are looked at for one piece of a walk or of catching up.
 pub(super) const CHUNK: usize = 1024;
 
+/// Octets that one prefix takes which a member is owed.
+const OWED: usize = 48;
+
 /// A member that is owed this many prefixes one by one may be given the whole table instead.
 const FEW: usize = 4096;
 const MANY: usize = 32_768;
@@ -88,6 +91,13 @@ impl Group {
             Mode::Follows { .. } => None,
         };
         self.lagging.iter().filter_map(owed).sum()
+    }
+
+    /// Octets held: what is announced, what members have yet to read, what they are owed.
+    pub fn memory(&self) -> u64 {
+        let former = self.pending.as_ref().and_then(|p| p.former.as_ref()).map_or(0, |(_, told)| told.memory());
+        let snapshot = self.snapshot.as_ref().map_or(0, |s| s.octets);
+        self.held() + (self.told.memory() + former + snapshot + self.owed() * OWED) as u64
     }
 
     /// Prefixes told, of all families.

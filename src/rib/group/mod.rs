@@ -317,6 +317,11 @@ impl ExportGroups {
         load
     }
 
+    /// Octets held: what is announced to each group, what their members have yet to read, what slow ones are owed.
+    pub fn memory(&self) -> u64 {
+        self.groups.iter().flatten().map(Group::memory).sum()
+    }
+
     /// Prefixes that slow members are owed one by one, over all groups.
     pub fn owed(&self) -> usize {
         self.groups.iter().flatten().map(Group::owed).sum()

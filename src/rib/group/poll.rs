@@ -108,7 +108,7 @@ impl Group {
                 self.write_changed(rib, &facts, &changed, &mut buf);
             }
         }
-        self.told.reap();
+        self.reap();
         buf.freeze().show(&facts, out)
     }
 
@@ -188,7 +188,7 @@ impl Group {
         if !buf.is_empty() {
             frames.push(buf.freeze());
         }
-        self.told.reap();
+        self.reap();
         let octets = frames.iter().map(|f| f.len()).sum();
         let snapshot = Arc::new(Snapshot { frames, octets, at: self.log.head(), made: rib.seconds() });
         self.log.enter(snapshot.at);

@@ -466,6 +466,13 @@ impl Told {
         }
     }
 
+    /// Octets held.
+    pub fn memory(&self) -> usize {
+        let lists = self.lists.len() * (size_of::<(DestId, List)>() + 8);
+        let entries: usize = self.entries.iter().map(|e| e.capacity() * 4).sum();
+        entries + self.classes.capacity() * size_of::<Option<Class>>() + self.index.capacity() * 5 + lists
+    }
+
     /// How many prefixes of each family stand that this source told us.
     pub fn count_from(&self, source: PeerId) -> [u32; 2] {
         let theirs = self.classes.iter().flatten().filter(|c| c.source.peer == source);
