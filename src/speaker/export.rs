@@ -21,6 +21,12 @@ use crate::wire::RefreshSubtype;
 /// LOCAL_PREF where a route has none.
 const DEFAULT_LOCAL_PREF: u32 = 100;
 
+/// Octets that all members get in one `settle`, about.
+const PUMPED: usize = 512 * 1024;
+
+/// A member that was asked and got nothing counts like so many octets.
+const LOOKED: usize = 512;
+
 /// Octets that one member gets in one round, so that none waits for another's whole table.
 const ROUND: usize = 64 * 1024;
 
@@ -141,16 +147,20 @@ impl Export<'_> {
         }
     }
 
-    /// Gives every member that has something to hear what its connection takes.
+    /// Gives members that have something to hear what their connections take, up to about [`PUMPED`] octets in all; the others' turn comes with the
+    /// next `settle`.
     pub fn pump(&mut self, now: Instant) {
-        while let Some(id) = self.groups.take_ready() {
-            self.pump_member(id, now);
+        let mut left = PUMPED;
+        while left > 0
+            && let Some(id) = self.groups.take_ready()
+        {
+            left = left.saturating_sub(self.pump_member(id, now).max(LOOKED));
         }
     }
 
-    /// Hands frames to one member's connection, as far as its credit goes. What is left waits for `Input::Writable`.
-    pub fn pump_member(&mut self, id: PeerId, now: Instant) {
-        let Some(conn) = self.sessions.live(id).map(|l| l.session.conn) else { return };
+    /// Hands frames to one member's connection, as far as its credit goes; tells how many octets. What is left waits for `Input::Writable`.
+    pub fn pump_member(&mut self, id: PeerId, now: Instant) -> usize {
+        let Some(conn) = self.sessions.live(id).map(|l| l.session.conn) else { return 0 };
         let mut frames = Frames::new();
         let mut sent = Load::default();
         loop {
@@ -165,7 +175,7 @@ impl Export<'_> {
             sent += more;
         }
         let more = self.groups.has_more(id);
-        let Some(entry) = self.sessions.get_mut(id) else { return };
+        let Some(entry) = self.sessions.get_mut(id) else { return 0 };
         if let Some(live) = &mut entry.live {
             live.blocked = more;
         }
@@ -174,5 +184,6 @@ impl Export<'_> {
             self.sessions.note_sent(id, conn, sent.octets, now);
             self.effects.push(Effect::Send { conn, frames });
         }
+        sent.octets
     }
 }

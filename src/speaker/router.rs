@@ -615,7 +615,7 @@ impl Speaker {
     /// Is everything that is to be announced in the peers' kernels' hands, or at least out of ours?
     fn is_flushed(&self) -> bool {
         let out = |id| !self.groups.has_more(id) && self.sessions.is_flushed(id);
-        !self.rib.is_dirty() && self.sessions.iter().filter(|e| e.live.is_some()).all(|e| out(e.id))
+        !self.rib.is_dirty() && !self.groups.has_work() && self.sessions.iter().filter(|e| e.live.is_some()).all(|e| out(e.id))
     }
 
     pub(super) fn take_step(&mut self, step: Step, now: Instant) {
