@@ -196,10 +196,8 @@ impl ExportGroups {
     /// Some members of a group, or all, come to another key.
     fn begin_rekey(&mut self, index: usize, key: &GroupKey, peers: Vec<PeerId>) {
         let Some(mut group) = self.take(index) else { return };
-        if self.by_key.get(group.key()) == Some(&index) && peers.len() == group.members() {
-            self.by_key.remove(group.key());
-        }
         if peers.len() == group.members() {
+            self.release_key(group.key(), index);
             group.rekey(key.clone(), &self.hasher);
             self.by_key.entry(key.clone()).or_insert(index);
             self.groups[index] = Some(group);
@@ -240,10 +238,17 @@ impl ExportGroups {
 
     fn forget_if_empty(&mut self, index: usize) {
         let Some(slot) = self.groups.get_mut(index).filter(|slot| slot.as_ref().is_some_and(Group::is_empty)) else { return };
-        if let Some(group) = slot.take()
-            && self.by_key.get(group.key()) == Some(&index)
-        {
-            self.by_key.remove(group.key());
+        if let Some(group) = slot.take() {
+            self.release_key(group.key(), index);
+        }
+    }
+
+    /// A group that is taken out has this key no longer; another with the same may serve in its place.
+    fn release_key(&mut self, key: &GroupKey, index: usize) {
+        if self.by_key.get(key) == Some(&index) {
+            self.by_key.remove(key);
+            let other = self.groups.iter().position(|g| g.as_ref().is_some_and(|g| g.key() == key));
+            self.by_key.extend(other.map(|other| (key.clone(), other)));
         }
     }
 
