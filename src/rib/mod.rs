@@ -4,7 +4,11 @@
 //! Out: [`BestChange`]s when [`Rib::settle`] is called, each destination once however often it changed. `adj_out`, `group` and `pack`
 //! make UPDATEs of them. Decoding is `wire`'s, policy `policy`'s; when to settle is the speaker's choice, and the kernel is `fib`'s.
 //!
-//! Adj-RIB-In is always kept, refused routes too, with the [`Cause`] of the refusal: a change of policy needs no word from the peer.
+//! Adj-RIB-In is kept, refused routes too up to a bound ([`Limits`]), with the [`Cause`] of the refusal: a change of policy needs no word from
+//! the peer, or is asked for once.
+//!
+//! Nothing that a peer does costs as much as the table holds: what is due for all of its paths is a number when it comes, and is worked off in
+//! steps within [`Rib::settle`] (`jobs`).
 //!
 //! # Invariants
 //! `check_invariants` recounts everything: counts of each peer and family, the lists of each peer, the holders of attribute sets.

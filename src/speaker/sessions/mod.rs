@@ -28,6 +28,7 @@ use super::params::{ListenRange, Params, PeerConfig};
 use crate::kernel::IfIndex;
 use crate::num::{ConnId, Family, FamilySet, Instant, PeerId};
 use crate::peer::{Action, ConnIds, Down, Event, Peer, PeerNotice, Remote, Session};
+use crate::rib::keyed::{Keyed, keyed};
 use crate::rib::{SourceFacts, SourceKind};
 use crate::stats::{Md5Refused, Notice};
 use crate::wire::{CeaseSubcode, Context, Message, Notification, RefreshSubtype};
@@ -127,7 +128,7 @@ pub(super) enum SessionEvent {
 /// All neighbours.
 pub(super) struct Sessions {
     slots: Slots<Entry>,
-    by_addr: HashMap<(IpAddr, Option<String>), PeerId, FixedState>,
+    by_addr: HashMap<(IpAddr, Option<String>), PeerId, Keyed>,
     conns: Conns,
     ids: ConnIds,
     /// One entry at least for each armed deadline; entries that a peer no longer stands by are skipped.
@@ -145,7 +146,8 @@ impl Sessions {
     pub fn new(seed: u64) -> Sessions {
         Sessions {
             slots: Slots::new(),
-            by_addr: HashMap::default(),
+            // Who connects out of a listen range chooses its address.
+            by_addr: HashMap::with_hasher(keyed(seed)),
             conns: Conns::default(),
             ids: ConnIds::default(),
             timers: BinaryHeap::new(),
