@@ -250,6 +250,31 @@ fn what_is_taken_because_there_is_room_is_as_old_as_before() {
     assert_eq!(used(&mut lab), " +   ", "the neighbour did not say the others again");
 }
 
+/// Of very many refused routes some are kept; the rest is asked for when policy changes its mind (RFC 2918), and not before.
+#[test]
+fn refused_routes_that_were_not_kept_are_asked_for_when_policy_changes() {
+    let mut lab = between(65002, |config| config.import = Some(Chain::none()));
+    let all = |lab: &mut Lab| {
+        for first in (0..21_000u32).step_by(700) {
+            let nets = (first..first + 700).map(|n| format!("100.{}.{}.{}/28", n >> 12, (n >> 4) & 255, (n & 15) << 4));
+            lab.raw("left", &nets.fold(upd().next_hop("10.255.0.2").as_path(&[65001]), |u, net| u.reach(&net)).octets());
+        }
+        lab.run(SECOND);
+    };
+    let asked = |lab: &mut Lab| {
+        let heard = lab.heard("left");
+        heard.iter().filter(|m| matches!(m, Message::RouteRefresh(r) if r.subtype == RefreshSubtype::Normal)).count()
+    };
+    all(&mut lab);
+    assert_eq!(counts(&mut lab).0, 20_000, "so many are kept");
+    assert_eq!(asked(&mut lab), 0);
+    reload(&mut lab, |config| config.import = Some(Chain::all()));
+    lab.run(SECOND);
+    assert_eq!(asked(&mut lab), 1, "for what was not kept");
+    all(&mut lab);
+    assert_eq!((counts(&mut lab).1, asked(&mut lab)), (21_000, 0));
+}
+
 #[test]
 fn routes_that_need_each_other_or_themselves_carry_nothing_and_are_told_to_nobody() {
     let mut lab = between(65002, |_| {});
