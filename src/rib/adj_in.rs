@@ -279,7 +279,7 @@ impl Paths {
 #[derive(Debug)]
 pub(super) struct Many {
     paths: Vec<Path>,
-    places: Option<Box<BTreeMap<(Slot, PathId), u32>>>,
+    places: Option<BTreeMap<(Slot, PathId), u32>>,
     /// Searches since the order changed.
     searched: u32,
 }
@@ -295,7 +295,7 @@ impl Many {
             self.searched += 1;
             return self.paths.iter().position(|p| p.slot == slot && p.path_id == path_id);
         }
-        let note = || Box::new(self.paths.iter().zip(0..).map(|(p, at)| ((p.slot, p.path_id), at)).collect());
+        let note = || self.paths.iter().zip(0..).map(|(p, at)| ((p.slot, p.path_id), at)).collect();
         self.places.get_or_insert_with(note).get(&(slot, path_id)).map(|at| *at as usize)
     }
 

@@ -209,11 +209,8 @@ fn order(paths: &mut [Path], metrics: &[Option<u32>], peers: &Peers, rules: &Rul
         }
     }
     // Each swap brings one path to its place; those that cannot be used come last, as they stand.
-    let mut unusable = ranked.len() as u32;
-    for rank in wanted.iter_mut().filter(|rank| **rank == u32::MAX) {
-        *rank = unusable;
-        unusable += 1;
-    }
+    let unusable = wanted.iter_mut().filter(|rank| **rank == u32::MAX);
+    unusable.zip(ranked.len() as u32..).for_each(|(rank, last)| *rank = last);
     for at in 0..rest.len() {
         while let Some(to) = wanted.get(at).map(|to| *to as usize).filter(|to| *to != at) {
             rest.swap(at, to);
