@@ -56,7 +56,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        Bounds { log_octets: 8 << 20, snapshot_prefixes: 16_384, step: 1024 }
+        Bounds { log_octets: 8 << 20, snapshot_prefixes: 32_768, step: 1024 }
     }
 }
 
