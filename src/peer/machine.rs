@@ -70,6 +70,9 @@ impl Fact {
     }
 }
 
+/// A hold timer that is over while messages wait to be taken in is looked at again so much later.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(100);
+
 impl Peer {
     /// The frequent events: two stores. True if that was all.
     pub(super) fn heard(&mut self, now: Instant, event: &Event) -> bool {
@@ -534,14 +537,14 @@ impl Peer {
 
     // ---- timers -------------------------------------------------------------------------------------------------------------------
 
-    pub(super) fn serve_timers(&mut self, now: Instant, conns: &mut ConnIds) {
+    pub(super) fn serve_timers(&mut self, now: Instant, received_until: Instant, conns: &mut ConnIds) {
         while let Some((which, timer)) = self.take_due(now) {
             match timer {
                 Timer::Restart | Timer::Stale => {
                     self.note(now, PeerNotice::TimerExpired(timer));
                     self.give_up_stale(now);
                 }
-                Timer::Hold => self.on_hold_timer(now, which, conns),
+                Timer::Hold => self.on_hold_timer(now, received_until, which, conns),
                 Timer::Keepalive => self.on_keepalive_timer(now, which, conns),
                 Timer::ConnectRetry => self.on_connect_retry(now, which, conns),
                 Timer::DelayOpen => self.fire(now, which, Trigger::DelayOpenTimerExpires, Fact::default(), conns),
@@ -561,14 +564,15 @@ impl Peer {
         Some((Which::Main, self.timers.take_due(now)?))
     }
 
-    fn on_hold_timer(&mut self, now: Instant, which: Which, conns: &mut ConnIds) {
+    /// A peer is silent if nothing came in the hold time, and not if what came still waits for its turn.
+    fn on_hold_timer(&mut self, now: Instant, received_until: Instant, which: Which, conns: &mut ConnIds) {
         let Some(machine) = self.machine_mut(which) else { return };
         if let Fsm::Established(live) = &machine.fsm
             && let Some(hold) = live.session.hold_time.duration()
-            && live.heard + hold > now
+            && live.heard + hold > received_until
         {
             let at = live.heard + hold;
-            return machine.timers.set(Timer::Hold, at);
+            return machine.timers.set(Timer::Hold, if at > now { at } else { now + BACKLOG_PAUSE });
         }
         let reason = match machine.fsm.state() {
             State::OpenSent => DownReason::OpenTimeout,

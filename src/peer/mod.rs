@@ -145,12 +145,12 @@ impl Peer {
         self.wake
     }
 
-    /// Serves the timers that are due.
-    pub fn on_deadline(&mut self, now: Instant, conns: &mut ConnIds) {
+    /// Serves the timers that are due. All that was received before `received_until` was handed in; it is `now` unless messages wait.
+    pub fn on_deadline(&mut self, now: Instant, received_until: Instant, conns: &mut ConnIds) {
         if self.wake.is_none_or(|wake| wake > now) {
             return;
         }
-        self.serve_timers(now, conns);
+        self.serve_timers(now, received_until, conns);
         self.settle_rival();
         self.rewake();
     }

@@ -106,7 +106,7 @@ impl Desk {
         while let Some(at) = self.peer.next_deadline().filter(|at| *at <= end) {
             assert!(at >= self.now, "a deadline in the past was left standing");
             self.now = at;
-            self.peer.on_deadline(at, &mut self.conns);
+            self.peer.on_deadline(at, at, &mut self.conns);
             all.extend(self.did());
         }
         self.now = end;
@@ -199,6 +199,19 @@ fn keepalives_go_out_and_an_expired_hold_timer_is_told_before_the_close() {
     let end = [Did::Told(conn, 4, 0), Did::Close(conn), Did::Down { keep: FamilySet::ALL }];
     assert!(did.windows(3).any(|w| w == end), "{did:?}");
     assert!(desk.why().contains("hold timer"), "{}", desk.why());
+}
+
+#[test]
+fn a_peer_whose_messages_may_wait_to_be_taken_in_is_not_silent() {
+    let mut desk = Desk::with(|p| p.hold_time = HoldTime::new(9).unwrap());
+    desk.up();
+    let began = desk.now;
+    while desk.now < began + secs(30) {
+        desk.now = desk.peer.next_deadline().unwrap();
+        desk.peer.on_deadline(desk.now, began + secs(5), &mut desk.conns);
+        assert!(desk.did().iter().all(|did| matches!(did, Did::KeepAlive(_))), "what came in the last seconds was not handed in yet");
+    }
+    assert!(desk.pass(secs(1)).iter().any(|did| matches!(did, Did::Down { .. })), "nothing waits any more");
 }
 
 #[test]

@@ -62,6 +62,8 @@ pub struct Speaker {
     pub(super) drain_waiters: Vec<u64>,
     /// What came on connections before peers were started.
     early: Option<VecDeque<Input>>,
+    /// Messages wait outside that came after this moment.
+    received_until: Option<Instant>,
     /// Scratch of `settle`.
     changes: Vec<BestChange>,
 }
@@ -85,6 +87,7 @@ impl Speaker {
             effects: Effects::default(),
             drain_waiters: Vec::new(),
             early: Some(VecDeque::new()),
+            received_until: None,
             changes: Vec::new(),
             params: Box::new(params),
         };
@@ -133,6 +136,12 @@ impl Speaker {
             Input::Stop(mode) => self.stop(mode, now),
         }
         self.run_session_events(now);
+    }
+
+    /// Tells that messages wait which came after this moment; `None`: no longer. Until they are handed in, silence since then proves nothing, and
+    /// no hold timer ends a session by it.
+    pub fn set_backlog(&mut self, since: Option<Instant>) {
+        self.received_until = since;
     }
 
     /// Before peers are started, what comes on connections waits; too much of it ends the wait.
@@ -559,7 +568,7 @@ impl Speaker {
 impl Speaker {
     fn run_timers(&mut self, now: Instant) {
         self.sessions.watch_unsent(now, &mut self.effects);
-        self.sessions.run_timers(now, &mut self.effects);
+        self.sessions.run_timers(now, self.received_until.map_or(now, |until| until.min(now)), &mut self.effects);
         self.run_session_events(now);
         let fib = &mut self.fib_sync.fib;
         if fib.next_deadline().is_some_and(|at| at <= now) {

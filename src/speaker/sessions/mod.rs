@@ -296,12 +296,12 @@ impl Sessions {
         self.events.pop_front()
     }
 
-    /// Serves the deadlines that have passed.
-    pub fn run_timers(&mut self, now: Instant, effects: &mut Effects) {
+    /// Serves the deadlines that have passed; no peer is silent of whom something may wait that came after `received_until`.
+    pub fn run_timers(&mut self, now: Instant, received_until: Instant, effects: &mut Effects) {
         while let Some(id) = self.take_due(now) {
             let Some(entry) = self.slots.get_mut(id) else { continue };
             if entry.peer.next_deadline().is_some_and(|at| at <= now) {
-                entry.peer.on_deadline(now, &mut self.ids);
+                entry.peer.on_deadline(now, received_until, &mut self.ids);
             }
             if entry.sweep_at.take_if(|at| *at <= now).is_some() {
                 self.events.push_back(SessionEvent::SweepStale(id, FamilySet::ALL));
