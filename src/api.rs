@@ -207,6 +207,8 @@ pub struct Status {
     pub phase: String,
     /// Draining, drained or stopping.
     pub draining: bool,
+    #[serde(default)]
+    pub memory: MemoryRow,
     /// Work as large as a table that goes on in steps.
     #[serde(default)]
     pub jobs: Vec<JobRow>,
@@ -214,6 +216,17 @@ pub struct Status {
     pub recovering: bool,
     /// What an operator should know, in words.
     pub warnings: Vec<String>,
+}
+
+/// Octets that the tables hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryRow {
+    pub routes_bytes: u64,
+    pub attributes_bytes: u64,
+    /// What peers are announced, and what of it waits for them.
+    pub export_bytes: u64,
+    /// Beyond it, who holds most beyond its share pays.
+    pub budget_bytes: Option<u64>,
 }
 
 /// Work that goes on in steps.

@@ -75,6 +75,12 @@ pub enum Notice {
         limit: u32,
         action: &'static str,
     },
+    /// The tables hold more than they may, and this peer most beyond its share: its session is closed.
+    OverBudget {
+        peer: String,
+        octets: u64,
+        budget: u64,
+    },
     /// RFC 8212: an external peer without policy.
     NoPolicy {
         peer: String,
@@ -148,7 +154,7 @@ impl Notice {
             Notice::PeerDown { .. } | Notice::PeerFailed { .. } | Notice::Malformed { .. } | Notice::FibForeign { .. } => Level::Warn,
             Notice::FibContested { .. } | Notice::FibOthers { .. } => Level::Warn,
             Notice::MaxPrefix { .. } | Notice::NoPolicy { .. } | Notice::NotUnicast { .. } => Level::Warn,
-            Notice::FibFailed { .. } => Level::Error,
+            Notice::FibFailed { .. } | Notice::OverBudget { .. } => Level::Error,
         }
     }
 
@@ -157,7 +163,7 @@ impl Notice {
         match self {
             Notice::PeerState { .. } | Notice::PeerUp { .. } | Notice::PeerDown { .. } | Notice::PeerFailed { .. } => "peers",
             Notice::Malformed { .. } | Notice::EndOfRib { .. } | Notice::MaxPrefix { .. } => "peers",
-            Notice::NoPolicy { .. } | Notice::NotUnicast { .. } | Notice::Stranger { .. } => "peers",
+            Notice::OverBudget { .. } | Notice::NoPolicy { .. } | Notice::NotUnicast { .. } | Notice::Stranger { .. } => "peers",
             Notice::FibFailed { .. } | Notice::FibRepaired { .. } | Notice::FibForeign { .. } | Notice::Recovered { .. } => "fib",
             Notice::FibContested { .. } | Notice::FibOthers { .. } => "fib",
             Notice::Blocks { .. } | Notice::Route { .. } => "routes",
@@ -231,6 +237,12 @@ impl fmt::Display for Notice {
             Notice::Blocks { added, removed } => write!(f, "blocks: added [{}], removed [{}]", list(added), list(removed)),
             Notice::Route { net, best, why } => write!(f, "{net}: best {} ({why})", best.as_deref().unwrap_or("none")),
             Notice::Reloaded { changes, sessions_touched } => write!(f, "reloaded: {changes} changes, {sessions_touched} sessions touched"),
+            Notice::OverBudget { peer, octets, budget } => {
+                write!(
+                    f,
+                    "{peer}: makes us hold {octets} octets, most of all beyond its share of {budget} ([limits] memory): its session is closed"
+                )
+            }
             Notice::Drained => write!(f, "drained: everything is withdrawn, and all sessions are closed"),
             Notice::Draining { on: true } => write!(f, "draining: routes are being withdrawn"),
             Notice::Draining { on: false } => write!(f, "draining ended: routes are announced again"),

@@ -86,6 +86,7 @@ impl Load {
                 end_of_rib_wait: std::time::Duration::ZERO,
                 ..Default::default()
             },
+            limits: Default::default(),
             shell: Default::default(),
         };
         let now = Instant::from_nanos(1);

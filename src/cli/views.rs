@@ -127,6 +127,9 @@ pub fn status(out: &mut Out, full: &FullStatus) -> io::Result<()> {
     let fib = format!("{} wanted, {} installed, {} failed, {} foreign", f.wanted, f.installed, f.failed, f.foreign);
     let tone = if f.failed > 0 || f.wanted != f.installed { Tone::Warn } else { Tone::Plain };
     out.line(format!("kernel    {}", out.paint(&toned(fib, tone))))?;
+    let held = octets(s.memory.routes_bytes + s.memory.attributes_bytes + s.memory.export_bytes);
+    let budget = s.memory.budget_bytes.map_or_else(String::new, |budget| format!(" of {}", octets(budget)));
+    out.line(format!("tables    {held}{budget}"))?;
     out.line(format!("blocks    {}", s.blocks))?;
     out.line(format!("reload    {}", reload_words(full)))?;
     let states = [(s.draining, s.phase.as_str()), (s.recovering, "recovering: old kernel routes are kept until they are learned again")];

@@ -62,6 +62,7 @@ pub fn speaker(config: &Config) -> speaker::Params {
             end_of_rib_wait: config.graceful.end_of_rib_wait,
             ..RecoveryParams::default()
         },
+        limits: speaker::Limits::default(),
         shell: shell(config),
     }
 }

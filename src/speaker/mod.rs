@@ -52,8 +52,8 @@ mod startup;
 pub use crate::api as show;
 pub use io::{BlockSource, Effect, Frames, Input, StopMode};
 pub use params::{
-    Burden, Forwarding, LearnRule, Learning, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, NodeAddresses, OnTerm, Params,
-    PeerConfig, RecoveryParams, Shape, StopParams,
+    Burden, Forwarding, LearnRule, Learning, Limits, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, NodeAddresses, OnTerm,
+    Params, PeerConfig, RecoveryParams, Shape, StopParams,
 };
 pub use router::Speaker;
 pub use sessions::SEND_CREDIT;

@@ -15,9 +15,9 @@ use crate::kernel::NamePattern;
 use crate::num::{Asn, ClusterId, Family, FamilySet, RouterId};
 use crate::peer;
 use crate::policy::{Chain, LocalKind, PrefixSet};
-use crate::rib::Rules;
 use crate::rib::group::AddPathSend;
 use crate::rib::nexthop::{self, Nodes, TunnelRule};
+use crate::rib::{self, Rules};
 
 /// Everything the speaker is configured with. Two equal values make the same router.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +44,7 @@ pub struct Params {
     pub learning: Learning,
     pub stop: StopParams,
     pub recovery: RecoveryParams,
+    pub limits: Limits,
     /// Settings of the shell around the router, each by its name in words. The router does not act on them; they are here so that one
     /// comparison says all that a reload changes.
     pub shell: BTreeMap<String, String>,
@@ -180,6 +181,15 @@ pub struct ListenRange {
     pub limit: usize,
     /// What each of them is like; its `remote` is replaced by the address that came.
     pub template: PeerConfig,
+}
+
+/// What all peers together may make us hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// Octets of routes, attribute sets and what waits to be announced; `None`: no bound. Beyond it the peer that holds most beyond its share is
+    /// told Cease / Out of Resources (RFC 4486 §4), and the others live on.
+    pub memory: Option<u64>,
+    pub tables: rib::Limits,
 }
 
 /// What TERM and `drain` do.

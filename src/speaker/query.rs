@@ -16,8 +16,8 @@ use super::params::Params;
 use super::sessions::{Entry, Sessions};
 use super::startup::StartupConvergence;
 use crate::api::{
-    Answer, BlockRow, FamilyRow, FibCounts, FibRow, FibTableRow, JobRow, NexthopRow, PAGE_ROWS, Page, PeerMetrics, PeerRow, Question,
-    RouteFilter, RouteRow, Snapshot, Status, TableRow,
+    Answer, BlockRow, FamilyRow, FibCounts, FibRow, FibTableRow, JobRow, MemoryRow, NexthopRow, PAGE_ROWS, Page, PeerMetrics, PeerRow,
+    Question, RouteFilter, RouteRow, Snapshot, Status, TableRow,
 };
 use crate::num::{Family, Instant, PeerId};
 use crate::rib::group::ExportGroups;
@@ -87,8 +87,19 @@ impl Query<'_> {
             phase: self.lifecycle.name(self.startup.is_on()).to_owned(),
             draining: self.lifecycle.is_leaving(),
             recovering: self.startup.awaits_old_routes(self.params, &self.fib_sync.fib),
+            memory: self.memory_row(),
             jobs: self.jobs.iter().map(|job| self.job_row(job)).collect(),
             warnings: self.warnings(),
+        }
+    }
+
+    fn memory_row(&self) -> MemoryRow {
+        let tables = self.rib.memory();
+        MemoryRow {
+            routes_bytes: tables.routes,
+            attributes_bytes: tables.attributes,
+            export_bytes: self.groups.memory(),
+            budget_bytes: self.params.limits.memory,
         }
     }
 

@@ -74,6 +74,7 @@ impl Speaker {
         if touch.contains(Touch::FACTS) {
             self.rib.peer_up(self.local_facts());
         }
+        self.rib.set_limits(self.params.limits.tables);
     }
 
     fn apply_peer(&mut self, remote: &Remote, step: &PeerStep, now: Instant) {

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bitflags::bitflags;
 
-use super::params::{ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, OnTerm, Params, PeerConfig};
+use super::params::{Limits, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, OnTerm, Params, PeerConfig};
 pub use crate::api::{Change, Grade};
 use crate::num::{Asn, ClusterId, Family, FamilySet, HoldTime, RouterId};
 use crate::peer::{GracefulParams, PeerKind, Remote, RemoteAs, Secret, Ttl};
@@ -154,6 +154,9 @@ impl<'a> Diff<'a> {
         }
         if a.rules != b.rules {
             self.live(Touch::DECISION, "[best_path] changes: every choice is made again".into());
+        }
+        if a.limits != b.limits {
+            self.live(Touch::empty(), format!("[limits] {} -> {}", a.limits.shown(), b.limits.shown()));
         }
         self.fib();
         for (name, value) in &b.shell {
@@ -463,6 +466,10 @@ shown_by! {
         Ttl::Default => "default".to_owned(),
         Ttl::Multihop(n) => format!("multihop {n}"),
         Ttl::Security(n) => format!("ttl_security {n}"),
+    };
+    Limits: |limits| {
+        let (memory, tables) = (limits.memory.map_or_else(|| "unbounded".to_owned(), |octets| format!("{octets} octets")), &limits.tables);
+        format!("memory {memory}, {} paths of a prefix, refused routes {} or {} octets", tables.paths_of_a_prefix, tables.refused_paths, tables.refused_octets)
     };
     GracefulParams: |g| format!("restart_time {}s stale_time {}", g.restart_time, g.stale_time.shown());
     MaxPrefix: |m| format!("{} ({})", m.limit, match m.action {

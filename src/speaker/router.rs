@@ -71,9 +71,11 @@ pub struct Speaker {
 impl Speaker {
     /// A router that has just started; its peers dial as soon as `settle` is called.
     pub fn new(params: Params, now: Instant, seed: u64) -> Speaker {
+        let mut rib = Rib::new(params.rules.clone(), seed);
+        rib.set_limits(params.limits.tables);
         let mut speaker = Speaker {
             sessions: Sessions::new(seed),
-            rib: Rib::new(params.rules.clone(), seed),
+            rib,
             nexthops: NexthopTable::new(params.nexthops()),
             groups: ExportGroups::new(Bounds::default(), seed),
             fib_sync: FibSync::new(&params),
@@ -172,6 +174,7 @@ impl Speaker {
         self.rib.set_now(now);
         self.start_peers(now);
         self.run_timers(now);
+        self.hold_budget(now);
         self.run_jobs();
         self.import().use_room();
         self.track_nexthops();
@@ -462,6 +465,21 @@ impl Speaker {
 
 /// What is announced, what the kernel says, and work in steps.
 impl Speaker {
+    /// Beyond the budget of the process, whoever holds most beyond its share is let go before there is nothing left for the others. What is on its
+    /// way out of the tables is nobody's any more.
+    fn hold_budget(&mut self, now: Instant) {
+        let Some(budget) = self.params.limits.memory else { return };
+        let waiting = self.groups.memory();
+        if self.rib.memory().total() + waiting <= budget {
+            return;
+        }
+        let held = self.rib.burdens().map(|(_, octets)| octets).sum::<u64>() + waiting;
+        let Some(id) = self.rib.most_beyond_share(budget).filter(|_| held > budget) else { return };
+        let Some(entry) = self.sessions.get(id).filter(|e| e.live.is_some()) else { return };
+        self.effects.notice(Notice::OverBudget { peer: entry.name().to_owned(), octets: self.rib.burden(id), budget });
+        self.dispatch(id, Event::Stop { kind: StopKind::OutOfResources, text: None }, now);
+    }
+
     /// The blocks that one source names, whole.
     pub(super) fn set_blocks(&mut self, source: BlockSource, nets: &[IpNet]) {
         let change = self.origination.set(source, nets, &mut self.rib);

@@ -129,6 +129,7 @@ impl Lab {
             learning: catbird::speaker::Learning::default(),
             stop: StopParams::default(),
             recovery: RecoveryParams::default(),
+            limits: Default::default(),
             shell: BTreeMap::new(),
         };
         self.add(name, asn, addr, Body::Off(Box::new(params)))

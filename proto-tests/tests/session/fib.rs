@@ -148,5 +148,5 @@ fn the_preferred_source_is_shown_with_the_route() {
     lab.run(Duration::from_secs(1));
     let Answer::Fib(page) = lab.ask("a", Question::Fib { net: Some(net("10.8.0.0/16")), cursor: 0 }) else { panic!("another answer") };
     let told = [&page.rows[0].wanted, &page.rows[0].installed].map(|s| s.clone().unwrap());
-    assert_eq!(told, ["10.8.0.0/16 via 10.255.0.2 dev eth0 src 10.255.0.1"; 2]);
+    assert_eq!(told, ["10.8.0.0/16 via 10.255.0.2 dev eth0 metric 1024 src 10.255.0.1"; 2]);
 }

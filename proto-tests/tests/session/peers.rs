@@ -186,7 +186,7 @@ impl Net {
             Happening::Deadline { host } => {
                 let h = &mut self.hosts[host];
                 if h.peer.next_deadline().is_some_and(|at| at <= self.now) {
-                    h.peer.on_deadline(self.now, &mut h.conns);
+                    h.peer.on_deadline(self.now, self.now, &mut h.conns);
                     self.act(host);
                 }
             }

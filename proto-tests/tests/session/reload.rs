@@ -206,3 +206,45 @@ fn a_drained_router_starts_no_peer_and_takes_no_connection() {
     lab.run(5 * SECOND);
     assert_eq!(lab.state("a", "y"), "established", "back at work, it is started");
 }
+
+#[test]
+fn a_peer_that_becomes_a_client_is_reflected_at_once_and_one_that_ceases_to_be_is_not() {
+    let mut lab = Lab::seeded(15).speaker("rr", 64512).scripted("x", 64512).scripted("y", 64512).scripted("z", 64512);
+    lab = lab.linked_as("rr", "x", |_, c| c.rr_client = true).linked("rr", "y").linked("rr", "z");
+    lab = lab.configured("rr", |p| p.cluster_id = Some(ClusterId([1, 1, 1, 1].into())));
+    lab.until_all_established();
+    for (peer, n) in [("x", 2), ("y", 3), ("z", 4)] {
+        let next_hop = format!("10.255.0.{n}");
+        lab.raw(peer, &upd().reach(&format!("10.{n}.0.0/24")).next_hop(&next_hop).local_pref(100).octets());
+    }
+    lab.run(SECOND);
+    let announced = |lab: &mut Lab, peer: &str| {
+        let page = lab.ask("rr", catbird::api::Question::Advertised { peer: peer.into(), cursor: 0 });
+        let catbird::api::Answer::Advertised(page) = page else { panic!("{page:?}") };
+        page.rows.iter().map(|r| r.net.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    // What a peer holds: what it was sent, withdrawals taken off.
+    let mut holds: std::collections::BTreeMap<&str, std::collections::BTreeSet<String>> = Default::default();
+    let mut sent = |lab: &mut Lab, peer: &'static str| {
+        let held = holds.entry(peer).or_default();
+        for message in lab.heard(peer) {
+            let Some(update) = message.as_update() else { continue };
+            for gone in update.withdrawn.iter().flat_map(|set| set.iter()) {
+                held.remove(&gone.net.to_string());
+            }
+            held.extend(update.announced.iter().flat_map(|a| a.nlri.iter()).map(|n| n.net.to_string()));
+        }
+        held.iter().cloned().collect::<Vec<_>>().join(" ")
+    };
+    let before = ["10.3.0.0/24 10.4.0.0/24", "10.2.0.0/24", "10.2.0.0/24"];
+    assert_eq!(["x", "y", "z"].map(|p| sent(&mut lab, p)), before);
+    lab.reload("rr", |p| Arc::make_mut(&mut p.peers[1]).rr_client = true);
+    lab.run(SECOND);
+    let after = ["10.3.0.0/24 10.4.0.0/24", "10.2.0.0/24 10.4.0.0/24", "10.2.0.0/24 10.3.0.0/24"];
+    assert_eq!(["x", "y", "z"].map(|p| announced(&mut lab, p)), after);
+    assert_eq!(["x", "y", "z"].map(|p| sent(&mut lab, p)), after, "and they have it");
+    lab.reload("rr", |p| Arc::make_mut(&mut p.peers[1]).rr_client = false);
+    lab.run(SECOND);
+    assert_eq!(["x", "y", "z"].map(|p| sent(&mut lab, p)), before);
+    assert_eq!(["x", "y", "z"].map(|p| announced(&mut lab, p)), before);
+}

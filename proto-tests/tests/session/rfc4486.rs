@@ -121,3 +121,26 @@ fn who_fills_our_memory_is_told_eight_and_stays_away() {
         lab.until("the peer to come back", Duration::from_secs(120), |lab| lab.established("a", "x"));
     }
 }
+
+#[test]
+fn beyond_the_budget_of_the_process_who_holds_most_is_let_go_and_the_others_stay() {
+    let mut lab = Lab::seeded(3).speaker("a", 64512).scripted("x", 64513).scripted("y", 64514).linked("a", "x").linked("a", "y");
+    lab = lab.configured("a", |p| p.limits.memory = Some(1 << 20)).audit_every(1000);
+    lab.until_all_established();
+    let table =
+        |first: u32, n: u32| (first..first + n).map(|i| format!("10.{}.{}.{}/32", i >> 16, i >> 8 & 255, i & 255)).collect::<Vec<_>>();
+    let announce = |lab: &mut Lab, peer: &str, next_hop: u8, asn: u32, prefixes: &[String]| {
+        for some in prefixes.chunks(200) {
+            let some: Vec<&str> = some.iter().map(String::as_str).collect();
+            lab.raw(peer, &update([10, 255, 0, next_hop], &[asn], &some));
+        }
+        lab.run(Duration::from_secs(1));
+    };
+    announce(&mut lab, "y", 3, 64514, &table(0, 1000));
+    announce(&mut lab, "x", 2, 64513, &table(1 << 16, 2000));
+    assert!(lab.established("a", "x") && lab.established("a", "y") && lab.prefixes("a") == 3000);
+    announce(&mut lab, "x", 2, 64513, &table(2 << 16, 30_000));
+    assert_eq!(lab.told("x").map(|n| (n.code, n.subcode)), Some((6, 8)));
+    assert!(lab.established("a", "y") && lab.told("y").is_none());
+    assert_eq!(lab.prefixes("a"), 1000);
+}

@@ -57,6 +57,7 @@ impl FakeDesk {
             fib_tables: Vec::new(),
             blocks: 0,
             phase: "running".into(),
+            memory: Default::default(),
             jobs: Vec::new(),
             draining: false,
             recovering: false,

@@ -82,6 +82,7 @@ fn snapshot(peers: Vec<PeerMetrics>) -> Snapshot {
             fib_tables: Family::ALL.into_iter().map(|family| FibTableRow { family, table: 254, counts: FIB }).collect(),
             blocks: 1,
             phase: "running".into(),
+            memory: Default::default(),
             jobs: Vec::new(),
             draining: false,
             recovering: true,
