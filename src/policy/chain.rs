@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rule::{Condition, Edit, NextHopEdit, Rule, Step};
 use super::{LocalKind, PeerFacts};
+use crate::num::Family;
 use crate::wire::PathAttributes;
 
 /// A named list of rules.
@@ -152,7 +153,8 @@ impl Chain {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Must it be asked for each prefix? If not, one verdict holds for all prefixes of one family that share attributes and source.
+    /// Must it be asked for each prefix? If not, one verdict holds for all prefixes of one family, and of that alone, that share
+    /// attributes and source.
     pub fn depends_on_prefix(&self) -> bool {
         self.0.depends_on_prefix
     }
@@ -191,7 +193,7 @@ impl Chain {
                 if !rule.matches(net, so_far.attrs.as_ref().unwrap_or(attrs), facts) {
                     continue;
                 }
-                so_far.edit(rule, attrs, facts);
+                so_far.edit(rule, Family::of(net), attrs, facts);
                 match rule.then {
                     Step::Accept => return Ok(so_far),
                     Step::Reject => return Err(RuleRef::of(&policy.name, Some((index, rule)))),
@@ -209,7 +211,7 @@ impl Chain {
 }
 
 impl Accepted {
-    fn edit(&mut self, rule: &Rule, original: &PathAttributes, facts: &PeerFacts) {
+    fn edit(&mut self, rule: &Rule, family: Family, original: &PathAttributes, facts: &PeerFacts) {
         if rule.set.is_empty() || rule.then == Step::Reject {
             return;
         }
@@ -221,6 +223,7 @@ impl Accepted {
                     med = change.of(med);
                     self.med_decided = true;
                 }
+                Edit::NextHop(next_hop) if !rule.can_lead(*next_hop, family) => continue,
                 Edit::NextHop(next_hop) => self.next_hop = Some(*next_hop),
                 _ => {}
             }

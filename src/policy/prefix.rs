@@ -35,6 +35,11 @@ impl PrefixRange {
         (net.prefix_len() <= min && min <= max && max <= net.max_prefix_len()).then_some(PrefixRange { net: net.trunc(), min, max })
     }
 
+    /// Which routes they are for.
+    pub fn family(&self) -> Family {
+        Family::of(&self.net)
+    }
+
     /// Is `net` one of them?
     pub fn contains(&self, net: &IpNet) -> bool {
         self.min <= net.prefix_len() && net.prefix_len() <= self.max && self.net.contains(net)

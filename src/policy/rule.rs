@@ -143,6 +143,25 @@ impl Rule {
     pub fn matches(&self, net: &IpNet, attrs: &PathAttributes, facts: &PeerFacts) -> bool {
         self.when.iter().all(|c| c.holds(net, attrs, facts))
     }
+
+    /// Can routes of this family match at all?
+    pub fn means(&self, family: Family) -> bool {
+        self.when.iter().all(|condition| match condition {
+            Condition::Family(only) => *only == family,
+            Condition::Prefix(set) => set.iter().any(|range| range.family() == family),
+            _ => true,
+        })
+    }
+
+    /// Can a route of this family have the next hop? An address is one for its own family alone, so that a rule for both families changes
+    /// the routes of one; an IPv6 address serves IPv4 routes, too (RFC 8950), where the rule names that family.
+    pub fn can_lead(&self, next_hop: NextHopEdit, family: Family) -> bool {
+        match (next_hop, family) {
+            (NextHopEdit::Address(IpAddr::V4(_)), Family::Ipv6Unicast) => false,
+            (NextHopEdit::Address(IpAddr::V6(_)), Family::Ipv4Unicast) => self.when.contains(&Condition::Family(family)),
+            _ => true,
+        }
+    }
 }
 
 impl Condition {

@@ -122,6 +122,23 @@ fn communities_are_removed_and_replaced() {
     assert_eq!(judge(SetEdit::Replace(vec![Community::new(1, 1)])), [Community::new(1, 1)]);
 }
 
+/// `set_next_hop` of one family says nothing of the other; an IPv6 address is one for IPv4 routes where the rule names them (RFC 8950).
+#[test]
+fn a_next_hop_is_set_for_routes_of_its_family_alone() {
+    let judged = |when: Vec<Condition>, hop: &str, of: &str| {
+        let set = vec![Edit::NextHop(NextHopEdit::Address(hop.parse().expect("an address")))];
+        let attrs = chain(vec![rule(when, set, Step::Accept)], Step::Reject).run(&net(of), &route(), &facts(Source::External));
+        let accepted = attrs.expect("accepted");
+        (accepted.attrs.unwrap_or_else(route).next_hop().addr().to_string(), accepted.next_hop.is_some())
+    };
+    let unchanged = ("192.0.2.1".to_owned(), false);
+    assert_eq!(judged(vec![], "192.0.2.77", "10.1.0.0/24"), ("192.0.2.77".to_owned(), true));
+    assert_eq!(judged(vec![], "192.0.2.77", "2001:db8::/32"), unchanged);
+    assert_eq!(judged(vec![], "2001:db8::77", "2001:db8::/32"), ("2001:db8::77".to_owned(), true));
+    assert_eq!(judged(vec![], "2001:db8::77", "10.1.0.0/24"), unchanged);
+    assert_eq!(judged(vec![Condition::Family(Family::Ipv4Unicast)], "2001:db8::77", "10.1.0.0/24"), ("2001:db8::77".to_owned(), true));
+}
+
 #[test]
 fn what_a_refusing_rule_sets_is_not_looked_at() {
     let rules = vec![rule(vec![], vec![Edit::LocalPref(1)], Step::Reject)];

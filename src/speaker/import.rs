@@ -94,7 +94,7 @@ impl Import<'_> {
         let Some((entry, live)) = self.sessions.get_mut(id).and_then(Entry::live_mut) else { return };
         let limit = entry.max_prefix(family).copied();
         let each_prefix = live.import.depends_on_prefix();
-        let mut judged = live.cache.last.take().filter(|(set, ..)| set.is_same(attrs));
+        let mut judged = live.cache.take(family, attrs);
         let tally = if !each_prefix && limit.is_none_or(|l| l.action != MaxPrefixAction::Refuse) {
             self.announce_alike(id, run, attrs, &mut judged)
         } else {
@@ -106,7 +106,7 @@ impl Import<'_> {
         let weigh = before / WEIGHED != entry.traffic.updates.announced_received / WEIGHED;
         entry.traffic.updates.announced_rejected += tally.refused;
         if let Some(live) = &mut entry.live {
-            live.cache.last = judged;
+            live.cache.put(family, judged);
         }
         if !tally.odd.is_empty() && entry.traffic.may_complain() {
             let peer = entry.name().to_owned();

@@ -12,13 +12,24 @@ use crate::policy::{Chain, PeerFacts, PeerName, Source, Verdict};
 use crate::rib::{Cause, Route};
 use crate::wire::{Community, PathAttributes};
 
-/// The verdict on the attribute set that came last, for the next UPDATE or prefix with the same.
+/// The verdict on the attribute set that came last, for the next UPDATE or prefix of its family with the same.
 #[derive(Default)]
 pub(super) struct ImportCache {
-    pub last: Option<CachedVerdict>,
+    last: Option<(Family, CachedVerdict)>,
 }
 
 pub(super) type CachedVerdict = (PathAttributes, Route, Cause);
+
+impl ImportCache {
+    /// The verdict, if it was of this family and these attributes.
+    pub fn take(&mut self, family: Family, attrs: &PathAttributes) -> Option<CachedVerdict> {
+        self.last.take().filter(|(of, (set, ..))| *of == family && set.is_same(attrs)).map(|(_, verdict)| verdict)
+    }
+
+    pub fn put(&mut self, family: Family, verdict: Option<CachedVerdict>) {
+        self.last = verdict.map(|verdict| (family, verdict));
+    }
+}
 
 /// Made once for a session, and again when a part of it changes.
 pub(super) struct ImportContext {

@@ -1,8 +1,10 @@
 //! Settings of a peer, turned on routers that run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use catbird::num::{Asn, ClusterId};
+use catbird::num::{Asn, ClusterId, Family, FamilySet};
+use catbird::policy::{Chain, Condition, Edit, NextHopEdit, Policy, Rule, Step};
 use catbird::speaker::NextHopSetting;
 use catbird::wire::{Capability, Message};
 use proto_tests::dsl::upd;
@@ -151,6 +153,61 @@ fn the_peers_own_as_gives_way_to_ours_where_that_is_asked() {
 fn private_as_numbers_stay_at_home_where_that_is_asked() {
     assert_eq!(as_told(&[65010, 3356, 4_200_000_000, 65534], |_| {}), "64512 65010 3356 4200000000 65534");
     assert_eq!(as_told(&[65010, 3356, 4_200_000_000, 65534], |config| config.remove_private_as = true), "64512 3356");
+}
+
+/// RFC 4271 §9.1.2: a peer knows by its own number in the path that a route comes back to it.
+#[test]
+fn the_peers_own_private_as_stays_so_that_it_finds_its_loops() {
+    assert_eq!(as_told(&[65010, 65001, 65010], |config| config.remove_private_as = true), "64512 65001");
+}
+
+/// Routes of both families, with IPv6 next hops for either (RFC 8950).
+fn both_families(lab: &mut Lab, name: &str) {
+    let offered = vec![
+        Capability::Multiprotocol { afi: 1, safi: 1 },
+        Capability::Multiprotocol { afi: 2, safi: 1 },
+        Capability::ExtendedNextHop(vec![(1, 1, 2)]),
+        Capability::FourOctetAs(Asn(65001)),
+    ];
+    lab.script(name).offer(offered);
+}
+
+/// One attribute set, first with a prefix of one family and then of the other: what policy says of a family is said of that one alone.
+#[test]
+fn a_rule_for_one_family_does_not_judge_the_other() {
+    let rule = Rule { when: vec![Condition::Family(Family::Ipv6Unicast)], then: Step::Reject, ..Rule::default() };
+    let chain = Chain::from_policies(vec![Arc::new(Policy { name: "v4-only".into(), rules: vec![rule], otherwise: Step::Accept })]);
+    let lab = Lab::seeded(12).speaker("dut", 64512).scripted("rack", 65001);
+    let mut lab = lab.linked_as("dut", "rack", |_, config| {
+        config.import = Some(chain.clone());
+        session(config, |s| s.offer.extended_next_hop = FamilySet::IPV4);
+    });
+    both_families(&mut lab, "rack");
+    lab.until_established("dut", "rack");
+    let nets = ["10.1.0.0/26", "2001:db8:1::/48", "10.2.0.0/26", "2001:db8:2::/48"];
+    for net in nets {
+        lab.raw("rack", &upd().multiprotocol().reach(net).next_hop("2001:db8:255::2").as_path(&[65001]).octets());
+    }
+    lab.run(SECOND);
+    let refused = nets.map(|net| lab.paths("dut", net)[0].refused.is_some());
+    assert_eq!(refused, [false, true, false, true]);
+}
+
+/// An address is a next hop for its own family: the routes of the other keep theirs.
+#[test]
+fn a_next_hop_that_policy_sets_is_for_routes_of_its_family() {
+    let lab = Lab::seeded(13).speaker("dut", 64512).scripted("rack", 65001);
+    let set = vec![Edit::NextHop(NextHopEdit::Address("10.255.0.77".parse().expect("an address")))];
+    let rule = Rule { set, then: Step::Accept, ..Rule::default() };
+    let chain = Chain::from_policies(vec![Arc::new(Policy { name: "via".into(), rules: vec![rule], otherwise: Step::Reject })]);
+    let mut lab = lab.linked_as("dut", "rack", |_, config| config.import = Some(chain.clone()));
+    both_families(&mut lab, "rack");
+    lab.until_established("dut", "rack");
+    lab.raw("rack", &upd().reach("10.1.0.0/26").next_hop("10.255.0.2").as_path(&[65001]).octets());
+    lab.raw("rack", &upd().reach("2001:db8:1::/48").next_hop("2001:db8:255::2").as_path(&[65001]).octets());
+    lab.run(SECOND);
+    let hops = ["10.1.0.0/26", "2001:db8:1::/48"].map(|net| lab.paths("dut", net)[0].next_hop.clone());
+    assert_eq!(hops, [Some("10.255.0.77".to_owned()), Some("2001:db8:255::2".to_owned())]);
 }
 
 /// Three neighbours in two AS offer one prefix: two by way of AS 65001, one by way of 65002, with these MEDs.
