@@ -63,7 +63,7 @@ pub fn key(kind: SourceKind) -> GroupKey {
         send: Context { four_octet_as: true, families: FamilySet::ALL, external, ..Context::INITIAL },
         families: FamilySet::ALL,
         add_path: AddPathSend::Off,
-        remove_private: false,
+        remove_private: None,
         as_override: None,
         graceful_shutdown: false,
         withhold: false,

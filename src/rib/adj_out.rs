@@ -36,8 +36,8 @@ pub struct GroupKey {
     pub send: Context,
     pub families: FamilySet,
     pub add_path: AddPathSend,
-    /// Private AS numbers are taken out of AS_PATH before ours is put in front (external sessions).
-    pub remove_private: bool,
+    /// Private AS numbers but this one, the peer's, are taken out of AS_PATH before ours is put in front (external sessions).
+    pub remove_private: Option<Asn>,
     /// This AS, the peer's, is replaced by ours in AS_PATH (external sessions), for sites that share one number.
     pub as_override: Option<Asn>,
     /// We are about to go: every route carries GRACEFUL_SHUTDOWN, and inside the AS LOCAL_PREF 0 (RFC 8326 §4.1).
@@ -277,7 +277,7 @@ fn finish(
     let next_hop = next_hop(family, passed, accepted.next_hop, source, key).ok_or(Withheld::NoNextHop)?;
     let med = passed.med().filter(|_| accepted.med_decided || source.source.is_local());
     let reflected = key.reflect.filter(|_| source.source == Source::Internal).map(|r| (source.router_id, r.cluster));
-    let out = if key.graceful_shutdown || (key.external && (key.remove_private || key.as_override.is_some())) {
+    let out = if key.graceful_shutdown || (key.external && (key.remove_private.is_some() || key.as_override.is_some())) {
         edited(passed, next_hop, med, reflected, key)
     } else if key.external {
         passed.to_external(next_hop, med, key.local_as)
@@ -324,11 +324,11 @@ fn fits(out: &PathAttributes, family: Family, key: &GroupKey) -> bool {
 /// RFC 4271 §5.1.2(b) AS_PATH, §5.1.4 MED, §5.1.5 LOCAL_PREF; RFC 4456 §8 and RFC 4360 §6 have the rest stay inside.
 fn to_external(editor: &mut Editor, med: Option<u32>, key: &GroupKey) {
     editor.strip_non_transitive().set_med(med);
+    if let Some(theirs) = key.remove_private {
+        editor.remove_private_as(theirs);
+    }
     if let Some(theirs) = key.as_override {
         editor.replace_as(theirs, key.local_as);
-    }
-    if key.remove_private {
-        editor.remove_private_as();
     }
     editor.prepend(key.local_as, 1);
 }

@@ -64,7 +64,7 @@ impl Export<'_> {
             send: session.send.clone(),
             families: session.families,
             add_path,
-            remove_private: config.remove_private_as,
+            remove_private: config.remove_private_as.then_some(session.remote_as),
             as_override: config.as_override.then_some(session.remote_as),
             local_pref: DEFAULT_LOCAL_PREF,
             peer,

@@ -44,10 +44,13 @@ fn prepending_by_policy_comes_on_top() {
 #[test]
 fn private_numbers_are_removed_and_a_sites_number_is_overridden() {
     let attrs = route(1).prepend(Asn(65001), 1).prepend(Asn(3320), 1).finish();
-    let removing = GroupKey { remove_private: true, ..key(SourceKind::External) };
-    assert_eq!(path(&told(&attrs, Source::External, &removing)), [LOCAL_AS.0, 3320]);
+    let removing = |peer| GroupKey { remove_private: Some(Asn(peer)), ..key(SourceKind::External) };
+    assert_eq!(path(&told(&attrs, Source::External, &removing(65009))), [LOCAL_AS.0, 3320]);
+    assert_eq!(path(&told(&attrs, Source::External, &removing(65001))), [LOCAL_AS.0, 3320, 65001], "by its own number a peer finds loops");
     let overriding = GroupKey { as_override: Some(Asn(65001)), ..key(SourceKind::External) };
     assert_eq!(path(&told(&attrs, Source::External, &overriding)), [LOCAL_AS.0, 3320, LOCAL_AS.0]);
+    let both = GroupKey { as_override: Some(Asn(65001)), ..removing(65001) };
+    assert_eq!(path(&told(&attrs, Source::External, &both)), [LOCAL_AS.0, 3320, LOCAL_AS.0]);
 }
 
 #[test]

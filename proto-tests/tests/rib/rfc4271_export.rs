@@ -161,7 +161,7 @@ fn key(n: u32, chain: Chain) -> GroupKey {
         send: Context { add_path: if several_paths(n) == AddPathSend::Off { FamilySet::NONE } else { FamilySet::IPV4 }, ..send(external) },
         families: FamilySet::ALL,
         add_path: several_paths(n),
-        remove_private: n == 6,
+        remove_private: (n == 6).then_some(Asn(65001)),
         as_override: None,
         graceful_shutdown: false,
         withhold: false,

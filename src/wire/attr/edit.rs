@@ -150,10 +150,10 @@ impl Editor {
         self.put_path(&segments)
     }
 
-    /// Leaves out the numbers that RFC 6996 keeps for private use.
-    pub fn remove_private_as(&mut self) -> &mut Editor {
+    /// Leaves out the numbers that RFC 6996 keeps for private use, but for one: by its own AS the peer finds loops (RFC 4271 §9.1.2).
+    pub fn remove_private_as(&mut self, peer: Asn) -> &mut Editor {
         let mut segments = segments_of(self.as_path());
-        segments.iter_mut().for_each(|(_, asns)| asns.retain(|a| !a.is_private()));
+        segments.iter_mut().for_each(|(_, asns)| asns.retain(|a| !a.is_private() || *a == peer));
         self.put_path(&segments)
     }
 
@@ -393,8 +393,9 @@ mod tests {
     #[test]
     fn private_numbers_go_and_empty_segments_with_them() {
         let path: [(SegmentKind, &[Asn]); 2] = [(SegmentKind::Sequence, &[Asn(64512), Asn(7)]), (SegmentKind::Set, &[Asn(65000)])];
-        let set = base().replace_as_path(path).remove_private_as().finish();
-        assert_eq!(set.as_path().to_string(), "7");
+        let without = |peer| base().replace_as_path(path).remove_private_as(peer).finish().as_path().to_string();
+        assert_eq!(without(Asn(65001)), "7");
+        assert_eq!(without(Asn(64512)), "64512 7", "the peer's own number stays");
     }
 
     #[test]
