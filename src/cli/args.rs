@@ -45,7 +45,7 @@ pub enum Command {
     /// Tell every mistake of a configuration, with its place
     Check {
         file: PathBuf,
-        /// As on the node itself: password files must be readable
+        /// Warnings count as errors: a password file that cannot be read, a peer without policy
         #[arg(long)]
         strict: bool,
         /// As the node of this name (default: CATBIRD_NODE, or the host name)

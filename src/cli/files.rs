@@ -14,7 +14,7 @@ use crate::speaker::reload_plan::{self, NotRunning};
 
 /// Every finding with its picture on standard error (JSON on standard output).
 pub fn check(out: &mut Out, file: &Path, strict: bool, node: Option<&str>) -> Result<Exit, ClientError> {
-    let Some(checked) = read(file, strict, node) else { return Ok(Exit::Unreadable) };
+    let Some(checked) = read(file, node) else { return Ok(Exit::Unreadable) };
     if out.json {
         out.object(&findings(&checked))?;
     } else {
@@ -24,19 +24,20 @@ pub fn check(out: &mut Out, file: &Path, strict: bool, node: Option<&str>) -> Re
             out.line(out.paint(&toned(format!("{}: fine: {sum}", file.display()), Tone::Good)))?;
         }
     }
-    Ok(if checked.config.is_some() { Exit::Fine } else { Exit::Refused })
+    let refused = checked.config.is_none() || (strict && checked.report.warnings() > 0);
+    Ok(if refused { Exit::Refused } else { Exit::Fine })
 }
 
 /// What the daemon is to run with; its findings go to standard error.
 pub fn to_run(file: &Path) -> Result<Config, Exit> {
-    let checked = read(file, true, None).ok_or(Exit::Unreadable)?;
+    let checked = read(file, None).ok_or(Exit::Unreadable)?;
     show(&checked.report);
     checked.config.ok_or(Exit::Refused)
 }
 
 /// What a reload from one file to the other would change; no daemon is asked.
 pub fn diff(out: &mut Out, from: &Path, to: &Path, node: Option<&str>) -> Result<Exit, ClientError> {
-    let (Some(old), Some(new)) = (read(from, false, node), read(to, false, node)) else { return Ok(Exit::Unreadable) };
+    let (Some(old), Some(new)) = (read(from, node), read(to, node)) else { return Ok(Exit::Unreadable) };
     let (Some(old_config), Some(new_config)) = (&old.config, &new.config) else {
         for checked in [&old, &new] {
             show(&checked.report);
@@ -53,8 +54,8 @@ pub fn diff(out: &mut Out, from: &Path, to: &Path, node: Option<&str>) -> Result
 }
 
 /// `None` after it was said that the file cannot be read.
-fn read(file: &Path, strict: bool, node: Option<&str>) -> Option<Checked> {
-    match config::load_as(file, strict, node) {
+fn read(file: &Path, node: Option<&str>) -> Option<Checked> {
+    match config::load_as(file, node) {
         Ok(checked) => Some(checked),
         Err(error) => {
             eprintln!("catbird: cannot read {}: {error}", file.display());
@@ -93,7 +94,7 @@ fn findings(checked: &Checked) -> serde_json::Value {
 }
 
 fn summary(config: &Config) -> String {
-    let mode = config.cluster.as_ref().map_or_else(String::new, |c| format!("{} of {} nodes, ", c.mode, c.size));
+    let mode = config.cluster.as_ref().map_or_else(String::new, |c| format!("{} of {} nodes, ", c.mode, c.members.len()));
     let node = &config.node;
     let (sessions, blocks) = (config.sessions.len(), config.pods.blocks.len());
     format!("{} (AS {}, router id {}), {mode}{sessions} sessions, {blocks} blocks", node.name, node.asn, node.router_id)

@@ -4,24 +4,35 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::{NonZeroU8, NonZeroU16};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::Surroundings;
+use super::blocks;
 use super::cluster;
 use super::model::{
     AddPath, BestPath, ChainRef, Config, Control, Graceful, Listen, Log, LogFormat, LogLevel, MaxPrefix, MaxPrefixAction, Metrics,
     NextHopMode, Node, OnTerm, Password, PerPeer, Pods, Range, Ready, RemoteAsn, Session, SessionKind, Setup,
 };
 use super::policy::{self, BUILT_IN, Policy};
-use super::raw::{AsnOrKind, Listener, Opt, Protocol, Raw, RawFib, RawGroup, RawNode, RawPeer, Settings, Table};
+use super::raw::{AsnOrKind, Listener, Opt, Protocol, Raw, RawFib, RawGroup, RawMember, RawNode, RawPeer, Settings, Table};
 use super::report::{At, Notes, Problem, Span};
-use super::values::{Time, ZonedAddr};
+use super::values::{Interval, SecretPath, Time, ZonedAddr};
 use crate::fib;
 use crate::num::{Asn, FamilySet, HoldTime, RouterId};
+
+const OPEN_TIMEOUT: Interval = Interval(Duration::from_secs(240));
+const IDLE_HOLD: Interval = Interval(Duration::from_secs(1));
+const IDLE_HOLD_MAX: Interval = Interval(Duration::from_secs(30));
 
 /// The value, or what it is if nothing was said.
 pub(super) fn or<T: Clone>(opt: &Opt<T>, default: T) -> T {
     opt.as_ref().map_or(default, |at| at.value.clone())
+}
+
+fn port(typed: &Opt<NonZeroU16>) -> u16 {
+    typed.as_ref().map_or(179, |port| port.value.get())
 }
 
 fn value<T: Clone>(opt: &Opt<T>) -> Option<T> {
@@ -54,16 +65,16 @@ pub(super) fn check(raw: &Raw, around: &Surroundings<'_>, notes: &Notes) -> Conf
     let names = sessions.iter().map(|s| s.name.as_str()).chain(groups.keys().map(String::as_str)).collect::<BTreeSet<&str>>();
     policy::check_peers(&raw.policies, &names, notes);
     let ranges = raw.groups.iter().filter_map(|group| checker.range(group, &node)).collect();
-    Config {
+    let config = Config {
         listen: checker.listen(raw),
         cluster: cluster::cluster(raw, me),
-        pods: checker.pods(raw),
+        pods: Pods { blocks: list(&raw.pods.blocks), file: value(&raw.pods.file) },
         best_path: BestPath {
             multipath_external: or(&raw.best_path.multipath_external, true),
             multipath_internal: or(&raw.best_path.multipath_internal, true),
             always_compare_med: or(&raw.best_path.always_compare_med, false),
             as_path_relax: or(&raw.best_path.as_path_relax, false),
-            width: or(&raw.fib.ecmp_width, 16).max(1),
+            width: raw.fib.ecmp_width.as_ref().map_or(16, |width| width.value.get()),
         },
         fib: fib::Params { overlay: checker.overlay(raw, &node), ..fib(&raw.fib) },
         learning: checker.learning(&raw.fib),
@@ -82,7 +93,10 @@ pub(super) fn check(raw: &Raw, around: &Surroundings<'_>, notes: &Notes) -> Conf
         node,
         sessions,
         ranges,
-    }
+    };
+    blocks::judge(&raw.pods, &config, notes);
+    policy::judge_next_hops(&raw.policies, &config, notes);
+    config
 }
 
 /// The first address of each family.
@@ -142,7 +156,7 @@ impl Checker<'_> {
             ipv6,
             on_term: or(&raw.on_term, OnTerm::Keep),
             client_to_client: or(&raw.client_to_client, true),
-            drain_wait: or(&raw.drain_wait, Time(std::time::Duration::from_millis(300))).0,
+            drain_wait: or(&raw.drain_wait, Time(Duration::from_millis(300))).0,
         }
     }
 
@@ -161,36 +175,22 @@ impl Checker<'_> {
 
     fn listen(&self, raw: &Raw) -> Listen {
         let everywhere = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-        let port = or(&raw.listen.port, 179);
-        if port == 0 {
-            let span = raw.listen.port.as_ref().map_or(0..0, |p| p.span.clone());
-            self.notes.say(span, Problem::BadValue { found: "0".into(), expected: "a port from 1 to 65535".into() });
+        Listen {
+            addresses: raw.listen.addresses.as_ref().map_or(everywhere, |_| list(&raw.listen.addresses)),
+            port: port(&raw.listen.port),
         }
-        Listen { addresses: raw.listen.addresses.as_ref().map_or(everywhere, |_| list(&raw.listen.addresses)), port }
-    }
-
-    fn pods(&self, raw: &Raw) -> Pods {
-        let mut seen = BTreeMap::new();
-        for block in raw.pods.blocks.iter().flat_map(|list| &list.value) {
-            if let Some(first) = seen.insert(block.value, block.span.clone()) {
-                let problem = Problem::Duplicate { kind: "block", what: block.value.to_string() };
-                self.notes.say_also(block.span.clone(), problem, first, "first here");
-            }
-        }
-        Pods { blocks: list(&raw.pods.blocks), file: value(&raw.pods.file) }
     }
 
     fn graceful(&self, raw: &Raw) -> Graceful {
-        let seconds = raw.graceful.restart_time.as_ref().map_or(120, |t| t.value.0.as_secs());
-        let restart_time = u16::try_from(seconds).unwrap_or(u16::MAX);
-        if restart_time > 4095 {
-            let span = raw.graceful.restart_time.as_ref().map_or(0..0, |t| t.span.clone());
-            let expected = "a restart time of at most 4095 seconds: the field has twelve bits (RFC 4724 §3)".to_owned();
-            self.notes.say(span, Problem::BadValue { found: format!("{seconds}s"), expected });
+        let typed = raw.graceful.restart_time.as_ref();
+        let restart_time = typed.map_or(Some(120), |time| time.value.whole_seconds().filter(|seconds| *seconds <= 4095));
+        if let (Some(time), None) = (typed, restart_time) {
+            let expected = "a restart time of at most 4095 whole seconds: the field has twelve bits (RFC 4724 §3)".to_owned();
+            self.notes.say(time.span.clone(), Problem::BadValue { found: time.value.to_string(), expected });
         }
         Graceful {
             enabled: or(&raw.graceful.enabled, true),
-            restart_time,
+            restart_time: restart_time.unwrap_or(0),
             stale_time: or(&raw.graceful.stale_time, Time::seconds(120)).0,
             startup_deadline: or(&raw.graceful.startup_deadline, Time::seconds(120)).0,
             end_of_rib_wait: or(&raw.graceful.end_of_rib_wait, Time::seconds(10)).0,
@@ -274,7 +274,14 @@ impl Checker<'_> {
         };
         let remote_asn = remote_asn(asn.value);
         let setup = self.setup(&raw.settings, remote_asn, node, &raw.span, &format!("group {name}"));
-        Some(Range { kind: kind(remote_asn, &setup), name, nets, limit: or(&raw.listen_limit, 1000), remote_asn, setup })
+        Some(Range {
+            kind: kind(remote_asn, &setup),
+            name,
+            nets,
+            limit: raw.listen_limit.as_ref().map_or(1000, |limit| limit.value.get()),
+            remote_asn,
+            setup,
+        })
     }
 
     /// The settings of one session, with every default that depends on whom it is with.
@@ -285,22 +292,22 @@ impl Checker<'_> {
         self.contradictions(s, external);
         Setup {
             description: value(&s.description),
-            port: or(&s.port, 179),
+            port: port(&s.port),
             local_asn,
             password: s.password_file.as_ref().map(|file| self.password(file)),
-            ttl_security: value(&s.ttl_security),
-            multihop: value(&s.multihop),
+            ttl_security: value(&s.ttl_security).map(NonZeroU8::get),
+            multihop: value(&s.multihop).map(NonZeroU8::get),
             source: value(&s.source),
             interface: value(&s.interface),
             passive: or(&s.passive, false),
             enabled: or(&s.enabled, true),
-            hold_time: or(&s.hold_time, HoldTime::new(90).unwrap_or(HoldTime::ZERO)),
+            hold_time: or(&s.hold_time, HoldTime::DEFAULT),
             keepalive_time: s.keepalive_time.as_ref().and_then(|t| self.keepalive(t, s)),
-            connect_retry: or(&s.connect_retry, Time::seconds(5)).0,
+            connect_retry: or(&s.connect_retry, Interval(Duration::from_secs(5))).0,
             delay_open: s.delay_open.as_ref().map(|t| t.value.0).filter(|t| !t.is_zero()),
-            open_timeout: or(&s.open_timeout, Time::seconds(240)).0,
-            idle_hold: or(&s.idle_hold, Time::seconds(1)).0,
-            idle_hold_max: or(&s.idle_hold_max, Time::seconds(30)).0,
+            open_timeout: or(&s.open_timeout, OPEN_TIMEOUT).0,
+            idle_hold: or(&s.idle_hold, IDLE_HOLD).0,
+            idle_hold_max: or(&s.idle_hold_max, IDLE_HOLD_MAX).0,
             send_hold: Some(or(&s.send_hold, Time::seconds(480)).0).filter(|t| !t.is_zero()),
             tcp_user_timeout: s.tcp_user_timeout.as_ref().map(|t| t.value.0).filter(|t| !t.is_zero()),
             collide_established: or(&s.collide_established, false),
@@ -314,7 +321,7 @@ impl Checker<'_> {
                 ipv4: value(&s.max_prefix_ipv4),
                 ipv6: value(&s.max_prefix_ipv6),
                 action: or(&s.max_prefix_action, MaxPrefixAction::Close),
-                restart: value(&s.max_prefix_restart).map(|t: Time| t.0),
+                restart: value(&s.max_prefix_restart).map(|t| t.0),
             },
             import: self.chain(&s.import, &default, "import", span, peer),
             export: self.chain(&s.export, &default, "export", span, peer),
@@ -339,44 +346,54 @@ impl Checker<'_> {
             let help = "remove `rr_client`, or give the peer this router's own AS number (RFC 4456)".to_owned();
             self.notes.say(client.span.clone(), Problem::Conflict { what, help });
         }
-        if let (Some(least), Some(most)) = (&s.idle_hold, &s.idle_hold_max)
-            && least.value > most.value
-        {
-            let what = format!("`idle_hold` ({}) is longer than `idle_hold_max` ({})", least.value, most.value);
-            let help = "the wait grows from the first to the second".to_owned();
-            self.notes.say_also(least.span.clone(), Problem::Conflict { what, help }, most.span.clone(), "and this");
-        }
+        let (least, most) = (or(&s.idle_hold, IDLE_HOLD), or(&s.idle_hold_max, IDLE_HOLD_MAX));
+        self.ordered(
+            ("idle_hold", least.0, &s.idle_hold),
+            ("idle_hold_max", most.0, &s.idle_hold_max),
+            "the wait grows from the first to the second",
+        );
+        let (delay, most) = (or(&s.delay_open, Time::seconds(0)), or(&s.open_timeout, OPEN_TIMEOUT));
+        let help = "no OPEN would be sent before the connection is given up";
+        self.ordered(("delay_open", delay.0, &s.delay_open), ("open_timeout", most.0, &s.open_timeout), help);
+    }
+
+    /// The first is not longer than the second.
+    fn ordered<S, L>(&self, (short, least, at): (&str, Duration, &Opt<S>), (long, most, above): (&str, Duration, &Opt<L>), help: &str) {
+        let spans = [at.as_ref().map(|at| &at.span), above.as_ref().map(|at| &at.span)];
+        let mut spans = spans.into_iter().flatten().cloned();
+        let Some(span) = spans.next().filter(|_| least > most) else { return };
+        let what = format!("`{short}` ({}) is longer than `{long}` ({})", Time(least), Time(most));
+        let problem = Problem::Conflict { what, help: help.to_owned() };
+        self.notes.say_also(span.clone(), problem, spans.next().unwrap_or(span), "and this");
     }
 
     fn keepalive(&self, time: &At<Time>, s: &Settings) -> Option<u16> {
-        let seconds = u16::try_from(time.value.0.as_secs()).unwrap_or(u16::MAX);
-        let hold = or(&s.hold_time, HoldTime::new(90).unwrap_or(HoldTime::ZERO));
-        if hold.seconds() > 0 && (seconds == 0 || seconds >= hold.seconds()) {
-            let expected = format!("shorter than the hold time of {} s (a third of it is usual)", hold.seconds());
+        let seconds = time.value.whole_seconds();
+        let hold = or(&s.hold_time, HoldTime::DEFAULT).seconds();
+        let most = if hold == 0 { u16::MAX } else { hold.saturating_sub(1) };
+        if seconds.is_none_or(|seconds| seconds > most || (seconds == 0 && hold > 0)) {
+            let expected = format!("a time of 1 to {most} whole seconds, less than the hold time (a third of it is usual)");
             self.notes.say(time.span.clone(), Problem::BadValue { found: time.value.to_string(), expected });
         }
-        Some(seconds)
+        seconds
     }
 
-    /// Reads the file that holds the secret; whether its absence stops us depends on whether we are to run.
-    fn password(&self, file: &At<PathBuf>) -> Password {
-        let secret = match (self.around.read)(&file.value) {
-            Ok(text) => Some(text.trim_end_matches(['\n', '\r']).to_owned()),
-            Err(error) => {
-                let problem = Problem::Unreadable { path: file.value.display().to_string(), error };
-                if self.around.secrets_needed {
-                    self.notes.say(file.span.clone(), problem);
-                } else {
-                    self.notes.warn(file.span.clone(), problem);
-                }
-                None
+    /// Reads the file that holds the secret. Without one the session stays down, and the others run.
+    fn password(&self, file: &At<SecretPath>) -> Password {
+        let path = &file.value.0;
+        let secret = (self.around.read)(path).and_then(|found| {
+            if found.world_readable {
+                let what = format!("everybody on this machine can read {}", path.display());
+                let help = "take the right to read it from others, as with `chmod o-r`".to_owned();
+                self.notes.say(file.span.clone(), Problem::Odd { what, help });
             }
-        };
-        if let Some(length) = secret.as_ref().map(String::len).filter(|length| !(1..=80).contains(length)) {
-            let expected = "a password of 1 to 80 octets (TCP MD5, RFC 2385)".to_owned();
-            self.notes.say(file.span.clone(), Problem::BadValue { found: format!("a file with {length} octets"), expected });
+            usable_secret(&found.text)
+        });
+        if let Err(error) = &secret {
+            let problem = Problem::Unreadable { path: path.display().to_string(), error: error.clone() };
+            self.notes.say(file.span.clone(), problem);
         }
-        Password { file: file.value.clone(), secret }
+        Password { file: path.clone(), secret }
     }
 
     fn chain(&self, names: &Opt<Vec<At<String>>>, default: &ChainRef, which: &'static str, span: &Span, peer: &str) -> ChainRef {
@@ -413,15 +430,20 @@ impl Checker<'_> {
     fn duplicates(&self, raw: &Raw, sessions: &[Session], node: &Node) {
         let mut by_address: BTreeMap<ZonedAddr, Span> = BTreeMap::new();
         let mut by_name: BTreeMap<String, Span> = BTreeMap::new();
+        let members = raw.cluster.iter().flat_map(|c| &c.nodes).filter_map(|m| Some((m.name.as_ref()?, m)));
+        let members: BTreeMap<&str, (&At<String>, &RawMember)> = members.map(|(name, m)| (name.value.as_str(), (name, m))).collect();
         let from_cluster = sessions.len().saturating_sub(raw.peers.iter().filter(|p| p.address.is_some()).count());
         for session in sessions.iter().take(from_cluster) {
-            by_address.insert(session.remote.clone(), raw.cluster.as_ref().map_or(0..0, |c| c.span.clone()));
-            by_name.insert(session.name.clone(), raw.cluster.as_ref().map_or(0..0, |c| c.span.clone()));
+            let Some((name, member)) = members.get(session.name.as_str()) else { continue };
+            let mut addresses = member.addresses.iter().flat_map(|list| &list.value);
+            let address = addresses.find(|at| at.value == session.remote.addr).map_or(member.span.clone(), |at| at.span.clone());
+            by_address.insert(session.remote.clone(), address);
+            by_name.insert(session.name.clone(), name.span.clone());
         }
         for peer in &raw.peers {
             let Some(address) = &peer.address else { continue };
             let mine = node.ipv4.map(IpAddr::V4) == Some(address.value.addr) || node.ipv6.map(IpAddr::V6) == Some(address.value.addr);
-            if mine && or(&peer.settings.port, 179) == or(&raw.listen.port, 179) {
+            if mine && port(&peer.settings.port) == port(&raw.listen.port) {
                 let what = format!("{} is this node's own address", address.value);
                 self.notes.say(address.span.clone(), Problem::Conflict { what, help: "a router does not peer with itself".to_owned() });
             }
@@ -435,6 +457,18 @@ impl Checker<'_> {
                 self.notes.say_also(name.span, problem, first, "first here");
             }
         }
+    }
+}
+
+/// The key in a file's text, without the end of its line.
+///
+/// # Errors
+/// TCP MD5 takes 1 to 80 octets (RFC 2385).
+pub fn usable_secret(text: &str) -> Result<String, String> {
+    let secret = text.trim_end_matches(['\n', '\r']);
+    match secret.len() {
+        1..=80 => Ok(secret.to_owned()),
+        octets => Err(format!("{octets} octets where a TCP MD5 password has 1 to 80 (RFC 2385)")),
     }
 }
 

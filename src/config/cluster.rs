@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::check::{Checker, by_family, exactly, or};
-use super::model::{ChainRef, Cluster, Mode, Node, Session, SessionKind};
+use super::model::{ChainRef, Cluster, Member, Mode, Node, Session, SessionKind};
 use super::raw::{Raw, RawCluster, RawMember};
 use super::report::Problem;
 use super::values::ZonedAddr;
@@ -68,8 +68,13 @@ pub(super) fn cluster(raw: &Raw, me: Option<usize>) -> Option<Cluster> {
     Some(Cluster {
         mode: mode(cluster),
         cluster_id: member.and_then(|m| m.cluster_id.as_ref()).map(|id| id.value),
-        size: cluster.nodes.len(),
+        members: cluster.nodes.iter().map(model_member).collect(),
     })
+}
+
+fn model_member(raw: &RawMember) -> Member {
+    let name = raw.name.as_ref().map(|name| name.value.clone()).unwrap_or_default();
+    Member { name, addresses: raw.addresses.iter().flat_map(|list| &list.value).map(|at| at.value).collect() }
 }
 
 /// One session for each node that we peer with.

@@ -47,9 +47,9 @@ pub struct RawLearn {
 
 pub(super) fn read(mut section: Section<'_>) -> RawLearn {
     let raw = RawLearn {
-        prefixes: section.need("prefixes", "which routes may be learned, such as [\"10.244.0.0/16 ge 32\"]"),
-        protocols: section.take("protocols"),
-        interfaces: section.take("interfaces"),
+        prefixes: section.need_some("prefixes", "which routes may be learned, such as [\"10.244.0.0/16 ge 32\"]"),
+        protocols: section.some("protocols"),
+        interfaces: section.some("interfaces"),
         shape: section.take("shape"),
         kind: section.take("kind"),
     };

@@ -6,6 +6,7 @@
 //! [`Config::parse`] reads nothing from disk: the files that secrets are in come through [`Surroundings`], so that a test or a fuzzer can
 //! have its own. `load` is the one function with the world in it. What a setting does is the business of the room that it is handed to.
 
+mod blocks;
 mod check;
 mod cluster;
 mod learn;
@@ -17,6 +18,7 @@ pub mod params;
 pub mod policy;
 mod raw;
 mod reader;
+mod redact;
 pub mod report;
 pub mod values;
 
@@ -24,6 +26,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub use check::usable_secret;
 #[cfg(feature = "daemon")]
 pub use load::{NODE_VARIABLE, check_text, load, load_as};
 pub use model::Config;
@@ -39,9 +42,21 @@ pub struct Surroundings<'a> {
     /// The node's name if the file does not say one.
     pub hostname: Option<String>,
     /// Reads a file that holds a secret.
-    pub read: &'a dyn Fn(&Path) -> Result<String, String>,
-    /// A secret that cannot be read is an error (to run) and not merely a warning (to check elsewhere).
-    pub secrets_needed: bool,
+    pub read: &'a dyn Fn(&Path) -> Result<SecretFile, String>,
+}
+
+/// A file that holds a secret.
+pub struct SecretFile {
+    pub text: String,
+    /// Any user of the machine may read it.
+    pub world_readable: bool,
+}
+
+impl From<&str> for SecretFile {
+    /// One that is guarded as it should be.
+    fn from(text: &str) -> SecretFile {
+        SecretFile { text: text.to_owned(), world_readable: false }
+    }
 }
 
 /// A configuration and everything that is to be said about it.

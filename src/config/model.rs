@@ -153,7 +153,14 @@ pub struct Cluster {
     /// This node's, if it reflects.
     pub cluster_id: Option<ClusterId>,
     /// All nodes of the list, this one among them.
-    pub size: usize,
+    pub members: Vec<Member>,
+}
+
+/// A node of the cluster's list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub name: String,
+    pub addresses: Vec<IpAddr>,
 }
 
 /// This node's pod blocks.
@@ -206,8 +213,8 @@ impl fmt::Display for RemoteAsn {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password {
     pub file: PathBuf,
-    /// `None`: the file could not be read where the configuration was checked.
-    pub secret: Option<String>,
+    /// Or why there is none; then its sessions stay down.
+    pub secret: Result<String, String>,
 }
 
 impl fmt::Debug for Password {

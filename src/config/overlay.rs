@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use ipnet::IpNet;
 use toml::de::DeValue;
@@ -44,7 +45,7 @@ pub struct RawOverlay {
     pub kind: Opt<Kind>,
     pub device: Opt<String>,
     pub vni: Opt<u32>,
-    pub port: Opt<u16>,
+    pub port: Opt<NonZeroU16>,
     pub mtu: Opt<u32>,
     pub checksum: Opt<bool>,
     pub addresses: List<IpAddr>,
@@ -61,7 +62,7 @@ pub(super) fn read(mut section: Section<'_>) -> RawOverlay {
         mtu: section.take("mtu"),
         checksum: section.take("checksum"),
         addresses: section.take("addresses"),
-        nodes: section.take("nodes"),
+        nodes: section.some("nodes"),
     };
     section.finish();
     raw
@@ -80,7 +81,7 @@ impl Checker<'_> {
             kind,
             device: or(&raw.device, device),
             vni: or(&raw.vni, default.vni),
-            port: or(&raw.port, default.port),
+            port: raw.port.as_ref().map_or(default.port, |at| at.value.get()),
             mtu: raw.mtu.as_ref().map(|at| at.value),
             checksum: or(&raw.checksum, default.checksum),
             addresses: raw.addresses.iter().flat_map(|list| &list.value).map(|at| at.value).collect(),
@@ -100,9 +101,6 @@ impl Checker<'_> {
         }
         if let Some(at) = raw.vni.as_ref().filter(|at| !(1..1 << 24).contains(&at.value)) {
             bad(&at.span, at.value.to_string(), "a VXLAN network identifier from 1 to 16777215");
-        }
-        if let Some(at) = raw.port.as_ref().filter(|at| at.value == 0) {
-            bad(&at.span, at.value.to_string(), "a UDP port from 1 to 65535");
         }
         if let Some(at) = raw.mtu.as_ref().filter(|at| !(576..=65_465).contains(&at.value)) {
             bad(&at.span, at.value.to_string(), "an MTU from 576 to 65465");

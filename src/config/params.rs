@@ -199,7 +199,8 @@ fn peer_params(config: &Config, name: &str, kind: SessionKind, remote: &ZonedAdd
         local_addr: setup.source,
         interface: setup.interface.clone(),
         passive: setup.passive,
-        enabled: setup.enabled,
+        enabled: setup.enabled && hindrance(setup).is_none(),
+        hindrance: hindrance(setup),
         hold_time: setup.hold_time,
         keepalive: setup.keepalive_time,
         connect_retry: setup.connect_retry,
@@ -229,7 +230,13 @@ fn peer_params(config: &Config, name: &str, kind: SessionKind, remote: &ZonedAdd
 }
 
 fn secret(password: &Password) -> Option<Secret> {
-    password.secret.as_ref().map(|secret| Secret::new(secret.as_bytes()))
+    password.secret.as_ref().ok().map(|secret| Secret::new(secret.as_bytes()))
+}
+
+/// A session whose password is not to be had does not come up without one.
+fn hindrance(setup: &Setup) -> Option<String> {
+    let password = setup.password.as_ref()?;
+    password.secret.as_ref().err().map(|error| format!("no password in {}: {error}", password.file.display()))
 }
 
 fn offer(config: &Config, setup: &Setup) -> Offer {
@@ -251,7 +258,7 @@ fn offer(config: &Config, setup: &Setup) -> Offer {
 }
 
 /// A policy in the form that judges.
-fn compile(policy: &Policy) -> policy::Policy {
+pub(super) fn compile(policy: &Policy) -> policy::Policy {
     let rule = |rule: &super::policy::Rule| policy::Rule {
         name: rule.name.as_deref().map(Arc::from),
         when: conditions(&rule.matches),
@@ -279,7 +286,7 @@ fn origin(origin: RouteOrigin) -> Origin {
 
 fn conditions(m: &Matches) -> Vec<Condition> {
     let mut when = Vec::new();
-    if let Some(prefixes) = &m.prefixes {
+    for prefixes in [&m.prefixes, &m.prefix_sets].into_iter().flatten() {
         let ranges = prefixes.iter().filter_map(|p| PrefixRange::range(p.net, Some(p.min), Some(p.max)));
         when.push(Condition::Prefix(Arc::new(PrefixSet::new(ranges))));
     }
@@ -288,28 +295,20 @@ fn conditions(m: &Matches) -> Vec<Condition> {
         let block = Condition::RouteType(vec![LocalKind::Block]);
         when.push(if own { block } else { Condition::Not(Box::new(block)) });
     }
-    if !m.own_kinds.is_empty() {
-        when.push(Condition::RouteType(m.own_kinds.clone()));
-    }
+    when.extend(m.own_kinds.clone().map(Condition::RouteType));
     when.extend(m.source.map(|source| match source {
         RouteSource::Local => Condition::Local,
         RouteSource::Internal => Condition::Internal,
         RouteSource::External => Condition::External,
     }));
-    if !m.peers.is_empty() {
-        when.push(Condition::Peer(m.peers.iter().map(|peer| peer_match(peer)).collect()));
-    }
-    when.extend(community_condition(&m.communities));
-    if !m.as_path_contains.is_empty() {
-        when.push(Condition::AsPath(AsPathMatch::Contains(m.as_path_contains.clone())));
-    }
+    when.extend(m.peers.as_ref().map(|peers| Condition::Peer(peers.iter().map(|peer| peer_match(peer)).collect())));
+    when.extend(m.communities.as_ref().map(|list| community_condition(list)));
+    when.extend(m.as_path_contains.clone().map(|asns| Condition::AsPath(AsPathMatch::Contains(asns))));
     when.extend(m.as_path_first.map(|asn| Condition::AsPath(AsPathMatch::StartsWith(vec![asn]))));
     when.extend(m.as_path_origin.map(|asn| Condition::AsPath(AsPathMatch::OriginatedBy(vec![asn]))));
     when.extend(m.as_path_max_length.map(|max| Condition::AsPath(AsPathMatch::Length(0..=max))));
     when.extend(m.origin.map(|o| Condition::Origin(origin(o))));
-    if !m.next_hop_in.is_empty() {
-        when.push(Condition::NextHop(m.next_hop_in.clone()));
-    }
+    when.extend(m.next_hop_in.clone().map(Condition::NextHop));
     when
 }
 
@@ -324,15 +323,10 @@ fn peer_match(text: &str) -> PeerMatch {
 }
 
 /// Standard and large ones in one list: one of any kind suffices.
-fn community_condition(list: &[AnyCommunity]) -> Option<Condition> {
+fn community_condition(list: &[AnyCommunity]) -> Condition {
     let (standard, large) = split(list);
     let standard: Vec<CommunityMatch> = standard.into_iter().map(CommunityMatch::Exactly).collect();
-    match (standard.is_empty(), large.is_empty()) {
-        (true, true) => None,
-        (false, true) => Some(Condition::Community(standard)),
-        (true, false) => Some(Condition::LargeCommunity(large)),
-        (false, false) => Some(Condition::Any(vec![Condition::Community(standard), Condition::LargeCommunity(large)])),
-    }
+    Condition::Any(vec![Condition::Community(standard), Condition::LargeCommunity(large)])
 }
 
 fn split(list: &[AnyCommunity]) -> (Vec<Community>, Vec<LargeCommunity>) {

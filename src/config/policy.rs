@@ -10,12 +10,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use toml::de::DeValue;
 
-use super::model::{RouteOrigin, RouteSource, Then};
+use super::model::{ChainRef, RouteOrigin, RouteSource, Then};
 use super::raw::{List, Opt};
 use super::reader::{Section, Value, text};
 use super::report::{At, Notes, Problem, Span};
-use crate::num::{Asn, Family};
-use crate::policy::LocalKind;
+use super::{Config, params};
+use crate::num::{Asn, Family, FamilySet};
+use crate::policy::{LocalKind, NextHopEdit};
 
 /// Prefixes inside `net` of a range of lengths: `"10.0.0.0/8"`, `"10.0.0.0/8 le 24"`, `"10.0.0.0/8 ge 24 le 26"`, `"10.0.0.0/8+"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,36 +29,44 @@ pub struct Prefixes {
 const PREFIXES: &str = "a prefix with an optional range of lengths, such as \"10.0.0.0/8\", \"10.0.0.0/8+\" or \"10.0.0.0/8 ge 24 le 26\"";
 
 impl Prefixes {
-    fn parse(text: &str) -> Option<Prefixes> {
-        if let Some(net) = text.strip_suffix('+') {
-            let net: IpNet = net.trim().parse().ok()?;
-            return Some(Prefixes { net, min: net.prefix_len(), max: net.max_prefix_len() });
+    /// # Errors
+    /// What would have been accepted in the place of what is wrong.
+    fn parse(text: &str) -> Result<Prefixes, String> {
+        let (net, range) = text.split_at(text.find([' ', '+']).unwrap_or(text.len()));
+        let net: IpNet = net.trim().parse().map_err(|_| PREFIXES.to_owned())?;
+        if net.addr() != net.network() {
+            return Err(format!("a prefix: the host bits of {net} are not zero (perhaps {}?)", net.trunc()));
         }
-        let mut words = text.split_whitespace();
-        let net: IpNet = words.next()?.parse().ok()?;
+        let (own, longest) = (net.prefix_len(), net.max_prefix_len());
         let (mut ge, mut le) = (None, None);
+        let mut words = range.split_whitespace();
         while let Some(word) = words.next() {
-            let length: u8 = words.next()?.parse().ok()?;
-            match word {
-                "ge" if ge.is_none() => ge = Some(length),
-                "le" if le.is_none() => le = Some(length),
-                _ => return None,
-            }
+            let place = match word {
+                "+" => {
+                    ge = Some(own);
+                    continue;
+                }
+                "ge" if ge.is_none() => &mut ge,
+                "le" if le.is_none() => &mut le,
+                _ => return Err(format!("{PREFIXES}: `{word}` is none of +, ge, le, or stands there twice")),
+            };
+            let length = words.next().and_then(|length| length.parse().ok()).filter(|length| (own..=longest).contains(length));
+            *place = Some(length.ok_or_else(|| format!("a range of prefixes: `{word}` of {net} takes a length from {own} to {longest}"))?);
         }
-        let min = ge.unwrap_or(net.prefix_len());
-        let max = le.unwrap_or(if ge.is_some() { net.max_prefix_len() } else { net.prefix_len() });
-        (net.prefix_len() <= min && min <= max && max <= net.max_prefix_len()).then_some(Prefixes { net, min, max })
+        let min = ge.unwrap_or(own);
+        let max = le.unwrap_or(if ge.is_some() { longest } else { own });
+        if min > max {
+            return Err(format!("a range of prefixes: none has at least {min} and at most {max} bits"));
+        }
+        Ok(Prefixes { net, min, max })
     }
 }
 
 impl Value for Prefixes {
     fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Prefixes> {
         let found = text(value, span, notes, PREFIXES)?;
-        let prefixes = Prefixes::parse(found).filter(|p| p.net.addr() == p.net.network());
-        if prefixes.is_none() {
-            notes.say(span.clone(), Problem::BadValue { found: found.to_owned(), expected: PREFIXES.to_owned() });
-        }
-        prefixes
+        let say = |expected| notes.say(span.clone(), Problem::BadValue { found: found.to_owned(), expected });
+        Prefixes::parse(found).map_err(say).ok()
     }
 }
 
@@ -181,20 +190,20 @@ impl RawRule {
     fn read(mut section: Section<'_>) -> RawRule {
         let raw = RawRule {
             name: section.take("name"),
-            prefixes: section.take("prefixes"),
-            prefix_sets: section.take("prefix_sets"),
+            prefixes: section.some("prefixes"),
+            prefix_sets: section.some("prefix_sets"),
             family: section.take("family"),
             own_blocks: section.take("own_blocks"),
-            own_kinds: section.take("own_kinds"),
+            own_kinds: section.some("own_kinds"),
             source: section.take("source"),
-            peers: section.take("peers"),
-            communities: section.take("communities"),
-            as_path_contains: section.take("as_path_contains"),
+            peers: section.some("peers"),
+            communities: section.some("communities"),
+            as_path_contains: section.some("as_path_contains"),
             as_path_first: section.take("as_path_first"),
             as_path_origin: section.take("as_path_origin"),
             as_path_max_length: section.take("as_path_max_length"),
             origin: section.take("origin"),
-            next_hop_in: section.take("next_hop_in"),
+            next_hop_in: section.some("next_hop_in"),
             set_local_pref: section.take("set_local_pref"),
             set_med: section.take("set_med"),
             set_origin: section.take("set_origin"),
@@ -220,7 +229,7 @@ pub struct RawPrefixSet {
 impl RawPrefixSet {
     /// One named section.
     pub fn read(name: At<String>, mut section: Section<'_>) -> RawPrefixSet {
-        let raw = RawPrefixSet { name, prefixes: section.need("prefixes", "the prefixes of the set") };
+        let raw = RawPrefixSet { name, prefixes: section.need_some("prefixes", "the prefixes of the set") };
         section.finish();
         raw
     }
@@ -244,24 +253,25 @@ pub struct Rule {
     pub then: Then,
 }
 
-/// What a route must be like; what is absent does not matter, a list holds if one of its members does.
+/// What a route must be like; what is absent does not matter, a list holds if one of its members does, so an empty one never.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Matches {
-    /// `prefixes` and `prefix_sets` together; `None`: any prefix.
     pub prefixes: Option<Vec<Prefixes>>,
+    /// The prefixes of all sets that were named.
+    pub prefix_sets: Option<Vec<Prefixes>>,
     pub family: Option<Family>,
     pub own_blocks: Option<bool>,
     /// It is ours, and one of these.
-    pub own_kinds: Vec<LocalKind>,
+    pub own_kinds: Option<Vec<LocalKind>>,
     pub source: Option<RouteSource>,
-    pub peers: Vec<String>,
-    pub communities: Vec<AnyCommunity>,
-    pub as_path_contains: Vec<Asn>,
+    pub peers: Option<Vec<String>>,
+    pub communities: Option<Vec<AnyCommunity>>,
+    pub as_path_contains: Option<Vec<Asn>>,
     pub as_path_first: Option<Asn>,
     pub as_path_origin: Option<Asn>,
     pub as_path_max_length: Option<u32>,
     pub origin: Option<RouteOrigin>,
-    pub next_hop_in: Vec<IpNet>,
+    pub next_hop_in: Option<Vec<IpNet>>,
 }
 
 /// What is changed in a route.
@@ -279,6 +289,11 @@ pub struct Sets {
 
 fn values<T: Clone>(list: &List<T>) -> Vec<T> {
     list.iter().flat_map(|list| &list.value).map(|item| item.value.clone()).collect()
+}
+
+/// `None` if there is no list at all.
+fn some_values<T: Clone>(list: &List<T>) -> Option<Vec<T>> {
+    list.as_ref().map(|_| values(list))
 }
 
 fn value<T: Clone>(opt: &Opt<T>) -> Option<T> {
@@ -317,6 +332,33 @@ pub fn check_peers(raw: &[RawPolicy], known: &BTreeSet<&str>, notes: &Notes) {
     }
 }
 
+/// Warns of next hops that no route can get: the family that a rule, or every session that asks the policy, is about cannot have them.
+pub(super) fn judge_next_hops(raw: &[RawPolicy], config: &Config, notes: &Notes) {
+    for policy in raw {
+        let Some(compiled) = config.policies.get(&policy.name.value).map(params::compile) else { continue };
+        let uses = |chain: &ChainRef| matches!(chain, ChainRef::Policies(names) if names.contains(&policy.name.value));
+        let setups = || config.sessions.iter().map(|s| &s.setup).chain(config.ranges.iter().map(|r| &r.setup));
+        let exported = setups().any(|setup| uses(&setup.export));
+        let users = || setups().filter(|setup| uses(&setup.import) || uses(&setup.export));
+        let carried = users().map(|setup| setup.families).reduce(FamilySet::or).unwrap_or(FamilySet::ALL);
+        for (rule, compiled) in policy.rules.iter().zip(&compiled.rules) {
+            let Some(hop) = &rule.set_next_hop else { continue };
+            let what = match hop.value {
+                SetNextHop::Own if users().next().is_some() && !exported => "`set_next_hop = \"self\"` changes nothing in an import policy",
+                SetNextHop::Addr(addr)
+                    if !carried.iter().any(|family| compiled.means(family) && compiled.can_lead(NextHopEdit::Address(addr), family)) =>
+                {
+                    "`set_next_hop` changes nothing: no route of this rule can have that next hop"
+                }
+                _ => continue,
+            };
+            let help = "an address is a next hop for routes of its own family; an IPv6 one also in a rule with `family = \"ipv4-unicast\"` \
+                        (RFC 8950); \"self\" is for export";
+            notes.say(hop.span.clone(), Problem::Odd { what: what.to_owned(), help: help.to_owned() });
+        }
+    }
+}
+
 impl RawRule {
     fn check(&self, sets: &BTreeMap<&str, Vec<Prefixes>>, notes: &Notes) -> Rule {
         Rule {
@@ -328,31 +370,29 @@ impl RawRule {
     }
 
     fn matches(&self, sets: &BTreeMap<&str, Vec<Prefixes>>, notes: &Notes) -> Matches {
-        let mut prefixes = values(&self.prefixes);
-        for name in self.prefix_sets.iter().flat_map(|list| &list.value) {
-            match sets.get(name.value.as_str()) {
-                Some(set) => prefixes.extend(set),
-                None => {
-                    let known = sets.keys().map(|k| (*k).to_owned()).collect();
-                    notes.say(name.span.clone(), Problem::Unresolved { kind: "[prefix_set.NAME]", name: name.value.clone(), known });
-                }
-            }
-        }
-        let limited = self.prefixes.is_some() || self.prefix_sets.is_some();
+        let set = |name: &At<String>| {
+            let found = sets.get(name.value.as_str()).cloned();
+            found.unwrap_or_else(|| {
+                let known = sets.keys().map(|k| (*k).to_owned()).collect();
+                notes.say(name.span.clone(), Problem::Unresolved { kind: "[prefix_set.NAME]", name: name.value.clone(), known });
+                Vec::new()
+            })
+        };
         Matches {
-            prefixes: limited.then_some(prefixes),
+            prefixes: some_values(&self.prefixes),
+            prefix_sets: self.prefix_sets.as_ref().map(|names| names.value.iter().flat_map(set).collect()),
             family: value(&self.family),
             own_blocks: value(&self.own_blocks),
-            own_kinds: values(&self.own_kinds),
+            own_kinds: some_values(&self.own_kinds),
             source: value(&self.source),
-            peers: values(&self.peers),
-            communities: values(&self.communities),
-            as_path_contains: values(&self.as_path_contains),
+            peers: some_values(&self.peers),
+            communities: some_values(&self.communities),
+            as_path_contains: some_values(&self.as_path_contains),
             as_path_first: value(&self.as_path_first),
             as_path_origin: value(&self.as_path_origin),
             as_path_max_length: value(&self.as_path_max_length),
             origin: value(&self.origin),
-            next_hop_in: values(&self.next_hop_in),
+            next_hop_in: some_values(&self.next_hop_in),
         }
     }
 
@@ -377,13 +417,27 @@ mod tests {
     #[test]
     fn prefix_ranges_read_as_router_operators_write_them() {
         let range = |text| Prefixes::parse(text).map(|p| (p.min, p.max));
-        assert_eq!(range("10.0.0.0/8"), Some((8, 8)));
-        assert_eq!(range("10.0.0.0/8+"), Some((8, 32)));
-        assert_eq!(range("10.0.0.0/8 le 24"), Some((8, 24)));
-        assert_eq!(range("10.0.0.0/8 ge 24"), Some((24, 32)));
-        assert_eq!(range("fd00::/8 ge 64 le 122"), Some((64, 122)));
-        for wrong in ["10.0.0.0/8 le 33", "10.0.0.0/8 ge 7", "10.0.0.0/8 ge 26 le 24", "10.0.0.0/8 eq 24", "10.0.0.0/8 ge", "x"] {
-            assert_eq!(range(wrong), None, "{wrong}");
+        assert_eq!(range("10.0.0.0/8"), Ok((8, 8)));
+        assert_eq!(range("10.0.0.0/8+"), Ok((8, 32)));
+        assert_eq!(range("10.0.0.0/8 +"), Ok((8, 32)));
+        assert_eq!(range("10.0.0.0/8 le 24"), Ok((8, 24)));
+        assert_eq!(range("10.0.0.0/8 ge 24"), Ok((24, 32)));
+        assert_eq!(range("fd00::/8 ge 64 le 122"), Ok((64, 122)));
+        for (wrong, why) in [
+            ("10.0.0.0/8 le 33", "`le` of 10.0.0.0/8 takes a length from 8 to 32"),
+            ("10.0.0.0/8 ge 33", "`ge` of 10.0.0.0/8 takes a length from 8 to 32"),
+            ("10.0.0.0/8 ge 7", "`ge` of 10.0.0.0/8 takes a length from 8 to 32"),
+            ("10.0.0.0/8 ge", "`ge` of 10.0.0.0/8 takes a length from 8 to 32"),
+            ("fd00::/8 ge 200", "`ge` of fd00::/8 takes a length from 8 to 128"),
+            ("10.0.0.0/8 ge 26 le 24", "none has at least 26 and at most 24 bits"),
+            ("10.0.0.0/8 eq 24", "`eq` is none of +, ge, le"),
+            ("10.0.0.0/8 ge 9 ge 10", "`ge` is none of +, ge, le, or stands there twice"),
+            ("10.0.0.1/8", "the host bits of 10.0.0.1/8 are not zero (perhaps 10.0.0.0/8?)"),
+            ("10.0.0.1/8+", "the host bits of 10.0.0.1/8 are not zero"),
+            ("10.0.0.0/33", "a prefix with an optional range of lengths"),
+            ("x", "a prefix with an optional range of lengths"),
+        ] {
+            assert!(range(wrong).is_err_and(|told| told.contains(why)), "{wrong}: {:?}", range(wrong));
         }
     }
 

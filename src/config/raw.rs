@@ -4,6 +4,7 @@
 //! needs a second look are left to it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::{NonZeroU8, NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -14,7 +15,7 @@ use super::overlay::RawOverlay;
 use super::policy::{RawPolicy, RawPrefixSet};
 use super::reader::{Section, Value, integer, text};
 use super::report::{At, Notes, Problem, Span};
-use super::values::{Time, Word, ZonedAddr};
+use super::values::{Interval, SecretPath, Time, Word, ZonedAddr};
 use crate::fib::{Conflict, Metric};
 use crate::num::{Asn, ClusterId, FamilySet, HoldTime};
 
@@ -47,22 +48,22 @@ settings! {
     /// What may be said of a session, by `[[peer]]`, `[[peer_group]]` and `[cluster]` alike.
     Settings {
         description: String,
-        port: u16,
+        port: NonZeroU16,
         local_asn: Asn,
-        password_file: PathBuf,
-        ttl_security: u8,
-        multihop: u8,
+        password_file: SecretPath,
+        ttl_security: NonZeroU8,
+        multihop: NonZeroU8,
         source: IpAddr,
         interface: String,
         passive: bool,
         enabled: bool,
         hold_time: HoldTime,
         keepalive_time: Time,
-        connect_retry: Time,
+        connect_retry: Interval,
         delay_open: Time,
-        open_timeout: Time,
-        idle_hold: Time,
-        idle_hold_max: Time,
+        open_timeout: Interval,
+        idle_hold: Interval,
+        idle_hold_max: Interval,
         send_hold: Time,
         tcp_user_timeout: Time,
         collide_established: bool,
@@ -75,7 +76,7 @@ settings! {
         max_prefix_ipv4: u32,
         max_prefix_ipv6: u32,
         max_prefix_action: MaxPrefixAction,
-        max_prefix_restart: Time,
+        max_prefix_restart: Interval,
         import: Vec<At<String>>,
         export: Vec<At<String>>,
         rr_client: bool,
@@ -216,7 +217,7 @@ pub struct RawNode {
 #[derive(Clone, Debug, Default)]
 pub struct RawListen {
     pub addresses: List<IpAddr>,
-    pub port: Opt<u16>,
+    pub port: Opt<NonZeroU16>,
 }
 
 /// `[cluster]`
@@ -236,7 +237,7 @@ pub struct RawMember {
     pub name: Opt<String>,
     pub addresses: List<IpAddr>,
     pub asn: Opt<Asn>,
-    pub port: Opt<u16>,
+    pub port: Opt<NonZeroU16>,
     pub cluster_id: Opt<ClusterId>,
 }
 
@@ -269,7 +270,7 @@ pub struct RawGroup {
     pub name: Opt<String>,
     pub asn: Opt<AsnOrKind>,
     pub listen: List<IpNet>,
-    pub listen_limit: Opt<u32>,
+    pub listen_limit: Opt<NonZeroU32>,
     pub settings: Settings,
 }
 
@@ -292,7 +293,7 @@ pub struct RawFib {
     pub metric: Opt<Metric>,
     pub block_metric: Opt<u32>,
     pub conflict: Opt<Conflict>,
-    pub ecmp_width: Opt<u8>,
+    pub ecmp_width: Opt<NonZeroU8>,
     pub source_ipv4: Opt<Ipv4Addr>,
     pub source_ipv6: Opt<std::net::Ipv6Addr>,
     pub allow_default: Opt<bool>,
@@ -401,7 +402,7 @@ fn member(mut section: Section<'_>) -> RawMember {
     let raw = RawMember {
         span: section.span(),
         name: section.need("name", "each node of the list has a name"),
-        addresses: section.need("addresses", "the addresses that the other nodes reach it by"),
+        addresses: section.need_some("addresses", "the addresses that the other nodes reach it by"),
         asn: section.take("asn"),
         port: section.take("port"),
         cluster_id: section.take("cluster_id"),

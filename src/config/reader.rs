@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::raw::List;
 use super::report::{At, Notes, Problem, Span};
 
 /// Something that a TOML value can be read as.
@@ -92,6 +93,26 @@ impl<'a> Section<'a> {
         let found = self.ask(key)?;
         let span = found.span();
         T::read(found.get_ref(), &span, self.notes).map(|value| At { value, span })
+    }
+
+    /// A list that says which of several things is meant: an empty one means none of them, which nobody wants.
+    pub fn some<T: Value>(&mut self, key: &'static str) -> List<T> {
+        self.not_empty(key, "leave it out where it does not matter");
+        self.take(key)
+    }
+
+    /// The same, and a finding if it is not there at all.
+    pub fn need_some<T: Value>(&mut self, key: &'static str, why: &'static str) -> List<T> {
+        self.not_empty(key, why);
+        self.need(key, why)
+    }
+
+    fn not_empty(&self, key: &'static str, help: &str) {
+        let empty = |found: &&Spanned<DeValue<'_>>| found.get_ref().as_array().is_some_and(|array| array.is_empty());
+        if let Some(found) = self.table.get(key).filter(empty) {
+            let what = format!("`{key}` is empty, and nothing is in an empty list");
+            self.notes.say(found.span(), Problem::Conflict { what, help: help.to_owned() });
+        }
     }
 
     /// The same, and a finding if it is not there at all.

@@ -11,6 +11,8 @@ use std::ops::Range;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
+use super::redact::redact;
+
 /// Octets of the file, from the first to the one after the last.
 pub type Span = Range<usize>;
 
@@ -99,8 +101,22 @@ impl Problem {
     /// Problems that do not stop the daemon.
     pub fn grade(&self) -> Grade {
         match self {
-            Problem::NoPolicy { .. } | Problem::Odd { .. } => Grade::Warning,
+            Problem::NoPolicy { .. } | Problem::Odd { .. } | Problem::Unreadable { .. } => Grade::Warning,
             _ => Grade::Error,
+        }
+    }
+
+    /// Takes out what was read where the file is not shown.
+    fn conceal(&mut self) {
+        match self {
+            Problem::BadValue { found: text, .. }
+            | Problem::UnknownWord { found: text, .. }
+            | Problem::Unresolved { name: text, .. }
+            | Problem::Duplicate { what: text, .. }
+            | Problem::Unreadable { path: text, .. }
+            | Problem::UnknownKey { key: text, .. } => "***".clone_into(text),
+            Problem::Conflict { what, .. } | Problem::Odd { what, .. } => "what stands here cannot stand here".clone_into(what),
+            _ => {}
         }
     }
 
@@ -145,7 +161,7 @@ impl Problem {
 /// "did you mean" and the list of what there is.
 fn meant(word: &str, known: &[String], title: &str) -> Vec<String> {
     let mut help = Vec::new();
-    if let Some(near) = nearest(word, known.iter().map(String::as_str)) {
+    if let Some(near) = likeliest(word, known) {
         help.push(format!("did you mean `{near}`?"));
     }
     if known.is_empty() {
@@ -154,6 +170,33 @@ fn meant(word: &str, known: &[String], title: &str) -> Vec<String> {
         help.push(format!("{title}: {}", listed(known)));
     }
     help
+}
+
+/// What other routers call it.
+const SYNONYMS: [(&str, &str); 15] = [
+    ("deny", "reject"),
+    ("drop", "reject"),
+    ("refuse", "reject"),
+    ("permit", "accept"),
+    ("allow", "accept"),
+    ("pass", "accept"),
+    ("continue", "next"),
+    ("mesh", "full-mesh"),
+    ("rr", "route-reflector"),
+    ("v4", "ipv4-unicast"),
+    ("v6", "ipv6-unicast"),
+    ("inet", "ipv4-unicast"),
+    ("inet6", "ipv6-unicast"),
+    ("ibgp", "internal"),
+    ("ebgp", "external"),
+];
+
+/// The known word that was meant: one that is spelt nearly so, one that begins so, or one with the same meaning elsewhere.
+fn likeliest<'a>(word: &str, known: &'a [String]) -> Option<&'a str> {
+    let begins = || known.iter().map(String::as_str).find(|k| word.len() > 1 && k.starts_with(word));
+    let meant = || SYNONYMS.iter().find(|(other, _)| *other == word).map(|(_, ours)| *ours);
+    let synonym = || meant().and_then(|ours| known.iter().map(String::as_str).find(|k| *k == ours));
+    synonym().or_else(|| nearest(word, known.iter().map(String::as_str))).or_else(begins)
 }
 
 /// At most twenty names; a cluster has hundreds.
@@ -177,7 +220,7 @@ impl fmt::Display for Problem {
             Problem::Unresolved { kind, name, .. } => write!(f, "no {kind} is called `{name}`"),
             Problem::Duplicate { kind, what } => write!(f, "{kind} `{what}` is there twice"),
             Problem::Conflict { what, .. } | Problem::Odd { what, .. } => f.write_str(what),
-            Problem::Unreadable { path, error } => write!(f, "cannot read {path}: {error}"),
+            Problem::Unreadable { path, error } => write!(f, "no password in {path}: {error}; its sessions stay down"),
             Problem::NotInCluster { name, .. } => write!(f, "this node, `{name}`, is not in the cluster's list"),
             Problem::NoPolicy { peer, missing: "import" } => {
                 write!(f, "external peer {peer} has no import policy: nothing it says is used")
@@ -219,11 +262,6 @@ impl Notes {
         self.push(None, problem, None);
     }
 
-    /// As a warning, whatever the problem's own grade.
-    pub fn warn(&self, span: Span, problem: Problem) {
-        self.findings.borrow_mut().push(Finding { grade: Grade::Warning, span: Some(span), problem, also: None });
-    }
-
     fn push(&self, span: Option<Span>, problem: Problem, also: Option<(Span, &'static str)>) {
         self.findings.borrow_mut().push(Finding { grade: problem.grade(), span, problem, also });
     }
@@ -242,7 +280,11 @@ impl Notes {
         let mut findings = self.findings.into_inner();
         findings.sort_by_key(|f| f.span.as_ref().map_or((0, 0), |s| (s.start, s.end)));
         findings.dedup();
-        Report { file: file.to_owned(), text: text.to_owned(), findings, asked: self.asked.into_inner() }
+        let asked = self.asked.into_inner();
+        let shown = redact(text, &asked.iter().map(|(_, key)| *key).collect());
+        let hidden = |f: &&mut Finding| f.span.as_ref().is_some_and(|span| text.get(span.clone()) != shown.get(span.clone()));
+        findings.iter_mut().filter(hidden).for_each(|f| f.problem.conceal());
+        Report { file: file.to_owned(), text: shown, findings, asked }
     }
 }
 
@@ -250,6 +292,7 @@ impl Notes {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     file: String,
+    /// Without anything that could be a secret.
     text: String,
     findings: Vec<Finding>,
     asked: BTreeSet<(String, &'static str)>,

@@ -4,13 +4,16 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::{NonZeroU8, NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::reader::{Value, integer, text, wrong_type};
+use super::redact::is_path;
 use super::report::{At, Notes, Problem, Span};
 use crate::num::{Asn, ClusterId, Family, FamilySet, HoldTime};
 
@@ -25,9 +28,10 @@ fn parsed<T>(value: &DeValue<'_>, span: &Span, notes: &Notes, expected: &'static
 }
 
 /// Reads an integer of a range, and says the range if it is outside.
-fn ranged<T: TryFrom<i64>>(value: &DeValue<'_>, span: &Span, notes: &Notes, expected: &'static str) -> Option<T> {
+fn ranged<T: FromStr>(value: &DeValue<'_>, span: &Span, notes: &Notes, expected: &'static str) -> Option<T> {
     let found = integer(value, span, notes, expected)?;
-    let result = T::try_from(found).ok();
+    // by its decimal digits: all of them are read so, and those that cannot be zero as well
+    let result = found.to_string().parse().ok();
     if result.is_none() {
         notes.say(span.clone(), Problem::BadValue { found: found.to_string(), expected: expected.to_owned() });
     }
@@ -47,6 +51,9 @@ integers! {
     u8: "an integer from 0 to 255";
     u16: "an integer from 0 to 65535";
     u32: "an integer from 0 to 4294967295";
+    NonZeroU8: "an integer from 1 to 255";
+    NonZeroU16: "an integer from 1 to 65535";
+    NonZeroU32: "an integer from 1 to 4294967295";
 }
 
 macro_rules! parsed_strings {
@@ -59,13 +66,31 @@ macro_rules! parsed_strings {
     )*};
 }
 parsed_strings! {
-    String: "a string that is not empty", |s| (!s.trim().is_empty()).then(|| s.to_owned());
+    String: "a string that is not empty, without control characters", |s| {
+        (!s.trim().is_empty() && !s.chars().any(char::is_control)).then(|| s.to_owned())
+    };
     PathBuf: "a path", |s| (!s.is_empty()).then(|| PathBuf::from(s));
     IpAddr: "an IPv4 or IPv6 address", |s| s.parse().ok();
     Ipv4Addr: "an IPv4 address", |s| s.parse().ok();
     Ipv6Addr: "an IPv6 address", |s| s.parse().ok();
     SocketAddr: "an address and a port, such as \"127.0.0.1:9179\" or \"[::]:9179\"", |s| s.parse().ok();
     ClusterId: "a cluster id, written as an IPv4 address", |s| s.parse().ok().map(ClusterId);
+}
+
+/// Where a secret is kept. The secret itself is no path, and is not shown.
+#[derive(Clone, Debug)]
+pub struct SecretPath(pub PathBuf);
+
+impl Value for SecretPath {
+    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<SecretPath> {
+        const EXPECTED: &str = "the path of a file, such as \"/etc/catbird/tor.password\" or \"./tor.password\": the secret stands there";
+        let found = text(value, span, notes, EXPECTED)?;
+        if !is_path(found) {
+            notes.say(span.clone(), Problem::BadValue { found: "***".into(), expected: EXPECTED.into() });
+            return None;
+        }
+        Some(SecretPath(found.into()))
+    }
 }
 
 impl Value for bool {
@@ -148,34 +173,71 @@ fn asn_text(text: &str) -> Option<u32> {
     }
 }
 
-/// A span of time: `"90s"`, `"500ms"`, `"2m"`, `"1h"`, or whole seconds as an integer.
+/// A span of time of at most a year: `"90s"`, `"500ms"`, `"2m"`, `"1h"`, or whole seconds as an integer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub Duration);
 
 impl Time {
+    const MOST: Duration = Duration::from_secs(365 * 24 * 3600);
+
     /// From whole seconds.
     pub const fn seconds(seconds: u64) -> Time {
         Time(Duration::from_secs(seconds))
+    }
+
+    /// As a field of sixteen bits; `None` for parts of a second, and for what does not fit.
+    pub fn whole_seconds(self) -> Option<u16> {
+        u16::try_from(self.0.as_secs()).ok().filter(|_| self.0.subsec_nanos() == 0)
+    }
+
+    fn checked(self) -> Option<Time> {
+        Some(self).filter(|time| time.0 <= Time::MOST)
     }
 }
 
 impl Value for Time {
     fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Time> {
-        const EXPECTED: &str = "a time, such as 90, \"90s\", \"500ms\", \"2m\" or \"1h\"";
-        match value {
-            DeValue::Integer(_) => ranged::<u32>(value, span, notes, EXPECTED).map(|s| Time::seconds(u64::from(s))),
-            _ => parsed(value, span, notes, EXPECTED, time_text),
-        }
+        read_time(value, span, notes, "a time from 0 to 8760h (a year), such as 90, \"90s\", \"500ms\", \"2m\" or \"1h\"", Duration::ZERO)
     }
 }
 
-impl std::str::FromStr for Time {
+/// A span of time after which something is tried again, or given up: not so short that there is no time at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Interval(pub Duration);
+
+impl Value for Interval {
+    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Interval> {
+        const EXPECTED: &str = "a time from 100ms to 8760h (a year), such as 90, \"90s\", \"500ms\", \"2m\" or \"1h\"";
+        read_time(value, span, notes, EXPECTED, Duration::from_millis(100)).map(|time| Interval(time.0))
+    }
+}
+
+fn read_time(value: &DeValue<'_>, span: &Span, notes: &Notes, expected: &'static str, least: Duration) -> Option<Time> {
+    let (found, time) = match value {
+        DeValue::Integer(_) => {
+            let seconds = integer(value, span, notes, expected)?;
+            (seconds.to_string(), u64::try_from(seconds).ok().map(Time::seconds).and_then(Time::checked))
+        }
+        _ => {
+            let found = text(value, span, notes, expected)?;
+            (found.to_owned(), time_text(found))
+        }
+    };
+    let time = time.filter(|time| time.0 >= least);
+    if time.is_none() {
+        notes.say(span.clone(), Problem::BadValue { found, expected: expected.to_owned() });
+    }
+    time
+}
+
+impl FromStr for Time {
     type Err = String;
 
     /// As in the file; bare digits are seconds.
     fn from_str(text: &str) -> Result<Time, String> {
         let seconds = text.parse::<u32>().ok().map(|s| Time::seconds(u64::from(s)));
-        seconds.or_else(|| time_text(text)).ok_or_else(|| "a time, such as 90, 90s, 500ms, 2m or 1h".to_owned())
+        let time = seconds.and_then(Time::checked).or_else(|| time_text(text));
+        time.ok_or_else(|| "a time of at most a year, such as 90, 90s, 500ms, 2m or 1h".to_owned())
     }
 }
 
@@ -190,7 +252,7 @@ fn time_text(text: &str) -> Option<Time> {
         "h" => number.saturating_mul(3_600_000),
         _ => return None,
     };
-    Some(Time(Duration::from_millis(millis)))
+    Time(Duration::from_millis(millis)).checked()
 }
 
 impl fmt::Display for Time {
@@ -209,8 +271,7 @@ impl fmt::Display for Time {
 impl Value for HoldTime {
     fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<HoldTime> {
         let time = Time::read(value, span, notes)?;
-        let whole = u16::try_from(time.0.as_secs()).ok().filter(|_| time.0.subsec_millis() == 0);
-        let hold = whole.and_then(|seconds| HoldTime::new(seconds).ok());
+        let hold = time.whole_seconds().and_then(|seconds| HoldTime::new(seconds).ok());
         if hold.is_none() {
             let expected = "a hold time: 0 (off) or 3 to 65535 whole seconds (RFC 4271 §4.2)".to_owned();
             notes.say(span.clone(), Problem::BadValue { found: time.to_string(), expected });
@@ -275,12 +336,11 @@ impl Value for Family {
 
 impl Value for FamilySet {
     fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<FamilySet> {
-        let families = Vec::<At<Family>>::read(value, span, notes)?;
-        if families.is_empty() {
+        if value.as_array().is_some_and(|array| array.is_empty()) {
             notes.say(span.clone(), Problem::BadValue { found: "[]".into(), expected: "at least one family".into() });
-            return None;
         }
-        Some(families.iter().map(|f| f.value).collect())
+        let families: FamilySet = Vec::<At<Family>>::read(value, span, notes)?.iter().map(|f| f.value).collect();
+        Some(families).filter(|families| !families.is_empty())
     }
 }
 

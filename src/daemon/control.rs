@@ -21,6 +21,7 @@ use super::desk::{Desk, answers, full_status};
 use super::protocol::{REQUEST_OCTETS, Reply, Request};
 use crate::config::Config;
 use crate::config::model::Control;
+use crate::speaker::show::Command;
 use crate::stats::{Level, Notice};
 
 /// Operators that are served at one time; more wait at the door.
@@ -196,10 +197,7 @@ impl<D: Desk> Client<D> {
                 Some(status) => self.say(&Reply::Status(Box::new(status))).await,
                 None => self.ending().await,
             },
-            Request::Order(command) => match self.desk.order(command).await {
-                Some(answer) => self.say(&Reply::Answer(answer)).await,
-                None => self.ending().await,
-            },
+            Request::Order(command) => self.order(command).await,
             Request::Reload { confirm_seconds } => self.reload(confirm_seconds).await,
             Request::Diff { name, text } => {
                 let reply = match self.desk.diff(text.map(|text| (name, text))).await {
@@ -223,6 +221,18 @@ impl<D: Desk> Client<D> {
                 self.say(&reply).await
             }
             Request::Monitor { streams } => self.monitor(&streams).await,
+        }
+    }
+
+    async fn order(&mut self, command: Command) -> io::Result<()> {
+        if let Command::BlockAdd { net } = &command
+            && let Some(why) = self.desk.config().objection_to_block(net)
+        {
+            return self.say(&Reply::Failed(format!("{net} cannot be a block: {why}"))).await;
+        }
+        match self.desk.order(command).await {
+            Some(answer) => self.say(&Reply::Answer(answer)).await,
+            None => self.ending().await,
         }
     }
 

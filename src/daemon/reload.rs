@@ -220,9 +220,10 @@ impl Keeping {
     }
 
     async fn read_and_apply(&mut self, confirm: Option<Duration>, handle: &Handle) -> Result<Reloaded, String> {
-        let (new, warnings) = read(&self.path)?;
-        let new = Arc::new(new);
+        let (mut new, warnings) = read(&self.path)?;
         let old = self.keeper.config();
+        secrets::keep_last_good(&mut new, &old);
+        let new = Arc::new(new);
         let changes = self.apply(&new, handle).await.map_err(|gone| gone.to_string())?;
         if let Some(time) = confirm {
             // A second reload on probation still goes back to the configuration that was confirmed last.
@@ -235,10 +236,11 @@ impl Keeping {
     }
 
     async fn diff(&self, text: Option<(String, String)>, handle: &Handle) -> Result<Reloaded, String> {
-        let (new, warnings) = match text {
+        let (mut new, warnings) = match text {
             Some((name, text)) => usable(config::check_text(&name, &text))?,
             None => read(&self.path)?,
         };
+        secrets::keep_last_good(&mut new, &self.keeper.config());
         let params = Box::new(config::params::speaker(&new));
         let changes = handle.plan(params, false).await.map_err(|gone| gone.to_string())?;
         Ok(Reloaded { changes, warnings, confirm_seconds: None })
@@ -274,7 +276,7 @@ impl Keeping {
 /// # Errors
 /// The report, or why the file cannot be read at all.
 fn read(path: &Path) -> Result<(Config, Vec<String>), String> {
-    usable(config::load(path, true).map_err(|error| format!("{}: {error}", path.display()))?)
+    usable(config::load(path).map_err(|error| format!("{}: {error}", path.display()))?)
 }
 
 fn usable(checked: config::Checked) -> Result<(Config, Vec<String>), String> {

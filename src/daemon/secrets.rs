@@ -11,16 +11,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::Config;
 use crate::config::model::Password;
+use crate::config::{self, Config};
 
 use super::blocks::{Version, version};
 
 /// How often the files are looked at.
 pub const LOOK: Duration = Duration::from_secs(2);
-
-/// Longest key that the kernel takes (TCP_MD5SIG_MAXKEYLEN).
-const MAX_KEY: usize = 80;
 
 /// What each file was like when it was last read; `None`: it could not be read.
 #[derive(Default)]
@@ -36,7 +33,7 @@ impl Watch {
             if let Some(secret) = self.fresh(&file, old.as_deref()) {
                 tracing::info!(file = %file.display(), "a new password; the sessions that use it reconnect");
                 let config = new.get_or_insert_with(|| config.clone());
-                passwords(config).filter(|p| p.file == file).for_each(|p| p.secret = Some(secret.clone()));
+                passwords(config).filter(|p| p.file == file).for_each(|p| p.secret = Ok(secret.clone()));
             }
         }
         new
@@ -59,11 +56,16 @@ impl Watch {
 }
 
 fn read(file: &Path) -> io::Result<String> {
-    let text = std::fs::read_to_string(file)?;
-    let secret = text.trim_end_matches(['\n', '\r']);
-    match secret.len() {
-        1..=MAX_KEY => Ok(secret.to_owned()),
-        octets => Err(io::Error::other(format!("{octets} octets where 1 to {MAX_KEY} belong"))),
+    config::usable_secret(&std::fs::read_to_string(file)?).map_err(io::Error::other)
+}
+
+/// Where a file cannot be read now, the key that is in force stays in force.
+pub fn keep_last_good(new: &mut Config, in_force: &Config) {
+    let known = files(in_force);
+    for password in passwords(new).filter(|p| p.secret.is_err()) {
+        if let Some(Some(secret)) = known.get(&password.file) {
+            password.secret = Ok(secret.clone());
+        }
     }
 }
 
@@ -77,7 +79,7 @@ pub fn has_files(config: &Config) -> bool {
 fn files(config: &Config) -> HashMap<PathBuf, Option<String>> {
     let sessions = config.sessions.iter().map(|s| &s.setup);
     let all = sessions.chain(config.ranges.iter().map(|r| &r.setup)).filter_map(|setup| setup.password.as_ref());
-    all.map(|p| (p.file.clone(), p.secret.clone())).collect()
+    all.map(|p| (p.file.clone(), p.secret.clone().ok())).collect()
 }
 
 fn passwords(config: &mut Config) -> impl Iterator<Item = &mut Password> {
@@ -91,13 +93,13 @@ mod tests {
     use crate::config::Surroundings;
 
     fn config(file: &Path) -> Config {
-        let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| e.to_string());
+        let read = |path: &Path| std::fs::read_to_string(path).map(|text| text.as_str().into()).map_err(|e| e.to_string());
         let text = format!(
             "[node]\nasn = 64512\nrouter_id = \"10.0.0.1\"\n[[peer]]\naddress = \"10.0.0.2\"\nasn = 64512\npassword_file = \"{}\"\n\
              [[peer]]\naddress = \"10.0.0.3\"\nasn = 64512\n",
             file.display()
         );
-        let checked = Config::parse("test", &text, &Surroundings { hostname: None, read: &read, secrets_needed: true });
+        let checked = Config::parse("test", &text, &Surroundings { hostname: None, read: &read });
         checked.config.expect("no mistakes")
     }
 
@@ -125,9 +127,14 @@ mod tests {
         replace("second\n");
         let new = watch.look(&old).expect("a new key");
         let key = |config: &Config, peer: usize| config.sessions[peer].setup.password.as_ref().map(|p| p.secret.clone());
-        assert_eq!((key(&new, 0), key(&new, 1)), (Some(Some("second".to_owned())), None));
+        assert_eq!((key(&new, 0), key(&new, 1)), (Some(Ok("second".to_owned())), None));
         assert_eq!(new.sessions[1], old.sessions[1], "the other peer is not concerned");
         assert!(watch.look(&new).is_none());
+        std::fs::remove_file(&file).expect("it is there");
+        let mut reloaded = config(&file);
+        assert!(key(&reloaded, 0).is_some_and(|key| key.is_err()), "at the start there would be none");
+        keep_last_good(&mut reloaded, &new);
+        assert_eq!(key(&reloaded, 0), Some(Ok("second".to_owned())), "a reload keeps the last good one");
         std::fs::remove_dir_all(&dir).expect("it was ours");
     }
 }

@@ -26,6 +26,8 @@ pub struct Params {
     pub passive: bool,
     /// Started when it is made; false is an administrative shutdown.
     pub enabled: bool,
+    /// What keeps it from being enabled although the operator wants it, in words.
+    pub hindrance: Option<String>,
     pub hold_time: HoldTime,
     /// Seconds between KEEPALIVEs; `None` is a third of the negotiated hold time.
     pub keepalive: Option<u16>,
@@ -68,6 +70,7 @@ impl Params {
             router_id,
             passive: false,
             enabled: true,
+            hindrance: None,
             hold_time: HoldTime::DEFAULT,
             keepalive: None,
             connect_retry: Duration::from_secs(10),

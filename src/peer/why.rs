@@ -74,6 +74,9 @@ impl Peer {
         if self.state() == State::Established {
             return None;
         }
+        if let Some(hindrance) = &self.params.hindrance {
+            return Some(hindrance.clone());
+        }
         let dial = self.dial_failure.as_ref().map(|f| self.in_words(&f.reason));
         let words = match (&self.failure, dial) {
             (Some(failure), Some(dial)) if self.is_wanted() && !same_kind(&failure.reason) => {

@@ -6,7 +6,7 @@
 //! RFC 4271 §9.1.2 (loops), §6.3 (first AS), RFC 4456 §8 (reflection loops), RFC 8326 §4.2 (graceful shutdown).
 
 use super::params::{Params, PeerConfig};
-use crate::num::Nlri;
+use crate::num::{Family, Nlri};
 use crate::peer::Session;
 use crate::policy::{Chain, PeerFacts, PeerName, Source, Verdict};
 use crate::rib::{Cause, Route};

@@ -371,6 +371,7 @@ fn compare_peers(old: &PeerConfig, new: &PeerConfig, all: &mut Vec<Difference>) 
         Touch::RESTART, "hostname", a.offer.hostname, b.offer.hostname;
         Touch::RESTART, "graceful_restart", a.offer.graceful_restart.is_some(), b.offer.graceful_restart.is_some();
         Touch::SWITCH, "enabled", a.enabled, b.enabled;
+        live, "what keeps it down", a.hindrance, b.hindrance;
         live, "description", a.description, b.description;
         live, "passive", a.passive, b.passive;
         live, "hold_time, from the next session on,", a.hold_time, b.hold_time;

@@ -5,8 +5,8 @@ use super::*;
 use crate::speaker::reload_plan::{NotRunning, diff};
 
 fn config(text: &str) -> Config {
-    let read = |_: &Path| Ok("hunter2\n".to_owned());
-    let checked = Config::parse("x", text, &Surroundings { hostname: Some("a".into()), read: &read, secrets_needed: true });
+    let read = |_: &Path| Ok(crate::config::SecretFile::from("hunter2\n"));
+    let checked = Config::parse("x", text, &Surroundings { hostname: Some("a".into()), read: &read });
     let report = checked.report.render(false);
     checked.config.unwrap_or_else(|| panic!("{report}"))
 }
@@ -94,6 +94,41 @@ fn equal_configurations_make_equal_routers() {
         .replace("\"10.244.2.0/26\", \"10.244.1.0/26\"", "\"10.244.1.0/26\", \"10.244.2.0/26\"");
     assert_eq!(speaker(&config(RACK)), speaker(&config(&typed_otherwise)));
     assert_ne!(speaker(&config(RACK)), speaker(&config(&RACK.replace("65002", "65003"))));
+}
+
+/// The conditions of a rule must all hold: a prefix is in `prefixes` and in one of the sets.
+#[test]
+fn a_prefix_must_be_in_the_list_and_in_a_set_where_both_are_named() {
+    let sets = "prefixes = [\"10.0.0.0/8 le 24\"]\nprefix_sets = [\"a\", \"b\"]\n[prefix_set.a]\nprefixes = [\"10.1.0.0/16+\"]\n[prefix_set.b]\nprefixes = [\"192.0.2.0/24\"]";
+    let config = config(&format!("[node]\nasn = 64512\n[[policy.p.rules]]\nthen = \"accept\"\n{sets}\n"));
+    let chain = Chain::from_policies(vec![Arc::new(compile(&config.policies["p"]))]);
+    let attrs = crate::wire::PathAttributes::builder(Origin::Igp, crate::wire::NextHop::V4(Ipv4Addr::LOCALHOST)).finish();
+    let facts = policy::PeerFacts { peer: None, external: true, local_as: Asn(1), source: policy::Source::External };
+    let taken = |net: &str| matches!(chain.judge(&net.parse().expect("net"), &attrs, &facts), policy::Verdict::Accept(_));
+    assert_eq!(["10.1.0.0/24", "10.1.0.0/26", "10.2.0.0/24", "192.0.2.0/24"].map(taken), [true, false, false, false]);
+}
+
+/// A rule with an empty list never matches, however it came to be.
+#[test]
+fn a_condition_without_members_never_holds() {
+    let nothing = Matches { communities: Some(vec![]), ..Matches::default() };
+    let attrs = crate::wire::PathAttributes::builder(Origin::Igp, crate::wire::NextHop::V4(Ipv4Addr::LOCALHOST)).finish();
+    let facts = policy::PeerFacts { peer: None, external: true, local_as: Asn(1), source: policy::Source::External };
+    let empty = [
+        nothing,
+        Matches { prefixes: Some(vec![]), ..Matches::default() },
+        Matches { prefix_sets: Some(vec![]), ..Matches::default() },
+        Matches { own_kinds: Some(vec![]), ..Matches::default() },
+        Matches { peers: Some(vec![]), ..Matches::default() },
+        Matches { as_path_contains: Some(vec![]), ..Matches::default() },
+        Matches { next_hop_in: Some(vec![]), ..Matches::default() },
+    ];
+    for matches in empty {
+        let rule = policy::Rule { when: conditions(&matches), ..policy::Rule::default() };
+        assert!(!rule.matches(&"10.0.0.0/8".parse().expect("net"), &attrs, &facts), "{matches:?}");
+    }
+    let always = policy::Rule { when: conditions(&Matches::default()), ..policy::Rule::default() };
+    assert!(always.matches(&"10.0.0.0/8".parse().expect("net"), &attrs, &facts));
 }
 
 /// Each change of one setting: what the plan says it costs is what it costs.

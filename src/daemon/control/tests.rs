@@ -3,7 +3,7 @@ use tokio::task::JoinHandle;
 use super::super::desk::fake::{FakeDesk, ROWS};
 use super::*;
 use crate::cli::client::{ClientError, ask};
-use crate::speaker::show::{Answer, Command, Question};
+use crate::speaker::show::{Answer, Question};
 
 /// A folder of its own that goes when the test ends.
 struct Folder(PathBuf);
@@ -60,6 +60,22 @@ async fn a_long_list_comes_in_pages_and_an_order_is_passed_on() {
     let done = request(&control, Request::Order(Command::Drain { wait: false })).await.expect("an answer");
     assert_eq!(done, [Reply::Answer(Answer::Done("done".into()))]);
     assert_eq!(desk.heard.lock().expect("fine").last().map(String::as_str), Some("Drain { wait: false }"));
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_block_that_the_configuration_would_refuse_is_refused_here() {
+    let folder = Folder::new("blocks");
+    let (desk, control) = (FakeDesk::new(), folder.control());
+    let task = start(&desk, &control).await;
+    for (block, why) in [("0.0.0.0/0", "whole address space"), ("fe80::/10", "no unicast"), ("10.244.2.65/26", "perhaps 10.244.2.64/26?")] {
+        let order = Request::Order(Command::BlockAdd { net: block.parse().expect("a prefix") });
+        let replies = request(&control, order).await.expect("an answer");
+        assert!(matches!(replies.as_slice(), [Reply::Failed(said)] if said.contains(why) && said.contains(block)), "{block}: {replies:?}");
+    }
+    assert!(desk.heard.lock().expect("fine").is_empty(), "the core was not asked");
+    let good = Request::Order(Command::BlockAdd { net: "10.244.2.64/26".parse().expect("a prefix") });
+    assert_eq!(request(&control, good).await.expect("an answer"), [Reply::Answer(Answer::Done("done".into()))]);
     task.abort();
 }
 

@@ -136,6 +136,6 @@ impl Desk for FakeDesk {
 
 fn plain() -> Config {
     let read = |_: &std::path::Path| Err("no files".to_owned());
-    let around = Surroundings { hostname: None, read: &read, secrets_needed: true };
+    let around = Surroundings { hostname: None, read: &read };
     Config::parse("fake", "[node]\nasn = 64512\n", &around).config.expect("legal")
 }

@@ -409,6 +409,7 @@ impl Sessions {
             return Some(id);
         }
         if let Some((config, range)) = params.range_peer(addr, zone)
+            && config.session.enabled
             && self.ranged.get(&range.net).copied().unwrap_or(0) < range.limit
         {
             return Some(self.insert(config, Some(range), now));
