@@ -11,3 +11,4 @@ pub mod netlab;
 pub mod node;
 pub mod one_router;
 pub mod outside;
+pub mod random_config;
