@@ -84,7 +84,7 @@ const RULE: Spec = &[
     ("own_kinds", &["['block']", "['network', 'service']"]),
     ("source", &["'local'", "'internal'", "'external'"]),
     ("peers", &["['AS65001']", "['10.99.0.2', 'AS65002']"]),
-    ("communities", &["['64512:100']", "['64512:1:2', 'no-export']"]),
+    ("communities", &["['64512:100']", "['64512:1:2', 'no-export']", "['64512:*', 'rt:64512:7']"]),
     ("as_path_contains", &["[65001]", "[65002, 65003]"]),
     ("as_path_first", &["65001", "65002"]),
     ("as_path_origin", &["65001", "65010"]),
@@ -96,8 +96,8 @@ const RULE: Spec = &[
     ("set_origin", &["'igp'", "'incomplete'"]),
     ("set_next_hop", &["'self'", "'10.99.0.1'", "'fd00:99::1'"]),
     ("prepend", &["[64512]", "[64512, 64512]"]),
-    ("add_communities", &["['64512:200']", "['64512:9:9']"]),
-    ("remove_communities", &["['64512:100']", "['no-export', '64512:1:2']"]),
+    ("add_communities", &["['64512:200']", "['64512:9:9', 'soo:10.99.0.1:1']"]),
+    ("remove_communities", &["['64512:100']", "['no-export', '64512:1:*', 'rt:64512:*']"]),
     ("clear_communities", SWITCH),
 ];
 const LEARN: Spec = &[

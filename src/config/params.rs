@@ -13,18 +13,16 @@ use super::model::{
     AddPath, ChainRef, Config, MaxPrefixAction, NextHopMode, OnTerm, Password, Range, RemoteAsn, RouteOrigin, RouteSource, Session,
     SessionKind, Setup, Then,
 };
-use super::policy::{AnyCommunity, Matches, Policy, SetNextHop, Sets};
+use super::policy::{Matches, Policy, SetNextHop, Sets};
 use super::values::ZonedAddr;
 use crate::num::{Asn, ClusterId, Family, FamilySet};
 use crate::peer::{self, GracefulParams, Offer, PeerKind, Remote, RemoteAs, Secret, Ttl};
 use crate::policy::LocalKind;
-use crate::policy::{
-    self, AsPathMatch, Chain, CommunityMatch, Condition, Edit, MedEdit, NextHopEdit, PeerMatch, PrefixRange, PrefixSet, SetEdit, Step,
-};
+use crate::policy::{self, AsPathMatch, Chain, Condition, Edit, MedEdit, NextHopEdit, PeerMatch, PrefixRange, PrefixSet, Step};
 use crate::rib::group::AddPathSend;
 use crate::rib::{Multipath, Rules};
 use crate::speaker::{self, ListenRange, MaxPrefix, NextHopSetting, NodeAddresses, PeerConfig, RecoveryParams, StopParams};
-use crate::wire::{Community, LargeCommunity, Origin};
+use crate::wire::Origin;
 
 /// Percent of a prefix limit at which a peer is spoken of (the metric's alert stands at the same).
 const WARN_PERCENT: u8 = 80;
@@ -302,7 +300,7 @@ fn conditions(m: &Matches) -> Vec<Condition> {
         RouteSource::External => Condition::External,
     }));
     when.extend(m.peers.as_ref().map(|peers| Condition::Peer(peers.iter().map(|peer| peer_match(peer)).collect())));
-    when.extend(m.communities.as_ref().map(|list| community_condition(list)));
+    when.extend(m.communities.clone().map(Condition::Community));
     when.extend(m.as_path_contains.clone().map(|asns| Condition::AsPath(AsPathMatch::Contains(asns))));
     when.extend(m.as_path_first.map(|asn| Condition::AsPath(AsPathMatch::StartsWith(vec![asn]))));
     when.extend(m.as_path_origin.map(|asn| Condition::AsPath(AsPathMatch::OriginatedBy(vec![asn]))));
@@ -322,36 +320,17 @@ fn peer_match(text: &str) -> PeerMatch {
     }
 }
 
-/// Standard and large ones in one list: one of any kind suffices.
-fn community_condition(list: &[AnyCommunity]) -> Condition {
-    let (standard, large) = split(list);
-    let standard: Vec<CommunityMatch> = standard.into_iter().map(CommunityMatch::Exactly).collect();
-    Condition::Any(vec![Condition::Community(standard), Condition::LargeCommunity(large)])
-}
-
-fn split(list: &[AnyCommunity]) -> (Vec<Community>, Vec<LargeCommunity>) {
-    let (mut standard, mut large) = (Vec::new(), Vec::new());
-    for community in list {
-        match *community {
-            AnyCommunity::Standard(value) => standard.push(Community(value)),
-            AnyCommunity::Large(global, one, two) => large.push(LargeCommunity::new(global, one, two)),
-        }
-    }
-    (standard, large)
-}
-
 fn edits(s: &Sets) -> Vec<Edit> {
     let mut set = Vec::new();
     if s.clear_communities {
-        set.push(Edit::Community(SetEdit::Replace(Vec::new())));
-        set.push(Edit::LargeCommunity(SetEdit::Replace(Vec::new())));
+        set.push(Edit::ClearCommunities);
     }
-    let (standard, large) = split(&s.remove_communities);
-    push_some(&mut set, standard, |list| Edit::Community(SetEdit::Remove(list)));
-    push_some(&mut set, large, |list| Edit::LargeCommunity(SetEdit::Remove(list)));
-    let (standard, large) = split(&s.add_communities);
-    push_some(&mut set, standard, |list| Edit::Community(SetEdit::Add(list)));
-    push_some(&mut set, large, |list| Edit::LargeCommunity(SetEdit::Add(list)));
+    if !s.remove_communities.is_empty() {
+        set.push(Edit::RemoveCommunities(s.remove_communities.clone()));
+    }
+    if !s.add_communities.is_empty() {
+        set.push(Edit::AddCommunities(s.add_communities.clone()));
+    }
     set.extend(s.local_pref.map(Edit::LocalPref));
     set.extend(s.med.map(|med| Edit::Med(MedEdit::Set(med))));
     set.extend(s.origin.map(|o| Edit::Origin(origin(o))));
@@ -367,12 +346,6 @@ fn edits(s: &Sets) -> Vec<Edit> {
         }
     }
     set
-}
-
-fn push_some<T>(set: &mut Vec<Edit>, list: Vec<T>, edit: impl FnOnce(Vec<T>) -> Edit) {
-    if !list.is_empty() {
-        set.push(edit(list));
-    }
 }
 
 #[cfg(test)]

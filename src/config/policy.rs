@@ -4,7 +4,6 @@
 //! chain that judges routes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -14,9 +13,10 @@ use super::model::{ChainRef, RouteOrigin, RouteSource, Then};
 use super::raw::{List, Opt};
 use super::reader::{Section, Value, text};
 use super::report::{At, Notes, Problem, Span};
+use super::values::parsed;
 use super::{Config, params};
 use crate::num::{Asn, Family, FamilySet};
-use crate::policy::{LocalKind, NextHopEdit};
+use crate::policy::{AnyCommunity, CommunityMatch, LocalKind, NextHopEdit};
 
 /// Prefixes inside `net` of a range of lengths: `"10.0.0.0/8"`, `"10.0.0.0/8 le 24"`, `"10.0.0.0/8 ge 24 le 26"`, `"10.0.0.0/8+"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,57 +70,20 @@ impl Value for Prefixes {
     }
 }
 
-/// A community of either length (RFC 1997, RFC 8092).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AnyCommunity {
-    Standard(u32),
-    Large(u32, u32, u32),
+macro_rules! communities {
+    ($($ty:ty: $expected:literal;)*) => {$(
+        impl Value for $ty {
+            fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<$ty> {
+                parsed(value, span, notes, $expected, |s| s.parse().ok())
+            }
+        }
+    )*};
 }
-
-const WELL_KNOWN: [(&str, u32); 5] = [
-    ("graceful-shutdown", 0xFFFF_0000),
-    ("blackhole", 0xFFFF_029A),
-    ("no-export", 0xFFFF_FF01),
-    ("no-advertise", 0xFFFF_FF02),
-    ("no-export-subconfed", 0xFFFF_FF03),
-];
-
-impl AnyCommunity {
-    fn parse(text: &str) -> Option<AnyCommunity> {
-        if let Some((_, value)) = WELL_KNOWN.iter().find(|(name, _)| *name == text) {
-            return Some(AnyCommunity::Standard(*value));
-        }
-        let parts: Vec<&str> = text.split(':').collect();
-        match parts.as_slice() {
-            [high, low] => Some(AnyCommunity::Standard(u32::from(high.parse::<u16>().ok()?) << 16 | u32::from(low.parse::<u16>().ok()?))),
-            [global, one, two] => Some(AnyCommunity::Large(global.parse().ok()?, one.parse().ok()?, two.parse().ok()?)),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for AnyCommunity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            AnyCommunity::Standard(value) => match WELL_KNOWN.iter().find(|(_, known)| *known == value) {
-                Some((name, _)) => f.write_str(name),
-                None => write!(f, "{}:{}", value >> 16, value & 0xFFFF),
-            },
-            AnyCommunity::Large(global, one, two) => write!(f, "{global}:{one}:{two}"),
-        }
-    }
-}
-
-impl Value for AnyCommunity {
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<AnyCommunity> {
-        const EXPECTED: &str = "a community: \"64512:100\", a large one: \"64512:1:2\", or a name such as \"no-export\"";
-        let found = text(value, span, notes, EXPECTED)?;
-        let community = AnyCommunity::parse(found);
-        if community.is_none() {
-            notes.say(span.clone(), Problem::BadValue { found: found.to_owned(), expected: EXPECTED.to_owned() });
-        }
-        community
-    }
+communities! {
+    AnyCommunity: "a community: \"64512:100\", a large one: \"64512:1:2\", an extended one: \"rt:64512:1\", \"soo:192.0.2.1:1\" or \"0x\" \
+                   and sixteen digits, or a name such as \"no-export\"";
+    CommunityMatch: "a community, such as \"64512:100\", \"64512:1:2\", \"rt:64512:1\" or \"no-export\", or many: \"64512:*\", \"64512:1:*\", \
+                     \"rt:64512:*\", \"0x43*\"";
 }
 
 /// A next hop to set: an address, or ourselves.
@@ -150,7 +113,7 @@ pub struct RawRule {
     own_kinds: List<LocalKind>,
     source: Opt<RouteSource>,
     peers: List<String>,
-    communities: List<AnyCommunity>,
+    communities: List<CommunityMatch>,
     as_path_contains: List<Asn>,
     as_path_first: Opt<Asn>,
     as_path_origin: Opt<Asn>,
@@ -163,7 +126,7 @@ pub struct RawRule {
     set_next_hop: Opt<SetNextHop>,
     prepend: List<Asn>,
     add_communities: List<AnyCommunity>,
-    remove_communities: List<AnyCommunity>,
+    remove_communities: List<CommunityMatch>,
     clear_communities: Opt<bool>,
     then: Opt<Then>,
 }
@@ -265,7 +228,7 @@ pub struct Matches {
     pub own_kinds: Option<Vec<LocalKind>>,
     pub source: Option<RouteSource>,
     pub peers: Option<Vec<String>>,
-    pub communities: Option<Vec<AnyCommunity>>,
+    pub communities: Option<Vec<CommunityMatch>>,
     pub as_path_contains: Option<Vec<Asn>>,
     pub as_path_first: Option<Asn>,
     pub as_path_origin: Option<Asn>,
@@ -283,7 +246,7 @@ pub struct Sets {
     pub next_hop: Option<SetNextHop>,
     pub prepend: Vec<Asn>,
     pub add_communities: Vec<AnyCommunity>,
-    pub remove_communities: Vec<AnyCommunity>,
+    pub remove_communities: Vec<CommunityMatch>,
     pub clear_communities: bool,
 }
 
@@ -438,16 +401,6 @@ mod tests {
             ("x", "a prefix with an optional range of lengths"),
         ] {
             assert!(range(wrong).is_err_and(|told| told.contains(why)), "{wrong}: {:?}", range(wrong));
-        }
-    }
-
-    #[test]
-    fn communities_read_and_show_alike() {
-        for text in ["64512:100", "64512:1:4294967295", "no-export", "graceful-shutdown"] {
-            assert_eq!(AnyCommunity::parse(text).map(|c| c.to_string()).as_deref(), Some(text));
-        }
-        for wrong in ["64512", "65536:1", "1:2:3:4", "no_export", "1:-1"] {
-            assert_eq!(AnyCommunity::parse(wrong), None, "{wrong}");
         }
     }
 }

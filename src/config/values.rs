@@ -18,7 +18,13 @@ use super::report::{At, Notes, Problem, Span};
 use crate::num::{Asn, ClusterId, Family, FamilySet, HoldTime};
 
 /// Reads a string with a parser, and says what was expected if that fails.
-fn parsed<T>(value: &DeValue<'_>, span: &Span, notes: &Notes, expected: &'static str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+pub(super) fn parsed<T>(
+    value: &DeValue<'_>,
+    span: &Span,
+    notes: &Notes,
+    expected: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Option<T> {
     let found = text(value, span, notes, expected)?;
     let result = parse(found);
     if result.is_none() {

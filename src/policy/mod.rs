@@ -10,12 +10,14 @@
 //! exports; that refusal has a name of its own, [`RuleRef::NO_POLICY`], so that it can be said aloud.
 
 mod chain;
+mod community;
 mod prefix;
 mod rule;
 
 pub use chain::{Accepted, Chain, Policy, RuleRef, Verdict};
+pub use community::{AnyCommunity, CommunityMatch};
 pub use prefix::{PrefixRange, PrefixSet};
-pub use rule::{AsPathMatch, CommunityMatch, Condition, Edit, MedEdit, NextHopEdit, PeerMatch, Rule, SetEdit, Step};
+pub use rule::{AsPathMatch, Condition, Edit, MedEdit, NextHopEdit, PeerMatch, Rule, Step};
 
 use std::fmt;
 use std::net::IpAddr;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{LocalKind, PeerFacts, PrefixSet, Source};
+use super::{AnyCommunity, CommunityMatch, LocalKind, PeerFacts, PrefixSet, Source};
 use crate::num::{Asn, Family};
-use crate::wire::{AsPath, Community, Editor, ExtendedCommunity, LargeCommunity, NextHop, Origin, PathAttributes};
+use crate::wire::{AsPath, Editor, NextHop, Origin, PathAttributes};
 
 /// An entry of a policy.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,9 +40,8 @@ pub enum Step {
 pub enum Condition {
     Prefix(Arc<PrefixSet>),
     Family(Family),
+    /// Of any kind.
     Community(Vec<CommunityMatch>),
-    LargeCommunity(Vec<LargeCommunity>),
-    ExtendedCommunity(Vec<ExtendedCommunity>),
     AsPath(AsPathMatch),
     /// The next hop lies in one of these.
     NextHop(Vec<IpNet>),
@@ -80,13 +79,6 @@ pub enum AsPathMatch {
     Length(RangeInclusive<u32>),
 }
 
-/// A community, or all communities of one AS (`65001:*`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CommunityMatch {
-    Exactly(Community),
-    Of(u16),
-}
-
 /// How a rule names a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerMatch {
@@ -105,9 +97,10 @@ pub enum Edit {
         asn: Option<Asn>,
         count: u8,
     },
-    Community(SetEdit<Community>),
-    LargeCommunity(SetEdit<LargeCommunity>),
-    ExtendedCommunity(SetEdit<ExtendedCommunity>),
+    /// Of all kinds.
+    ClearCommunities,
+    RemoveCommunities(Vec<CommunityMatch>),
+    AddCommunities(Vec<AnyCommunity>),
     NextHop(NextHopEdit),
     Origin(Origin),
 }
@@ -119,15 +112,6 @@ pub enum MedEdit {
     Add(u32),
     Subtract(u32),
     Remove,
-}
-
-/// A change to a list of communities.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SetEdit<T> {
-    Add(Vec<T>),
-    Remove(Vec<T>),
-    /// These and no others; an empty list removes all.
-    Replace(Vec<T>),
 }
 
 /// What the next hop becomes. `SelfAddress` and `Unchanged` are carried out by the export, which knows our addresses.
@@ -169,9 +153,7 @@ impl Condition {
         match self {
             Condition::Prefix(set) => set.contains(net),
             Condition::Family(family) => Family::of(net) == *family,
-            Condition::Community(any) => attrs.communities().any(|c| any.iter().any(|m| m.holds(c))),
-            Condition::LargeCommunity(any) => attrs.large_communities().any(|c| any.contains(&c)),
-            Condition::ExtendedCommunity(any) => attrs.extended_communities().any(|c| any.contains(&c)),
+            Condition::Community(any) => any.iter().any(|m| m.holds(attrs)),
             Condition::AsPath(path) => path.holds(&attrs.as_path()),
             Condition::NextHop(any) => any.iter().any(|n| n.contains(&attrs.next_hop().addr())),
             Condition::Peer(any) => any.iter().any(|m| m.holds(facts)),
@@ -210,15 +192,6 @@ impl AsPathMatch {
     }
 }
 
-impl CommunityMatch {
-    fn holds(self, community: Community) -> bool {
-        match self {
-            CommunityMatch::Exactly(wanted) => wanted == community,
-            CommunityMatch::Of(asn) => u32::from(asn) == community.0 >> 16,
-        }
-    }
-}
-
 impl PeerMatch {
     fn holds(&self, facts: &PeerFacts) -> bool {
         let Some(peer) = &facts.peer else { return false };
@@ -236,12 +209,14 @@ impl Edit {
         match self {
             Edit::LocalPref(value) => editor.set_local_pref(Some(*value)),
             Edit::Prepend { asn, count } => editor.prepend(asn.unwrap_or(facts.local_as), usize::from(*count)),
-            Edit::Community(edit) => edit.apply(editor, Editor::clear_communities, Editor::add_community, Editor::remove_community),
-            Edit::LargeCommunity(edit) => {
-                edit.apply(editor, Editor::clear_large_communities, Editor::add_large_community, Editor::remove_large_community)
+            Edit::ClearCommunities => editor.clear_communities().clear_extended_communities().clear_large_communities(),
+            Edit::RemoveCommunities(list) => {
+                list.iter().for_each(|c| c.remove_from(editor));
+                editor
             }
-            Edit::ExtendedCommunity(edit) => {
-                edit.apply(editor, Editor::clear_extended_communities, Editor::add_extended_community, Editor::remove_extended_community)
+            Edit::AddCommunities(list) => {
+                list.iter().for_each(|c| c.add_to(editor));
+                editor
             }
             Edit::NextHop(NextHopEdit::Address(addr)) => editor.set_next_hop(next_hop_of(*addr)),
             Edit::Origin(origin) => editor.set_origin(*origin),
@@ -264,22 +239,6 @@ impl MedEdit {
             MedEdit::Add(more) => Some(old.unwrap_or(0).saturating_add(more)),
             MedEdit::Subtract(less) => Some(old.unwrap_or(0).saturating_sub(less)),
             MedEdit::Remove => None,
-        }
-    }
-}
-
-impl<T: Copy> SetEdit<T> {
-    fn apply<'e>(
-        &self,
-        editor: &'e mut Editor,
-        clear: fn(&mut Editor) -> &mut Editor,
-        add: fn(&mut Editor, T) -> &mut Editor,
-        remove: fn(&mut Editor, T) -> &mut Editor,
-    ) -> &'e mut Editor {
-        match self {
-            SetEdit::Add(list) => list.iter().fold(editor, |e, c| add(e, *c)),
-            SetEdit::Remove(list) => list.iter().fold(editor, |e, c| remove(e, *c)),
-            SetEdit::Replace(list) => list.iter().fold(clear(editor), |e, c| add(e, *c)),
         }
     }
 }

@@ -18,10 +18,19 @@ fn facts(source: Source) -> PeerFacts {
     PeerFacts { peer: Some(peer), external: source == Source::External, local_as: Asn(64512), source }
 }
 
-/// 65001 65002, next hop 192.0.2.1, MED 50, 65001:7.
+fn communities(any: &[&str]) -> Condition {
+    Condition::Community(any.iter().map(|text| text.parse().expect("a community")).collect())
+}
+
+fn community(text: &str) -> AnyCommunity {
+    text.parse().expect("a community")
+}
+
+/// 65001 65002, next hop 192.0.2.1, MED 50, 65001:7, rt:64512:1, 7:8:9.
 fn route() -> PathAttributes {
     let mut editor = PathAttributes::builder(Origin::Igp, NextHop::V4(Ipv4Addr::new(192, 0, 2, 1)));
     editor.prepend(Asn(65002), 1).prepend(Asn(65001), 1).set_med(Some(50)).add_community(Community::new(65001, 7));
+    editor.add_extended_community("rt:64512:1".parse().expect("a community")).add_large_community(LargeCommunity::new(7, 8, 9));
     editor.finish()
 }
 
@@ -45,11 +54,10 @@ fn each_condition_holds_for_what_it_names_and_not_for_its_neighbour() {
     let pairs = [
         (prefixes("10.0.0.0/8"), prefixes("11.0.0.0/8")),
         (Condition::Family(Family::Ipv4Unicast), Condition::Family(Family::Ipv6Unicast)),
-        (
-            Condition::Community(vec![CommunityMatch::Exactly(Community::new(65001, 7))]),
-            Condition::Community(vec![CommunityMatch::Exactly(Community::new(65001, 8))]),
-        ),
-        (Condition::Community(vec![CommunityMatch::Of(65001)]), Condition::Community(vec![CommunityMatch::Of(65002)])),
+        (communities(&["1:1", "65001:7"]), communities(&["1:1", "65001:8"])),
+        (communities(&["65001:*"]), communities(&["65002:*"])),
+        (communities(&["rt:64512:*"]), communities(&["rt:64513:*", "soo:64512:1"])),
+        (communities(&["7:*:9"]), communities(&["7:*:8"])),
         (Condition::AsPath(AsPathMatch::Contains(vec![Asn(65002)])), Condition::AsPath(AsPathMatch::Contains(vec![Asn(65003)]))),
         (Condition::AsPath(AsPathMatch::StartsWith(vec![Asn(65001)])), Condition::AsPath(AsPathMatch::StartsWith(vec![Asn(65002)]))),
         (Condition::AsPath(AsPathMatch::OriginatedBy(vec![Asn(65002)])), Condition::AsPath(AsPathMatch::OriginatedBy(vec![Asn(65001)]))),
@@ -65,10 +73,6 @@ fn each_condition_holds_for_what_it_names_and_not_for_its_neighbour() {
         (Condition::Med(50..=60), Condition::Med(51..=60)),
         (Condition::LocalPref(100..=100), Condition::LocalPref(101..=200)),
         (Condition::Not(Box::new(Condition::RouteType(vec![LocalKind::Block]))), Condition::RouteType(vec![LocalKind::Block])),
-        (
-            Condition::Not(Box::new(Condition::LargeCommunity(vec![LargeCommunity::new(1, 2, 3)]))),
-            Condition::LargeCommunity(vec![LargeCommunity::new(1, 2, 3)]),
-        ),
     ];
     for (yes, no) in pairs {
         assert!(holds(yes.clone()), "{yes:?} should hold");
@@ -88,14 +92,10 @@ fn the_first_rule_that_accepts_or_rejects_decides_and_is_named() {
 
 #[test]
 fn edits_add_up_over_rules_and_later_rules_see_them() {
-    let tag = Community::new(64512, 1);
+    let tag = community("64512:1");
     let rules = vec![
-        rule(vec![], vec![Edit::Community(SetEdit::Add(vec![tag])), Edit::Med(MedEdit::Add(5)), Edit::Med(MedEdit::Add(1))], Step::Next),
-        rule(
-            vec![Condition::Community(vec![CommunityMatch::Exactly(tag)])],
-            vec![Edit::Med(MedEdit::Subtract(6)), Edit::LocalPref(70)],
-            Step::Next,
-        ),
+        rule(vec![], vec![Edit::AddCommunities(vec![tag]), Edit::Med(MedEdit::Add(5)), Edit::Med(MedEdit::Add(1))], Step::Next),
+        rule(vec![communities(&["64512:1"])], vec![Edit::Med(MedEdit::Subtract(6)), Edit::LocalPref(70)], Step::Next),
         rule(vec![Condition::Med(50..=50)], vec![Edit::Prepend { asn: None, count: 2 }], Step::Accept),
     ];
     let Verdict::Accept(Some(attrs)) = chain(rules, Step::Reject).judge(&net("10.1.0.0/24"), &route(), &facts(Source::External)) else {
@@ -103,23 +103,31 @@ fn edits_add_up_over_rules_and_later_rules_see_them() {
     };
     assert_eq!((attrs.med(), attrs.local_pref()), (Some(50), Some(70)));
     assert_eq!(attrs.as_path().asns().collect::<Vec<_>>(), [64512, 64512, 65001, 65002].map(Asn));
-    assert!(attrs.has_community(tag) && attrs.has_community(Community::new(65001, 7)));
+    assert!(CommunityMatch::exactly(tag).holds(&attrs) && attrs.has_community(Community::new(65001, 7)));
 }
 
 #[test]
-fn communities_are_removed_and_replaced() {
-    let judge = |edit| {
-        let Verdict::Accept(Some(attrs)) = chain(vec![rule(vec![], vec![Edit::Community(edit)], Step::Accept)], Step::Reject).judge(
-            &net("10.1.0.0/24"),
-            &route(),
-            &facts(Source::External),
-        ) else {
-            panic!("accepted and changed")
-        };
-        attrs.communities().collect::<Vec<_>>()
+fn communities_of_all_kinds_are_removed_added_and_cleared() {
+    let after = |set: Vec<Edit>| {
+        let judged =
+            chain(vec![rule(vec![], set, Step::Accept)], Step::Reject).judge(&net("10.1.0.0/24"), &route(), &facts(Source::External));
+        let Verdict::Accept(Some(attrs)) = judged else { panic!("accepted and changed") };
+        let standard = attrs.communities().map(|c| c.to_string());
+        let all =
+            standard.chain(attrs.extended_communities().map(|c| c.to_string())).chain(attrs.large_communities().map(|c| c.to_string()));
+        all.collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(judge(SetEdit::Remove(vec![Community::new(65001, 7)])), []);
-    assert_eq!(judge(SetEdit::Replace(vec![Community::new(1, 1)])), [Community::new(1, 1)]);
+    let remove = |text: &str| vec![Edit::RemoveCommunities(vec![text.parse().expect("a community")])];
+    assert_eq!(after(remove("65001:7")), "rt:64512:1 7:8:9");
+    assert_eq!(after(remove("65001:*")), "rt:64512:1 7:8:9");
+    assert_eq!(after(remove("rt:64512:*")), "65001:7 7:8:9");
+    assert_eq!(after(remove("0x0002*")), "65001:7 7:8:9");
+    assert_eq!(after(remove("*:8:*")), "65001:7 rt:64512:1");
+    assert_eq!(after(remove("65002:*")), "65001:7 rt:64512:1 7:8:9");
+    assert_eq!(after(vec![Edit::ClearCommunities]), "");
+    let add = ["1:1", "soo:192.0.2.1:5", "1:2:3", "65001:7"].map(community).to_vec();
+    assert_eq!(after(vec![Edit::AddCommunities(add.clone())]), "65001:7 1:1 rt:64512:1 soo:192.0.2.1:5 7:8:9 1:2:3");
+    assert_eq!(after(vec![Edit::ClearCommunities, Edit::AddCommunities(add)]), "1:1 65001:7 soo:192.0.2.1:5 1:2:3");
 }
 
 /// `set_next_hop` of one family says nothing of the other; an IPv6 address is one for IPv4 routes where the rule names them (RFC 8950).

@@ -1,6 +1,6 @@
 //! RFC 1997: the well-known communities, and communities as such on their way out.
 
-use catbird::policy::{Chain, Edit, Policy, Rule, SetEdit, Source, Step};
+use catbird::policy::{AnyCommunity, Chain, Edit, Policy, Rule, Source, Step};
 use catbird::rib::SourceKind;
 use catbird::rib::adj_out::{GroupKey, Withheld, export};
 use catbird::wire::Community;
@@ -39,7 +39,7 @@ fn other_communities_pass() {
 
 #[test]
 fn what_our_own_policy_adds_is_for_the_peer_and_not_for_us() {
-    let set = vec![Edit::Community(SetEdit::Add(vec![Community::NO_EXPORT]))];
+    let set = vec![Edit::AddCommunities(vec![AnyCommunity::Standard(Community::NO_EXPORT)])];
     let rule = Rule { set, then: Step::Accept, ..Rule::default() };
     let chain = Chain::from_policies(vec![Arc::new(Policy { name: "tag".into(), rules: vec![rule], otherwise: Step::Reject })]);
     let key = GroupKey { chain, ..key(SourceKind::External) };

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use catbird::kernel::IfIndex;
 use catbird::num::{Asn, ClusterId, Family, FamilySet, Nlri, PathId, PeerId, RouterId};
-use catbird::policy::{
-    Chain, CommunityMatch, Condition, Edit, LocalKind, MedEdit, NextHopEdit, Policy, PrefixRange, PrefixSet, Rule, SetEdit, Step,
-};
+use catbird::policy::{AnyCommunity, Chain, Condition, Edit, LocalKind, MedEdit, NextHopEdit, Policy, PrefixRange, PrefixSet, Rule, Step};
 use catbird::rib::adj_out::{AddPathSend, Avoid, GroupKey, MemberFacts, NextHopMode, NextHopRule, Reflect, RouteSource, export};
 use catbird::rib::group::{Bounds, ExportGroups};
 use catbird::rib::pack::Slices;
@@ -188,8 +186,12 @@ fn chain(n: u8) -> Chain {
         3 => policy(vec![rule(vec![Condition::Prefix(Arc::new(some))], vec![], Step::Reject)], Step::Accept),
         4 => policy(
             vec![rule(
-                vec![Condition::Community(vec![CommunityMatch::Of(64512)])],
-                vec![Edit::Community(SetEdit::Replace(vec![Community::new(1, 2)])), Edit::NextHop(NextHopEdit::SelfAddress)],
+                vec![Condition::Community(vec!["64512:*".parse().expect("all of an AS")])],
+                vec![
+                    Edit::ClearCommunities,
+                    Edit::AddCommunities(vec![AnyCommunity::Standard(Community::new(1, 2))]),
+                    Edit::NextHop(NextHopEdit::SelfAddress),
+                ],
                 Step::Accept,
             )],
             Step::Accept,

@@ -71,14 +71,14 @@ fn a_session_keeps_everything_that_was_said_of_it() {
 fn a_rule_becomes_conditions_and_edits_in_order() {
     let config = config(RACK);
     let rule = compile(&config.policies["from-tor"]).rules.remove(0);
-    let [Condition::Prefix(set), Condition::Any(communities)] = rule.when.as_slice() else { panic!("{:?}", rule.when) };
+    let [Condition::Prefix(set), Condition::Community(communities)] = rule.when.as_slice() else { panic!("{:?}", rule.when) };
     assert!(set.contains(&"0.0.0.0/0".parse().expect("net")) && set.contains(&"10.1.0.0/16".parse().expect("net")));
     assert!(!set.contains(&"10.1.1.0/26".parse().expect("net")));
     assert_eq!(communities.len(), 2);
     assert_eq!(
         rule.set,
         [
-            Edit::Community(SetEdit::Add(vec![Community(0xFFFF_FF01)])),
+            Edit::AddCommunities(vec!["65535:65281".parse().expect("NO_EXPORT")]),
             Edit::LocalPref(200),
             Edit::Prepend { asn: Some(Asn(2)), count: 1 },
             Edit::Prepend { asn: Some(Asn(1)), count: 2 },

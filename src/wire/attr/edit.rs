@@ -200,8 +200,9 @@ impl Editor {
         self.add(AttrCode::LARGE_COMMUNITIES, community.octets())
     }
 
-    pub fn remove_large_community(&mut self, community: LargeCommunity) -> &mut Editor {
-        self.remove_entries(AttrCode::LARGE_COMMUNITIES, |o| *o == community.octets())
+    /// Leaves out those for which `unwanted` holds.
+    pub fn remove_large_communities(&mut self, unwanted: impl Fn(LargeCommunity) -> bool) -> &mut Editor {
+        self.remove_entries(AttrCode::LARGE_COMMUNITIES, |o: &[u8; 12]| super::large_communities::iter(o).any(&unwanted))
     }
 
     pub fn clear_large_communities(&mut self) -> &mut Editor {
@@ -213,8 +214,9 @@ impl Editor {
         self.add(AttrCode::EXTENDED_COMMUNITIES, community.0)
     }
 
-    pub fn remove_extended_community(&mut self, community: ExtendedCommunity) -> &mut Editor {
-        self.remove_entries(AttrCode::EXTENDED_COMMUNITIES, |o| *o == community.0)
+    /// Leaves out those for which `unwanted` holds.
+    pub fn remove_extended_communities(&mut self, unwanted: impl Fn(ExtendedCommunity) -> bool) -> &mut Editor {
+        self.remove_entries(AttrCode::EXTENDED_COMMUNITIES, |o: &[u8; 8]| unwanted(ExtendedCommunity(*o)))
     }
 
     pub fn clear_extended_communities(&mut self) -> &mut Editor {

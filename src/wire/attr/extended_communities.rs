@@ -95,7 +95,7 @@ fn parse(text: &str) -> Option<ExtendedCommunity> {
     let mut parts = text.splitn(3, ':');
     let sub = match parts.next()? {
         "rt" => 2u64,
-        "soo" => 3,
+        "soo" | "ro" => 3,
         _ => return None,
     };
     let (administrator, number) = (parts.next()?, parts.next()?.parse::<u32>().ok()?);
