@@ -15,7 +15,7 @@
 //! | [`wire`] | octets to messages and back |
 //! | [`policy`] | which routes are taken and told, and with which attributes |
 //! | [`peer`] | one neighbour: state machine, collisions, negotiation, timers |
-//! | [`rib`] | Adj-RIB-In, Loc-RIB, decision, next hops, export groups |
+//! | [`rib`] | Adj-RIB-In, Loc-RIB, decision, next hops, update groups |
 //! | [`fib`] | what should stand in the kernel against what does |
 //! | [`speaker`] | the router: all of the above, driven |
 //! | [`api`] | what can be asked of the router, and the answers: types that daemon and client share |
@@ -48,7 +48,7 @@
 //! 4. [`rib::Rib::apply`] keeps it in Adj-RIB-In, refused or not, and marks the destination dirty.
 //! 5. [`rib::Rib::settle`], when the queue is empty or the budget is spent, runs [`rib::decide::select`] on what is dirty.
 //! 6. `speaker::fib_sync` (`Program::apply`) says what is wanted in the kernel, and [`fib::Fib::want`] plans the changes.
-//! 7. [`rib::group::ExportGroups::advertise`] applies export policy, packs and encodes once for all peers that hear the same, and
+//! 7. [`rib::update_group::UpdateGroups::advertise`] applies export policy, packs and encodes once for all peers that hear the same, and
 //!    `speaker::export` (`Export::pump`) hands out frames as far as each connection has credit.
 //! 8. [`daemon::netlink`] writes routes in batches, and [`daemon::conn`] writes the frozen frames to every member of the group.
 

@@ -1,4 +1,4 @@
-//! What telling costs: CPU time of the export groups alone, with no sockets and no decoding, for the shapes of scenarios S1, S4 and S5.
+//! What telling costs: CPU time of the update groups alone, with no sockets and no decoding, for the shapes of scenarios S1, S4 and S5.
 //!
 //! `cargo run --release -p proto-tests --example export_load [table|reflector|flap|one]...` prints one line for each.
 
@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use catbird::num::Asn;
 use catbird::rib::SourceKind;
-use catbird::rib::group::Bounds;
 use catbird::rib::pack::Slices;
+use catbird::rib::update_group::Bounds;
 use ipnet::IpNet;
 use proto_tests::exporting::{World, key, reflecting, route};
 

@@ -5,7 +5,7 @@
 
 use catbird::num::{FamilySet, Nlri, PathId, PeerId};
 use catbird::rib::adj_out::{AddPathSend, GroupKey};
-use catbird::rib::group::Bounds;
+use catbird::rib::update_group::Bounds;
 use catbird::rib::{Cause, Route, SourceKind};
 use catbird::wire::Context;
 use proto_tests::exporting::{World, net, reflecting, route};

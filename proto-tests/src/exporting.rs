@@ -1,4 +1,4 @@
-//! Sessions and routes to try the export on, and a small world of peers around a table and its export groups.
+//! Sessions and routes to try the export on, and a small world of peers around a table and its update groups.
 //!
 //! In: who the peers are and what they say. Out: what each of them hears, octets decoded as a peer would.
 
@@ -10,8 +10,8 @@ use catbird::kernel::IfIndex;
 use catbird::num::{Asn, ClusterId, Family, FamilySet, Nlri, PeerId, RouterId};
 use catbird::policy::{Chain, LocalKind, Source};
 use catbird::rib::adj_out::{AddPathSend, GroupKey, MemberFacts, NextHopMode, NextHopRule, Reflect, RouteSource};
-use catbird::rib::group::{Bounds, ExportGroups};
 use catbird::rib::pack::Slices;
+use catbird::rib::update_group::{Bounds, UpdateGroups};
 use catbird::rib::{BestChange, Cause, NextHops, NhId, Rib, Route, RouteChange, Rules, SourceFacts, SourceKind};
 use catbird::wire::{Context, Decoder, Editor, Message, NextHop, Origin, PathAttributes, frame_len};
 use ipnet::IpNet;
@@ -144,10 +144,10 @@ impl Hearer {
     }
 }
 
-/// A table, its export groups, and peers that hear.
+/// A table, its update groups, and peers that hear.
 pub struct World {
     pub rib: Rib,
-    pub groups: ExportGroups,
+    pub groups: UpdateGroups,
     pub hearers: BTreeMap<PeerId, Hearer>,
     changes: Vec<BestChange>,
 }
@@ -156,7 +156,7 @@ impl World {
     pub fn new(bounds: Bounds) -> World {
         let mut rib = Rib::new(Rules::default(), 1);
         rib.peer_up(SourceFacts::local(LOCAL_AS, RouterId::new(LOCAL_ID).expect("not zero")));
-        World { rib, groups: ExportGroups::new(bounds, 1), hearers: BTreeMap::new(), changes: Vec::new() }
+        World { rib, groups: UpdateGroups::new(bounds, 1), hearers: BTreeMap::new(), changes: Vec::new() }
     }
 
     /// Peer `n` is a source of routes from now on.

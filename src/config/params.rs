@@ -19,7 +19,7 @@ use crate::num::{Asn, ClusterId, Family, FamilySet};
 use crate::peer::{self, GracefulParams, Offer, PeerKind, Remote, RemoteAs, Secret, Ttl};
 use crate::policy::LocalKind;
 use crate::policy::{self, AsPathMatch, Chain, Condition, Edit, MedEdit, NextHopEdit, PeerMatch, PrefixRange, PrefixSet, Step};
-use crate::rib::group::AddPathSend;
+use crate::rib::update_group::AddPathSend;
 use crate::rib::{Multipath, Rules};
 use crate::speaker::{self, ListenRange, MaxPrefix, NextHopSetting, NodeAddresses, PeerConfig, RecoveryParams, StopParams};
 use crate::wire::Origin;
@@ -100,7 +100,7 @@ fn rules(config: &Config) -> Rules {
     }
 }
 
-/// Chains, each made once, so that peers with the same policy share one and end up in one export group.
+/// Chains, each made once, so that peers with the same policy share one and end up in one update group.
 struct Chains<'a> {
     policies: HashMap<&'a str, Arc<policy::Policy>>,
     made: HashMap<ChainRef, Chain>,

@@ -92,10 +92,10 @@ pub struct PeerName {
     pub asn: Asn,
 }
 
-/// What a chain is told besides the route. Made once for a session (or an export group) and used for many routes; only `source` changes.
+/// What a chain is told besides the route. Made once for a session (or an update group) and used for many routes; only `source` changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerFacts {
-    /// `None` for an export group whose chain asks no such question ([`Chain::depends_on_peer`]).
+    /// `None` for an update group whose chain asks no such question ([`Chain::depends_on_peer`]).
     pub peer: Option<PeerName>,
     /// The session is external.
     pub external: bool,

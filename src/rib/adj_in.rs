@@ -407,10 +407,10 @@ impl Touch {
 
 impl AdjRibIn {
     /// In the list: not a destination, but the number of the next free place, or all ones.
-    const HOLE: u32 = 1 << 31;
+    const TOMBSTONE: u32 = 1 << 31;
 
-    pub fn is_hole(entry: u32) -> bool {
-        entry & AdjRibIn::HOLE != 0
+    pub fn is_tombstone(entry: u32) -> bool {
+        entry & AdjRibIn::TOMBSTONE != 0
     }
 
     /// Paths that stand in the table.
@@ -584,8 +584,8 @@ impl AdjRibIn {
             return (self.list.len() - 1) as u32;
         };
         if let Some(spot) = self.list.get_mut(place as usize) {
-            let next = *spot & !AdjRibIn::HOLE;
-            self.free = (next != !AdjRibIn::HOLE).then_some(next);
+            let next = *spot & !AdjRibIn::TOMBSTONE;
+            self.free = (next != !AdjRibIn::TOMBSTONE).then_some(next);
             *spot = dest;
             self.holes -= 1;
         }
@@ -593,9 +593,9 @@ impl AdjRibIn {
     }
 
     /// The path of this place went. With the last one the list gives back its memory.
-    pub fn punch(&mut self, at: u32) {
+    pub fn tombstone(&mut self, at: u32) {
         if let Some(place) = self.list.get_mut(at as usize) {
-            *place = AdjRibIn::HOLE | self.free.unwrap_or(!AdjRibIn::HOLE);
+            *place = AdjRibIn::TOMBSTONE | self.free.unwrap_or(!AdjRibIn::TOMBSTONE);
             self.free = Some(at);
             self.holes += 1;
         }

@@ -1,7 +1,7 @@
 //! Adj-RIB-Out for one kind of session: may this route be told there, and with which attributes?
 //!
 //! In: the best route of a prefix, its [`RouteSource`], and the [`GroupKey`] of those who would hear it. Out: the attributes as they go
-//! out, or the reason why they do not ([`Withheld`]). What differs between members of one group is [`Avoid`].
+//! out, or the reason why they do not ([`Withheld`]). What differs between members of one group is [`SplitHorizon`].
 //!
 //! It leaves to others: which route is the best (`decide`), the rules of operators (`policy`), packing and octets (`pack`, `wire`), and
 //! who has been told what (`group`). Nothing is remembered here; the same question always has the same answer.
@@ -129,7 +129,7 @@ impl RouteSource {
 
 /// Which members of a group must not hear a route although the group does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Avoid {
+pub struct SplitHorizon {
     /// Who told us.
     pub source: PeerId,
     /// Whose ORIGINATOR_ID it carries (RFC 4456 §8).
@@ -138,7 +138,7 @@ pub struct Avoid {
     pub next_hop: IpAddr,
 }
 
-/// A member, as far as [`Avoid`] asks.
+/// A member, as far as [`SplitHorizon`] asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemberFacts {
     pub id: PeerId,
@@ -146,10 +146,10 @@ pub struct MemberFacts {
     pub addr: IpAddr,
 }
 
-impl Avoid {
+impl SplitHorizon {
     /// For attributes as they go out.
-    pub fn new(source: PeerId, out: &PathAttributes) -> Avoid {
-        Avoid { source, originator: out.originator_id(), next_hop: out.next_hop().addr() }
+    pub fn new(source: PeerId, out: &PathAttributes) -> SplitHorizon {
+        SplitHorizon { source, originator: out.originator_id(), next_hop: out.next_hop().addr() }
     }
 
     /// Why this member does not hear it, if so.

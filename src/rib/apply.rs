@@ -60,7 +60,7 @@ impl Core {
     }
 
     /// Puts a destination into the dirty list, with what was last told of it, unless it is there.
-    pub fn touch<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId) {
+    pub fn mark_dirty<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId) {
         if !dest.flags.has(DestFlags::DIRTY) {
             dest.flags.set(DestFlags::DIRTY, true);
             self.dirty.push_back(Dirty { dest: id, old: best_of(dest, &self.peers) });
@@ -70,7 +70,7 @@ impl Core {
     /// A route takes the place of what the peer said before about this path.
     pub fn put<K: Key>(&mut self, table: &mut Table<K>, key: K, slot: Slot, path_id: PathId, route: &Route, cause: &Cause) {
         if route.attrs.is_none() && !self.keeps(K::FAMILY, slot, route, cause) {
-            return self.take(table, key, slot, path_id);
+            return self.withdraw(table, key, slot, path_id);
         }
         let index = table.find_or_insert(key);
         let Some(dest) = table.get_mut(index) else { return };
@@ -109,7 +109,7 @@ impl Core {
 
     fn add<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId, slot: Slot, path_id: PathId, route: &Route, cause: &Cause) {
         if route.attrs.is_some() || self.all_paths {
-            self.touch(dest, id);
+            self.mark_dirty(dest, id);
         }
         let cause = self.causes.hold(if route.attrs.is_some() { &Cause::Announced } else { cause });
         let (verdict, changed) = verdict(route);
@@ -136,7 +136,7 @@ impl Core {
         let gone = self.peers.get(path.slot).is_none_or(|peer| peer.families[id.family().index()].is_gone(path));
         let same = !gone && path.received == route.received && path.changed == changed && path.verdict == verdict && path.cause == told;
         if !same && (path.accepted() || route.attrs.is_some() || self.all_paths) {
-            self.touch(dest, id);
+            self.mark_dirty(dest, id);
         }
         let Some(path) = dest.paths.as_mut_slice().get_mut(at) else { return };
         let shared = path.flags.has(PathFlags::SHARES);
@@ -167,19 +167,19 @@ impl Core {
     }
 
     /// What the peer said about this path is no more.
-    pub fn take<K: Key>(&mut self, table: &mut Table<K>, key: K, slot: Slot, path_id: PathId) {
+    pub fn withdraw<K: Key>(&mut self, table: &mut Table<K>, key: K, slot: Slot, path_id: PathId) {
         let Some(index) = table.find(key) else { return };
         let Some(dest) = table.get_mut(index) else { return };
         let Some(at) = dest.paths.find(slot, path_id) else { return };
         let id = DestId::new(K::FAMILY, index);
-        self.remove(dest, id, at);
-        self.bury(table, id);
+        self.remove_path(dest, id, at);
+        self.free_later(table, id);
     }
 
     /// Takes a path out of its destination.
-    pub fn remove<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId, at: usize) {
+    pub fn remove_path<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId, at: usize) {
         if self.all_paths || dest.paths.as_slice().get(at).is_some_and(Path::accepted) {
-            self.touch(dest, id);
+            self.mark_dirty(dest, id);
         }
         let Some(path) = dest.paths.swap_remove(at) else { return };
         if at == 0 {
@@ -193,7 +193,7 @@ impl Core {
             if peer.family(id.family()).discount(id.raw(), &path) {
                 self.freed.insert(peer.facts.id);
             }
-            peer.family(id.family()).punch(path.at);
+            peer.family(id.family()).tombstone(path.at);
         }
         let counts = &mut self.counts[id.family().index()];
         counts.paths -= 1;
@@ -206,7 +206,7 @@ impl Core {
     }
 
     /// A destination without paths that nobody was told of is freed now; one that is dirty is freed after it was settled.
-    pub fn bury<K: Key>(&mut self, table: &mut Table<K>, id: DestId) {
+    pub fn free_later<K: Key>(&mut self, table: &mut Table<K>, id: DestId) {
         if table.get(id.raw()).is_some_and(|d| d.paths.as_slice().is_empty() && !d.flags.has(DestFlags::DIRTY)) {
             self.emptied.push(id);
         }

@@ -194,7 +194,7 @@ impl AttrTable {
 
     /// Brings what [`AttrTable::intern`] of these sets will read into the cache, step by step for all of them, so that the misses of one
     /// step are under way at once: the entry, the handle, the set.
-    pub(super) fn warm<'s>(&self, sets: impl Iterator<Item = &'s PathAttributes>) {
+    pub(super) fn prefetch<'s>(&self, sets: impl Iterator<Item = &'s PathAttributes>) {
         if self.len < WARM {
             return;
         }

@@ -136,13 +136,13 @@ impl Core {
     fn visit<K: Key>(&mut self, table: &mut Table<K>, slot: Slot, place: usize) -> usize {
         let Some(adj) = self.peers.get(slot).map(|p| &p.families[K::FAMILY.index()]) else { return 0 };
         let Some(index) = adj.list.get(place).copied() else { return 0 };
-        let Some(dest) = table.get_mut(index).filter(|_| !AdjRibIn::is_hole(index)) else { return 0 };
+        let Some(dest) = table.get_mut(index).filter(|_| !AdjRibIn::is_tombstone(index)) else { return 0 };
         let mut paths = dest.paths.as_slice().iter().enumerate();
         let Some((at, path)) = paths.find(|(_, p)| p.slot == slot && p.at as usize == place) else { return 0 };
         let id = DestId::new(K::FAMILY, index);
         if adj.is_gone(path) {
-            self.remove(dest, id, at);
-            self.bury(table, id);
+            self.remove_path(dest, id, at);
+            self.free_later(table, id);
             return at;
         }
         let concerned = match adj.walk.as_ref().map_or(&Touch::None, |walk| &walk.touch) {
@@ -151,7 +151,7 @@ impl Core {
             Touch::NextHops(changed) => nh_of(path, &self.peers).is_some_and(|nh| changed.contains(&nh)),
         };
         if concerned {
-            self.touch(dest, id);
+            self.mark_dirty(dest, id);
             dest.flags.set(DestFlags::WAY_TOUCHED, true);
         }
         at
@@ -163,7 +163,7 @@ impl Core {
         let to = table.end().min(from.saturating_add(*left as u32));
         for index in from..to {
             if let Some(dest) = table.get_mut(index).filter(|d| d.paths.as_slice().len() > 1) {
-                self.touch(dest, DestId::new(K::FAMILY, index));
+                self.mark_dirty(dest, DestId::new(K::FAMILY, index));
             }
         }
         self.jobs.steps += u64::from(to.saturating_sub(from));

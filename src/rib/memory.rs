@@ -4,7 +4,7 @@
 //! allocator hands out within about a fifth (`proto-tests/examples/rib_memory.rs` holds them against the process).
 //!
 //! # For the speaker
-//! Before the budget: [`Rib::memory`] plus [`ExportGroups::memory`](super::group::ExportGroups::memory) against it, each few hundred
+//! Before the budget: [`Rib::memory`] plus [`UpdateGroups::memory`](super::update_group::UpdateGroups::memory) against it, each few hundred
 //! announcements. Beyond it: [`Rib::most_beyond_share`] names the peer that is to pay, by Cease / Out of Resources (RFC 4486 §4) or by having
 //! its further routes refused. A share is the budget by the number of peers that hold something, so who holds little never pays for
 //! another's flood.

@@ -1,7 +1,7 @@
 //! The tables of routes: what every peer said, what we use, and what is said onwards.
 //!
 //! In: a [`RouteChange`] for each prefix of each UPDATE, already judged by import, and word of sessions and next hops.
-//! Out: [`BestChange`]s when [`Rib::settle`] is called, each destination once however often it changed. `adj_out`, `group` and `pack`
+//! Out: [`BestChange`]s when [`Rib::settle`] is called, each destination once however often it changed. `adj_out`, `update_group` and `pack`
 //! make UPDATEs of them. Decoding is `wire`'s, policy `policy`'s; when to settle is the speaker's choice, and the kernel is `fib`'s.
 //!
 //! Adj-RIB-In is kept, refused routes too up to a bound ([`Limits`]), with the [`Cause`] of the refusal: a change of policy needs no word from
@@ -18,7 +18,6 @@ pub mod adj_out;
 mod apply;
 pub mod attrs;
 pub mod decide;
-pub mod group;
 mod index;
 mod jobs;
 pub mod keyed;
@@ -29,6 +28,7 @@ pub mod pack;
 mod table;
 #[cfg(test)]
 mod testing;
+pub mod update_group;
 mod view;
 
 use std::collections::BTreeSet;
@@ -373,12 +373,12 @@ impl Rib {
 
     /// Looks ahead over UPDATEs that are about to be taken in: what their attributes and the first prefix of each will read is brought
     /// into the cache, all misses at once. Worth it where each UPDATE brings a prefix or two.
-    pub fn warm<'u>(&self, updates: impl Iterator<Item = &'u Update> + Clone) {
-        self.core.attrs.warm(updates.clone().flat_map(|u| &u.announced).filter_map(|a| a.attrs.as_ref()));
+    pub fn prefetch<'u>(&self, updates: impl Iterator<Item = &'u Update> + Clone) {
+        self.core.attrs.prefetch(updates.clone().flat_map(|u| &u.announced).filter_map(|a| a.attrs.as_ref()));
         let first = updates.flat_map(|u| u.announced.iter().map(|a| &a.nlri).chain(&u.withdrawn)).filter_map(|set| set.iter().next());
         let first: SmallVec<[Nlri; BATCH]> = first.collect();
-        self.v4.warm(first.iter().filter_map(|n| Key4::of(&n.net)));
-        self.v6.warm(first.iter().filter_map(|n| Key6::of(&n.net)));
+        self.v4.prefetch(first.iter().filter_map(|n| Key4::of(&n.net)));
+        self.v6.prefetch(first.iter().filter_map(|n| Key6::of(&n.net)));
     }
 
     /// Runs `then` over all of them, a cache-warming look ahead each few.
@@ -391,8 +391,8 @@ impl Rib {
                 return;
             }
             if batch.len() > 1 {
-                self.v4.warm(batch.iter().filter_map(|n| Key4::of(&n.net)));
-                self.v6.warm(batch.iter().filter_map(|n| Key6::of(&n.net)));
+                self.v4.prefetch(batch.iter().filter_map(|n| Key4::of(&n.net)));
+                self.v6.prefetch(batch.iter().filter_map(|n| Key6::of(&n.net)));
             }
             batch.drain(..).for_each(|n| then(self, n));
         }
@@ -410,9 +410,9 @@ impl Rib {
     fn withdraw_one(&mut self, slot: Slot, nlri: Nlri) {
         let Rib { v4, v6, core } = self;
         if let Some(key) = Key4::of(&nlri.net) {
-            core.take(v4, key, slot, nlri.path_id);
+            core.withdraw(v4, key, slot, nlri.path_id);
         } else if let Some(key) = Key6::of(&nlri.net) {
-            core.take(v6, key, slot, nlri.path_id);
+            core.withdraw(v6, key, slot, nlri.path_id);
         }
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use super::adj_out::{Avoid, MemberFacts};
+use super::adj_out::{MemberFacts, SplitHorizon};
 use crate::num::{Nlri, PeerId};
 
 /// Octets for one member, in order; parts of shared segments.
@@ -112,11 +112,11 @@ impl<T> Buckets<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tag {
     /// All members but those.
-    Except(Avoid),
+    Except(SplitHorizon),
     /// The same, and nothing stood for these prefixes before, so a member that has not read this knows nothing of them.
-    First(Avoid),
+    First(SplitHorizon),
     /// Split horizon moved: those whom the first names and the second does not.
-    Moved(Box<(Avoid, Avoid)>),
+    Moved(Box<(SplitHorizon, SplitHorizon)>),
     /// One member alone.
     Only(PeerId),
 }
@@ -124,7 +124,7 @@ pub enum Tag {
 impl Tag {
     fn shows_to(&self, member: &MemberFacts) -> bool {
         match self {
-            Tag::Except(avoid) | Tag::First(avoid) => avoid.hits(member).is_none(),
+            Tag::Except(horizon) | Tag::First(horizon) => horizon.hits(member).is_none(),
             Tag::Moved(pair) => pair.0.hits(member).is_some() && pair.1.hits(member).is_none(),
             Tag::Only(id) => *id == member.id,
         }

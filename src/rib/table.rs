@@ -4,7 +4,7 @@
 //!
 //! The slab grows by chunks, so a full table is never copied to grow. The index ([`super::index`]) holds 32 bits of each hash beside the
 //! number, so it grows without touching the destinations, and a new prefix costs one cache miss, a known one two.
-//! [`Table::warm`] takes those of a whole UPDATE at once.
+//! [`Table::prefetch`] takes those of a whole UPDATE at once.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -151,7 +151,7 @@ impl<K: Key> Table<K> {
     }
 
     /// Brings what look-ups of these prefixes will read into the cache, all misses at once instead of one after the other.
-    pub fn warm(&self, keys: impl Iterator<Item = K>) {
+    pub fn prefetch(&self, keys: impl Iterator<Item = K>) {
         let found = keys.fold(0usize, |found, key| {
             let seen = self.index.peek(key.hash(&self.hasher)).and_then(|i| peek(&self.chunks, i));
             found + usize::from(seen.is_some_and(|d| d.flags.has(DestFlags::DIRTY)))

@@ -151,7 +151,7 @@ impl Rib {
         let list = found.map(|(slot, p)| (slot, &p.families[family.index()].list));
         let from = usize::try_from(from).unwrap_or(usize::MAX);
         list.into_iter().flat_map(move |(slot, list)| {
-            list.iter().enumerate().skip(from).filter(|(_, d)| !AdjRibIn::is_hole(**d)).filter_map(move |(place, index)| {
+            list.iter().enumerate().skip(from).filter(|(_, d)| !AdjRibIn::is_tombstone(**d)).filter_map(move |(place, index)| {
                 let dest = DestId::new(family, *index);
                 in_table!(self, family, |table| {
                     let found = table.get(*index)?;
@@ -304,7 +304,7 @@ impl Rib {
             assert!(!peer.leaving || counted.received == 0, "a peer that leaves has nothing");
             let stands = |(dest, id): &(u32, PathId)| table.get(*dest).is_some_and(|d| position(d.paths.as_slice(), slot, *id).is_some());
             assert!(adj.over_limit.iter().all(stands), "what is remembered as beyond the limit is there");
-            assert_eq!(adj.list.iter().filter(|d| !AdjRibIn::is_hole(**d)).count(), adj.len(), "holes in a list");
+            assert_eq!(adj.list.iter().filter(|d| !AdjRibIn::is_tombstone(**d)).count(), adj.len(), "holes in a list");
             assert_eq!(adj.len() as u64, counted.received + gone, "a list holds what was received");
         }
         assert!(per_peer.is_empty(), "every path has a peer");

@@ -10,7 +10,7 @@ use super::format;
 use super::query::Query;
 use crate::api::{ExportRow, PathStory, Story};
 use crate::num::PeerId;
-use crate::rib::group::ExportVerdict;
+use crate::rib::update_group::ExportVerdict;
 use crate::rib::{PathView, Standing};
 
 impl Query<'_> {

@@ -1,7 +1,7 @@
-//! From export groups to connections: who hears what, and when there is room.
+//! From update groups to connections: who hears what, and when there is room.
 //!
 //! In: sessions that come up, refreshes, credit. Out: for each session the key of its group, and frames as the peer's connection takes
-//! them. What is in the frames is `rib::group`'s matter; the credit keeps a slow peer's backlog a set of prefixes.
+//! them. What is in the frames is `rib::update_group`'s matter; the credit keeps a slow peer's backlog a set of prefixes.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -13,9 +13,9 @@ use crate::num::{Family, Instant, PeerId};
 use crate::peer::Session;
 use crate::policy::{Chain, PeerName};
 use crate::rib::Rib;
-use crate::rib::group::{AddPathSend, ExportGroups, GroupKey, MemberFacts, NextHopMode, NextHopRule, Reflect};
 use crate::rib::nexthop::NexthopTable;
 use crate::rib::pack::Load;
+use crate::rib::update_group::{AddPathSend, GroupKey, MemberFacts, NextHopMode, NextHopRule, Reflect, UpdateGroups};
 use crate::wire::RefreshSubtype;
 
 /// LOCAL_PREF where a route has none.
@@ -37,7 +37,7 @@ pub(super) struct Export<'a> {
     pub nexthops: &'a NexthopTable,
     pub sessions: &'a mut Sessions,
     pub rib: &'a mut Rib,
-    pub groups: &'a mut ExportGroups,
+    pub groups: &'a mut UpdateGroups,
     pub effects: &'a mut Effects,
 }
 

@@ -15,8 +15,8 @@ use crate::kernel::NamePattern;
 use crate::num::{Asn, ClusterId, Family, FamilySet, RouterId};
 use crate::peer;
 use crate::policy::{Chain, LocalKind, PrefixSet};
-use crate::rib::group::AddPathSend;
 use crate::rib::nexthop::{self, Nodes, TunnelRule};
+use crate::rib::update_group::AddPathSend;
 use crate::rib::{self, Rules};
 
 /// Everything the speaker is configured with. Two equal values make the same router.

@@ -20,8 +20,8 @@ use crate::api::{
     Question, RouteFilter, RouteRow, Snapshot, Status, TableRow,
 };
 use crate::num::{Family, Instant, PeerId};
-use crate::rib::group::ExportGroups;
 use crate::rib::nexthop::{NexthopTable, Resolution, Row};
+use crate::rib::update_group::UpdateGroups;
 use crate::rib::{DestId, NhId, PathView, Rib};
 
 /// Destinations that one page of a filtered list looks at, whether they fit or not, so that no question takes long.
@@ -34,7 +34,7 @@ pub(super) struct Query<'a> {
     pub rib: &'a Rib,
     pub nexthops: &'a NexthopTable,
     /// Asking an update group why may make it keep what it found.
-    pub groups: &'a mut ExportGroups,
+    pub groups: &'a mut UpdateGroups,
     pub fib_sync: &'a FibSync,
     pub origination: &'a Origination,
     pub lifecycle: &'a Lifecycle,

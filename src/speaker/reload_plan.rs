@@ -24,7 +24,7 @@ pub use crate::api::{Change, Grade};
 use crate::num::{Asn, ClusterId, Family, FamilySet, HoldTime, RouterId};
 use crate::peer::{GracefulParams, PeerKind, Remote, RemoteAs, Secret, Ttl};
 use crate::policy::{Chain, Policy};
-use crate::rib::group::AddPathSend;
+use crate::rib::update_group::AddPathSend;
 
 bitflags! {
     /// What taking over a difference takes.

@@ -27,8 +27,8 @@ use crate::api::Answer;
 use crate::kernel::{IfIndex, KernelEvent};
 use crate::num::{ConnId, Family, FamilySet, Instant, PeerId};
 use crate::peer::{Direction, Down, Event, StopKind};
-use crate::rib::group::{Bounds, ExportGroups};
 use crate::rib::nexthop::NexthopTable;
+use crate::rib::update_group::{Bounds, UpdateGroups};
 use crate::rib::{BATCH, BestChange, Limits, Rib, SourceFacts};
 use crate::stats::Notice;
 use crate::wire::{DecodeError, Message, PathAttributes};
@@ -48,7 +48,7 @@ pub struct Speaker {
     pub(super) sessions: Sessions,
     pub(super) rib: Rib,
     pub(super) nexthops: NexthopTable,
-    pub(super) groups: ExportGroups,
+    pub(super) groups: UpdateGroups,
     pub(super) fib_sync: FibSync,
     pub(super) tunnels: Tunnels,
     pub(super) origination: Origination,
@@ -77,7 +77,7 @@ impl Speaker {
             sessions: Sessions::new(seed),
             rib,
             nexthops: NexthopTable::new(params.nexthops()),
-            groups: ExportGroups::new(Bounds::default(), seed),
+            groups: UpdateGroups::new(Bounds::default(), seed),
             fib_sync: FibSync::new(&params),
             tunnels: Tunnels::default(),
             origination: Origination::default(),
@@ -437,7 +437,7 @@ impl Speaker {
         let mut rest = messages.into_iter();
         while !rest.as_slice().is_empty() {
             if let Some(few @ [_, _, ..]) = rest.as_slice().chunks(BATCH).next() {
-                self.rib.warm(few.iter().filter_map(Message::as_update));
+                self.rib.prefetch(few.iter().filter_map(Message::as_update));
             }
             for message in rest.by_ref().take(BATCH) {
                 let established = self.sessions.live(id).is_some_and(|l| l.session.conn == conn);

@@ -1,10 +1,10 @@
-//! A table of more attribute sets than an export group holds as they go out (1,024): what was let go is made again when it is needed, and
+//! A table of more attribute sets than an update group holds as they go out (1,024): what was let go is made again when it is needed, and
 //! the peer hears the same as if nothing had been.
 
 use catbird::num::Asn;
 use catbird::rib::SourceKind;
 use catbird::rib::adj_out::export;
-use catbird::rib::group::Bounds;
+use catbird::rib::update_group::Bounds;
 use catbird::wire::PathAttributes;
 use ipnet::IpNet;
 use proto_tests::exporting::{World, from, key, net, route};

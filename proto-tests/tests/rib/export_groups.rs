@@ -1,11 +1,11 @@
-//! How export groups share work and bound memory.
+//! How update groups share work and bound memory.
 
 use std::fmt::Write as _;
 
 use catbird::num::{Asn, Family, PeerId};
 use catbird::rib::SourceKind;
-use catbird::rib::group::Bounds;
 use catbird::rib::pack::Slices;
+use catbird::rib::update_group::Bounds;
 use catbird::wire::{Message, RefreshSubtype};
 use ipnet::IpNet;
 use proto_tests::exporting::{World, key, net, reflecting, route};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use catbird::num::{Asn, Family, FamilySet};
 use catbird::policy::{Chain, Edit, LocalKind, MedEdit, NextHopEdit, Policy, Rule, Source, Step};
 use catbird::rib::SourceKind;
-use catbird::rib::adj_out::{Avoid, GroupKey, MemberFacts, NextHopMode, NextHopRule, Withheld, export};
+use catbird::rib::adj_out::{GroupKey, MemberFacts, NextHopMode, NextHopRule, SplitHorizon, Withheld, export};
 use catbird::wire::{Community, Context, ExtendedCommunity, NextHop, PathAttributes};
 use proto_tests::exporting::{LOCAL_ADDR, LOCAL_AS, addr, from, key, net, route, router_id};
 
@@ -110,7 +110,7 @@ fn next_hop_rules_and_policy_can_say_otherwise() {
 fn a_peers_own_address_is_not_told_to_it_as_next_hop() {
     let out = told(&route(3).finish(), Source::External, &key(SourceKind::Internal));
     let member = |n| MemberFacts { id: catbird::num::PeerId(n), router_id: router_id(n), addr: IpAddr::V4(addr(n)) };
-    let avoid = Avoid::new(catbird::num::PeerId(1), &out);
+    let avoid = SplitHorizon::new(catbird::num::PeerId(1), &out);
     assert_eq!(avoid.hits(&member(3)), Some(Withheld::NextHopIsPeer));
     assert_eq!(avoid.hits(&member(2)), None);
 }

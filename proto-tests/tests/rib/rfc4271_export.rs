@@ -1,4 +1,4 @@
-//! RFC 4271 §9.1.3 and §9.2, proven over random worlds: what each member of an export group has, once it took all octets, is the export
+//! RFC 4271 §9.1.3 and §9.2, proven over random worlds: what each member of an update group has, once it took all octets, is the export
 //! of each best route computed for it alone. Random peers, policies, churn, credits, joins, leaves, refreshes and changes of policy.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,9 +9,9 @@ use bytes::{Bytes, BytesMut};
 use catbird::kernel::IfIndex;
 use catbird::num::{Asn, ClusterId, Family, FamilySet, Nlri, PathId, PeerId, RouterId};
 use catbird::policy::{AnyCommunity, Chain, Condition, Edit, LocalKind, MedEdit, NextHopEdit, Policy, PrefixRange, PrefixSet, Rule, Step};
-use catbird::rib::adj_out::{AddPathSend, Avoid, GroupKey, MemberFacts, NextHopMode, NextHopRule, Reflect, RouteSource, export};
-use catbird::rib::group::{Bounds, ExportGroups};
+use catbird::rib::adj_out::{AddPathSend, GroupKey, MemberFacts, NextHopMode, NextHopRule, Reflect, RouteSource, SplitHorizon, export};
 use catbird::rib::pack::Slices;
+use catbird::rib::update_group::{Bounds, UpdateGroups};
 use catbird::rib::{BestChange, Cause, NextHops, NhId, Rib, Route, RouteChange, Rules, SourceFacts, SourceKind};
 use catbird::wire::{Community, Context, Decoder, Message, NextHop, Origin, PathAttributes, RefreshSubtype, frame_len};
 use ipnet::IpNet;
@@ -100,7 +100,7 @@ impl Receiver {
 
 struct World {
     rib: Rib,
-    groups: ExportGroups,
+    groups: UpdateGroups,
     peers: Vec<Peer>,
     changes: Vec<BestChange>,
 }
@@ -222,7 +222,7 @@ impl World {
                 Peer { facts, key: key(n, chain(chains[n as usize])), receiver: None }
             })
             .collect();
-        World { rib, groups: ExportGroups::new(bounds, 1), peers, changes: Vec::new() }
+        World { rib, groups: UpdateGroups::new(bounds, 1), peers, changes: Vec::new() }
     }
 
     fn attrs(&mut self, net: &IpNet, flavour: u8, next_hop: u32) -> PathAttributes {
@@ -364,7 +364,7 @@ impl World {
                 export(&net(n), p.attrs?, &RouteSource::new(p.source, p.path_id), &peer.key).ok().map(|a| (p.source.id, a))
             });
             for (source, attrs) in told.take(limit) {
-                if Avoid::new(source, &attrs).hits(&member).is_none() {
+                if SplitHorizon::new(source, &attrs).hits(&member).is_none() {
                     table.entry(net(n)).or_default().push(shown(&attrs));
                 }
             }

@@ -6,7 +6,7 @@ use catbird::num::{Asn, ClusterId, PeerId};
 use catbird::policy::Source;
 use catbird::rib::SourceKind;
 use catbird::rib::adj_out::{RouteSource, Withheld, export};
-use catbird::rib::group::{Bounds, ExportVerdict};
+use catbird::rib::update_group::{Bounds, ExportVerdict};
 use proto_tests::exporting::{LOCAL_ID, World, from, key, net, reflecting, route, router_id};
 
 fn client(n: u32) -> RouteSource {

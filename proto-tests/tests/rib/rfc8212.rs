@@ -3,7 +3,7 @@
 use catbird::policy::{Chain, LocalKind, PeerFacts, Source, Verdict};
 use catbird::rib::SourceKind;
 use catbird::rib::adj_out::{GroupKey, Withheld, export};
-use catbird::rib::group::{Bounds, ExportVerdict};
+use catbird::rib::update_group::{Bounds, ExportVerdict};
 use proto_tests::exporting::{LOCAL_AS, World, from, key, net, route};
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use catbird::num::{ClusterId, Family};
-use catbird::rib::group::AddPathSend;
+use catbird::rib::update_group::AddPathSend;
 use catbird::wire::{AddPathMode, Capability};
 use proto_tests::dsl::{Upd, upd};
 use proto_tests::lab::{Lab, session};

@@ -64,7 +64,7 @@ fn a_session_keeps_everything_that_was_said_of_it() {
     assert_eq!(two.session.remote.to_string(), "fe80::1%eth0");
     assert!(three.import.is_none() && three.export.is_none(), "RFC 8212: nobody said anything");
     let (Some(a), Some(b)) = (&one.import, &two.import) else { panic!("both have a policy") };
-    assert!(a.ptr_eq(b), "peers of one policy share one chain, and so one export group");
+    assert!(a.ptr_eq(b), "peers of one policy share one chain, and so one update group");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! One batch of routes on its way through the table, room by room, for those who count: `apply` into Adj-RIB-In, `settle` in the
-//! Loc-RIB, `advertise` to the export groups.
+//! Loc-RIB, `advertise` to the update groups.
 //!
 //! In: a [`Shape`]. Out: a [`Way`], whose steps are taken one after the other. How a step is measured is the measurer's affair:
 //! `cargo bench` tells times (criterion), `cargo run --release --bin counts` tells instructions (callgrind), which do not depend on
@@ -7,7 +7,7 @@
 
 use catbird::num::Asn;
 use catbird::rib::SourceKind;
-use catbird::rib::group::Bounds;
+use catbird::rib::update_group::Bounds;
 use catbird::wire::PathAttributes;
 use ipnet::{IpNet, Ipv4Net};
 use proto_tests::exporting::{World, key, reflecting, route};

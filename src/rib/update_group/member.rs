@@ -3,7 +3,7 @@
 //! In: the group's log, its snapshot, what the group has been told. Out: octets for this member, never more than asked for by much.
 //! When it may be written to is the speaker's affair.
 //!
-//! A member reads the log from its place. One that is new reads a [`Snapshot`] first, or walks the table when that is large. One that
+//! A member reads the log from its place. One that is new reads a [`Snapshot`] first, or dumps the table when that is large. One that
 //! fell behind gives up its place and keeps the set of prefixes that changed since ([`CatchUp`]): its memory grows by prefixes, not by
 //! updates, and a prefix that it was never announced and that is gone again owes it nothing. It gets each of them as it stands when there is
 //! room, and then follows the log again.
@@ -92,7 +92,7 @@ pub(super) struct CatchUp {
     /// What it had yet to read of the log when it left it, oldest first. What these frames speak of becomes part of `dirty`, in steps.
     unread: VecDeque<Unread>,
     /// Whole families, in slab order, first. For each at most one that has begun and one that has not.
-    walks: VecDeque<Walk>,
+    dumps: VecDeque<TableDump>,
     /// Then these, as they stand: what has changed since; with each, whether it may have been announced to the member before. In order, and
     /// safe from a peer who would choose prefixes that collide.
     dirty: BTreeMap<Nlri, bool>,
@@ -110,14 +110,14 @@ struct Unread {
 
 /// A family that is announced from the beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Walk {
+pub(super) struct TableDump {
     pub family: Family,
     pub next: usize,
-    pub kind: WalkKind,
+    pub kind: DumpKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WalkKind {
+pub(super) enum DumpKind {
     /// The member knows nothing beyond `next` yet.
     Initial,
     /// The member asked to hear everything again (RFC 2918).
@@ -129,8 +129,8 @@ pub(super) enum WalkKind {
 impl CatchUp {
     /// The first table, walked.
     pub fn initial(families: impl Iterator<Item = Family>) -> CatchUp {
-        let walks = families.map(|family| Walk { family, next: 0, kind: WalkKind::Initial }).collect();
-        CatchUp { walks, ..CatchUp::default() }
+        let dumps = families.map(|family| TableDump { family, next: 0, kind: DumpKind::Initial }).collect();
+        CatchUp { dumps, ..CatchUp::default() }
     }
 
     /// All that a member has yet to read.
@@ -140,17 +140,17 @@ impl CatchUp {
     }
 
     /// Another walk. One of the family that has not begun serves for both: however often a member asks, one table is under way and one waits.
-    pub fn walk(&mut self, family: Family, kind: WalkKind) {
-        match self.walks.iter_mut().find(|w| w.family == family && w.next == 0) {
-            Some(walk) if walk.kind == WalkKind::Refresh => walk.kind = kind,
+    pub fn walk(&mut self, family: Family, kind: DumpKind) {
+        match self.dumps.iter_mut().find(|w| w.family == family && w.next == 0) {
+            Some(walk) if walk.kind == DumpKind::Refresh => walk.kind = kind,
             Some(_) => {}
-            None => self.walks.push_back(Walk { family, next: 0, kind }),
+            None => self.dumps.push_back(TableDump { family, next: 0, kind }),
         }
     }
 
     /// The walk that goes on next.
-    pub fn next_walk(&self) -> Option<Walk> {
-        self.walks.front().copied().filter(|_| self.unread.is_empty())
+    pub fn next_walk(&self) -> Option<TableDump> {
+        self.dumps.front().copied().filter(|_| self.unread.is_empty())
     }
 
     /// A walk has announced these as they stand.
@@ -163,13 +163,13 @@ impl CatchUp {
     }
 
     /// The next piece of a walk, `most` destinations of the `end` that its family has, and whether it is the last.
-    pub fn step_walk(&mut self, most: usize, end: impl Fn(Family) -> usize) -> Option<(Walk, bool)> {
-        let walk = self.walks.front_mut()?;
+    pub fn step_walk(&mut self, most: usize, end: impl Fn(Family) -> usize) -> Option<(TableDump, bool)> {
+        let walk = self.dumps.front_mut()?;
         let piece = *walk;
         walk.next += most;
         let last = walk.next >= end(walk.family);
         if last {
-            self.walks.pop_front();
+            self.dumps.pop_front();
         }
         Some((piece, last))
     }
@@ -177,9 +177,9 @@ impl CatchUp {
     /// A destination changed, for which a route stood before (`was`) or stands now (`is`). What a walk has yet to reach will be announced by
     /// it.
     pub fn touch(&mut self, dest: DestId, nlri: Nlri, was: bool, is: bool) {
-        let knows_nothing = |w: &Walk| w.kind == WalkKind::Initial && self.unread.is_empty();
-        let ahead = |w: &Walk| w.family == dest.family() && w.next <= dest.index() && (is || knows_nothing(w));
-        if self.walks.iter().any(ahead) {
+        let knows_nothing = |w: &TableDump| w.kind == DumpKind::Initial && self.unread.is_empty();
+        let ahead = |w: &TableDump| w.family == dest.family() && w.next <= dest.index() && (is || knows_nothing(w));
+        if self.dumps.iter().any(ahead) {
             return;
         }
         match self.dirty.get(&nlri) {
@@ -223,7 +223,7 @@ impl CatchUp {
     }
 
     pub fn is_done(&self) -> bool {
-        self.walks.is_empty() && self.dirty.is_empty() && self.unread.is_empty()
+        self.dumps.is_empty() && self.dirty.is_empty() && self.unread.is_empty()
     }
 
     /// Prefixes that are owed one by one.
@@ -240,9 +240,9 @@ impl CatchUp {
     pub fn announce_all(&mut self, families: FamilySet, stands: impl Fn(&Nlri) -> bool) {
         self.dirty.retain(|nlri, _| !stands(nlri));
         self.gone = self.dirty.len();
-        let waits = |walks: &VecDeque<Walk>, family| walks.iter().any(|w| w.family == family && w.next == 0);
-        for family in families.iter().filter(|f| !waits(&self.walks, *f)).collect::<Vec<_>>() {
-            self.walk(family, WalkKind::Refresh);
+        let waits = |dumps: &VecDeque<TableDump>, family| dumps.iter().any(|w| w.family == family && w.next == 0);
+        for family in families.iter().filter(|f| !waits(&self.dumps, *f)).collect::<Vec<_>>() {
+            self.walk(family, DumpKind::Refresh);
         }
     }
 

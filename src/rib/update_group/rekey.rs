@@ -10,9 +10,9 @@
 use std::collections::VecDeque;
 
 use super::Bounds;
+use super::advertised::AdvertisedRoutes;
 use super::batch::Batch;
-use super::group::Group;
-use super::told::Told;
+use super::group::UpdateGroup;
 use crate::num::Family;
 use crate::rib::adj_out::GroupKey;
 use crate::rib::keyed::Keyed;
@@ -22,14 +22,14 @@ use crate::rib::{DestId, Rib};
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     /// What was announced under another key and still stands.
-    pub former: Option<(GroupKey, Told)>,
+    pub former: Option<(GroupKey, AdvertisedRoutes)>,
     /// By family, the next destination.
     next: [usize; 2],
     /// Destinations that were on their way through the Loc-RIB when their turn came.
     late: VecDeque<DestId>,
 }
 
-impl Group {
+impl UpdateGroup {
     /// End-of-RIB is not sent for now: it is held back, or some routes of the first table are on their way through the Loc-RIB.
     pub fn holds_end(&self) -> bool {
         self.hold_end || self.pending.as_ref().is_some_and(|p| !p.late.is_empty())
@@ -44,17 +44,17 @@ impl Group {
     pub fn rekey(&mut self, key: GroupKey, hasher: &Keyed) {
         self.flush();
         self.batch = Batch::new(&key, hasher);
-        let told = std::mem::replace(&mut self.told, Told::new(&key, hasher));
-        let former = Some((std::mem::replace(&mut self.key, key), told));
+        let routes = std::mem::replace(&mut self.routes, AdvertisedRoutes::new(&key, hasher));
+        let former = Some((std::mem::replace(&mut self.key, key), routes));
         self.pending = Some(Box::new(Pending { former, ..Pending::default() }));
     }
 
     /// A group with another key, to take over some members of this one.
-    pub fn fork(&mut self, key: GroupKey, hasher: &Keyed) -> Group {
+    pub fn fork(&mut self, key: GroupKey, hasher: &Keyed) -> UpdateGroup {
         self.flush();
-        let former = Some((self.key.clone(), self.told.clone()));
+        let former = Some((self.key.clone(), self.routes.clone()));
         let pending = Some(Box::new(Pending { former, ..Pending::default() }));
-        Group { pending, hold_end: self.hold_end, ..Group::new(key, hasher) }
+        UpdateGroup { pending, hold_end: self.hold_end, ..UpdateGroup::new(key, hasher) }
     }
 
     /// Looks at up to `most` destinations that have yet to come to this key. How many it looked at.

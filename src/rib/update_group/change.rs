@@ -7,18 +7,18 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use super::Bounds;
+use super::advertised::{AdvertisedPath, AdvertisedPaths, ClassId, Outgoing};
 use super::batch::current;
-use super::group::Group;
+use super::group::UpdateGroup;
 use super::member::{Member, Mode};
-use super::told::{ClassId, List, Listed, Outgoing};
 use crate::num::{Family, Nlri, PathId};
-use crate::rib::adj_out::{AddPathSend, Avoid};
+use crate::rib::adj_out::{AddPathSend, SplitHorizon};
 use crate::rib::{BATCH, Best, BestChange, DestId, Rib};
 
-impl Group {
+impl UpdateGroup {
     pub fn advertise(&mut self, rib: &Rib, changes: &[BestChange], bounds: &Bounds) {
         for few in changes.chunks(BATCH) {
-            self.told.warm(few.iter().filter_map(|c| c.new.as_ref()));
+            self.routes.prefetch(few.iter().filter_map(|c| c.new.as_ref()));
             let families = self.key.families;
             for change in few.iter().filter(|c| families.contains(c.dest.family())) {
                 // What the source of a route is to us decides, too, who hears it (`touched.way`).
@@ -40,7 +40,7 @@ impl Group {
 
     /// Forgets what no prefix has any more.
     pub(super) fn reap(&mut self) {
-        self.told.reap();
+        self.routes.reap();
         if let Some((_, former)) = self.pending.as_mut().and_then(|p| p.former.as_mut()) {
             former.reap();
         }
@@ -58,32 +58,32 @@ impl Group {
     }
 
     fn change_best(&mut self, rib: &Rib, dest: DestId, net: IpNet, best: Option<&Best>) {
-        let mut class = best.map_or(ClassId::NONE, |best| self.told.classify(best, rib, &self.key));
-        let old = self.told.entry(dest);
+        let mut class = best.map_or(ClassId::NONE, |best| self.routes.classify(best, rib, &self.key));
+        let old = self.routes.entry(dest);
         if old == class {
             return;
         }
-        if !class.is_none() && self.told.is_withheld(class, &net, &self.key) {
+        if !class.is_none() && self.routes.is_withheld(class, &net, &self.key) {
             class = ClassId::NONE;
             if old.is_none() {
                 return;
             }
         }
-        if self.told.is_fresh(dest) {
+        if self.routes.is_fresh(dest) {
             self.flush();
         }
         self.move_path(dest, Nlri::new(net), old, class);
-        self.told.put(dest, class);
+        self.routes.put(dest, class);
     }
 
     /// Of a destination whose paths are told each (RFC 7911): those that should stand now, against those that do.
     fn change_paths(&mut self, rib: &Rib, dest: DestId, net: IpNet) {
-        let old = self.told.list(dest);
+        let old = self.routes.list(dest);
         let new = self.wanted_paths(rib, dest, &net, &old);
         if old == new {
             return;
         }
-        if self.told.is_fresh(dest) {
+        if self.routes.is_fresh(dest) {
             self.flush();
         }
         let (before, after) = (by_id(&old), by_id(&new));
@@ -96,12 +96,12 @@ impl Group {
                 self.move_path(dest, Nlri { net, path_id: listed.id }, class, listed.class);
             }
         }
-        self.told.put_list(dest, new);
+        self.routes.put_list(dest, new);
     }
 
     /// A destination that was announced under the former key is announced under this one from now on.
     fn change_key(&mut self, rib: &Rib, dest: DestId, net: IpNet, best: Option<&Best>) {
-        if self.told.is_fresh(dest) {
+        if self.routes.is_fresh(dest) {
             self.flush();
         }
         let before = self.announced(dest, &net);
@@ -110,17 +110,17 @@ impl Group {
         former.take(dest);
         if self.key.tells_paths(dest.family()) {
             let new = self.wanted_paths(rib, dest, &net, &known);
-            self.told.put_list(dest, new);
+            self.routes.put_list(dest, new);
         } else {
-            let class = best.map_or(ClassId::NONE, |best| self.told.classify(best, rib, &self.key));
-            let heard = !class.is_none() && !self.told.is_withheld(class, &net, &self.key);
-            self.told.put(dest, if heard { class } else { ClassId::NONE });
+            let class = best.map_or(ClassId::NONE, |best| self.routes.classify(best, rib, &self.key));
+            let heard = !class.is_none() && !self.routes.is_withheld(class, &net, &self.key);
+            self.routes.put(dest, if heard { class } else { ClassId::NONE });
         }
-        let after = self.told.paths(dest);
+        let after = self.routes.paths(dest);
         for (path_id, _, out) in before.iter().filter(|(id, ..)| !after.iter().any(|(other, _)| other == id)) {
             let nlri = Nlri { net, path_id: *path_id };
             if !self.log.is_unread() {
-                self.batch.withdraw(nlri, out.avoid);
+                self.batch.withdraw(nlri, out.horizon);
             }
             self.touch(dest, nlri, true, false);
         }
@@ -136,16 +136,16 @@ impl Group {
             self.move_path(dest, nlri, ClassId::NONE, new);
             return;
         };
-        let Some(out) = current(&mut self.told, new, &nlri.net, &self.key) else { return };
+        let Some(out) = current(&mut self.routes, new, &nlri.net, &self.key) else { return };
         let same = old.attrs == out.attrs;
-        if !same || old.avoid != out.avoid {
-            self.say_difference(nlri, new, (old.avoid, out.avoid), same);
+        if !same || old.horizon != out.horizon {
+            self.say_difference(nlri, new, (old.horizon, out.horizon), same);
             self.touch(dest, nlri, true, true);
         }
     }
 
     /// The usable paths in order of preference, as many as are told; each with the identifier that it has or a free one.
-    fn wanted_paths(&mut self, rib: &Rib, dest: DestId, net: &IpNet, old: &List) -> List {
+    fn wanted_paths(&mut self, rib: &Rib, dest: DestId, net: &IpNet, old: &AdvertisedPaths) -> AdvertisedPaths {
         let limit = match self.key.add_path {
             AddPathSend::Off => 1,
             AddPathSend::Best(n) => usize::from(n),
@@ -153,13 +153,13 @@ impl Group {
         };
         let known = Numbers::of(old);
         let mut free = known.free();
-        let mut new = List::new();
+        let mut new = AdvertisedPaths::new();
         rib.each_usable(dest, |best| {
-            let class = self.told.classify(&best, rib, &self.key);
-            if !class.is_none() && !self.told.is_withheld(class, net, &self.key) {
+            let class = self.routes.classify(&best, rib, &self.key);
+            if !class.is_none() && !self.routes.is_withheld(class, net, &self.key) {
                 let from = (best.peer, best.path_id);
                 let id = known.get(from).unwrap_or_else(|| free.next().unwrap_or(PathId(u32::MAX)));
-                new.push(Listed { id, from, class });
+                new.push(AdvertisedPath { id, from, class });
             }
             new.len() < limit
         });
@@ -175,7 +175,7 @@ impl Group {
 
     /// Members that do not follow the log are owed it.
     fn touch(&mut self, dest: DestId, nlri: Nlri, was: bool, is: bool) {
-        for peer in &self.lagging {
+        for peer in &self.slow_members {
             if let Some(Member { mode: Mode::CatchesUp(owed), .. }) = self.members.get_mut(peer) {
                 owed.touch(dest, nlri, was, is);
             }
@@ -191,15 +191,15 @@ impl Group {
             }
             return true;
         }
-        let Some(before) = self.told.avoid(old, net, &self.key) else { return true };
+        let Some(before) = self.routes.horizon(old, net, &self.key) else { return true };
         if new.is_none() {
             if !silent {
                 self.batch.withdraw(nlri, before);
             }
             return true;
         }
-        let Some(after) = self.told.avoid(new, net, &self.key) else { return true };
-        let same = !self.told.surely_differ(old, new, nlri.family()) && self.same(old, new, net);
+        let Some(after) = self.routes.horizon(new, net, &self.key) else { return true };
+        let same = !self.routes.surely_differ(old, new, nlri.family()) && self.same(old, new, net);
         if same && before == after {
             return false;
         }
@@ -208,7 +208,7 @@ impl Group {
     }
 
     /// A route takes the place of another; `same`: with the same attributes, but for others.
-    fn say_difference(&mut self, nlri: Nlri, new: ClassId, (before, after): (Avoid, Avoid), same: bool) {
+    fn say_difference(&mut self, nlri: Nlri, new: ClassId, (before, after): (SplitHorizon, SplitHorizon), same: bool) {
         if self.log.is_unread() {
             return;
         }
@@ -221,8 +221,8 @@ impl Group {
     }
 
     fn same(&mut self, a: ClassId, b: ClassId, net: &IpNet) -> bool {
-        let a = current(&mut self.told, a, net, &self.key);
-        let b = current(&mut self.told, b, net, &self.key);
+        let a = current(&mut self.routes, a, net, &self.key);
+        let b = current(&mut self.routes, b, net, &self.key);
         matches!((a, b), (Some(a), Some(b)) if a.attrs == b.attrs)
     }
 
@@ -231,22 +231,22 @@ impl Group {
         if let Some(slot) = self.batch.known_slot(kind) {
             return Some(slot);
         }
-        let out = current(&mut self.told, class, net, &self.key)?;
+        let out = current(&mut self.routes, class, net, &self.key)?;
         Some(self.batch.slot(kind, &out))
     }
 
     /// Split horizon moves with the source: who may no longer hear the prefix gets a withdrawal, and who may hear it now gets it, if the
     /// others, for whom nothing changed, do not.
-    fn follow_horizon(&mut self, nlri: Nlri, new: ClassId, (before, after): (Avoid, Avoid), same: bool) {
-        self.batch.lose(nlri, before, after);
-        if same && let Some(out) = current(&mut self.told, new, &nlri.net, &self.key) {
-            self.batch.gain(nlri, before, new, &out);
+    fn follow_horizon(&mut self, nlri: Nlri, new: ClassId, (before, after): (SplitHorizon, SplitHorizon), same: bool) {
+        self.batch.withdraw_by_horizon(nlri, before, after);
+        if same && let Some(out) = current(&mut self.routes, new, &nlri.net, &self.key) {
+            self.batch.announce_by_horizon(nlri, before, new, &out);
         }
     }
 }
 
 /// Classes by identifier, in order.
-fn by_id(list: &List) -> SmallVec<[(PathId, ClassId); 2]> {
+fn by_id(list: &AdvertisedPaths) -> SmallVec<[(PathId, ClassId); 2]> {
     let mut classes: SmallVec<[(PathId, ClassId); 2]> = list.iter().map(|l| (l.id, l.class)).collect();
     classes.sort_unstable_by_key(|(id, _)| *id);
     classes
@@ -263,7 +263,7 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn of(list: &List) -> Numbers {
+    fn of(list: &AdvertisedPaths) -> Numbers {
         let mut by_source: SmallVec<[_; 2]> = list.iter().map(|l| (l.from, l.id)).collect();
         let mut taken: SmallVec<[PathId; 2]> = list.iter().map(|l| l.id).collect();
         by_source.sort_unstable();

@@ -1,13 +1,13 @@
 //! What a group has been told: for each destination the attribute set and source of the route that stands, in four octets.
 //!
-//! In: a best route. Out: the number of its [`Class`], the attributes as they go out, who must not hear them.
+//! In: a best route. Out: the number of its [`AttributeClass`], the attributes as they go out, who must not hear them.
 //! When to say it, and to whom, is `group`'s affair; what may be said, `adj_out`'s.
 //!
 //! A class is a pair of interned attribute set and source. It keeps what came in, which the Loc-RIB holds anyway, and the hash of what
 //! goes out; the attributes that go out are made when needed and kept only while there are few classes.
 //!
 //! # Invariants
-//! A class lives as long as an entry names it; [`Told::reap`] removes the rest.
+//! A class lives as long as an entry names it; [`AdvertisedRoutes::reap`] removes the rest.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
 
-use super::super::adj_out::{Avoid, GroupKey, RouteSource, Withheld, barred, export};
+use super::super::adj_out::{GroupKey, RouteSource, SplitHorizon, Withheld, barred, export};
 use super::super::keyed::{Keyed, tag};
 use super::super::{Attrs, BATCH, Best, DestId, Rib};
 use crate::num::{Family, PathId, PeerId};
@@ -45,12 +45,12 @@ impl ClassId {
 #[derive(Clone, Debug)]
 pub(super) struct Outgoing {
     pub attrs: PathAttributes,
-    pub avoid: Avoid,
+    pub horizon: SplitHorizon,
 }
 
 /// One attribute set of one source.
 #[derive(Clone, Debug)]
-struct Class {
+struct AttributeClass {
     attrs: Attrs,
     source: RouteSource,
     /// Entries of each family that name it.
@@ -66,8 +66,8 @@ enum Out {
     Withheld,
     /// Not held: made again when needed.
     Brief(Brief),
-    /// With the number that its [`Brief`] had, or will have, among [`Avoids`].
-    Held(PathAttributes, AvoidId),
+    /// With the number that its [`Brief`] had, or will have, among [`SplitHorizons`].
+    Held(PathAttributes, SplitHorizonId),
 }
 
 /// What is kept of a route that goes out: a full table has two hundred thousand of these.
@@ -75,54 +75,54 @@ enum Out {
 struct Brief {
     /// Of the attributes.
     hash: u32,
-    avoid: AvoidId,
+    horizon: SplitHorizonId,
 }
 
-/// A number among [`Avoids`].
+/// A number among [`SplitHorizons`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct AvoidId(u32);
+struct SplitHorizonId(u32);
 
-impl AvoidId {
+impl SplitHorizonId {
     /// Not numbered yet.
-    const NONE: AvoidId = AvoidId(u32::MAX);
+    const NONE: SplitHorizonId = SplitHorizonId(u32::MAX);
 }
 
-/// The distinct [`Avoid`]s that briefs name, counted; about as many as sources.
+/// The distinct [`SplitHorizon`]s that briefs name, counted; about as many as sources.
 #[derive(Clone, Debug)]
-struct Avoids {
-    all: Vec<(Avoid, u32)>,
-    index: hashbrown::HashMap<Avoid, u32, Keyed>,
+struct SplitHorizons {
+    all: Vec<(SplitHorizon, u32)>,
+    index: hashbrown::HashMap<SplitHorizon, u32, Keyed>,
     free: Vec<u32>,
 }
 
-impl Avoids {
-    fn new(hasher: Keyed) -> Avoids {
-        Avoids { all: Vec::new(), index: hashbrown::HashMap::with_hasher(hasher), free: Vec::new() }
+impl SplitHorizons {
+    fn new(hasher: Keyed) -> SplitHorizons {
+        SplitHorizons { all: Vec::new(), index: hashbrown::HashMap::with_hasher(hasher), free: Vec::new() }
     }
 
-    fn hold(&mut self, avoid: Avoid) -> AvoidId {
-        let number = *self.index.entry(avoid).or_insert_with(|| {
+    fn hold(&mut self, horizon: SplitHorizon) -> SplitHorizonId {
+        let number = *self.index.entry(horizon).or_insert_with(|| {
             let number = self.free.pop().unwrap_or(self.all.len() as u32);
             match self.all.get_mut(number as usize) {
-                Some(place) => *place = (avoid, 0),
-                None => self.all.push((avoid, 0)),
+                Some(place) => *place = (horizon, 0),
+                None => self.all.push((horizon, 0)),
             }
             number
         });
         self.all[number as usize].1 += 1;
-        AvoidId(number)
+        SplitHorizonId(number)
     }
 
-    fn release(&mut self, AvoidId(number): AvoidId) {
-        let Some((avoid, holders)) = self.all.get_mut(number as usize) else { return };
+    fn release(&mut self, SplitHorizonId(number): SplitHorizonId) {
+        let Some((horizon, holders)) = self.all.get_mut(number as usize) else { return };
         *holders -= 1;
         if *holders == 0 {
-            self.index.remove(avoid);
+            self.index.remove(horizon);
             self.free.push(number);
         }
     }
 
-    fn get(&self, AvoidId(number): AvoidId) -> Avoid {
+    fn get(&self, SplitHorizonId(number): SplitHorizonId) -> SplitHorizon {
         self.all[number as usize].0
     }
 }
@@ -132,7 +132,7 @@ const HELD_CLASSES: usize = 1024;
 
 /// One of several paths of a destination that are told (RFC 7911).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Listed {
+pub(super) struct AdvertisedPath {
     /// As we number it, for as long as it is told.
     pub id: PathId,
     /// Whose path it is, as they number it.
@@ -140,17 +140,17 @@ pub(super) struct Listed {
     pub class: ClassId,
 }
 
-pub(super) type List = SmallVec<[Listed; 2]>;
+pub(super) type AdvertisedPaths = SmallVec<[AdvertisedPath; 2]>;
 
 #[derive(Clone, Debug)]
-pub(super) struct Told {
-    classes: Vec<Option<Class>>,
+pub(super) struct AdvertisedRoutes {
+    classes: Vec<Option<AttributeClass>>,
     free: Vec<u32>,
     index: HashTable<u32>,
     hasher: Keyed,
     entries: [Vec<u32>; 2],
     /// Instead of `entries` for families of which several paths are told. An empty list was emptied in the batch under way.
-    lists: HashMap<DestId, List, FixedState>,
+    lists: HashMap<DestId, AdvertisedPaths, FixedState>,
     /// One more than the highest destination that has had a list.
     listed_end: [usize; 2],
     count: [u32; 2],
@@ -164,12 +164,12 @@ pub(super) struct Told {
     held: Vec<(ClassId, Family)>,
     /// One verdict holds for all prefixes of a family.
     uniform: bool,
-    avoids: Avoids,
+    horizons: SplitHorizons,
 }
 
-impl Told {
-    pub fn new(key: &GroupKey, hasher: &Keyed) -> Told {
-        Told {
+impl AdvertisedRoutes {
+    pub fn new(key: &GroupKey, hasher: &Keyed) -> AdvertisedRoutes {
+        AdvertisedRoutes {
             classes: Vec::new(),
             free: Vec::new(),
             index: HashTable::new(),
@@ -184,7 +184,7 @@ impl Told {
             fresh_lists: HashSet::default(),
             held: Vec::new(),
             uniform: !key.chain.depends_on_prefix(),
-            avoids: Avoids::new(hasher.clone()),
+            horizons: SplitHorizons::new(hasher.clone()),
         }
     }
 
@@ -213,12 +213,12 @@ impl Told {
     }
 
     /// The paths that stand for a destination of which several may.
-    pub fn list(&self, dest: DestId) -> List {
+    pub fn list(&self, dest: DestId) -> AdvertisedPaths {
         self.lists.get(&dest).cloned().unwrap_or_default()
     }
 
     /// Notes which paths stand from now on.
-    pub fn put_list(&mut self, dest: DestId, list: List) {
+    pub fn put_list(&mut self, dest: DestId, list: AdvertisedPaths) {
         let family = dest.family().index();
         for new in &list {
             self.hold(new.class, family);
@@ -246,7 +246,7 @@ impl Told {
     /// Nothing stands from now on.
     pub fn take(&mut self, dest: DestId) {
         if self.lists.contains_key(&dest) {
-            self.put_list(dest, List::new());
+            self.put_list(dest, AdvertisedPaths::new());
         }
         self.put(dest, ClassId::NONE);
     }
@@ -288,8 +288,8 @@ impl Told {
         }
     }
 
-    /// Brings what [`Told::classify`] of these will read into the cache, all misses at once instead of one after the other.
-    pub fn warm<'b>(&self, all: impl Iterator<Item = &'b Best>) {
+    /// Brings what [`AdvertisedRoutes::classify`] of these will read into the cache, all misses at once instead of one after the other.
+    pub fn prefetch<'b>(&self, all: impl Iterator<Item = &'b Best>) {
         if self.index.len() <= HELD_CLASSES {
             return;
         }
@@ -324,7 +324,7 @@ impl Told {
         if let Some(found) = self.index.find(hash, same) {
             return ClassId(found + 1);
         }
-        let class = Class { attrs: best.attrs.clone(), source, refs: [0, 0], out: Default::default() };
+        let class = AttributeClass { attrs: best.attrs.clone(), source, refs: [0, 0], out: Default::default() };
         let place = match self.free.pop() {
             Some(place) => {
                 self.classes[place as usize] = Some(class);
@@ -350,21 +350,21 @@ impl Told {
         let Some(known) = self.class_mut(class) else { return Err(Withheld::IbgpToIbgp) };
         let source = known.source.peer;
         if let Out::Held(attrs, _) = &known.out[family.index()] {
-            return Ok(Outgoing { attrs: attrs.clone(), avoid: Avoid::new(source, attrs) });
+            return Ok(Outgoing { attrs: attrs.clone(), horizon: SplitHorizon::new(source, attrs) });
         }
         let made = export(net, &known.attrs, &known.source, key);
         if uniform {
             let out = &mut known.out[family.index()];
-            let number = if let Out::Brief(brief) = out { brief.avoid } else { AvoidId::NONE };
+            let number = if let Out::Brief(brief) = out { brief.horizon } else { SplitHorizonId::NONE };
             *out = made.as_ref().map_or(Out::Withheld, |attrs| Out::Held(attrs.clone(), number));
             if made.is_ok() {
                 self.held.push((class, family));
             }
         }
-        made.map(|attrs| Outgoing { avoid: Avoid::new(source, &attrs), attrs })
+        made.map(|attrs| Outgoing { horizon: SplitHorizon::new(source, &attrs), attrs })
     }
 
-    /// Does the group hear this class at all? Cheaper than [`Told::outgoing`] once that is known.
+    /// Does the group hear this class at all? Cheaper than [`AdvertisedRoutes::outgoing`] once that is known.
     pub fn is_withheld(&mut self, class: ClassId, net: &IpNet, key: &GroupKey) -> bool {
         match self.class(class).map(|c| &c.out[Family::of(net).index()]) {
             None | Some(Out::Withheld) => true,
@@ -382,19 +382,19 @@ impl Told {
     }
 
     /// Who must not hear the route that stands. Asks nothing of the rules where the class knows it.
-    pub fn avoid(&mut self, class: ClassId, net: &IpNet, key: &GroupKey) -> Option<Avoid> {
+    pub fn horizon(&mut self, class: ClassId, net: &IpNet, key: &GroupKey) -> Option<SplitHorizon> {
         match self.known(class, Family::of(net)) {
-            Some((_, avoid)) => Some(avoid),
-            None => self.outgoing(class, net, key).ok().map(|out| out.avoid),
+            Some((_, horizon)) => Some(horizon),
+            None => self.outgoing(class, net, key).ok().map(|out| out.horizon),
         }
     }
 
     /// The hash of what goes out and who must not hear it, if that was found out before.
-    fn known(&self, class: ClassId, family: Family) -> Option<(u32, Avoid)> {
+    fn known(&self, class: ClassId, family: Family) -> Option<(u32, SplitHorizon)> {
         let class = self.class(class)?;
         match &class.out[family.index()] {
-            Out::Brief(brief) => Some((brief.hash, self.avoids.get(brief.avoid))),
-            Out::Held(attrs, _) => Some((tag(&self.hasher, attrs), Avoid::new(class.source.peer, attrs))),
+            Out::Brief(brief) => Some((brief.hash, self.horizons.get(brief.horizon))),
+            Out::Held(attrs, _) => Some((tag(&self.hasher, attrs), SplitHorizon::new(class.source.peer, attrs))),
             Out::Unknown | Out::Withheld => None,
         }
     }
@@ -446,8 +446,8 @@ impl Told {
             found.remove();
         }
         for out in self.classes[class.place()].take().into_iter().flat_map(|c| c.out) {
-            if let Out::Brief(Brief { avoid, .. }) | Out::Held(_, avoid) = out {
-                self.avoids.release(avoid);
+            if let Out::Brief(Brief { horizon, .. }) | Out::Held(_, horizon) = out {
+                self.horizons.release(horizon);
             }
         }
         self.free.push(place);
@@ -460,17 +460,17 @@ impl Told {
         let Some(class) = id.0.checked_sub(1).and_then(|i| self.classes.get_mut(i as usize)).and_then(Option::as_mut) else { return };
         let out = &mut class.out[family.index()];
         if let Out::Held(attrs, number) = out {
-            let mut new = || self.avoids.hold(Avoid::new(class.source.peer, attrs));
-            let avoid = if *number == AvoidId::NONE { new() } else { *number };
-            *out = Out::Brief(Brief { hash: tag(&self.hasher, &*attrs), avoid });
+            let mut new = || self.horizons.hold(SplitHorizon::new(class.source.peer, attrs));
+            let horizon = if *number == SplitHorizonId::NONE { new() } else { *number };
+            *out = Out::Brief(Brief { hash: tag(&self.hasher, &*attrs), horizon });
         }
     }
 
     /// Octets held.
     pub fn memory(&self) -> usize {
-        let lists = self.lists.len() * (size_of::<(DestId, List)>() + 8);
+        let lists = self.lists.len() * (size_of::<(DestId, AdvertisedPaths)>() + 8);
         let entries: usize = self.entries.iter().map(|e| e.capacity() * 4).sum();
-        entries + self.classes.capacity() * size_of::<Option<Class>>() + self.index.capacity() * 5 + lists
+        entries + self.classes.capacity() * size_of::<Option<AttributeClass>>() + self.index.capacity() * 5 + lists
     }
 
     /// How many prefixes of each family stand that this source told us.
@@ -479,11 +479,11 @@ impl Told {
         theirs.fold([0, 0], |[a, b], c| [a + c.refs[0], b + c.refs[1]])
     }
 
-    fn class(&self, id: ClassId) -> Option<&Class> {
+    fn class(&self, id: ClassId) -> Option<&AttributeClass> {
         peek(&self.classes, id.0.checked_sub(1)?)
     }
 
-    fn class_mut(&mut self, id: ClassId) -> Option<&mut Class> {
+    fn class_mut(&mut self, id: ClassId) -> Option<&mut AttributeClass> {
         self.classes.get_mut(id.0.checked_sub(1)? as usize)?.as_mut()
     }
 
@@ -505,14 +505,15 @@ impl Told {
             }
         }
         assert_eq!(self.classes.iter().flatten().count(), self.index.len(), "classes in the index");
-        let numbered = |out: &&Out| matches!(out, Out::Brief(Brief { avoid, .. }) | Out::Held(_, avoid) if *avoid != AvoidId::NONE);
+        let numbered =
+            |out: &&Out| matches!(out, Out::Brief(Brief { horizon, .. }) | Out::Held(_, horizon) if *horizon != SplitHorizonId::NONE);
         let numbered = self.classes.iter().flatten().flat_map(|c| &c.out).filter(numbered).count();
-        assert_eq!(self.avoids.all.iter().map(|(_, n)| *n as usize).sum::<usize>(), numbered, "holders of avoids");
-        assert_eq!(size_of::<Option<Class>>(), 64, "a full table has two hundred thousand classes");
+        assert_eq!(self.horizons.all.iter().map(|(_, n)| *n as usize).sum::<usize>(), numbered, "holders of horizons");
+        assert_eq!(size_of::<Option<AttributeClass>>(), 64, "a full table has two hundred thousand classes");
         assert!(self.classes.iter().flatten().all(|c| c.refs != [0, 0]), "a class without entries");
     }
 }
 
-fn peek(classes: &[Option<Class>], place: u32) -> Option<&Class> {
+fn peek(classes: &[Option<AttributeClass>], place: u32) -> Option<&AttributeClass> {
     classes.get(place as usize)?.as_ref()
 }

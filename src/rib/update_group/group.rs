@@ -1,4 +1,4 @@
-//! One export group: what it has been told, the log that its members read, and the members.
+//! One update group: what it has been told, the log that its members read, and the members.
 //!
 //! In and out are those of `super`; this file is what happens inside one group. How changes become a batch is `change`'s, how a group comes
 //! to another key `rekey`'s, what a member is given next `poll`'s affair.
@@ -11,10 +11,10 @@ use foldhash::fast::FixedState;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
+use super::advertised::{AdvertisedRoutes, ClassId, Outgoing};
 use super::batch::{Batch, current, write_reach, write_unreach};
-use super::member::{CatchUp, Member, Mode, Snapshot, WalkKind};
+use super::member::{CatchUp, DumpKind, Member, Mode, Snapshot};
 use super::rekey::Pending;
-use super::told::{ClassId, Outgoing, Told};
 use super::{Bounds, ExportVerdict};
 use crate::num::{Family, FamilySet, Nlri, PathId, PeerId};
 use crate::rib::adj_out::{GroupKey, MemberFacts, RouteSource, Withheld, export};
@@ -34,16 +34,16 @@ const FEW: usize = 4096;
 const MANY: usize = 32_768;
 
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct UpdateGroup {
     pub(super) key: GroupKey,
-    pub(super) told: Told,
+    pub(super) routes: AdvertisedRoutes,
     /// While some destinations have yet to be looked at under this key.
     pub(super) pending: Option<Box<Pending>>,
     pub(super) log: Log,
     pub(super) batch: Batch,
     pub(super) members: HashMap<PeerId, Member, FixedState>,
     /// Members that do not follow the log.
-    pub(super) lagging: Vec<PeerId>,
+    pub(super) slow_members: Vec<PeerId>,
     pub(super) snapshot: Option<Arc<Snapshot>>,
     /// Something was said that members have not been named for yet.
     pub(super) news: bool,
@@ -51,16 +51,16 @@ pub(super) struct Group {
     pub(super) hold_end: bool,
 }
 
-impl Group {
+impl UpdateGroup {
     /// A group that has announced nothing, and is to come to what stands in the Loc-RIB, step by step.
-    pub fn new(key: GroupKey, hasher: &Keyed) -> Group {
-        Group {
-            told: Told::new(&key, hasher),
+    pub fn new(key: GroupKey, hasher: &Keyed) -> UpdateGroup {
+        UpdateGroup {
+            routes: AdvertisedRoutes::new(&key, hasher),
             pending: Some(Box::default()),
             log: Log::default(),
             batch: Batch::new(&key, hasher),
             members: HashMap::default(),
-            lagging: Vec::new(),
+            slow_members: Vec::new(),
             snapshot: None,
             news: false,
             hold_end: false,
@@ -90,14 +90,14 @@ impl Group {
             Mode::CatchesUp(owed) => Some(owed.pending()),
             Mode::Follows { .. } => None,
         };
-        self.lagging.iter().filter_map(owed).sum()
+        self.slow_members.iter().filter_map(owed).sum()
     }
 
     /// Octets held: what is announced, what members have yet to read, what they are owed.
     pub fn memory(&self) -> u64 {
-        let former = self.pending.as_ref().and_then(|p| p.former.as_ref()).map_or(0, |(_, told)| told.memory());
+        let former = self.pending.as_ref().and_then(|p| p.former.as_ref()).map_or(0, |(_, routes)| routes.memory());
         let snapshot = self.snapshot.as_ref().map_or(0, |s| s.octets);
-        self.held() + (self.told.memory() + former + snapshot + self.owed() * OWED) as u64
+        self.held() + (self.routes.memory() + former + snapshot + self.owed() * OWED) as u64
     }
 
     /// Prefixes told, of all families.
@@ -110,7 +110,7 @@ impl Group {
     pub fn join(&mut self, facts: MemberFacts, rib: &Rib, bounds: &Bounds) {
         let end = self.log.head();
         let mode = if self.pending.is_some() || self.total() > bounds.snapshot_prefixes {
-            self.lagging.push(facts.id);
+            self.slow_members.push(facts.id);
             Mode::CatchesUp(Box::new(CatchUp::initial(self.key.families.iter())))
         } else {
             let snapshot = self.snapshot(rib);
@@ -130,7 +130,7 @@ impl Group {
         if let Some(place) = member.mode.place() {
             self.log.leave(place);
         }
-        self.lagging.retain(|p| *p != peer);
+        self.slow_members.retain(|p| *p != peer);
         Some(member)
     }
 
@@ -142,19 +142,19 @@ impl Group {
             member.postponed.insert(family);
             return;
         }
-        self.fall_behind(peer);
+        self.detach_from_log(peer);
         if let Some(Member { mode: Mode::CatchesUp(owed), .. }) = self.members.get_mut(&peer) {
-            owed.walk(family, if enhanced { WalkKind::Enhanced } else { WalkKind::Refresh });
+            owed.walk(family, if enhanced { DumpKind::Enhanced } else { DumpKind::Refresh });
             self.news = true;
         }
     }
 
     /// A member of another group, which has announced the same as this one or what stands as `former` here. What it has yet to read of the
     /// other's log it is owed prefix by prefix.
-    pub fn take_over(&mut self, peer: PeerId, from: &mut Group) {
+    pub fn migrate_member(&mut self, peer: PeerId, from: &mut UpdateGroup) {
         let head = from.log.head();
         if from.members.get(&peer).is_some_and(|m| !m.mode.is_at(head)) {
-            from.fall_behind(peer);
+            from.detach_from_log(peer);
         }
         let Some(mut member) = from.leave(peer) else { return };
         match &mut member.mode {
@@ -163,32 +163,32 @@ impl Group {
                 self.log.enter(*place);
                 member.end_at = member.end_at.map(|_| *place);
             }
-            Mode::CatchesUp(_) => self.lagging.push(peer),
+            Mode::CatchesUp(_) => self.slow_members.push(peer),
         }
         self.add(member);
     }
 
     /// What a member hears of a destination.
-    pub(super) fn hears(&mut self, member: &MemberFacts, dest: DestId, net: &IpNet) -> Heard {
-        let heard = self.announced(dest, net).into_iter().filter(|(.., out)| out.avoid.hits(member).is_none());
+    pub(super) fn advertised_to(&mut self, member: &MemberFacts, dest: DestId, net: &IpNet) -> Heard {
+        let heard = self.announced(dest, net).into_iter().filter(|(.., out)| out.horizon.hits(member).is_none());
         heard.map(|(path_id, _, out)| (path_id, out.attrs)).collect()
     }
 
     /// What stands for a destination, under whichever key.
     pub(super) fn announced(&mut self, dest: DestId, net: &IpNet) -> Announced {
-        let told = |told: &mut Told, key: &GroupKey| -> Announced {
-            let paths = told.paths(dest);
-            paths.into_iter().filter_map(|(id, class)| Some((id, class, current(told, class, net, key)?))).collect()
+        let of = |routes: &mut AdvertisedRoutes, key: &GroupKey| -> Announced {
+            let paths = routes.paths(dest);
+            paths.into_iter().filter_map(|(id, class)| Some((id, class, current(routes, class, net, key)?))).collect()
         };
-        let ours = told(&mut self.told, &self.key);
+        let ours = of(&mut self.routes, &self.key);
         match self.pending.as_mut().and_then(|p| p.former.as_mut()) {
-            Some((key, former)) if ours.is_empty() => told(former, key),
+            Some((key, former)) if ours.is_empty() => of(former, key),
             _ => ours,
         }
     }
 
     /// Gives up the member's place in the log for the set of prefixes that stand between it and the end.
-    pub(super) fn fall_behind(&mut self, peer: PeerId) {
+    pub(super) fn detach_from_log(&mut self, peer: PeerId) {
         let end = self.log.head();
         let Some(member) = self.members.get_mut(&peer) else { return };
         let Mode::Follows { place, snapshot } = &member.mode else { return };
@@ -196,12 +196,12 @@ impl Group {
         let mut owed = CatchUp::unread((place..end).filter_map(|at| self.log.frames(at).cloned()));
         if let Some((_, read)) = snapshot {
             // Of a table that was read in part, some prefixes are known, and nobody noted which.
-            let kind = if *read == 0 { WalkKind::Initial } else { WalkKind::Refresh };
+            let kind = if *read == 0 { DumpKind::Initial } else { DumpKind::Refresh };
             self.key.families.iter().for_each(|family| owed.walk(family, kind));
         }
         member.mode = Mode::CatchesUp(Box::new(owed));
         self.log.leave(place);
-        self.lagging.push(peer);
+        self.slow_members.push(peer);
     }
 
     /// A member that is owed a great part of the table one by one gets the table instead, and one by one what is gone: what is kept for it
@@ -212,9 +212,9 @@ impl Group {
         if owed.pending() - owed.gone() <= limit {
             return;
         }
-        let Group { told, pending, .. } = self;
+        let UpdateGroup { routes, pending, .. } = self;
         let former = pending.as_ref().and_then(|p| p.former.as_ref());
-        owed.announce_all(self.key.families, |nlri| stands(told, former.map(|(_, told)| told), rib, nlri));
+        owed.announce_all(self.key.families, |nlri| stands(routes, former.map(|(_, routes)| routes), rib, nlri));
     }
 
     // ---- changes ----
@@ -225,8 +225,8 @@ impl Group {
             self.write();
             self.news = true;
         }
-        self.news |= !self.lagging.is_empty();
-        self.told.batch_is_written();
+        self.news |= !self.slow_members.is_empty();
+        self.routes.batch_is_written();
         if let Some((_, former)) = self.pending.as_mut().and_then(|p| p.former.as_mut()) {
             former.batch_is_written();
         }
@@ -234,21 +234,21 @@ impl Group {
     }
 
     fn write(&mut self) {
-        let Group { batch, log, key, .. } = self;
-        batch.unreach.drain(|avoid, nlri| {
-            let tag = Tag::Except(avoid);
+        let UpdateGroup { batch, log, key, .. } = self;
+        batch.unreach.drain(|horizon, nlri| {
+            let tag = Tag::Except(horizon);
             write_unreach(nlri, &key.send, |load, write| log.append(&tag, load, |buf| write(buf)));
         });
         batch.reach.drain(|(out, first), nlri| {
-            let tag = if first { Tag::First(out.avoid) } else { Tag::Except(out.avoid) };
+            let tag = if first { Tag::First(out.horizon) } else { Tag::Except(out.horizon) };
             write_reach(&out, nlri, &key.send, |load, write| log.append(&tag, load, |buf| write(buf)));
         });
-        batch.lost.drain(|(after, before), nlri| {
+        batch.horizon_withdrawn.drain(|(after, before), nlri| {
             let tag = Tag::Moved(Box::new((after, before)));
             write_unreach(nlri, &key.send, |load, write| log.append(&tag, load, |buf| write(buf)));
         });
-        batch.gained.drain(|(out, before), nlri| {
-            let tag = Tag::Moved(Box::new((before, out.avoid)));
+        batch.horizon_announced.drain(|(out, before), nlri| {
+            let tag = Tag::Moved(Box::new((before, out.horizon)));
             write_reach(&out, nlri, &key.send, |load, write| log.append(&tag, load, |buf| write(buf)));
         });
     }
@@ -263,10 +263,10 @@ impl Group {
         if self.log.held() > bounds.log_octets {
             let late = |m: &&Member| m.mode.place().is_some_and(|place| self.log.behind(place) > bounds.log_octets);
             let late: Vec<PeerId> = self.members.values().filter(late).map(|m| m.facts.id).collect();
-            late.into_iter().for_each(|peer| self.fall_behind(peer));
+            late.into_iter().for_each(|peer| self.detach_from_log(peer));
         }
-        for at in 0..self.lagging.len() {
-            self.shorten_debt(rib, self.lagging[at]);
+        for at in 0..self.slow_members.len() {
+            self.shorten_debt(rib, self.slow_members[at]);
         }
     }
 
@@ -310,7 +310,7 @@ impl Group {
     /// The member has something to hear and does not stand in the queue: it does from now on.
     pub fn queue(&mut self, peer: PeerId) -> bool {
         let held = self.holds_end();
-        let Group { members, log, .. } = self;
+        let UpdateGroup { members, log, .. } = self;
         let member = members.get_mut(&peer).filter(|m| !m.queued && m.is_owed(log, held));
         member.is_some_and(|member| !std::mem::replace(&mut member.queued, true))
     }
@@ -324,10 +324,10 @@ impl Group {
         let Some(member) = self.members.get(&peer) else { return ExportVerdict::NoSession };
         let (facts, queued) = (member.facts, member.is_owed(&self.log, self.holds_end()));
         let Some((dest, best)) = rib.find(net).and_then(|dest| Some((dest, rib.best(dest)?))) else { return ExportVerdict::NoRoute };
-        if let Some((_, attrs)) = self.hears(&facts, dest, net).into_iter().next() {
+        if let Some((_, attrs)) = self.advertised_to(&facts, dest, net).into_iter().next() {
             return ExportVerdict::Sent { attrs, queued };
         }
-        if let Some(reason) = self.announced(dest, net).first().and_then(|(.., out)| out.avoid.hits(&facts)) {
+        if let Some(reason) = self.announced(dest, net).first().and_then(|(.., out)| out.horizon.hits(&facts)) {
             return ExportVerdict::Withheld(reason);
         }
         let Some(source) = rib.source(best.peer).map(|s| RouteSource::new(s, best.path_id)) else { return ExportVerdict::NoRoute };
@@ -347,37 +347,37 @@ impl Group {
             }
             let dest = DestId::new(family, index as u32);
             if let Some(net) = rib.net(dest) {
-                rows.extend(self.hears(&facts, dest, &net).into_iter().map(|(path_id, attrs)| (Nlri { net, path_id }, attrs)));
+                rows.extend(self.advertised_to(&facts, dest, &net).into_iter().map(|(path_id, attrs)| (Nlri { net, path_id }, attrs)));
             }
         }
         (rows, None)
     }
 
     pub fn count(&self, peer: PeerId, family: Family) -> u32 {
-        let former = self.pending.as_ref().and_then(|p| p.former.as_ref()).map_or(0, |(_, told)| told.count_from(peer)[family.index()]);
-        self.standing(family) - self.told.count_from(peer)[family.index()] - former
+        let former = self.pending.as_ref().and_then(|p| p.former.as_ref()).map_or(0, |(_, routes)| routes.count_from(peer)[family.index()]);
+        self.standing(family) - self.routes.count_from(peer)[family.index()] - former
     }
 
     /// Prefixes that stand, of one family.
     fn standing(&self, family: Family) -> u32 {
-        let former = self.pending.as_ref().and_then(|p| p.former.as_ref()).map_or(0, |(_, told)| told.count(family));
-        self.told.count(family) + former
+        let former = self.pending.as_ref().and_then(|p| p.former.as_ref()).map_or(0, |(_, routes)| routes.count(family));
+        self.routes.count(family) + former
     }
 
     /// One more than the highest destination that may be announced.
     pub(super) fn end(&self, family: Family) -> usize {
-        let former = self.pending.as_ref().and_then(|p| p.former.as_ref()).map_or(0, |(_, told)| told.end(family));
-        self.told.end(family).max(former)
+        let former = self.pending.as_ref().and_then(|p| p.former.as_ref()).map_or(0, |(_, routes)| routes.end(family));
+        self.routes.end(family).max(former)
     }
 
     pub fn check(&self) {
-        self.told.check();
+        self.routes.check();
         self.pending.iter().filter_map(|p| p.former.as_ref()).for_each(|(_, former)| former.check());
         let mut places: Vec<u64> = self.members.values().filter_map(|m| m.mode.place()).collect();
         places.extend(self.snapshot.as_ref().map(|s| s.at));
         self.log.check(&places);
-        let lagging = self.members.values().filter(|m| m.mode.place().is_none()).count();
-        assert_eq!(lagging, self.lagging.len(), "members that do not follow the log");
+        let slow_members = self.members.values().filter(|m| m.mode.place().is_none()).count();
+        assert_eq!(slow_members, self.slow_members.len(), "members that do not follow the log");
     }
 }
 
@@ -391,7 +391,7 @@ type Heard = SmallVec<[(PathId, PathAttributes); 1]>;
 pub(super) type Announced = SmallVec<[(PathId, ClassId, Outgoing); 1]>;
 
 /// Whether something stands for a path, by what was announced under the key of today or the former one.
-pub(super) fn stands(told: &Told, former: Option<&Told>, rib: &Rib, nlri: &Nlri) -> bool {
+pub(super) fn stands(routes: &AdvertisedRoutes, former: Option<&AdvertisedRoutes>, rib: &Rib, nlri: &Nlri) -> bool {
     let Some(dest) = rib.find(&nlri.net) else { return false };
-    !told.path(dest, nlri.path_id).is_none() || former.is_some_and(|told| !told.path(dest, nlri.path_id).is_none())
+    !routes.path(dest, nlri.path_id).is_none() || former.is_some_and(|routes| !routes.path(dest, nlri.path_id).is_none())
 }

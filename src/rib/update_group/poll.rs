@@ -8,10 +8,10 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 
+use super::advertised::{ClassId, Outgoing};
 use super::batch::{write_reach, write_unreach};
-use super::group::{CHUNK, Group, stands};
-use super::member::{Member, Mode, Snapshot, Walk, WalkKind};
-use super::told::{ClassId, Outgoing};
+use super::group::{CHUNK, UpdateGroup, stands};
+use super::member::{DumpKind, Member, Mode, Snapshot, TableDump};
 use crate::num::{Family, Nlri, PeerId};
 use crate::rib::adj_out::MemberFacts;
 use crate::rib::pack::{Buckets, FrameBuf, Load, Slices, Tag};
@@ -21,7 +21,7 @@ use crate::wire::{Message, RefreshSubtype, RouteRefresh, encode_end_of_rib};
 /// So many pieces are looked at for one poll.
 const PIECES: usize = 16;
 
-impl Group {
+impl UpdateGroup {
     /// The next octets for a member. One that is owed more although there is room for it, because what was looked at had nothing to say, is
     /// to be polled again.
     pub fn poll(&mut self, rib: &Rib, peer: PeerId, credit: usize, out: &mut Slices) -> Load {
@@ -81,7 +81,7 @@ impl Group {
         member.mode = Mode::Follows { place, snapshot: None };
         member.end_at = member.end_at.map(|_| place);
         self.log.enter(place);
-        self.lagging.retain(|p| *p != peer);
+        self.slow_members.retain(|p| *p != peer);
     }
 
     /// One piece of a walk, or some of the prefixes that changed.
@@ -94,12 +94,12 @@ impl Group {
             self.look_up_to(rib, walk.family, walk.next + CHUNK);
         }
         let Some(Member { mode: Mode::CatchesUp(owed), .. }) = self.members.get_mut(&peer) else { return Load::default() };
-        let Group { told, pending, key, .. } = self;
-        let former = pending.as_ref().and_then(|p| p.former.as_ref()).map(|(_, told)| told);
-        if owed.digest(key, CHUNK / 2, |nlri| stands(told, former, rib, nlri)) {
+        let UpdateGroup { routes, pending, key, .. } = self;
+        let former = pending.as_ref().and_then(|p| p.former.as_ref()).map(|(_, routes)| routes);
+        if owed.digest(key, CHUNK / 2, |nlri| stands(routes, former, rib, nlri)) {
             return Load::default();
         }
-        let ends = Family::ALL.map(|f| if pending.is_some() { rib.dest_end(f) } else { told.end(f) });
+        let ends = Family::ALL.map(|f| if pending.is_some() { rib.dest_end(f) } else { routes.end(f) });
         let mut buf = FrameBuf::default();
         match owed.step_walk(CHUNK, |family| ends[family.index()]) {
             Some((piece, last)) => self.write_walk(rib, &facts, piece, last, &mut buf),
@@ -112,8 +112,8 @@ impl Group {
         buf.freeze().show(&facts, out)
     }
 
-    fn write_walk(&mut self, rib: &Rib, to: &MemberFacts, walk: Walk, last: bool, buf: &mut FrameBuf) {
-        if walk.kind == WalkKind::Enhanced && walk.next == 0 {
+    fn write_walk(&mut self, rib: &Rib, to: &MemberFacts, walk: TableDump, last: bool, buf: &mut FrameBuf) {
+        if walk.kind == DumpKind::Enhanced && walk.next == 0 {
             self.write_refresh(to, walk.family, RefreshSubtype::BoRR, buf);
         }
         let mut own = OwnBatch::default();
@@ -125,7 +125,7 @@ impl Group {
             owed.iter_mut().for_each(|owed| owed.is_told(nlri));
             write_reach(&out, nlri, &self.key.send, |load, write| buf.append(&Tag::Only(to.id), load, |octets| write(octets)));
         });
-        if walk.kind == WalkKind::Enhanced && last {
+        if walk.kind == DumpKind::Enhanced && last {
             self.write_refresh(to, walk.family, RefreshSubtype::EoRR, buf);
         }
     }
@@ -172,14 +172,14 @@ impl Group {
         self.drop_snapshot();
         let mut own = OwnBatch::default();
         for family in self.key.families.iter() {
-            for index in 0..self.told.end(family) {
+            for index in 0..self.routes.end(family) {
                 self.collect_dest(rib, &mut own, DestId::new(family, index as u32), None);
             }
         }
         let (mut frames, mut buf, send) = (Vec::new(), FrameBuf::default(), &self.key.send);
         own.reach.drain(|out, nlri| {
             write_reach(&out, nlri, send, |load, write| {
-                buf.append(&Tag::Except(out.avoid), load, |octets| write(octets));
+                buf.append(&Tag::Except(out.horizon), load, |octets| write(octets));
                 if buf.is_full() {
                     frames.push(buf.freeze());
                 }
@@ -212,7 +212,7 @@ impl Default for OwnBatch {
 impl OwnBatch {
     /// False if the path is not heard by that member, if one is named.
     fn collect(&mut self, class: ClassId, out: Outgoing, nlri: Nlri, to: Option<&MemberFacts>) -> bool {
-        let heard = to.is_none_or(|to| out.avoid.hits(to).is_none());
+        let heard = to.is_none_or(|to| out.horizon.hits(to).is_none());
         if heard {
             self.push(class, out, nlri);
         }

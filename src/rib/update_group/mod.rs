@@ -1,13 +1,13 @@
-//! Export groups: peers that would hear the same octets share policy, packing, encoding and one log of frozen frames.
+//! Update groups: peers that would hear the same octets share policy, packing, encoding and one log of frozen frames.
 //!
 //! In: members with their [`GroupKey`]s, best routes as they change, wishes to hear everything again. Out: for each member the next octets
 //! that it may be sent, and word of who has something to hear. Why a route was or was not told to a peer is answered from what is held.
 //!
-//! It leaves to others: what a route looks like for a key (`adj_out`), the frames and the log (`pack`), what stands (`told`), the single
+//! It leaves to others: what a route looks like for a key (`adj_out`), the frames and the log (`pack`), what stands (`advertised`), the single
 //! member (`member`), and when there is room to write (the speaker).
 //!
 //! # How a change travels
-//! [`ExportGroups::advertise`] compares, for each group, what stands for a destination with what should. The differences are bucketed by
+//! [`UpdateGroups::advertise`] compares, for each group, what stands for a destination with what should. The differences are bucketed by
 //! attribute set and encoded once, withdrawals first, into the log. Each run of octets knows from whom it came; a member's slices go
 //! around its own (split horizon). Where the best route moves from one source to another, these two hear what the others do not: the new
 //! source a withdrawal, the old one the route. Their frames say whom they are for by nature (source, originator, next hop) and not by
@@ -17,14 +17,13 @@
 //! What a member has, once it took everything, equals [`export`] of each best route for it alone, in every interleaving of changes,
 //! joins, leaves, refreshes and slow reading (tested against that function).
 
+mod advertised;
 mod batch;
 mod change;
-#[expect(clippy::module_inception, reason = "one group, in the room of groups")]
 mod group;
 mod member;
 mod poll;
 mod rekey;
-mod told;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -40,15 +39,15 @@ use crate::wire::PathAttributes;
 
 pub use super::adj_out::{AddPathSend, GroupKey, MemberFacts, NextHopMode, NextHopRule, Reflect, Withheld, export};
 
-use group::Group;
 pub use group::Page;
+use group::UpdateGroup;
 
 /// How much a group may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// A member with more than this of the log still before it, in octets, becomes one with a set of prefixes.
     pub log_octets: u64,
-    /// Up to so many prefixes a new member is given frames that are kept for the next one; beyond, it walks the table.
+    /// Up to so many prefixes a new member is given frames that are kept for the next one; beyond, it dumps the table.
     pub snapshot_prefixes: u32,
     /// So many destinations are looked at in one step where a group comes to another key, or begins.
     pub step: usize,
@@ -67,7 +66,7 @@ pub enum ExportVerdict {
     NoSession,
     /// We have no best route for this prefix.
     NoRoute,
-    /// Told, or on its way if `queued`, like this.
+    /// AdvertisedRoutes, or on its way if `queued`, like this.
     Sent {
         attrs: PathAttributes,
         queued: bool,
@@ -89,24 +88,24 @@ impl fmt::Display for ExportVerdict {
 
 /// All groups, and which peer is in which.
 #[derive(Debug)]
-pub struct ExportGroups {
+pub struct UpdateGroups {
     bounds: Bounds,
     hasher: Keyed,
-    groups: Vec<Option<Group>>,
+    groups: Vec<Option<UpdateGroup>>,
     by_key: HashMap<GroupKey, usize, FixedState>,
     home: HashMap<PeerId, usize, FixedState>,
     ready: VecDeque<PeerId>,
     hold_end: bool,
-    /// Keys that hold for members as soon as [`ExportGroups::work`] comes to them.
+    /// Keys that hold for members as soon as [`UpdateGroups::work`] comes to them.
     wishes: BTreeMap<PeerId, GroupKey>,
     /// The group whose turn it is.
     turn: usize,
 }
 
-impl ExportGroups {
+impl UpdateGroups {
     /// `seed` is the secret of the hash tables ([`keyed`](super::keyed)); results do not depend on it.
-    pub fn new(bounds: Bounds, seed: u64) -> ExportGroups {
-        ExportGroups {
+    pub fn new(bounds: Bounds, seed: u64) -> UpdateGroups {
+        UpdateGroups {
             bounds,
             hasher: keyed(seed),
             groups: Vec::new(),
@@ -140,7 +139,7 @@ impl ExportGroups {
         }
     }
 
-    /// Other rules hold for a member whose session goes on: it hears the differences and nothing else, as [`ExportGroups::work`] comes to
+    /// Other rules hold for a member whose session goes on: it hears the differences and nothing else, as [`UpdateGroups::work`] comes to
     /// them. Costs a note, whatever the table holds; members of a group that come to the same key do so together.
     pub fn rekey(&mut self, peer: PeerId, key: GroupKey) {
         if self.home.contains_key(&peer) {
@@ -148,13 +147,13 @@ impl ExportGroups {
         }
     }
 
-    /// Is there more for [`ExportGroups::work`]: groups that have yet to come to their key, or members to theirs?
+    /// Is there more for [`UpdateGroups::work`]: groups that have yet to come to their key, or members to theirs?
     pub fn has_work(&self) -> bool {
         !self.wishes.is_empty() || self.groups.iter().flatten().any(|g| g.pending.is_some())
     }
 
-    /// Brings groups to their keys: begins what [`ExportGroups::rekey`] wished for, and looks at some destinations. To be called again while
-    /// [`ExportGroups::has_work`]; [`ExportGroups::advertise`] calls it, too.
+    /// Brings groups to their keys: begins what [`UpdateGroups::rekey`] wished for, and looks at some destinations. To be called again while
+    /// [`UpdateGroups::has_work`]; [`UpdateGroups::advertise`] calls it, too.
     pub fn work(&mut self, rib: &Rib) {
         self.begin_rekeys();
         let (mut left, count) = (self.bounds.step, self.groups.len());
@@ -209,7 +208,7 @@ impl ExportGroups {
         for peer in peers {
             self.home.insert(peer, place);
             if let Some(from) = self.groups[index].as_mut() {
-                fork.take_over(peer, from);
+                fork.migrate_member(peer, from);
             }
         }
         self.by_key.entry(key.clone()).or_insert(place);
@@ -221,7 +220,7 @@ impl ExportGroups {
         let Some(into) = self.by_key.get(key).copied().filter(|_| !Family::ALL.into_iter().any(|family| key.tells_paths(family))) else {
             return;
         };
-        let come = |group: &Option<Group>| group.as_ref().is_some_and(|g| g.pending.is_none() && g.key() == key);
+        let come = |group: &Option<UpdateGroup>| group.as_ref().is_some_and(|g| g.pending.is_none() && g.key() == key);
         let equal: Vec<usize> = (0..self.groups.len()).filter(|i| self.groups.get(*i).is_some_and(come)).collect();
         if !equal.contains(&into) {
             return;
@@ -229,7 +228,7 @@ impl ExportGroups {
         for from in equal.into_iter().filter(|from| *from != into) {
             let (Some(mut group), Some(target)) = (self.take(from), self.groups.get_mut(into).and_then(Option::as_mut)) else { return };
             for (peer, home) in self.home.iter_mut().filter(|(_, home)| **home == from) {
-                target.take_over(*peer, &mut group);
+                target.migrate_member(*peer, &mut group);
                 *home = into;
             }
             target.announce_ready(&mut self.ready);
@@ -237,7 +236,7 @@ impl ExportGroups {
     }
 
     fn forget_if_empty(&mut self, index: usize) {
-        let Some(slot) = self.groups.get_mut(index).filter(|slot| slot.as_ref().is_some_and(Group::is_empty)) else { return };
+        let Some(slot) = self.groups.get_mut(index).filter(|slot| slot.as_ref().is_some_and(UpdateGroup::is_empty)) else { return };
         if let Some(group) = slot.take() {
             self.release_key(group.key(), index);
         }
@@ -324,12 +323,12 @@ impl ExportGroups {
 
     /// Octets held: what is announced to each group, what their members have yet to read, what slow ones are owed.
     pub fn memory(&self) -> u64 {
-        self.groups.iter().flatten().map(Group::memory).sum()
+        self.groups.iter().flatten().map(UpdateGroup::memory).sum()
     }
 
     /// Prefixes that slow members are owed one by one, over all groups.
     pub fn owed(&self) -> usize {
-        self.groups.iter().flatten().map(Group::owed).sum()
+        self.groups.iter().flatten().map(UpdateGroup::owed).sum()
     }
 
     /// Why a prefix was or was not told to a peer.
@@ -361,7 +360,7 @@ impl ExportGroups {
         for (index, group) in self.groups.iter().enumerate() {
             let Some(group) = group else { continue };
             let found = self.by_key.get(group.key()).and_then(|i| self.group(*i));
-            assert_eq!(found.map(Group::key), Some(group.key()), "group {index} or its equal is found by its key");
+            assert_eq!(found.map(UpdateGroup::key), Some(group.key()), "group {index} or its equal is found by its key");
             assert!(!group.is_empty(), "a group has members");
             group.check();
             members += group.members();
@@ -369,11 +368,11 @@ impl ExportGroups {
         assert_eq!(members, self.home.len(), "each member has one home");
     }
 
-    fn group(&self, index: usize) -> Option<&Group> {
+    fn group(&self, index: usize) -> Option<&UpdateGroup> {
         self.groups.get(index)?.as_ref()
     }
 
-    fn take(&mut self, index: usize) -> Option<Group> {
+    fn take(&mut self, index: usize) -> Option<UpdateGroup> {
         self.groups.get_mut(index)?.take()
     }
 
@@ -381,7 +380,7 @@ impl ExportGroups {
         if let Some(index) = self.by_key.get(&key) {
             return *index;
         }
-        let mut group = Group::new(key.clone(), &self.hasher);
+        let mut group = UpdateGroup::new(key.clone(), &self.hasher);
         group.hold_end(self.hold_end);
         let index = self.place();
         self.groups[index] = Some(group);

@@ -11,10 +11,10 @@ use foldhash::fast::FixedState;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
-use super::super::adj_out::{Avoid, GroupKey};
+use super::super::adj_out::{GroupKey, SplitHorizon};
 use super::super::keyed::Keyed;
 use super::super::pack::{Buckets, Load};
-use super::told::{ClassId, Outgoing, Told};
+use super::advertised::{AdvertisedRoutes, ClassId, Outgoing};
 use crate::num::{Family, Nlri};
 use crate::wire::{Context, encode_reach, encode_unreach};
 
@@ -26,27 +26,27 @@ const RUN: usize = 8192;
 pub(super) struct Batch {
     /// With each, whether nothing stood before.
     pub reach: Buckets<(Outgoing, bool)>,
-    pub unreach: Buckets<Avoid>,
+    pub unreach: Buckets<SplitHorizon>,
     /// Slots of `reach` by what goes there; more than one where rules look at the prefix.
     slots: HashMap<Kind, SmallVec<[u32; 2]>, FixedState>,
     last: Option<(Kind, u32)>,
-    avoids: HashMap<(Avoid, Family), u32, Keyed>,
+    horizons: HashMap<(SplitHorizon, Family), u32, Keyed>,
     uniform: bool,
     /// Withdrawn for those whom the first names and the second does not.
-    pub lost: Buckets<(Avoid, Avoid)>,
+    pub horizon_withdrawn: Buckets<(SplitHorizon, SplitHorizon)>,
     /// Announced to those whom the avoidance names and that of the route does not.
-    pub gained: Buckets<(Outgoing, Avoid)>,
+    pub horizon_announced: Buckets<(Outgoing, SplitHorizon)>,
     moves: HashMap<(Move, Family), u32, Keyed>,
 }
 
-/// Class and family of what is announced, and whether nothing stood before.
+/// AttributeClass and family of what is announced, and whether nothing stood before.
 pub(super) type Kind = (ClassId, Family, bool);
 
 /// Where split horizon went, of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Move {
-    Lost { after: Avoid, before: Avoid },
-    Gained { new: ClassId, before: Avoid },
+    Withdrawn { after: SplitHorizon, before: SplitHorizon },
+    Announced { new: ClassId, before: SplitHorizon },
 }
 
 impl Batch {
@@ -56,16 +56,16 @@ impl Batch {
             unreach: Buckets::new(),
             slots: HashMap::default(),
             last: None,
-            avoids: HashMap::with_hasher(hasher.clone()),
+            horizons: HashMap::with_hasher(hasher.clone()),
             uniform: !key.chain.depends_on_prefix(),
-            lost: Buckets::new(),
-            gained: Buckets::new(),
+            horizon_withdrawn: Buckets::new(),
+            horizon_announced: Buckets::new(),
             moves: HashMap::with_hasher(hasher.clone()),
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.reach.is_empty() && self.unreach.is_empty() && self.lost.is_empty() && self.gained.is_empty()
+        self.reach.is_empty() && self.unreach.is_empty() && self.horizon_withdrawn.is_empty() && self.horizon_announced.is_empty()
     }
 
     /// The slot of a class whose rules do not look at the prefix, if this batch has one.
@@ -96,39 +96,42 @@ impl Batch {
         slot
     }
 
-    pub fn withdraw(&mut self, nlri: Nlri, avoid: Avoid) {
+    pub fn withdraw(&mut self, nlri: Nlri, horizon: SplitHorizon) {
         let unreach = &mut self.unreach;
-        let slot = *self.avoids.entry((avoid, nlri.family())).or_insert_with(|| unreach.slot(avoid));
+        let slot = *self.horizons.entry((horizon, nlri.family())).or_insert_with(|| unreach.slot(horizon));
         unreach.push(slot, nlri);
     }
 
     /// Split horizon moved: those whom `after` names and `before` does not no longer hear the prefix.
-    pub fn lose(&mut self, nlri: Nlri, before: Avoid, after: Avoid) {
-        let lost = &mut self.lost;
-        let slot = *self.moves.entry((Move::Lost { after, before }, nlri.family())).or_insert_with(|| lost.slot((after, before)));
-        lost.push(slot, nlri);
+    pub fn withdraw_by_horizon(&mut self, nlri: Nlri, before: SplitHorizon, after: SplitHorizon) {
+        let horizon_withdrawn = &mut self.horizon_withdrawn;
+        let slot = *self
+            .moves
+            .entry((Move::Withdrawn { after, before }, nlri.family()))
+            .or_insert_with(|| horizon_withdrawn.slot((after, before)));
+        horizon_withdrawn.push(slot, nlri);
     }
 
     /// Those whom `before` names and the route's own avoidance does not hear it from now on.
-    pub fn gain(&mut self, nlri: Nlri, before: Avoid, new: ClassId, out: &Outgoing) {
-        let gained = &mut self.gained;
+    pub fn announce_by_horizon(&mut self, nlri: Nlri, before: SplitHorizon, new: ClassId, out: &Outgoing) {
+        let horizon_announced = &mut self.horizon_announced;
         // Where rules look at the prefix one class goes out in many ways.
-        let slot = match self.moves.get(&(Move::Gained { new, before }, nlri.family())).filter(|_| self.uniform) {
+        let slot = match self.moves.get(&(Move::Announced { new, before }, nlri.family())).filter(|_| self.uniform) {
             Some(slot) => *slot,
             None => {
-                let slot = gained.slot((out.clone(), before));
-                self.moves.insert((Move::Gained { new, before }, nlri.family()), slot);
+                let slot = horizon_announced.slot((out.clone(), before));
+                self.moves.insert((Move::Announced { new, before }, nlri.family()), slot);
                 slot
             }
         };
-        gained.push(slot, nlri);
+        horizon_announced.push(slot, nlri);
     }
 
     /// Its content has been written; the numbers of its slots mean nothing any more.
     pub fn reset(&mut self) {
         self.last = None;
         self.slots.clear();
-        self.avoids.clear();
+        self.horizons.clear();
         self.moves.clear();
     }
 
@@ -136,8 +139,8 @@ impl Batch {
     pub fn shrink(&mut self) {
         self.reach.shrink();
         self.unreach.shrink();
-        self.lost.shrink();
-        self.gained.shrink();
+        self.horizon_withdrawn.shrink();
+        self.horizon_announced.shrink();
         if self.slots.capacity() > 4096 {
             self.slots = HashMap::default();
         }
@@ -163,6 +166,6 @@ pub(super) fn write_unreach(nlri: &[Nlri], ctx: &Context, mut to: impl FnMut(Loa
 }
 
 /// One prefix as the group hears it now.
-pub(super) fn current(told: &mut Told, class: ClassId, net: &IpNet, key: &GroupKey) -> Option<Outgoing> {
-    if class.is_none() { None } else { told.outgoing(class, net, key).ok() }
+pub(super) fn current(routes: &mut AdvertisedRoutes, class: ClassId, net: &IpNet, key: &GroupKey) -> Option<Outgoing> {
+    if class.is_none() { None } else { routes.outgoing(class, net, key).ok() }
 }
