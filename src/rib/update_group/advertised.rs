@@ -209,7 +209,11 @@ impl AdvertisedRoutes {
 
     /// What stands for one path of a destination.
     pub fn path(&self, dest: DestId, id: PathId) -> ClassId {
-        self.paths(dest).iter().find(|(i, _)| *i == id).map_or(ClassId::NONE, |(_, class)| *class)
+        match self.lists.get(&dest) {
+            Some(list) => list.iter().find(|l| l.id == id).map_or(ClassId::NONE, |l| l.class),
+            None if id == PathId(0) => self.entry(dest),
+            None => ClassId::NONE,
+        }
     }
 
     /// The paths that stand for a destination of which several may.

@@ -187,6 +187,16 @@ impl UpdateGroup {
         }
     }
 
+    /// What stands for one path of a destination, under whichever key.
+    pub(super) fn announced_path(&mut self, dest: DestId, nlri: &Nlri) -> Option<(ClassId, Outgoing)> {
+        let of = |routes: &mut AdvertisedRoutes, key: &GroupKey| {
+            let class = routes.path(dest, nlri.path_id);
+            Some((class, current(routes, class, &nlri.net, key)?))
+        };
+        let former = self.pending.as_mut().and_then(|p| p.former.as_mut());
+        of(&mut self.routes, &self.key).or_else(|| former.and_then(|(key, routes)| of(routes, key)))
+    }
+
     /// Gives up the member's place in the log for the set of prefixes that stand between it and the end.
     pub(super) fn detach_from_log(&mut self, peer: PeerId) {
         let end = self.log.head();

@@ -140,9 +140,8 @@ impl UpdateGroup {
         let mut own = OwnBatch::default();
         let mut gone: [Vec<Nlri>; 2] = Default::default();
         for nlri in changed {
-            let standing = rib.find(&nlri.net).map(|dest| self.announced(dest, &nlri.net)).unwrap_or_default();
-            let path = standing.into_iter().find(|(id, ..)| *id == nlri.path_id);
-            if !path.is_some_and(|(_, class, out)| own.collect(class, out, *nlri, Some(to))) {
+            let path = rib.find(&nlri.net).and_then(|dest| self.announced_path(dest, nlri));
+            if !path.is_some_and(|(class, out)| own.collect(class, out, *nlri, Some(to))) {
                 gone[nlri.family().index()].push(*nlri);
             }
         }
