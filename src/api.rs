@@ -409,6 +409,9 @@ pub struct RouteRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Story {
     pub net: IpNet,
+    /// If there is no path: who had it last and why it went, as far as that is remembered.
+    #[serde(default)]
+    pub departed: Option<DepartedRow>,
     /// Every path anybody told us, the best first.
     pub paths: Vec<PathStory>,
     /// What we want in the kernel and what it answered.
@@ -418,6 +421,15 @@ pub struct Story {
     pub not_written: Option<String>,
     /// For each established peer, whether it was told and why not.
     pub exports: Vec<ExportRow>,
+}
+
+/// The end of a prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepartedRow {
+    /// Name of the peer that had it last, or `local`.
+    pub peer: String,
+    pub why: String,
+    pub ago_seconds: u64,
 }
 
 /// One candidate and its fate.

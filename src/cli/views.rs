@@ -231,6 +231,9 @@ pub fn story(out: &mut Out, story: &Story) -> io::Result<()> {
     out.line(out.paint(&toned(story.net, Tone::Bold)))?;
     if story.paths.is_empty() {
         out.line("  nobody announces it")?;
+        if let Some(gone) = &story.departed {
+            out.line(format!("  last from {}, until {} ago: {}", gone.peer, duration(gone.ago_seconds as f64), gone.why))?;
+        }
     }
     for path in &story.paths {
         let route = &path.route;

@@ -53,8 +53,6 @@ pub enum Cause {
     StaleExpired,
     /// Not said again between BoRR and EoRR (RFC 7313 §4).
     NotRefreshed,
-    /// The family was switched off.
-    FamilyOff,
 }
 
 impl fmt::Display for Cause {
@@ -75,7 +73,6 @@ impl fmt::Display for Cause {
             Cause::MaxPrefix => f.write_str("beyond the prefix limit"),
             Cause::StaleExpired => f.write_str("stale and not announced again"),
             Cause::NotRefreshed => f.write_str("not announced again in a refresh"),
-            Cause::FamilyOff => f.write_str("family switched off"),
         }
     }
 }
@@ -353,6 +350,8 @@ pub(super) struct AdjRibIn {
     used: bool,
     /// Paths of earlier generations are gone.
     gone_before: u32,
+    /// Why they are.
+    gone_for: Option<Cause>,
     /// Since the session ended last (RFC 4724 §4.2), while stale routes are kept.
     stale: Option<Mark>,
     /// Since BoRR (RFC 7313 §4), until EoRR.
@@ -432,6 +431,11 @@ impl AdjRibIn {
     /// Removed, although a job has yet to take it out of the table.
     pub fn is_gone(&self, path: &Path) -> bool {
         path.generation < self.gone_before
+    }
+
+    /// Why what is gone was removed last.
+    pub fn gone_for(&self) -> Cause {
+        self.gone_for.clone().unwrap_or(Cause::SessionDown)
     }
 
     /// Kept over a restart of the peer and not announced again since.
@@ -517,6 +521,7 @@ impl AdjRibIn {
     /// What is stale is gone.
     pub fn sweep_stale(&mut self) {
         let mark = self.stale.take();
+        self.gone_for = Some(Cause::StaleExpired);
         self.remove_before(mark);
     }
 
@@ -548,12 +553,16 @@ impl AdjRibIn {
     /// What was not announced again is gone.
     pub fn refresh_ends(&mut self) {
         let mark = self.refresh.take();
+        self.gone_for = Some(Cause::NotRefreshed);
         self.remove_before(mark);
     }
 
     /// Everything is gone.
     pub fn clear(&mut self) {
         let all = self.begin();
+        if self.counts.received > 0 {
+            self.gone_for = Some(Cause::SessionDown);
+        }
         self.remove_before(Some(all));
         (self.stale, self.refresh, self.not_kept, self.no_room) = (None, None, 0, 0);
     }

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use super::adj_in::{Cause, Causes, Path, PathFlags, Peers, Route, Slot, Verdict};
 use super::attrs::AttrTable;
 use super::decide::{Rules, SourceFacts};
+use super::departed::{Departed, Departures};
 use super::jobs::Jobs;
 use super::keyed::Keyed;
 use super::loc::{BestChange, Dirty, best_of, choose};
@@ -17,6 +18,8 @@ use crate::num::{Family, Nlri, PathId, PeerId};
 
 /// What both families share.
 pub(super) struct Core {
+    /// Prefixes that nobody announces any more.
+    pub departures: Departures,
     pub rules: Rules,
     pub limits: Limits,
     pub attrs: AttrTable,
@@ -42,6 +45,7 @@ pub(super) struct Core {
 impl Core {
     pub fn new(rules: Rules, hasher: Keyed) -> Core {
         Core {
+            departures: Departures::default(),
             rules,
             limits: Limits::default(),
             attrs: AttrTable::new(hasher),
@@ -70,7 +74,7 @@ impl Core {
     /// A route takes the place of what the peer said before about this path.
     pub fn put<K: Key>(&mut self, table: &mut Table<K>, key: K, slot: Slot, path_id: PathId, route: &Route, cause: &Cause) {
         if route.attrs.is_none() && !self.keeps(K::FAMILY, slot, route, cause) {
-            return self.withdraw(table, key, slot, path_id);
+            return self.withdraw(table, key, slot, path_id, cause);
         }
         let index = table.find_or_insert(key);
         let Some(dest) = table.get_mut(index) else { return };
@@ -167,13 +171,22 @@ impl Core {
     }
 
     /// What the peer said about this path is no more.
-    pub fn withdraw<K: Key>(&mut self, table: &mut Table<K>, key: K, slot: Slot, path_id: PathId) {
+    pub fn withdraw<K: Key>(&mut self, table: &mut Table<K>, key: K, slot: Slot, path_id: PathId, cause: &Cause) {
         let Some(index) = table.find(key) else { return };
         let Some(dest) = table.get_mut(index) else { return };
         let Some(at) = dest.paths.find(slot, path_id) else { return };
         let id = DestId::new(K::FAMILY, index);
         self.remove_path(dest, id, at);
+        self.note_departure(dest, slot, cause);
         self.free_later(table, id);
+    }
+
+    /// The last path of a prefix went.
+    pub fn note_departure<K: Key>(&mut self, dest: &Dest<K>, slot: Slot, cause: &Cause) {
+        if let Some(peer) = self.peers.get(slot).filter(|_| dest.paths.as_slice().is_empty()) {
+            let departed = Departed { peer: peer.facts.id, cause: cause.clone(), seconds: self.now };
+            self.departures.push(dest.key.net(), departed);
+        }
     }
 
     /// Takes a path out of its destination.

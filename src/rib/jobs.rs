@@ -141,7 +141,9 @@ impl Core {
         let Some((at, path)) = paths.find(|(_, p)| p.slot == slot && p.at as usize == place) else { return 0 };
         let id = DestId::new(K::FAMILY, index);
         if adj.is_gone(path) {
+            let cause = adj.gone_for();
             self.remove_path(dest, id, at);
+            self.note_departure(dest, slot, &cause);
             self.free_later(table, id);
             return at;
         }

@@ -18,6 +18,7 @@ pub mod adj_out;
 mod apply;
 pub mod attrs;
 pub mod decide;
+mod departed;
 mod index;
 mod jobs;
 pub mod keyed;
@@ -45,6 +46,7 @@ use crate::wire::{PathAttributes, Update};
 pub use adj_in::{Cause, Route, RouteCounts};
 pub use attrs::{AttrTable, Attrs};
 pub use decide::{Candidate, Multipath, Preference, Rules, Selection, SourceFacts, SourceKind, Step, select};
+pub use departed::Departed;
 pub use loc::{Best, BestChange, Touched};
 pub use memory::MemoryUse;
 pub use nexthop::{NexthopTable, NhId};
@@ -344,7 +346,7 @@ impl Rib {
         let Some(slot) = self.core.peers.present(change.peer) else { return };
         match change.route {
             Some(route) => self.announce_one(slot, change.nlri, &route, &change.cause),
-            None => self.withdraw_one(slot, change.nlri),
+            None => self.withdraw_one(slot, change.nlri, &change.cause),
         }
     }
 
@@ -368,7 +370,7 @@ impl Rib {
     /// Removes what the peer said about these prefixes.
     pub fn withdraw(&mut self, peer: PeerId, nlri: impl IntoIterator<Item = Nlri>) {
         let Some(slot) = self.core.peers.present(peer) else { return };
-        self.in_batches(nlri, |rib, n| rib.withdraw_one(slot, n));
+        self.in_batches(nlri, |rib, n| rib.withdraw_one(slot, n, &Cause::Withdrawn));
     }
 
     /// Looks ahead over UPDATEs that are about to be taken in: what their attributes and the first prefix of each will read is brought
@@ -407,12 +409,12 @@ impl Rib {
         }
     }
 
-    fn withdraw_one(&mut self, slot: Slot, nlri: Nlri) {
+    fn withdraw_one(&mut self, slot: Slot, nlri: Nlri, cause: &Cause) {
         let Rib { v4, v6, core } = self;
         if let Some(key) = Key4::of(&nlri.net) {
-            core.withdraw(v4, key, slot, nlri.path_id);
+            core.withdraw(v4, key, slot, nlri.path_id, cause);
         } else if let Some(key) = Key6::of(&nlri.net) {
-            core.withdraw(v6, key, slot, nlri.path_id);
+            core.withdraw(v6, key, slot, nlri.path_id, cause);
         }
     }
 

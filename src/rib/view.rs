@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::adj_in::{AdjRibIn, CauseId, Path, PathFlags, RouteCounts, Slot};
 use super::decide::{SourceFacts, select};
+use super::departed::Departed;
 use super::loc::{Best, best_of, candidates, in_use, known_metric, nh_of, position};
 use super::table::{Dest, DestFlags, Key, Key4, Key6, Table};
 use super::{Attrs, DestId, NextHops, NhId, PathView, Rib, Standing, Step, TableCounts};
@@ -30,6 +31,11 @@ macro_rules! in_table {
 }
 
 impl Rib {
+    /// Who had a prefix last that nobody has any more, and why it went, as far as that is remembered.
+    pub fn departed(&self, net: &IpNet) -> Option<&Departed> {
+        self.core.departures.find(net)
+    }
+
     /// The number of a prefix that has one.
     pub fn find(&self, net: &IpNet) -> Option<DestId> {
         let index = match Key4::of(net) {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::fib_sync::Desired;
 use super::format;
 use super::query::Query;
-use crate::api::{ExportRow, PathStory, Story};
+use crate::api::{DepartedRow, ExportRow, PathStory, Story};
 use crate::num::PeerId;
 use crate::rib::update_group::ExportVerdict;
 use crate::rib::{PathView, Standing};
@@ -16,7 +16,7 @@ use crate::rib::{PathView, Standing};
 impl Query<'_> {
     pub(super) fn explanation(&mut self, net: &IpNet) -> Story {
         let paths = self.rib.find(net).map(|dest| self.rib.why(dest, self.nexthops)).unwrap_or_default();
-        let paths = paths.iter().map(|(view, standing)| self.path_explanation(view, *standing)).collect();
+        let paths: Vec<PathStory> = paths.iter().map(|(view, standing)| self.path_explanation(view, *standing)).collect();
         let fib = self.fib_rows(Some(net), 0).rows.into_iter().next();
         let live: Vec<(PeerId, String)> = self.sessions.iter().filter(|e| e.live.is_some()).map(|e| (e.id, e.name().to_owned())).collect();
         let mut exports = Vec::new();
@@ -31,7 +31,12 @@ impl Query<'_> {
         }
         let Query { params, rib, nexthops, origination, .. } = self;
         let not_written = Desired { params, rib, nexthops, origination }.not_written(net).map(|rule| rule.to_string());
-        Story { net: *net, paths, fib, not_written, exports }
+        let departed = self.rib.departed(net).filter(|_| paths.is_empty()).map(|gone| DepartedRow {
+            peer: format::name_of(self.sessions, gone.peer).to_owned(),
+            why: gone.cause.to_string(),
+            ago_seconds: u64::from(self.rib.seconds().saturating_sub(gone.seconds)),
+        });
+        Story { net: *net, departed, paths, fib, not_written, exports }
     }
 
     fn path_explanation(&self, view: &PathView<'_>, standing: Standing) -> PathStory {

@@ -18,7 +18,7 @@ use crate::wire::{NextHop, PathAttributes};
 /// A path as a row. `attrs` is what to show of it: as received, or as import left it.
 pub(super) fn route(sessions: &Sessions, view: &PathView<'_>, attrs: &PathAttributes) -> RouteRow {
     let local = view.source.id == PeerId::LOCAL;
-    let name = sessions.get(view.source.id).map_or("local", Entry::name);
+    let name = name_of(sessions, view.source.id);
     let path_id = if local { PathId(0) } else { view.path_id };
     let mut row = bare_route(Nlri { net: view.net, path_id }, name, attrs);
     row.peer_address = (!local).then_some(view.source.addr);
@@ -28,6 +28,11 @@ pub(super) fn route(sessions: &Sessions, view: &PathView<'_>, attrs: &PathAttrib
     row.next_hop = row.next_hop.filter(|_| !local);
     row.refused = view.attrs.is_none().then(|| view.cause.to_string());
     row
+}
+
+/// Of a source of routes.
+pub(super) fn name_of(sessions: &Sessions, id: PeerId) -> &str {
+    if id == PeerId::LOCAL { "local" } else { sessions.get(id).map_or("a peer that is gone", Entry::name) }
 }
 
 /// Attributes of a prefix, without how it stands.

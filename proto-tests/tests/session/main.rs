@@ -20,3 +20,4 @@ mod rfc7911;
 mod rfc8538;
 mod rfc9003;
 mod rfc9687;
+mod why;
