@@ -92,9 +92,7 @@ impl Speaker {
         self.sessions.set_range(id, range.cloned());
         let Some(entry) = self.sessions.get_mut(id) else { return };
         entry.config = new.clone();
-        // A session that ends by its limit is told so, and not that it was reconfigured.
-        let restart = touch.contains(Touch::RESTART) && !touch.contains(Touch::LIMITS);
-        self.dispatch(id, Event::Reconfigured { params: new.session.clone(), restart }, now);
+        self.dispatch(id, Event::Reconfigured { params: new.session.clone(), restart: touch.contains(Touch::RESTART) }, now);
         if touch.contains(Touch::SWITCH) {
             self.switch_peer(id, new.session.enabled, now);
         }

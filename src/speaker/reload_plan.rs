@@ -40,6 +40,8 @@ bitflags! {
         const FACTS = 1 << 3;
         /// The peer may be over its limit of prefixes now.
         const LIMITS = 1 << 4;
+        /// It is, and its session closes for that.
+        const OVER_LIMIT = 1 << 10;
         /// Switched on or off.
         const SWITCH = 1 << 5;
         /// Of the node: blocks of the configuration.
@@ -252,7 +254,7 @@ impl<'a> Diff<'a> {
         for difference in differences.iter_mut().filter(|d| d.touch.contains(Touch::LIMITS)) {
             let over = |family| config.closes_at(family).is_some_and(|limit| running.received(remote, family) > limit);
             if Family::ALL.into_iter().any(over) {
-                difference.touch |= Touch::RESTART;
+                difference.touch |= Touch::OVER_LIMIT;
                 difference.note = ", and more than that is announced: the session closes";
             }
         }
@@ -321,7 +323,7 @@ struct Difference {
 impl Difference {
     fn grade(&self) -> Grade {
         let off = self.touch.contains(Touch::SWITCH) && self.values.as_ref().is_some_and(|(_, to)| to == "false");
-        if self.touch.contains(Touch::RESTART) || off {
+        if self.touch.intersects(Touch::RESTART | Touch::OVER_LIMIT) || off {
             Grade::Restart
         } else if self.touch.intersects(Touch::IMPORT | Touch::EXPORT | Touch::FACTS | Touch::LIMITS) {
             Grade::Refresh

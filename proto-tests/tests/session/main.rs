@@ -7,6 +7,7 @@ mod lifecycle;
 mod mesh;
 mod peers;
 mod reload;
+mod reload_property;
 mod rfc4271_errors;
 mod rfc4271_fsm;
 mod rfc4271_tables;
