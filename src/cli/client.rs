@@ -5,8 +5,14 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::daemon::protocol::{Reply, Request};
+
+/// The longest wait for a place, and for each line of an answer. A large reload takes seconds; more is a daemon that is stopped or held up.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a request led nowhere.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +23,11 @@ pub enum ClientError {
     Stale(PathBuf),
     #[error("no permission to use {0}; you need to be root or in the socket's group")]
     NoPermission(PathBuf),
+    #[error(
+        "the daemon at {path} has not answered for {} s: is it stopped (`kill -CONT`), or held up? Its /livez and its log tell more",
+        after.as_secs()
+    )]
+    Silent { path: PathBuf, after: Duration },
     #[error("cannot talk to the daemon at {path}: {error}")]
     Other { path: PathBuf, error: io::Error },
     #[error("the daemon said something that this catbird does not understand ({0}); are both of the same version?")]
@@ -29,9 +40,10 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    fn from_connect(error: io::Error, path: &Path) -> ClientError {
+    fn from_io(error: io::Error, path: &Path) -> ClientError {
         let path = path.to_owned();
         match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent { path, after: TIMEOUT },
             io::ErrorKind::NotFound => ClientError::NotRunning(path),
             io::ErrorKind::ConnectionRefused => ClientError::Stale(path),
             io::ErrorKind::PermissionDenied => ClientError::NoPermission(path),
@@ -52,17 +64,28 @@ pub struct Replies {
 /// # Errors
 /// It is not there, or does not let us.
 pub fn ask(path: &Path, request: &Request) -> Result<Replies, ClientError> {
-    let mut stream = UnixStream::connect(path).map_err(|error| ClientError::from_connect(error, path))?;
+    let mut stream = connect(path, request).map_err(|error| ClientError::from_io(error, path))?;
     let mut line = serde_json::to_vec(request).map_err(|error| ClientError::Strange(error.to_string()))?;
     line.push(b'\n');
-    stream.write_all(&line).map_err(|error| ClientError::Other { path: path.to_owned(), error })?;
+    stream.write_all(&line).map_err(|error| ClientError::from_io(error, path))?;
     Ok(Replies { lines: BufReader::new(stream), path: path.to_owned(), ended: false })
+}
+
+/// Waits for a place in the daemon's queue, for a bounded time.
+fn connect(path: &Path, request: &Request) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(TIMEOUT))?;
+    // Events come when they come.
+    let patience = (!matches!(request, Request::Monitor { .. })).then_some(TIMEOUT);
+    socket.set_read_timeout(patience)?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket.into())
 }
 
 impl Replies {
     fn read(&mut self) -> Result<Option<Reply>, ClientError> {
         let mut line = String::new();
-        let read = self.lines.read_line(&mut line).map_err(|error| ClientError::Other { path: self.path.clone(), error })?;
+        let read = self.lines.read_line(&mut line).map_err(|error| ClientError::from_io(error, &self.path))?;
         if read == 0 {
             let error = io::Error::new(io::ErrorKind::UnexpectedEof, "it went away in the middle of its answer");
             return Err(ClientError::Other { path: self.path.clone(), error });

@@ -41,8 +41,9 @@ impl ClientError {
     fn exit(&self) -> Exit {
         match self {
             ClientError::NotRunning(_) | ClientError::Stale(_) | ClientError::NoPermission(_) => Exit::NoDaemon,
-            ClientError::Other { .. } | ClientError::Strange(_) | ClientError::Failed(_) => Exit::Refused,
-            ClientError::Output(_) => Exit::Fine,
+            ClientError::Other { .. } | ClientError::Silent { .. } | ClientError::Strange(_) | ClientError::Failed(_) => Exit::Refused,
+            ClientError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Fine,
+            ClientError::Output(_) => Exit::Refused,
         }
     }
 }
@@ -77,8 +78,10 @@ pub fn main(args: Args) -> ExitCode {
 
 /// The daemon, with whatever is to be said about its configuration first.
 fn run(path: &Path) -> ExitCode {
+    // Before the files are read: what the daemon cannot read later it does not read at its start either.
+    let rights = crate::daemon::privilege::drop_others();
     match files::to_run(path) {
-        Ok(config) => crate::daemon::run(config, path.to_owned()),
+        Ok(config) => crate::daemon::run(config, path.to_owned(), rights),
         Err(exit) => exit.into(),
     }
 }

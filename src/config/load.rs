@@ -1,13 +1,22 @@
 //! Reads a configuration and the secrets that it names from disk.
+//!
+//! Only regular files of a reasonable size are read: a FIFO, a device or a folder in their place is an error and not a wait.
 
-use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use super::{Checked, Config, SecretFile, Surroundings};
 
 /// Names this node where the file is the same for all: in a pod, from the field `spec.nodeName`.
 pub const NODE_VARIABLE: &str = "CATBIRD_NODE";
+
+/// Octets of the longest configuration; 100,000 nodes fit.
+pub const CONFIG_OCTETS: u64 = 64 << 20;
+
+/// Octets of the longest password file: a key of 80 and ends of line.
+pub const PASSWORD_OCTETS: u64 = 4096;
 
 /// Reads and checks a file, as the node that [`NODE_VARIABLE`] or else the host name says.
 ///
@@ -22,11 +31,11 @@ pub fn load(path: &Path) -> io::Result<Checked> {
 /// # Errors
 /// As [`load`].
 pub fn load_as(path: &Path, node: Option<&str>) -> io::Result<Checked> {
-    let text = std::fs::read_to_string(path)?;
+    let text = read_text(path, CONFIG_OCTETS)?;
     Ok(check(&path.display().to_string(), &text, node))
 }
 
-/// Checks a text that would be run; `name` is what its findings call it.
+/// Checks a text as the daemon would run it; `name` is what its findings call it.
 pub fn check_text(name: &str, text: &str) -> Checked {
     check(name, text, None)
 }
@@ -39,9 +48,37 @@ fn check(name: &str, text: &str, node: Option<&str>) -> Checked {
 
 fn secret(path: &Path) -> io::Result<SecretFile> {
     let world_readable = std::fs::metadata(path)?.permissions().mode() & 0o004 != 0;
-    Ok(SecretFile { text: std::fs::read_to_string(path)?, world_readable })
+    Ok(SecretFile { text: read_text(path, PASSWORD_OCTETS)?, world_readable })
 }
 
 fn host_name() -> Option<String> {
     std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned())
+}
+
+/// The text of a regular file of at most `limit` octets. Neither waits for a writer of a FIFO nor makes a terminal our own.
+///
+/// # Errors
+/// It is not there, not readable, not a regular file, too long, or not UTF-8; in words an operator can act on.
+pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.file_type().is_file() {
+        return Err(io::Error::other(format!("{} where a regular file belongs", kind_name(meta.file_type()))));
+    }
+    let mut text = String::new();
+    // What grows while it is read is too long as well.
+    let read = file.take(limit.saturating_add(1)).read_to_string(&mut text)? as u64;
+    if meta.len().max(read) > limit {
+        return Err(io::Error::other(format!("more than {limit} octets; is it the right file?")));
+    }
+    Ok(text)
+}
+
+fn kind_name(kind: std::fs::FileType) -> &'static str {
+    match kind {
+        kind if kind.is_dir() => "a folder",
+        kind if kind.is_fifo() => "a FIFO",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    }
 }

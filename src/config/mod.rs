@@ -28,7 +28,7 @@ use toml::de::DeTable;
 
 pub use check::usable_secret;
 #[cfg(feature = "daemon")]
-pub use load::{NODE_VARIABLE, check_text, load, load_as};
+pub use load::{NODE_VARIABLE, PASSWORD_OCTETS, check_text, load, load_as, read_text};
 pub use model::Config;
 pub use report::{Finding, Grade, Report};
 

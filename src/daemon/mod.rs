@@ -1,37 +1,24 @@
 //! The shell: sockets, clock, files and signals around the router that is a value.
 //!
 //! In: the configuration file, the network, signals. Out: sessions on the wire, routes in the kernel, lines in the log. It leaves every
-//! decision about routes and sessions to [`crate::speaker`], which it feeds through one bounded queue.
+//! decision about routes and sessions to [`crate::speaker`].
 //!
-//! One thread does the work: readers decode, the core decides and writes, and no wake-up crosses a thread.
+//! Two threads. The **core** ([`core`], the process's first thread) has the sockets of BGP, the timers, the router and the monitor of
+//! netlink; it opens no file, writes to no pipe and waits for no client. The **services** ([`services`]) have everything that can be made to
+//! wait by somebody else: the control socket, HTTP, files, signals. Bounded queues join them: requests go to the core one way, each answer
+//! comes back the other. A third thread writes the log ([`event_log`]) and drops lines rather than wait.
 #![deny(unsafe_code)]
 
-pub mod blocks;
-pub mod clock;
-pub mod codec;
-pub mod conn;
-pub mod control;
 pub mod core;
-pub mod crowd;
-pub mod desk;
-pub mod dialer;
-pub mod gauges;
-pub mod handle;
-pub mod http;
-pub mod listener;
-pub mod metrics;
+pub mod counters;
+pub mod event_log;
 pub mod netlink;
-pub mod notices;
 mod owner;
 pub mod privilege;
 pub mod protocol;
-pub mod ready;
-pub mod reload;
-pub mod secrets;
-pub mod signal;
-pub mod sockopt;
+pub mod services;
+pub mod sys;
 pub mod tasks;
-pub mod tcpext;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -46,28 +33,32 @@ use crate::config::Config;
 use crate::config::model::LogFormat;
 use crate::speaker::Speaker;
 
-use clock::Clock;
-use core::{Core, Inbox, REQUESTS};
-use gauges::Gauges;
-use handle::Handle;
-use listener::Listeners;
+use core::clock::Clock;
+use core::{Core, EventQueue, REQUESTS};
+use counters::DaemonMetrics;
+use event_log::{EventLog, Format, Log};
 use netlink::Netlink;
-use notices::{Format, LogLevel, Notices};
+use privilege::Kept;
+use services::Services;
+use services::instance::InstanceLock;
 
 /// Exit code of a daemon that could not start.
 const CANNOT_START: u8 = 1;
 
-/// Runs the daemon with a configuration that was read from `path`, until it is told to stop.
-pub fn run(config: Config, path: PathBuf) -> ExitCode {
+/// Runs the daemon with a configuration that was read from `path`, until it is told to stop. `rights`: what [`privilege::drop_others`] said.
+pub fn run(config: Config, path: PathBuf, rights: io::Result<Kept>) -> ExitCode {
     let format = match config.log.format {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
     };
-    let started = notices::start_log(&config.log.level.to_string(), format)
-        .map_err(io::Error::other)
-        .and_then(|log| Ok((log, Builder::new_current_thread().enable_all().build()?)))
-        .and_then(|(log, runtime)| runtime.block_on(serve(config, path, log, Notices::new(format))));
-    match started {
+    let log = match Log::start(&config.log.level.to_string(), format) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("catbird: cannot start the log: {error}");
+            return ExitCode::from(CANNOT_START);
+        }
+    };
+    match rights.and_then(|kept| serve(config, path, &log, kept)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "cannot start");
@@ -77,37 +68,51 @@ pub fn run(config: Config, path: PathBuf) -> ExitCode {
 }
 
 /// Everything up, then the core until it ends.
-async fn serve(config: Config, path: PathBuf, log: LogLevel, notices: Notices) -> io::Result<()> {
-    control::alone(&config.control.socket)?;
-    let descriptors = sockopt::raise_descriptor_limit()?;
-    // Before the writer's thread is started: capabilities are each thread's own.
-    let kept = privilege::drop_others()?;
+fn serve(config: Config, path: PathBuf, log: &Log, kept: Kept) -> io::Result<()> {
+    let lock = InstanceLock::take(&config.control.socket)?;
+    let descriptors = sys::raise_descriptor_limit()?;
     if !kept.net_admin {
         tracing::warn!("without CAP_NET_ADMIN no route is written and no TCP-MD5 key is set");
     }
-    let gauges = Arc::new(Gauges::default());
-    let (inbox, words) = Inbox::new(gauges.clone());
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node.name, asn = %config.node.asn, descriptors, capabilities = %kept, "catbird starts");
+    let counters = Arc::new(DaemonMetrics::new(log.counters(), descriptors));
+    let (queue, events) = EventQueue::new(counters.clone());
     let (requests, asked) = mpsc::channel(REQUESTS);
-    let clock = Clock::start();
     let mut params = crate::config::params::speaker(&config);
     let (names, before) = owner::OwnerFile::open(&config.control.socket, params.fib.owner());
     params.fib.former.extend(before);
     let removed_by = std::time::Instant::now() + params.recovery.deadline;
-    let kernel = Netlink::start(netlink::Settings::new(&params.fib))?;
-    gauges.netlink.get_or_init(|| kernel.0.counters());
-    let (keeper, keeping) = reload::keep(config, path, Listeners::new(inbox.clone()));
-    let config = keeper.config();
-    let handle = Handle::new(requests, keeper, notices.clone(), log, gauges);
-    tasks::service("reload", keeping.serve(handle.clone()));
-    tasks::service("signals", signal::serve(handle));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node.name, asn = %config.node.asn, descriptors, capabilities = %kept, "catbird starts");
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let kernel = {
+        let _entered = runtime.enter();
+        Netlink::start(netlink::Settings::new(&params.fib)).map_err(|error| explain_netlink(&error))?
+    };
+    counters.netlink.get_or_init(|| kernel.0.counters());
+    let event_log = EventLog::new(log);
+    let services =
+        Services::start(services::Start { config, path, requests, event_log: event_log.clone(), level: log.level(), counters, lock })?;
+    let clock = Clock::start();
     let speaker = Speaker::new(params, clock.now(), seed());
-    Core::new(speaker, clock, (words, asked), inbox, kernel, notices).run().await;
+    runtime.block_on(Core::new(speaker, clock, (events, asked), queue, kernel, event_log).run());
+    // A service may wait for a file that never comes; the process ends all the same.
+    runtime.shutdown_background();
+    services.stop();
     if std::time::Instant::now() > removed_by {
         names.forget_former();
     }
     tracing::info!("catbird has stopped");
     Ok(())
+}
+
+/// What cannot be had at the start, with cause and cure.
+fn explain_netlink(error: &io::Error) -> io::Error {
+    let cure = match error.kind() {
+        io::ErrorKind::OutOfMemory => {
+            "; the sysctl net.core.optmem_max bounds what a socket may keep: 20480, the kernel's own default, is enough"
+        }
+        _ => "",
+    };
+    io::Error::new(error.kind(), format!("cannot read the kernel's routes by netlink: {error}{cure}"))
 }
 
 /// Of the core's jitter; the standard library seeds each of its hashers from the kernel's randomness.

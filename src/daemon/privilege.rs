@@ -9,7 +9,7 @@
 use std::fmt;
 use std::io;
 
-use super::sockopt::{self, Capabilities};
+use crate::daemon::sys::{self, Capabilities};
 
 const NET_BIND_SERVICE: u64 = 1 << 10;
 const NET_ADMIN: u64 = 1 << 12;
@@ -43,10 +43,10 @@ impl fmt::Display for Kept {
 /// # Errors
 /// The kernel's. Nothing has changed then, or less is left than before.
 pub fn drop_others() -> io::Result<Kept> {
-    let had = sockopt::capabilities()?;
+    let had = sys::capabilities()?;
     let keep = had.permitted & NEEDED;
-    sockopt::no_new_privileges()?;
-    sockopt::set_capabilities(Capabilities { effective: keep, permitted: keep, inheritable: 0 })?;
+    sys::no_new_privileges()?;
+    sys::set_capabilities(Capabilities { effective: keep, permitted: keep, inheritable: 0 })?;
     let has = |cap| keep & cap != 0;
     Ok(Kept { net_admin: has(NET_ADMIN), net_bind_service: has(NET_BIND_SERVICE), dropped: (had.permitted & !NEEDED).count_ones() })
 }
@@ -59,8 +59,8 @@ mod tests {
     fn a_thread_that_gave_them_up_has_only_the_needed_ones_and_cannot_get_more() {
         let (kept, now, again) = std::thread::spawn(|| {
             let kept = drop_others().unwrap();
-            let now = sockopt::capabilities().unwrap();
-            let again = sockopt::set_capabilities(Capabilities { effective: u64::MAX >> 24, permitted: u64::MAX >> 24, inheritable: 0 });
+            let now = sys::capabilities().unwrap();
+            let again = sys::set_capabilities(Capabilities { effective: u64::MAX >> 24, permitted: u64::MAX >> 24, inheritable: 0 });
             (kept, now, again)
         })
         .join()

@@ -3,6 +3,8 @@
 //! In: what an operator asked of `cli`. Out: what `daemon::control` answers. A list comes as several `answer` lines, one a page, so neither
 //! end ever holds it whole; `end` is the last line of every reply. Whoever reads this with `socat` can read it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::speaker::reload_plan::Change;
@@ -10,6 +12,9 @@ use crate::speaker::show::{Answer, Command, Question, Status};
 
 /// Octets of the longest request; longer ones are refused before they are read to their end.
 pub const REQUEST_OCTETS: usize = 64 * 1024;
+
+/// The longest time in which a reload may be confirmed.
+pub const MAX_CONFIRM: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// One line from the client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,4 +99,7 @@ pub struct ProcessStatus {
     pub last_reload_error: Option<String>,
     /// A reload waits for `catbird confirm`.
     pub confirm_pending: bool,
+    /// Lines of the log that were not written: standard error was not read, or too many of one kind came at once.
+    #[serde(default)]
+    pub log_lines_dropped: u64,
 }

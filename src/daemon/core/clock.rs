@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::num::Instant;
 
-use super::sockopt;
+use crate::daemon::sys;
 
 /// Deadlines are met on a grid of this width, so that a thousand keepalive timers cost ten wake-ups a second and not a thousand.
 ///
@@ -23,11 +23,11 @@ pub struct Clock {
 
 impl Clock {
     pub fn start() -> Clock {
-        Clock { ours: sockopt::monotonic(), tokio: tokio::time::Instant::now() }
+        Clock { ours: sys::monotonic(), tokio: tokio::time::Instant::now() }
     }
 
     pub fn now(&self) -> Instant {
-        sockopt::monotonic()
+        sys::monotonic()
     }
 
     /// The moment as tokio sleeps until it, moved up to the next [`TICK`].

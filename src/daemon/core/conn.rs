@@ -1,10 +1,10 @@
 //! One transport connection: a task that reads and decodes, and a writer that is a task only while the socket is full.
 //!
-//! In: a connected socket; from the core, the receive context after an OPEN, frames to send, the word to close. Out: batches of messages with at
+//! In: a connected socket; from the core, the receive context after an OPEN, frames to send, the event to close. Out: batches of messages with at
 //! most one error at their end, credit for octets that the kernel took, and the one `Closed`. It leaves all meaning to the speaker.
 //!
 //! An idle connection owns no buffer: every read goes through one scratch of its thread, and only the beginning of an unfinished message is
-//! kept. A whole read becomes one word in the core's queue. Frames are shared (`Bytes`) and leave in vectored writes, nearly always straight
+//! kept. A whole read becomes one event in the core's queue. Frames are shared (`Bytes`) and leave in vectored writes, nearly always straight
 //! from the core ([`Sender::send`]); what the kernel does not take is [`write_loop`]'s.
 //!
 //! Closing keeps a NOTIFICATION readable at the other end: what is queued is flushed, the write side is shut, and what still comes in is
@@ -33,15 +33,15 @@ use crate::speaker::Input;
 use crate::wire::{Context, DecodeError, Message};
 
 use super::codec::{Codec, Ended, Stop};
-use super::core::{Inbox, Word};
-use super::tasks::{Panicked, caught};
+use super::{CoreEvent, EventQueue};
+use crate::daemon::tasks::{Panicked, caught};
 
 /// Octets of one read, and so the most that a batch holds.
 const READ: usize = 64 * 1024;
 
 /// Batches of one connection that wait for the core at most. What is decoded too early only fills memory: a full table would stand there
 /// whole, several times as large as in the tables.
-const AHEAD: usize = 2;
+const MAX_BATCHES_IN_FLIGHT: usize = 2;
 
 /// Frames of one vectored write.
 const SLICES: usize = 64;
@@ -67,12 +67,12 @@ pub struct Conn {
 }
 
 impl Conn {
-    /// Sets the reader to work; its words come to `inbox`.
-    pub fn start(id: ConnId, socket: TcpStream, inbox: &Inbox) -> Conn {
+    /// Sets the reader to work; its events come to `queue`.
+    pub fn start(id: ConnId, socket: TcpStream, queue: &EventQueue) -> Conn {
         let (half, write) = socket.into_split();
         let context = Arc::new(Slot::default());
-        let reader = tokio::spawn(read(id, half, context.clone(), inbox.clone())).abort_handle();
-        let sender = Arc::new(Sender { id, socket: write, out: Mutex::default(), inbox: inbox.clone() });
+        let reader = tokio::spawn(read(id, half, context.clone(), queue.clone())).abort_handle();
+        let sender = Arc::new(Sender { id, socket: write, out: Mutex::default(), queue: queue.clone() });
         Conn { sender, context, reader }
     }
 
@@ -131,9 +131,9 @@ impl Slot {
     }
 }
 
-/// The reader, and its last word.
-async fn read(conn: ConnId, socket: OwnedReadHalf, context: Arc<Slot>, inbox: Inbox) {
-    let error = match caught(read_loop(conn, socket, context, &inbox)).await {
+/// The reader, and its last event.
+async fn read(conn: ConnId, socket: OwnedReadHalf, context: Arc<Slot>, queue: EventQueue) {
+    let error = match caught(read_loop(conn, socket, context, &queue)).await {
         Ok(End::Closed(error)) => error,
         // The speaker knows, and closes.
         Ok(End::Malformed) => return,
@@ -142,7 +142,7 @@ async fn read(conn: ConnId, socket: OwnedReadHalf, context: Arc<Slot>, inbox: In
             Some(format!("our reader failed: {text}"))
         }
     };
-    inbox.put(Word::Input(Input::Closed { conn, error })).await;
+    queue.put(CoreEvent::Input(Input::Closed { conn, error })).await;
 }
 
 /// Why a reader stopped.
@@ -154,10 +154,10 @@ enum End {
 }
 
 /// Hop one of an UPDATE: octets into messages, a whole read at a time, until the connection or its meaning ends.
-async fn read_loop(id: ConnId, mut socket: OwnedReadHalf, context: Arc<Slot>, inbox: &Inbox) -> End {
+async fn read_loop(id: ConnId, mut socket: OwnedReadHalf, context: Arc<Slot>, queue: &EventQueue) -> End {
     let mut codec = Codec::default();
     let mut octets = BytesMut::new();
-    let ahead = Arc::new(Semaphore::new(AHEAD));
+    let ahead = Arc::new(Semaphore::new(MAX_BATCHES_IN_FLIGHT));
     loop {
         match fill(&mut socket, &mut octets).await {
             Ok(0) if octets.is_empty() => return End::Closed(None),
@@ -168,17 +168,17 @@ async fn read_loop(id: ConnId, mut socket: OwnedReadHalf, context: Arc<Slot>, in
         loop {
             let mut batch = Vec::new();
             match codec.decode_batch(&mut octets, &mut batch) {
-                Stop::Drained => break deliver(id, batch, None, &ahead, inbox).await,
+                Stop::Drained => break deliver(id, batch, None, &ahead, queue).await,
                 Stop::Open => {
-                    deliver(id, batch, None, &ahead, inbox).await;
+                    deliver(id, batch, None, &ahead, queue).await;
                     codec.set_context(context.take().await);
                 }
                 Stop::Ended(Ended::Malformed(error)) => {
-                    deliver(id, batch, Some(error), &ahead, inbox).await;
+                    deliver(id, batch, Some(error), &ahead, queue).await;
                     return End::Malformed;
                 }
                 Stop::Ended(Ended::Socket(error)) => {
-                    deliver(id, batch, None, &ahead, inbox).await;
+                    deliver(id, batch, None, &ahead, queue).await;
                     return End::Closed(Some(error.to_string()));
                 }
             }
@@ -188,11 +188,11 @@ async fn read_loop(id: ConnId, mut socket: OwnedReadHalf, context: Arc<Slot>, in
     }
 }
 
-async fn deliver(conn: ConnId, messages: Vec<Message>, error: Option<DecodeError>, ahead: &Arc<Semaphore>, inbox: &Inbox) {
+async fn deliver(conn: ConnId, messages: Vec<Message>, error: Option<DecodeError>, ahead: &Arc<Semaphore>, queue: &EventQueue) {
     if !messages.is_empty() || error.is_some() {
         // Never closed, so there always is a permit in the end.
         let permit = ahead.clone().acquire_owned().await.ok();
-        inbox.put(Word::Batch(Input::Received { conn, messages, error }, permit)).await;
+        queue.put(CoreEvent::Batch(Input::Received { conn, messages, error }, permit)).await;
     }
 }
 
@@ -214,7 +214,7 @@ struct Sender {
     id: ConnId,
     socket: OwnedWriteHalf,
     out: Mutex<Outbound>,
-    inbox: Inbox,
+    queue: EventQueue,
 }
 
 /// What the kernel has yet to take. Bounded by the credit that the speaker keeps for each connection.
@@ -321,7 +321,7 @@ impl Sender {
     }
 
     fn account(&self, out: &mut Outbound) {
-        self.inbox.gauges().unsent_octets.shift(out.reported, out.octets);
+        self.queue.counters().unsent_octets.shift(out.reported, out.octets);
         out.reported = out.octets;
     }
 
@@ -345,7 +345,7 @@ async fn write_loop(sender: Arc<Sender>) {
     loop {
         let (written, done) = write_once(&sender).await;
         if written > 0 {
-            sender.inbox.put(Word::Input(Input::Writable { conn: sender.id, written })).await;
+            sender.queue.put(CoreEvent::Input(Input::Writable { conn: sender.id, written })).await;
         }
         if done {
             return;
@@ -414,8 +414,8 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio::sync::mpsc::Receiver;
 
-    use super::super::gauges::Gauges;
     use super::*;
+    use crate::daemon::counters::DaemonMetrics;
 
     const KEEPALIVE: [u8; 19] = [255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 0, 19, 4];
     const ID: ConnId = ConnId(7);
@@ -428,88 +428,88 @@ mod tests {
         octets
     }
 
-    async fn pair() -> (Conn, TcpStream, Receiver<Word>, Arc<Gauges>) {
+    async fn pair() -> (Conn, TcpStream, Receiver<CoreEvent>, Arc<DaemonMetrics>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let theirs = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
         let (ours, _) = listener.accept().await.expect("a connection waits");
-        let gauges = Arc::new(Gauges::default());
-        let (inbox, words) = Inbox::new(gauges.clone());
-        (Conn::start(ID, ours, &inbox), theirs, words, gauges)
+        let counters = Arc::new(DaemonMetrics::default());
+        let (queue, events) = EventQueue::new(counters.clone());
+        (Conn::start(ID, ours, &queue), theirs, events, counters)
     }
 
-    async fn input(words: &mut Receiver<Word>) -> Input {
-        match timeout(Duration::from_secs(5), words.recv()).await.expect("in time") {
-            Some(Word::Input(input) | Word::Batch(input, _)) => input,
+    async fn input(events: &mut Receiver<CoreEvent>) -> Input {
+        match timeout(Duration::from_secs(5), events.recv()).await.expect("in time") {
+            Some(CoreEvent::Input(input) | CoreEvent::Batch(input, _)) => input,
             other => panic!("{other:?}"),
         }
     }
 
     #[tokio::test]
     async fn a_read_is_one_word_and_half_a_message_waits_for_its_rest() {
-        let (_conn, mut theirs, mut words, _) = pair().await;
+        let (_conn, mut theirs, mut events, _) = pair().await;
         let octets = [KEEPALIVE, KEEPALIVE, KEEPALIVE].concat();
         theirs.write_all(&octets[..50]).await.expect("sent");
-        let Input::Received { conn: ID, messages, error: None } = input(&mut words).await else { panic!("not received") };
+        let Input::Received { conn: ID, messages, error: None } = input(&mut events).await else { panic!("not received") };
         assert!(matches!(messages[..], [Message::KeepAlive, Message::KeepAlive]), "{messages:?}");
         theirs.write_all(&octets[50..]).await.expect("sent");
-        let Input::Received { messages, .. } = input(&mut words).await else { panic!("not received") };
+        let Input::Received { messages, .. } = input(&mut events).await else { panic!("not received") };
         assert!(matches!(messages[..], [Message::KeepAlive]), "{messages:?}");
     }
 
     #[tokio::test]
     async fn what_follows_an_open_waits_for_its_context() {
-        let (conn, mut theirs, mut words, _) = pair().await;
+        let (conn, mut theirs, mut events, _) = pair().await;
         theirs.write_all(&[&open()[..], &KEEPALIVE].concat()).await.expect("sent");
-        let Input::Received { messages, .. } = input(&mut words).await else { panic!("not received") };
+        let Input::Received { messages, .. } = input(&mut events).await else { panic!("not received") };
         assert!(matches!(messages[..], [Message::Open(_)]), "{messages:?}");
-        assert!(timeout(Duration::from_millis(100), words.recv()).await.is_err(), "nothing is read without a context");
+        assert!(timeout(Duration::from_millis(100), events.recv()).await.is_err(), "nothing is read without a context");
         conn.set_context(Context::INITIAL);
-        let Input::Received { messages, .. } = input(&mut words).await else { panic!("not received") };
+        let Input::Received { messages, .. } = input(&mut events).await else { panic!("not received") };
         assert!(matches!(messages[..], [Message::KeepAlive]), "{messages:?}");
     }
 
     #[tokio::test]
     async fn an_error_comes_with_the_messages_before_it_and_ends_the_reading() {
-        let (_conn, mut theirs, mut words, _) = pair().await;
+        let (_conn, mut theirs, mut events, _) = pair().await;
         let mut bad = KEEPALIVE;
         bad[3] = 0;
         theirs.write_all(&[KEEPALIVE, bad, KEEPALIVE].concat()).await.expect("sent");
-        let Input::Received { messages, error: Some(_), .. } = input(&mut words).await else { panic!("not received") };
+        let Input::Received { messages, error: Some(_), .. } = input(&mut events).await else { panic!("not received") };
         assert!(matches!(messages[..], [Message::KeepAlive]), "{messages:?}");
-        assert!(timeout(Duration::from_millis(100), words.recv()).await.is_err(), "the rest is not read");
+        assert!(timeout(Duration::from_millis(100), events.recv()).await.is_err(), "the rest is not read");
     }
 
     #[tokio::test]
     async fn the_end_of_a_connection_is_said_once_and_says_whether_it_was_clean() {
         for (octets, clean) in [(&KEEPALIVE[..0], true), (&KEEPALIVE[..5], false)] {
-            let (_conn, mut theirs, mut words, _) = pair().await;
+            let (_conn, mut theirs, mut events, _) = pair().await;
             theirs.write_all(octets).await.expect("sent");
             drop(theirs);
-            let Input::Closed { conn: ID, error } = input(&mut words).await else { panic!("not closed") };
+            let Input::Closed { conn: ID, error } = input(&mut events).await else { panic!("not closed") };
             assert_eq!(error.is_none(), clean, "{error:?}");
         }
     }
 
     #[tokio::test]
     async fn a_slow_reader_gets_every_octet_in_order_and_credit_adds_up() {
-        let (conn, mut theirs, mut words, gauges) = pair().await;
+        let (conn, mut theirs, mut events, counters) = pair().await;
         let frames: Vec<Bytes> = (0..200u8).map(|n| vec![n; 64 * 1024].into()).collect();
         let total: usize = frames.iter().map(Bytes::len).sum();
         let mut taken = conn.send(frames.clone());
         assert!(taken < total, "the socket must fill for this test to show anything");
-        assert_eq!(gauges.unsent_octets.get(), (total - taken) as u64);
+        assert_eq!(counters.unsent_octets.get(), (total - taken) as u64);
         let reader = tokio::spawn(async move {
             let mut heard = vec![0; total];
             theirs.read_exact(&mut heard).await.expect("all of it");
             heard
         });
         while taken < total {
-            let Input::Writable { conn: ID, written } = input(&mut words).await else { panic!("not credit") };
+            let Input::Writable { conn: ID, written } = input(&mut events).await else { panic!("not credit") };
             taken += written;
         }
         assert_eq!(taken, total);
         assert_eq!(reader.await.expect("no panic"), frames.concat());
-        assert_eq!(gauges.unsent_octets.get(), 0);
+        assert_eq!(counters.unsent_octets.get(), 0);
         assert_eq!(conn.send([Bytes::from_static(b"more")]), 4, "the fast way is open again");
     }
 
@@ -532,16 +532,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_that_does_not_read_is_let_go_after_a_bounded_time() {
-        let (conn, _theirs, _words, gauges) = pair().await;
+        let (conn, _theirs, _words, counters) = pair().await;
         conn.send((0..200).map(|_| Bytes::from(vec![0; 64 * 1024])));
-        assert!(gauges.unsent_octets.get() > 0);
+        assert!(counters.unsent_octets.get() > 0);
         timeout(FLUSH + DRAIN + Duration::from_secs(1), conn.close()).await.expect("bounded");
-        assert_eq!(gauges.unsent_octets.get(), 0, "what was not sent is not held");
+        assert_eq!(counters.unsent_octets.get(), 0, "what was not sent is not held");
     }
 
     #[tokio::test]
     async fn what_the_peer_said_before_it_broke_is_read_before_the_end() {
-        let (conn, theirs, mut words, _) = pair().await;
+        let (conn, theirs, mut events, _) = pair().await;
         let mut theirs = theirs.into_std().expect("a socket");
         theirs.set_nonblocking(false).expect("blocking");
         std::io::Write::write_all(&mut theirs, &KEEPALIVE).expect("sent");
@@ -550,8 +550,8 @@ mod tests {
         drop(theirs);
         std::thread::sleep(Duration::from_millis(50));
         conn.send([Bytes::from_static(b"into the void")]);
-        let Input::Received { messages, .. } = input(&mut words).await else { panic!("not received") };
+        let Input::Received { messages, .. } = input(&mut events).await else { panic!("not received") };
         assert!(matches!(messages[..], [Message::KeepAlive]), "{messages:?}");
-        assert!(matches!(input(&mut words).await, Input::Closed { conn: ID, .. }));
+        assert!(matches!(input(&mut events).await, Input::Closed { conn: ID, .. }));
     }
 }

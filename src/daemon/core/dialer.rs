@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::peer::{DialError, Transport, Ttl};
 
-use super::sockopt;
+use crate::daemon::sys;
 
 /// The longest that one attempt may take; a peer's ConnectRetryTimer usually ends it earlier.
 pub const DIAL: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ pub async fn dial(transport: Transport) -> Result<TcpStream, DialError> {
 fn scoped(transport: &Transport) -> Result<SocketAddr, DialError> {
     match (transport.remote, &transport.interface) {
         (SocketAddr::V6(v6), Some(name)) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => {
-            let index = sockopt::interface_index(name).ok_or_else(|| DialError::Other(format!("no interface {name}")))?;
+            let index = sys::interface_index(name).ok_or_else(|| DialError::Other(format!("no interface {name}")))?;
             Ok(SocketAddrV6::new(*v6.ip(), v6.port(), 0, index).into())
         }
         (remote, _) => Ok(remote),
@@ -54,10 +54,10 @@ fn prepare(transport: &Transport, remote: SocketAddr) -> io::Result<Socket> {
         socket.bind_device(Some(name.as_bytes())).map_err(|e| naming(&e, format_args!("interface {name}")))?;
     }
     if let Some(secret) = &transport.md5 {
-        sockopt::set_md5(&socket, remote.ip(), None, secret.expose()).map_err(|e| naming(&e, format_args!("TCP-MD5 key")))?;
+        sys::set_md5(&socket, remote.ip(), None, secret.expose()).map_err(|e| naming(&e, format_args!("TCP-MD5 key")))?;
     }
     if let Some(timeout) = transport.user_timeout {
-        sockopt::set_user_timeout(&socket, timeout)?;
+        sys::set_user_timeout(&socket, timeout)?;
     }
     apply_ttl(&socket, remote.is_ipv4(), transport.ttl)?;
     Ok(socket)
@@ -70,10 +70,10 @@ fn prepare(transport: &Transport, remote: SocketAddr) -> io::Result<Socket> {
 pub fn apply_ttl(socket: &impl std::os::fd::AsFd, v4: bool, ttl: Ttl) -> io::Result<()> {
     match ttl {
         Ttl::Default => Ok(()),
-        Ttl::Multihop(hops) => sockopt::set_ttl(socket, v4, hops),
+        Ttl::Multihop(hops) => sys::set_ttl(socket, v4, hops),
         Ttl::Security(hops) => {
-            sockopt::set_ttl(socket, v4, u8::MAX)?;
-            sockopt::set_min_ttl(socket, v4, u8::MAX.saturating_sub(hops.saturating_sub(1)))
+            sys::set_ttl(socket, v4, u8::MAX)?;
+            sys::set_min_ttl(socket, v4, u8::MAX.saturating_sub(hops.saturating_sub(1)))
         }
     }
 }
@@ -158,7 +158,7 @@ mod tests {
     #[tokio::test]
     async fn a_link_local_peer_is_dialled_on_its_interface() {
         let fe80 = SocketAddr::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1).into(), 179);
-        let index = sockopt::interface_index("lo").expect("there is a loopback");
+        let index = sys::interface_index("lo").expect("there is a loopback");
         let named = Transport { interface: Some("lo".into()), ..transport(fe80) };
         let SocketAddr::V6(scope) = scoped(&named).expect("lo exists") else { panic!("IPv6 stays IPv6") };
         assert_eq!(scope.scope_id(), index);

@@ -17,17 +17,25 @@ pub const HALF_OPEN: usize = 4096;
 pub const HALF_OPEN_PER_ADDRESS: usize = 8;
 
 /// The connections that are still silent.
-#[derive(Debug, Default)]
-pub struct Crowd {
+#[derive(Debug)]
+pub struct HalfOpenLimiter {
+    limit: usize,
     conns: HashMap<ConnId, IpAddr>,
     from: HashMap<IpAddr, usize>,
 }
 
-impl Crowd {
+impl HalfOpenLimiter {
+    /// `descriptors`: most that the process may have open, of which strangers get a quarter; zero: not known.
+    pub fn new(descriptors: u64) -> HalfOpenLimiter {
+        let share = usize::try_from(descriptors / 4).unwrap_or(HALF_OPEN);
+        let limit = if descriptors == 0 { HALF_OPEN } else { share.clamp(HALF_OPEN_PER_ADDRESS, HALF_OPEN) };
+        HalfOpenLimiter { limit, conns: HashMap::new(), from: HashMap::new() }
+    }
+
     /// False, and nothing is noted, when there are too many already.
     pub fn enter(&mut self, conn: ConnId, addr: IpAddr) -> bool {
         let from = self.from.get(&addr).copied().unwrap_or(0);
-        let room = self.conns.len() < HALF_OPEN && from < HALF_OPEN_PER_ADDRESS;
+        let room = self.conns.len() < self.limit && from < HALF_OPEN_PER_ADDRESS;
         if room && self.conns.insert(conn, addr).is_none() {
             self.from.insert(addr, from + 1);
         }
@@ -64,7 +72,7 @@ mod tests {
 
     #[test]
     fn one_address_has_a_bound_of_its_own_and_gets_its_places_back() {
-        let mut crowd = Crowd::default();
+        let mut crowd = HalfOpenLimiter::new(0);
         for n in 0..HALF_OPEN_PER_ADDRESS as u64 {
             assert!(crowd.enter(ConnId(n), addr(1)));
         }
@@ -76,7 +84,7 @@ mod tests {
 
     #[test]
     fn all_addresses_together_have_a_bound() {
-        let mut crowd = Crowd::default();
+        let mut crowd = HalfOpenLimiter::new(0);
         let all = u32::try_from(HALF_OPEN).expect("small");
         for n in 0..all {
             assert!(crowd.enter(ConnId(n.into()), addr(n)));
@@ -86,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_crowd_that_has_left_holds_nothing() {
-        let mut crowd = Crowd::default();
+        let mut crowd = HalfOpenLimiter::new(0);
         assert!(crowd.enter(ConnId(1), addr(1)) && crowd.enter(ConnId(2), addr(1)));
         crowd.leave(ConnId(1));
         crowd.leave(ConnId(1));

@@ -1,11 +1,14 @@
-//! Incoming connections: chosen addresses, a queue of thousands, and a door that strangers do not pass.
+//! Incoming connections: chosen addresses, a queue of thousands, and a policy that strangers do not pass.
 //!
-//! In: which addresses to listen on, and from the configuration the [`Guests`] who may come with their keys and TTLs. Out: accepted sockets,
-//! options set, in the core's queue. It leaves to the speaker which peer a connection is for and which of two survives.
+//! In: which addresses to listen on, and from the configuration the [`AllowedPeers`] who may come with their keys and TTLs. Out: accepted
+//! sockets, options set, in the core's queue. It leaves to the speaker which peer a connection is for and which of two survives.
 //!
 //! IPv4 and IPv6 have sockets of their own. The kernel's queue is asked for [`BACKLOG`] connections (`net.core.somaxconn` may cut it to 4096),
-//! so that a thousand peers can come back at once. A stranger costs one `accept`, one NOTIFICATION and one `close`, and never a task. A socket
-//! whose TCP-MD5 key could not be set lets nobody in from that address (it fails closed).
+//! so that a thousand peers can come back at once. A stranger costs one `accept`, one NOTIFICATION and one `close`, and never a task.
+//!
+//! TCP-MD5 fails closed. A socket knows its keys before it listens. A peer whose key the kernel does not take is let in by nobody else's
+//! rule: neither its own address nor the range that it stands for is open, whatever range without a password lies around it. Where one
+//! secret serves many peers of a subnet, they share one key of that subnet ([`KeyPlan`]), for the kernel keeps few keys a socket.
 //!
 //! RFC 4271 §8.2.1 (accepting), RFC 4486 §4 (Connection Rejected), RFC 2385, RFC 5082.
 
@@ -13,7 +16,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::os::fd::AsFd;
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -21,13 +25,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 
+use crate::daemon::counters::DaemonMetrics;
+use crate::daemon::sys;
+use crate::num::{ConnId, Instant};
 use crate::peer::{Secret, Ttl};
 use crate::wire::{CeaseSubcode, Context, Message, Notification};
 
-use super::core::{Inbox, Word};
 use super::dialer::apply_ttl;
-use super::gauges::Gauges;
-use super::sockopt;
+use super::penalty::PenaltyTable;
+use super::{CoreEvent, EventQueue};
 
 /// What we ask the kernel to queue for us, established but not accepted.
 pub const BACKLOG: i32 = 4096;
@@ -38,55 +44,106 @@ const ACCEPTS: usize = 64;
 /// Pause after `accept` failed for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// Peers of one subnet and with one secret, from which on they share a key of the subnet.
+const SHARED_KEY: usize = 8;
+
 /// What holds for connections with one peer or range.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Guest {
+pub struct AllowedPeer {
     pub ttl: Ttl,
     pub md5: Option<Secret>,
     pub user_timeout: Option<Duration>,
+    /// It has a password that cannot be read, or that the kernel does not take: nobody is let in.
+    pub barred: bool,
 }
 
 /// Who may come.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Guests {
-    pub hosts: HashMap<IpAddr, Guest>,
+pub struct AllowedPeers {
+    pub hosts: HashMap<IpAddr, AllowedPeer>,
     /// The longest prefix first.
-    pub ranges: Vec<(IpNet, Guest)>,
+    pub ranges: Vec<(IpNet, AllowedPeer)>,
 }
 
-impl Guests {
-    /// An address of a configured peer comes before the ranges around it.
-    pub fn find(&self, addr: IpAddr) -> Option<&Guest> {
-        self.hosts.get(&addr).or_else(|| self.ranges.iter().find(|(net, _)| net.contains(&addr)).map(|(_, guest)| guest))
+impl AllowedPeers {
+    /// An address of a configured peer comes before the ranges around it, and a range before a wider one; one that is barred hides the others.
+    pub fn find(&self, addr: IpAddr) -> Option<&AllowedPeer> {
+        let host = self.hosts.get(&addr);
+        host.or_else(|| self.ranges.iter().find(|(net, _)| net.contains(&addr)).map(|(_, peer)| peer)).filter(|peer| !peer.barred)
     }
 
-    /// Every key that a listening socket of this family must know.
-    fn keys(&self, v4: bool) -> Keys {
-        let hosts = self.hosts.iter().map(|(addr, guest)| ((*addr, None), guest));
-        let ranges = self.ranges.iter().map(|(net, guest)| ((net.network(), Some(net.prefix_len())), guest));
-        hosts.chain(ranges).filter(|((addr, _), _)| addr.is_ipv4() == v4).filter_map(|(at, guest)| Some((at, guest.md5.clone()?))).collect()
+    fn is_host(&self, addr: IpAddr) -> bool {
+        self.hosts.contains_key(&addr)
+    }
+
+    /// Lets nobody in who would need a key that stands here.
+    fn bar(&mut self, place: IpNet) {
+        let hosts = self.hosts.iter_mut().filter(|(addr, peer)| peer.md5.is_some() && place.contains(*addr)).map(|(_, peer)| peer);
+        let ranges = self.ranges.iter_mut().filter(|(net, peer)| peer.md5.is_some() && *net == place).map(|(_, peer)| peer);
+        hosts.chain(ranges).for_each(|peer| peer.barred = true);
     }
 }
 
-type Keys = HashMap<(IpAddr, Option<u8>), Secret>;
+/// The keys of a listening socket, as few as will do: the kernel takes the one with the longest prefix (TCP_MD5SIG_EXT).
+type KeyPlan = HashMap<IpNet, Secret>;
 
-/// What the accepting tasks read and the core replaces on reload.
-type Door = Arc<RwLock<Guests>>;
+fn key_plan(allowed: &AllowedPeers, v4: bool) -> KeyPlan {
+    let mut plan: KeyPlan = HashMap::new();
+    let ranges = allowed.ranges.iter().filter(|(net, _)| net.addr().is_ipv4() == v4);
+    plan.extend(ranges.filter_map(|(net, peer)| Some((*net, peer.md5.as_ref()?.clone()))));
+    let mut subnets: HashMap<IpNet, Vec<(IpAddr, &AllowedPeer)>> = HashMap::new();
+    for (addr, peer) in allowed.hosts.iter().filter(|(addr, _)| addr.is_ipv4() == v4) {
+        subnets.entry(subnet(*addr)).or_default().push((*addr, peer));
+    }
+    for (net, hosts) in subnets {
+        match shared_key(net, &hosts, allowed) {
+            Some(secret) => drop(plan.insert(net, secret.clone())),
+            None => plan.extend(hosts.iter().filter_map(|(addr, peer)| Some((IpNet::from(*addr), peer.md5.as_ref()?.clone())))),
+        }
+    }
+    plan
+}
+
+/// The subnet whose peers may share a key.
+fn subnet(addr: IpAddr) -> IpNet {
+    let length = if addr.is_ipv4() { 24 } else { 64 };
+    IpNet::new(addr, length).map_or(IpNet::from(addr), |net| net.trunc())
+}
+
+/// The one secret of everybody in a subnet who may come, if they are many enough for it to matter.
+fn shared_key<'a>(net: IpNet, hosts: &[(IpAddr, &'a AllowedPeer)], allowed: &AllowedPeers) -> Option<&'a Secret> {
+    let secret = hosts.first().and_then(|(_, peer)| peer.md5.as_ref())?;
+    let same = |peer: &AllowedPeer| peer.md5.as_ref() == Some(secret);
+    let ranges = allowed.ranges.iter().filter(|(range, _)| range.contains(&net) || net.contains(range));
+    let alone = hosts.iter().all(|(_, peer)| same(peer)) && ranges.into_iter().all(|(_, peer)| same(peer));
+    (hosts.len() >= SHARED_KEY && alone).then_some(secret)
+}
+
+/// Who is let in, and who has to wait before coming again. Read by the accepting tasks, replaced on reload.
+#[derive(Default)]
+struct AcceptPolicy {
+    allowed: AllowedPeers,
+    penalties: PenaltyTable,
+}
+
+type SharedPolicy = Arc<RwLock<AcceptPolicy>>;
 
 /// Every listening socket.
 pub struct Listeners {
-    door: Door,
-    inbox: Inbox,
+    policy: SharedPolicy,
+    queue: EventQueue,
     open: HashMap<SocketAddr, Listening>,
+    /// Connections that a range has let in, since when.
+    callers: HashMap<ConnId, (IpAddr, Instant)>,
 }
 
 struct Listening {
     socket: Arc<AsyncFd<StdListener>>,
-    keys: Keys,
+    keys: KeyPlan,
     task: AbortHandle,
 }
 
-/// A listening address or key that the kernel refused.
+/// A listening address, or keys, that the kernel refused.
 #[derive(Debug)]
 pub struct Refused {
     pub what: String,
@@ -100,46 +157,55 @@ impl fmt::Display for Refused {
             io::ErrorKind::AddrInUse => f.write_str("; another program has this port, as `ss -ltnp` shows: another BGP daemon?"),
             io::ErrorKind::PermissionDenied => f.write_str("; ports below 1024 want root or CAP_NET_BIND_SERVICE, keys CAP_NET_ADMIN"),
             io::ErrorKind::AddrNotAvailable => f.write_str("; no interface here has this address (yet)"),
+            io::ErrorKind::OutOfMemory => f.write_str(
+                "; the sysctl net.core.optmem_max bounds the keys of a socket (about 140 octets each): raise it, or give the peers of a subnet one password",
+            ),
             _ => Ok(()),
         }
     }
 }
 
 impl Listeners {
-    pub fn new(inbox: Inbox) -> Listeners {
-        Listeners { door: Door::default(), inbox, open: HashMap::new() }
+    pub fn new(queue: EventQueue) -> Listeners {
+        Listeners { policy: SharedPolicy::default(), queue, open: HashMap::new(), callers: HashMap::new() }
     }
 
-    /// Listens on `addrs` and lets `guests` in: new sockets are bound, old ones closed, others keep their queues and get the new keys.
+    /// Listens on `addrs` and lets `allowed` in: new sockets are bound, old ones closed, others keep their queues and get the new keys.
     ///
-    /// What failed is returned and holds for that address or that guest alone; asking again tries again.
-    pub fn arrange(&mut self, addrs: &[SocketAddr], mut guests: Guests) -> Vec<Refused> {
+    /// What failed is returned and holds for that address or those peers alone; asking again tries again. There is no moment without a
+    /// socket: one that is no longer wanted is closed after those that are have begun to listen, also where both share a port.
+    pub fn arrange(&mut self, addrs: &[SocketAddr], mut allowed: AllowedPeers) -> Vec<Refused> {
         let mut refused = Vec::new();
-        self.open.retain(|addr, listening| {
-            let keep = addrs.contains(addr);
-            if !keep {
-                listening.task.abort();
-            }
-            keep
-        });
+        for (addr, listening) in self.open.iter_mut().filter(|(addr, _)| addrs.contains(addr)) {
+            note_keys(*addr, listening.set_keys(key_plan(&allowed, addr.is_ipv4())), &mut allowed, &mut refused);
+        }
+        let leaving: Vec<Listening> = self.open.extract_if(|addr, _| !addrs.contains(addr)).map(|(_, listening)| listening).collect();
         for addr in addrs {
             if !self.open.contains_key(addr) {
-                match self.listen(*addr) {
+                match self.listen(*addr, &leaving, &mut allowed, &mut refused) {
                     Ok(listening) => drop(self.open.insert(*addr, listening)),
                     Err(error) => refused.push(Refused { what: format!("listen on {addr}"), error }),
                 }
             }
         }
-        for (addr, listening) in &mut self.open {
-            for (at, error) in listening.set_keys(guests.keys(addr.is_ipv4())) {
-                guests.hosts.remove(&at.0).map_or_else(|| guests.ranges.retain(|(net, _)| net.network() != at.0), drop);
-                refused.push(Refused { what: format!("set the TCP-MD5 key of {} on {addr}", at.0), error });
-            }
-        }
-        *self.door.write().unwrap_or_else(PoisonError::into_inner) = guests;
-        let words = refused.iter().map(Refused::to_string).collect();
-        self.inbox.gauges().refuse("listener", words);
+        self.write_policy().allowed = allowed;
+        leaving.into_iter().for_each(|listening| listening.close(&self.policy, &self.queue));
+        self.queue.counters().warn("listener", refused.iter().map(Refused::to_string).collect());
         refused
+    }
+
+    /// A connection that was let in has become one of the core's.
+    pub fn accepted(&mut self, conn: ConnId, addr: IpAddr) {
+        if !self.write_policy().allowed.is_host(addr) {
+            self.callers.insert(conn, (addr, sys::monotonic()));
+        }
+    }
+
+    /// A connection has ended; of no effect if it is not a range's.
+    pub fn closed(&mut self, conn: ConnId) {
+        let Some((addr, since)) = self.callers.remove(&conn) else { return };
+        let now = sys::monotonic();
+        self.write_policy().penalties.on_closed(addr, now - since, now);
     }
 
     /// Where we listen now.
@@ -147,52 +213,113 @@ impl Listeners {
         self.open.values().filter_map(|listening| listening.socket.get_ref().local_addr().ok())
     }
 
-    fn listen(&self, addr: SocketAddr) -> io::Result<Listening> {
-        let socket = Arc::new(sockopt::watch(bind(addr)?)?);
-        let task = tokio::spawn(accept_loop(socket.clone(), self.door.clone(), self.inbox.clone())).abort_handle();
-        Ok(Listening { socket, keys: Keys::new(), task })
+    fn write_policy(&self) -> RwLockWriteGuard<'_, AcceptPolicy> {
+        self.policy.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listen(
+        &self,
+        addr: SocketAddr,
+        leaving: &[Listening],
+        allowed: &mut AllowedPeers,
+        refused: &mut Vec<Refused>,
+    ) -> io::Result<Listening> {
+        let socket = bind(addr, leaving)?;
+        let mut keys = KeyPlan::new();
+        note_keys(addr, set_keys(&socket, &mut keys, key_plan(allowed, addr.is_ipv4())), allowed, refused);
+        socket.listen(BACKLOG)?;
+        let socket = Arc::new(sys::watch(socket.into())?);
+        let task = tokio::spawn(accept_loop(socket.clone(), self.policy.clone(), self.queue.clone())).abort_handle();
+        Ok(Listening { socket, keys, task })
     }
 }
 
 impl Listening {
-    /// Brings the socket's keys to `wanted`; what the kernel refused comes back.
-    fn set_keys(&mut self, wanted: Keys) -> Vec<((IpAddr, Option<u8>), io::Error)> {
-        let socket = self.socket.get_ref();
-        let mut failed = Vec::new();
-        self.keys.retain(|at, _| wanted.contains_key(at) || sockopt::set_md5(socket, at.0, at.1, &[]).is_err());
-        for (at, secret) in wanted {
-            if self.keys.get(&at) == Some(&secret) {
-                continue;
-            }
-            match sockopt::set_md5(socket, at.0, at.1, secret.expose()) {
-                Ok(()) => drop(self.keys.insert(at, secret)),
-                Err(error) => failed.push((at, error)),
+    fn set_keys(&mut self, wanted: KeyPlan) -> Vec<(IpNet, io::Error)> {
+        set_keys(self.socket.get_ref(), &mut self.keys, wanted)
+    }
+
+    /// What waits in its queue is let in before the socket goes.
+    fn close(self, policy: &SharedPolicy, queue: &EventQueue) {
+        self.task.abort();
+        for _ in 0..BACKLOG {
+            match accept_one(self.socket.get_ref(), policy, queue.counters()) {
+                Ok(Some(event)) => queue.put_now(event),
+                Ok(None) => {}
+                Err(_) => return,
             }
         }
-        failed
     }
 }
 
+/// Brings a socket's keys from `keys` to `wanted`; what the kernel refused comes back.
+fn set_keys(socket: &impl AsFd, keys: &mut KeyPlan, wanted: KeyPlan) -> Vec<(IpNet, io::Error)> {
+    let set = |place: &IpNet, key: &[u8]| {
+        let length = (place.prefix_len() < place.max_prefix_len()).then_some(place.prefix_len());
+        sys::set_md5(socket, place.addr(), length, key)
+    };
+    let mut failed = Vec::new();
+    keys.retain(|place, _| wanted.contains_key(place) || set(place, &[]).is_err());
+    for (place, secret) in wanted {
+        if keys.get(&place) == Some(&secret) {
+            continue;
+        }
+        match set(&place, secret.expose()) {
+            Ok(()) => drop(keys.insert(place, secret)),
+            Err(error) => failed.push((place, error)),
+        }
+    }
+    failed
+}
+
+/// Bars whose keys were refused, and says it in one line for each cause.
+fn note_keys(addr: SocketAddr, failed: Vec<(IpNet, io::Error)>, allowed: &mut AllowedPeers, refused: &mut Vec<Refused>) {
+    const NAMED: usize = 3;
+    let mut causes: HashMap<Option<i32>, (Vec<IpNet>, io::Error)> = HashMap::new();
+    for (place, error) in failed {
+        allowed.bar(place);
+        causes.entry(error.raw_os_error()).or_insert_with(|| (Vec::new(), error)).0.push(place);
+    }
+    for (mut places, error) in causes.into_values() {
+        places.sort_unstable();
+        let named: Vec<String> =
+            places.iter().take(NAMED).map(|net| if is_host(net) { net.addr().to_string() } else { net.to_string() }).collect();
+        let more = if places.len() > NAMED { ", ..." } else { "" };
+        let what = format!("set {} TCP-MD5 keys on {addr}, whose peers are not let in ({}{more})", places.len(), named.join(", "));
+        refused.push(Refused { what, error });
+    }
+}
+
+fn is_host(net: &IpNet) -> bool {
+    net.prefix_len() == net.max_prefix_len()
+}
+
 /// A socket that speaks TTL 255 from the SYN-ACK on, so that a GTSM peer hears it (RFC 5082 §3); a peer's own TTL is set once it is known.
-fn bind(addr: SocketAddr) -> io::Result<StdListener> {
+///
+/// `leaving`: sockets of ours that are about to be closed. With SO_REUSEPORT on both sides the kernel lets ours share a port with them, and
+/// gives connections to the more specific one; it is taken off again, so that no other program can share the port with us.
+fn bind(addr: SocketAddr, leaving: &[Listening]) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    sockopt::set_ttl(&socket, addr.is_ipv4(), u8::MAX)?;
-    sockopt::keep_syn(&socket)?;
+    sys::set_ttl(&socket, addr.is_ipv4(), u8::MAX)?;
+    sys::keep_syn(&socket)?;
+    if !leaving.is_empty() {
+        socket.set_reuse_port(true)?;
+        leaving.iter().try_for_each(|old| socket2::SockRef::from(old.socket.get_ref()).set_reuse_port(true))?;
+    }
     socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
-async fn accept_loop(socket: Arc<AsyncFd<StdListener>>, door: Door, inbox: Inbox) {
+async fn accept_loop(socket: Arc<AsyncFd<StdListener>>, policy: SharedPolicy, queue: EventQueue) {
     loop {
         let outcome = match socket.readable().await {
             Ok(mut guard) => {
-                let outcome = accept_some(socket.get_ref(), &door, &inbox).await;
-                if matches!(outcome, Ok(Crowd::Gone)) {
+                let outcome = accept_some(socket.get_ref(), &policy, &queue).await;
+                if matches!(outcome, Ok(Backlog::Empty)) {
                     guard.clear_ready();
                 }
                 outcome
@@ -200,10 +327,10 @@ async fn accept_loop(socket: Arc<AsyncFd<StdListener>>, door: Door, inbox: Inbox
             Err(error) => Err(error),
         };
         match outcome {
-            Ok(Crowd::Gone) => {}
-            Ok(Crowd::Waiting) => tokio::task::yield_now().await,
+            Ok(Backlog::Empty) => {}
+            Ok(Backlog::Waiting) => tokio::task::yield_now().await,
             Err(error) => {
-                note_failure(&error, inbox.gauges());
+                note_failure(&error, queue.counters());
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -211,26 +338,33 @@ async fn accept_loop(socket: Arc<AsyncFd<StdListener>>, door: Door, inbox: Inbox
 }
 
 /// Whether more connections may be waiting.
-enum Crowd {
+enum Backlog {
     Waiting,
-    Gone,
+    Empty,
 }
 
-async fn accept_some(listener: &StdListener, door: &Door, inbox: &Inbox) -> io::Result<Crowd> {
+async fn accept_some(listener: &StdListener, policy: &SharedPolicy, queue: &EventQueue) -> io::Result<Backlog> {
     for _ in 0..ACCEPTS {
-        match listener.accept() {
-            Ok((socket, remote)) => {
-                inbox.gauges().accepted.add(1);
-                if let Some(socket) = admit(socket, remote, door, inbox.gauges()) {
-                    inbox.put(Word::Accepted { socket, remote }).await;
-                }
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Crowd::Gone),
-            Err(e) if died_in_the_queue(&e) => {}
+        match accept_one(listener, policy, queue.counters()) {
+            Ok(Some(event)) => queue.put(event).await,
+            Ok(None) => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Backlog::Empty),
             Err(e) => return Err(e),
         }
     }
-    Ok(Crowd::Waiting)
+    Ok(Backlog::Waiting)
+}
+
+/// The next connection, if it may come in.
+fn accept_one(listener: &StdListener, policy: &SharedPolicy, counters: &DaemonMetrics) -> io::Result<Option<CoreEvent>> {
+    match listener.accept() {
+        Ok((socket, remote)) => {
+            counters.accepted.add(1);
+            Ok(admit(socket, remote, policy, counters).map(|socket| CoreEvent::Accepted { socket, remote }))
+        }
+        Err(e) if died_in_the_queue(&e) => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 /// accept(2): errors of the connection that was about to be returned, not of the listening socket.
@@ -249,32 +383,37 @@ fn died_in_the_queue(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|errno| OF_THE_CONNECTION.contains(&errno))
 }
 
-fn note_failure(error: &io::Error, gauges: &Gauges) {
-    gauges.accept_failures.add(1);
+fn note_failure(error: &io::Error, counters: &DaemonMetrics) {
+    counters.accept_failures.add(1);
     if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
-        gauges.descriptors_exhausted.add(1);
+        counters.descriptors_exhausted.add(1);
     }
     tracing::warn!(%error, pause_seconds = PAUSE.as_secs_f64(), "accept failed");
 }
 
-/// The socket of a guest, made ready; a stranger is told so and shut out.
-fn admit(socket: StdStream, remote: SocketAddr, door: &Door, gauges: &Gauges) -> Option<StdStream> {
-    let door = door.read().unwrap_or_else(PoisonError::into_inner);
-    let Some(guest) = door.find(remote.ip()) else {
-        drop(door);
-        gauges.strangers.add(1);
+/// The socket of an allowed peer, made ready; a stranger is told so and shut out, and who has to wait is shut out.
+fn admit(socket: StdStream, remote: SocketAddr, policy: &SharedPolicy, counters: &DaemonMetrics) -> Option<StdStream> {
+    let policy = policy.read().unwrap_or_else(PoisonError::into_inner);
+    let addr = remote.ip();
+    let Some(peer) = policy.allowed.find(addr) else {
+        drop(policy);
+        counters.unknown_peers.add(1);
         reject(socket);
         return None;
     };
-    if comes_from_too_far(&socket, guest) {
-        gauges.too_far.add(1);
+    if !policy.allowed.is_host(addr) && policy.penalties.is_held(addr, sys::monotonic()) {
+        counters.penalized.add(1);
         return None;
     }
-    match prepare(&socket, remote, guest) {
+    if comes_from_too_far(&socket, peer) {
+        counters.ttl_rejected.add(1);
+        return None;
+    }
+    match prepare(&socket, remote, peer) {
         Ok(()) => Some(socket),
         Err(error) => {
-            gauges.accept_failures.add(1);
-            tracing::warn!(%error, peer = %remote.ip(), "an accepted connection could not be made ready and is closed");
+            counters.accept_failures.add(1);
+            tracing::warn!(%error, peer = %addr, "an accepted connection could not be made ready and is closed");
             None
         }
     }
@@ -282,10 +421,10 @@ fn admit(socket: StdStream, remote: SocketAddr, door: &Door, gauges: &Gauges) ->
 
 /// RFC 5082 §3: a segment from further away is dropped. The minimum that [`prepare`] sets comes too late for what was said before `accept`,
 /// so the SYN itself is looked at.
-fn comes_from_too_far(socket: &StdStream, guest: &Guest) -> bool {
-    let Ttl::Security(hops) = guest.ttl else { return false };
+fn comes_from_too_far(socket: &StdStream, peer: &AllowedPeer) -> bool {
+    let Ttl::Security(hops) = peer.ttl else { return false };
     let least = u8::MAX.saturating_sub(hops.saturating_sub(1));
-    match sockopt::syn_ttl(socket) {
+    match sys::syn_ttl(socket) {
         Ok(ttl) => ttl.is_some_and(|ttl| ttl < least),
         Err(error) => {
             tracing::warn!(%error, "the distance of a connection is not known, and it is closed");
@@ -294,15 +433,15 @@ fn comes_from_too_far(socket: &StdStream, guest: &Guest) -> bool {
     }
 }
 
-fn prepare(socket: &StdStream, remote: SocketAddr, guest: &Guest) -> io::Result<()> {
+fn prepare(socket: &StdStream, remote: SocketAddr, peer: &AllowedPeer) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.set_nodelay(true)?;
     // The TTL 255 of the listening socket was inherited.
-    match guest.ttl {
-        Ttl::Default => sockopt::set_ttl(socket, remote.is_ipv4(), DEFAULT_TTL)?,
+    match peer.ttl {
+        Ttl::Default => sys::set_ttl(socket, remote.is_ipv4(), DEFAULT_TTL)?,
         ttl => apply_ttl(socket, remote.is_ipv4(), ttl)?,
     }
-    guest.user_timeout.map_or(Ok(()), |timeout| sockopt::set_user_timeout(socket, timeout))
+    peer.user_timeout.map_or(Ok(()), |timeout| sys::set_user_timeout(socket, timeout))
 }
 
 /// Linux's own (net.ipv4.ip_default_ttl).
@@ -329,22 +468,22 @@ mod tests {
 
     const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-    fn guest(md5: Option<&[u8]>) -> Guest {
-        Guest { ttl: Ttl::Multihop(1), md5: md5.map(Secret::new), user_timeout: None }
+    fn peer(md5: Option<&[u8]>) -> AllowedPeer {
+        AllowedPeer { ttl: Ttl::Multihop(1), md5: md5.map(Secret::new), user_timeout: None, barred: false }
     }
 
-    fn only(addr: IpAddr, guest: Guest) -> Guests {
-        Guests { hosts: [(addr, guest)].into(), ranges: Vec::new() }
+    fn only(addr: IpAddr, peer: AllowedPeer) -> AllowedPeers {
+        AllowedPeers { hosts: [(addr, peer)].into(), ranges: Vec::new() }
     }
 
-    fn listeners() -> (Listeners, Receiver<Word>, Arc<Gauges>) {
-        let gauges = Arc::new(Gauges::default());
-        let (inbox, words) = Inbox::new(gauges.clone());
-        (Listeners::new(inbox), words, gauges)
+    fn listeners() -> (Listeners, Receiver<CoreEvent>, Arc<DaemonMetrics>) {
+        let counters = Arc::new(DaemonMetrics::default());
+        let (queue, events) = EventQueue::new(counters.clone());
+        (Listeners::new(queue), events, counters)
     }
 
-    fn arranged(listeners: &mut Listeners, guests: Guests) -> SocketAddr {
-        let refused = listeners.arrange(&[SocketAddr::new(HOST, 0)], guests);
+    fn arranged(listeners: &mut Listeners, allowed: AllowedPeers) -> SocketAddr {
+        let refused = listeners.arrange(&[SocketAddr::new(HOST, 0)], allowed);
         assert!(refused.is_empty(), "{refused:?}");
         listeners.addresses().next().expect("one")
     }
@@ -359,104 +498,104 @@ mod tests {
         heard
     }
 
-    async fn accepted(words: &mut Receiver<Word>) -> StdStream {
-        match timeout(Duration::from_secs(5), words.recv()).await.expect("in time") {
-            Some(Word::Accepted { socket, remote }) if remote.ip() == HOST => socket,
+    async fn accepted(events: &mut Receiver<CoreEvent>) -> StdStream {
+        match timeout(Duration::from_secs(5), events.recv()).await.expect("in time") {
+            Some(CoreEvent::Accepted { socket, remote }) if remote.ip() == HOST => socket,
             other => panic!("{other:?}"),
         }
     }
 
     #[tokio::test]
     async fn a_guest_comes_in_with_its_own_ttl() {
-        let (mut listeners, mut words, _) = listeners();
-        let addr = arranged(&mut listeners, only(HOST, guest(None)));
+        let (mut listeners, mut events, _) = listeners();
+        let addr = arranged(&mut listeners, only(HOST, peer(None)));
         let _theirs = dial(addr).await;
-        let ours = accepted(&mut words).await;
+        let ours = accepted(&mut events).await;
         assert_eq!(socket2::SockRef::from(&ours).ttl_v4().expect("an option"), 1);
     }
 
     #[tokio::test]
     async fn a_stranger_is_told_connection_rejected_and_is_no_word_to_the_core() {
-        let (mut listeners, mut words, gauges) = listeners();
-        let addr = arranged(&mut listeners, only(Ipv4Addr::new(192, 0, 2, 1).into(), guest(None)));
+        let (mut listeners, mut events, counters) = listeners();
+        let addr = arranged(&mut listeners, only(Ipv4Addr::new(192, 0, 2, 1).into(), peer(None)));
         let heard = last_words(dial(addr).await).await;
         assert_eq!(heard.len(), 21);
         assert_eq!(heard[18..], [3, 6, 5], "NOTIFICATION, Cease, Connection Rejected");
-        assert_eq!(gauges.strangers.get(), 1);
-        assert!(words.try_recv().is_err());
+        assert_eq!(counters.unknown_peers.get(), 1);
+        assert!(events.try_recv().is_err());
     }
 
     #[tokio::test]
     async fn a_guest_from_too_far_is_shut_out_whatever_it_has_said() {
-        let (mut listeners, mut words, gauges) = listeners();
-        let near = Guest { ttl: Ttl::Security(1), ..guest(None) };
+        let (mut listeners, mut events, counters) = listeners();
+        let near = AllowedPeer { ttl: Ttl::Security(1), ..peer(None) };
         let addr = arranged(&mut listeners, only(HOST, near));
         let socket = |ttl| {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-            sockopt::set_ttl(&socket, true, ttl).expect("an option");
+            sys::set_ttl(&socket, true, ttl).expect("an option");
             socket.connect(&addr.into()).expect("the kernel accepts");
             (&socket).write_all(&[0xff; 19]).expect("sent");
             socket
         };
         let _far = socket(254);
         let _near = socket(255);
-        accepted(&mut words).await;
-        assert_eq!(gauges.too_far.get(), 1);
-        assert!(words.try_recv().is_err(), "one of the two");
+        accepted(&mut events).await;
+        assert_eq!(counters.ttl_rejected.get(), 1);
+        assert!(events.try_recv().is_err(), "one of the two");
     }
 
     #[tokio::test]
     async fn a_range_lets_in_whoever_is_in_it() {
-        let (mut listeners, mut words, _) = listeners();
+        let (mut listeners, mut events, _) = listeners();
         let net = "127.0.0.0/8".parse().expect("a prefix");
-        let addr = arranged(&mut listeners, Guests { ranges: vec![(net, guest(None))], ..Guests::default() });
+        let addr = arranged(&mut listeners, AllowedPeers { ranges: vec![(net, peer(None))], ..AllowedPeers::default() });
         let _theirs = dial(addr).await;
-        accepted(&mut words).await;
+        accepted(&mut events).await;
     }
 
     #[tokio::test]
     async fn a_guest_with_a_key_does_not_come_in_without() {
-        let (mut listeners, mut words, _) = listeners();
-        let refused = listeners.arrange(&[SocketAddr::new(HOST, 0)], only(HOST, guest(Some(b"key"))));
+        let (mut listeners, mut events, _) = listeners();
+        let refused = listeners.arrange(&[SocketAddr::new(HOST, 0)], only(HOST, peer(Some(b"key"))));
         if !refused.is_empty() {
-            assert!(listeners.door.read().expect("no panic").find(HOST).is_none(), "no key in the kernel, no guest");
+            assert!(listeners.policy.read().expect("no panic").allowed.find(HOST).is_none(), "no key in the kernel, no guest");
             return;
         }
         let addr = listeners.addresses().next().expect("one");
         assert!(timeout(Duration::from_millis(300), TcpStream::connect(addr)).await.is_err(), "the SYN has no key");
-        listeners.arrange(&[SocketAddr::new(HOST, 0)], only(HOST, guest(None)));
+        listeners.arrange(&[SocketAddr::new(HOST, 0)], only(HOST, peer(None)));
         let _theirs = dial(addr).await;
-        accepted(&mut words).await;
+        accepted(&mut events).await;
     }
 
     #[tokio::test]
     async fn a_key_that_cannot_be_set_keeps_its_guest_out() {
-        let (mut listeners, mut words, gauges) = listeners();
-        let refused = listeners.arrange(&[SocketAddr::new(HOST, 0)], only(HOST, guest(Some(&[b'k'; 81]))));
+        let (mut listeners, mut events, counters) = listeners();
+        let refused = listeners.arrange(&[SocketAddr::new(HOST, 0)], only(HOST, peer(Some(&[b'k'; 81]))));
         assert_eq!(refused.len(), 1, "{refused:?}");
         let addr = listeners.addresses().next().expect("one");
         assert_eq!(last_words(dial(addr).await).await.len(), 21);
-        assert_eq!(gauges.strangers.get(), 1);
-        assert!(words.try_recv().is_err());
+        assert_eq!(counters.unknown_peers.get(), 1);
+        assert!(events.try_recv().is_err());
     }
 
     #[tokio::test]
     async fn rearranging_keeps_what_stays_and_closes_what_goes() {
-        let (mut listeners, mut words, _) = listeners();
+        let (mut listeners, mut events, _) = listeners();
         let any = SocketAddr::new(HOST, 0);
-        let addr = arranged(&mut listeners, only(HOST, guest(None)));
-        assert_eq!(arranged(&mut listeners, only(HOST, guest(None))), addr, "the socket stays");
+        let addr = arranged(&mut listeners, only(HOST, peer(None)));
+        assert_eq!(arranged(&mut listeners, only(HOST, peer(None))), addr, "the socket stays");
         let _theirs = dial(addr).await;
-        accepted(&mut words).await;
-        assert!(listeners.arrange(&[], only(HOST, guest(None))).is_empty());
+        accepted(&mut events).await;
+        assert!(listeners.arrange(&[], only(HOST, peer(None))).is_empty());
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(TcpStream::connect(addr).await.is_err(), "nobody listens");
         let taken = StdListener::bind(any).expect("loopback");
-        let refused = listeners.arrange(&[taken.local_addr().expect("bound")], Guests::default());
+        let refused = listeners.arrange(&[taken.local_addr().expect("bound")], AllowedPeers::default());
         assert_eq!(refused.len(), 1, "an address in use is said");
-        let said = listeners.inbox.gauges().refused();
+        let said = listeners.queue.counters().warnings();
         assert!(matches!(said.as_slice(), [one] if one.contains("Address already in use") && one.contains("ss -ltnp")), "{said:?}");
-        assert!(listeners.arrange(&[], Guests::default()).is_empty());
-        assert!(listeners.inbox.gauges().refused().is_empty(), "what is no longer wanted is no longer refused");
+        assert!(listeners.arrange(&[], AllowedPeers::default()).is_empty());
+        assert!(listeners.queue.counters().warnings().is_empty(), "what is no longer wanted is no longer refused");
     }
 }

@@ -1,13 +1,21 @@
-//! The loop around the router: one queue in, effects out, nothing shared.
+//! The loop around the router: one queue in, effects out, nothing shared. It runs on the first thread of the process.
 //!
-//! In: [`Word`]s from connections, dials and listeners through one bounded queue, [`Request`]s of operators through a small one of their
-//! own, and the kernel's events and answers. Out: whatever the speaker's effects ask for. It leaves every decision to `Speaker` and every system call but the
-//! direct write to the tasks around it.
+//! In: [`CoreEvent`]s from connections, dials and listeners through one bounded queue, [`Request`]s of operators through a small one of their
+//! own, and the kernel's events and answers. Out: whatever the speaker's effects ask for. It leaves every decision to `Speaker` and every
+//! system call but the direct write to the tasks around it. Nothing on this thread opens a file, writes to a pipe or waits for a client.
 //!
 //! A cycle takes in what has arrived, at most [`MESSAGES`] messages or for [`SLICE`], then lets the speaker settle (timers first), then
-//! performs effects, all frames for a connection in one write. Under load the next cycle follows at once, after the tasks that read have had
+//! applies effects, all frames for a connection in one write. Under load the next cycle follows at once, after the tasks that read have had
 //! their turn; so a flood from one peer delays another's keepalive by one slice and not by the flood. Without load the core sleeps until the
-//! next word or deadline.
+//! next event or deadline.
+
+pub mod clock;
+pub mod codec;
+pub mod conn;
+pub mod dialer;
+pub mod half_open;
+pub mod listener;
+pub mod penalty;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -27,18 +35,19 @@ use crate::speaker::show::{Answer, Command, Question};
 use crate::speaker::{Effect, Frames, Input, Params, Speaker};
 use crate::wire::Message;
 
-use super::clock::Clock;
-use super::conn::{Conn, LINGERING};
-use super::crowd::Crowd;
-use super::dialer;
-use super::gauges::Gauges;
-use super::listener;
+use super::counters::DaemonMetrics;
+use super::event_log::EventLog;
 use super::netlink::{Done, Events, Netlink};
-use super::notices::Notices;
-use super::tcpext::md5_refused;
+use clock::Clock;
+use conn::{Conn, LINGERING};
+use half_open::HalfOpenLimiter;
+use listener::{AllowedPeers, Listeners, Refused};
 
-/// Words that wait for the core at most. A batch of messages is one word and holds at most one read (64 KiB).
-pub const INBOX: usize = 512;
+/// Words that wait for the core at most. A batch of messages is one event and holds at most one read (64 KiB).
+pub const QUEUE: usize = 512;
+
+/// Descriptors that BGP connections leave to everything else: about 25 that are always open, and clients.
+const RESERVED: u64 = 40;
 
 /// Requests of operators that wait at most.
 pub const REQUESTS: usize = 64;
@@ -53,20 +62,20 @@ const MESSAGES: usize = 512;
 const SLICE: Duration = Duration::from_millis(1);
 
 /// Woken this much later than meant, the process was stopped or starved.
-const LEAP: Duration = Duration::from_millis(500);
+const SUSPEND_THRESHOLD: Duration = Duration::from_millis(500);
 
 /// How long what waits in the sockets is taken in after a leap, before timers are run.
 const CATCHING_UP: Duration = Duration::from_secs(2);
 
-/// Time between two looks at the kernel's counts of TCP-MD5.
-const MD5_LOOK: Duration = Duration::from_secs(1);
-
 /// How long closed connections may linger once the speaker has stopped.
-const GOODBYE: Duration = Duration::from_secs(3);
+const SHUTDOWN: Duration = Duration::from_secs(3);
+
+/// Why a peer is not dialled.
+const NO_DESCRIPTORS: &str = "no file descriptor is left for another connection; raise the limit (LimitNOFILE, ulimit -n)";
 
 /// One thing that the core is told.
 #[derive(Debug)]
-pub enum Word {
+pub enum CoreEvent {
     Input(Input),
     /// A batch of messages, with the permit that its reader waits for before it delivers more.
     Batch(Input, Option<OwnedSemaphorePermit>),
@@ -82,40 +91,53 @@ pub enum Word {
 
 /// Where words are put.
 #[derive(Clone)]
-pub struct Inbox {
-    words: mpsc::Sender<Word>,
-    gauges: Arc<Gauges>,
+pub struct EventQueue {
+    events: mpsc::Sender<CoreEvent>,
+    counters: Arc<DaemonMetrics>,
 }
 
-impl Inbox {
+impl EventQueue {
     /// The queue's two ends.
-    pub fn new(gauges: Arc<Gauges>) -> (Inbox, mpsc::Receiver<Word>) {
-        let (words, queue) = mpsc::channel(INBOX);
-        (Inbox { words, gauges }, queue)
+    pub fn new(counters: Arc<DaemonMetrics>) -> (EventQueue, mpsc::Receiver<CoreEvent>) {
+        let (events, queue) = mpsc::channel(QUEUE);
+        (EventQueue { events, counters }, queue)
     }
 
-    /// Waits while the queue is full. A word to a core that has ended is of no more use to anybody, and its task ends with the runtime.
-    pub async fn put(&self, word: Word) {
-        if let Err(mpsc::error::TrySendError::Full(word)) = self.words.try_send(word) {
+    /// Waits while the queue is full. A event to a core that has ended is of no more use to anybody, and its task ends with the runtime.
+    pub async fn put(&self, event: CoreEvent) {
+        if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(event) {
             let since = std::time::Instant::now();
-            let ended = self.words.send(word).await.is_err();
-            self.gauges.inbox_wait.add(since.elapsed());
+            let ended = self.events.send(event).await.is_err();
+            self.counters.queue_wait.add(since.elapsed());
             if ended {
-                tracing::debug!("a word came after the core had ended");
+                tracing::debug!("a event came after the core had ended");
             }
         }
     }
 
-    pub fn gauges(&self) -> &Gauges {
-        &self.gauges
+    /// Does not wait; with a full queue the event is dropped, and its connection closes.
+    pub fn put_now(&self, event: CoreEvent) {
+        if self.events.try_send(event).is_err() {
+            tracing::debug!("the queue was full, or the core had ended");
+        }
+    }
+
+    pub fn counters(&self) -> &DaemonMetrics {
+        &self.counters
     }
 }
 
 /// What an operator or a signal wants of the core, with a place for the answer.
 #[derive(Debug)]
 pub enum Request {
-    Ask(Question, oneshot::Sender<Answer>),
-    Order(Command, oneshot::Sender<Answer>),
+    Query(Question, oneshot::Sender<Answer>),
+    Command(Command, oneshot::Sender<Answer>),
+    /// Listen on these addresses and no others, for these peers and no others; what the kernel refuses of it is the answer.
+    Listen {
+        addresses: Vec<SocketAddr>,
+        allowed: AllowedPeers,
+        reply: oneshot::Sender<Vec<Refused>>,
+    },
     /// What these parameters would change; with `true` they are taken over.
     Plan(Box<Params>, bool, oneshot::Sender<Answer>),
     /// To be told at once, ahead of what is queued: blocks, stop.
@@ -126,17 +148,17 @@ pub enum Request {
 pub struct Core {
     speaker: Speaker,
     clock: Clock,
-    words: mpsc::Receiver<Word>,
+    events: mpsc::Receiver<CoreEvent>,
     requests: mpsc::Receiver<Request>,
-    inbox: Inbox,
+    queue: EventQueue,
     netlink: Netlink,
-    events: Events,
-    notices: Notices,
+    kernel_events: Events,
+    event_log: EventLog,
     conns: HashMap<ConnId, Conn, foldhash::fast::RandomState>,
     dials: HashMap<ConnId, AbortHandle>,
-    md5_looked: Option<Instant>,
+    listeners: Listeners,
     /// Accepted connections that have not sent an OPEN.
-    crowd: Crowd,
+    half_open: HalfOpenLimiter,
     accepted: u64,
     lingering: JoinSet<()>,
     replies: HashMap<u64, oneshot::Sender<Answer>>,
@@ -151,24 +173,24 @@ impl Core {
     pub fn new(
         speaker: Speaker,
         clock: Clock,
-        queues: (mpsc::Receiver<Word>, mpsc::Receiver<Request>),
-        inbox: Inbox,
-        (netlink, events): (Netlink, Events),
-        notices: Notices,
+        queues: (mpsc::Receiver<CoreEvent>, mpsc::Receiver<Request>),
+        queue: EventQueue,
+        (netlink, kernel_events): (Netlink, Events),
+        event_log: EventLog,
     ) -> Core {
         Core {
             speaker,
             clock,
-            words: queues.0,
+            events: queues.0,
             requests: queues.1,
-            inbox,
             netlink,
-            events,
-            notices,
+            kernel_events,
+            event_log,
             conns: HashMap::default(),
             dials: HashMap::new(),
-            md5_looked: None,
-            crowd: Crowd::default(),
+            listeners: Listeners::new(queue.clone()),
+            half_open: HalfOpenLimiter::new(queue.counters.descriptors),
+            queue,
             accepted: 0,
             lingering: JoinSet::new(),
             replies: HashMap::new(),
@@ -184,7 +206,7 @@ impl Core {
         loop {
             let busy = self.cycle();
             if self.stopped {
-                return self.goodbye().await;
+                return self.shutdown().await;
             }
             let due = if busy {
                 let now = self.clock.now();
@@ -193,7 +215,7 @@ impl Core {
             } else {
                 self.wait().await
             };
-            if self.clock.now() - due > LEAP {
+            if self.clock.now() - due > SUSPEND_THRESHOLD {
                 self.catch_up().await;
             }
         }
@@ -202,45 +224,51 @@ impl Core {
     /// After a time in which this process did not run, every deadline seems to have passed, while what the peers have said in between waits in
     /// the sockets. It is heard first; a hold timer that then still has run out has run out.
     async fn catch_up(&mut self) {
-        self.inbox.gauges.leaps.add(1);
+        self.queue.counters.leaps.add(1);
         let begun = self.clock.now();
         let mut quiet = 0;
         while quiet < 3 && self.clock.now() - begun < CATCHING_UP {
             // Gives the driver and then the readers their turn.
             tokio::task::yield_now().await;
             quiet += 1;
-            while let Ok(word) = self.words.try_recv() {
+            while let Ok(event) = self.events.try_recv() {
                 quiet = 0;
                 let now = self.clock.now();
-                self.hear(word, now);
+                self.on_event(event, now);
             }
         }
     }
 
     /// Takes in, settles, performs. True when there is more to do at once.
     fn cycle(&mut self) -> bool {
-        self.inbox.gauges.cycles.add(1);
+        self.queue.counters.cycles.add(1);
         let begun = self.clock.now();
-        let mut messages = self.hear_kernel(begun);
+        let mut messages = self.take_kernel(begun);
         let mut now = self.clock.now();
+        let mut longest = now - begun;
         while messages < MESSAGES && now - begun < SLICE {
-            let Ok(word) = self.words.try_recv() else { break };
-            messages += self.hear(word, now);
-            now = self.clock.now();
+            let Ok(event) = self.events.try_recv() else { break };
+            messages += self.on_event(event, now);
+            let after = self.clock.now();
+            longest = longest.max(after - now);
+            now = after;
         }
         self.answer_some(now);
         let more = self.speaker.settle(now);
-        let unfinished = self.perform(now);
+        let settled = self.clock.now();
+        let unfinished = self.apply_effects(now);
+        longest = longest.max(settled - now).max(self.clock.now() - settled);
+        self.queue.counters.core_steps.observe(longest);
         self.measure();
         more || unfinished
-            || !self.words.is_empty()
+            || !self.events.is_empty()
             || !self.requests.is_empty()
-            || !self.events.kernel.is_empty()
+            || !self.kernel_events.kernel.is_empty()
             || self.speaker.wants_settle()
     }
 
     /// Sleeps until something comes, at the latest until the next deadline, and says when it should have woken. What comes is taken in by the
-    /// next cycle, but for the word in hand.
+    /// next cycle, but for the event in hand.
     async fn wait(&mut self) -> Instant {
         let next = self.speaker.next_deadline();
         let deadline = next.map(|at| self.clock.wake_at(at));
@@ -252,26 +280,26 @@ impl Core {
         };
         tokio::select! {
             biased;
-            word = self.words.recv() => {
-                // `None` cannot be: the core holds an `Inbox` itself.
-                if let Some(word) = word {
+            event = self.events.recv() => {
+                // `None` cannot be: the core holds an `EventQueue` itself.
+                if let Some(event) = event {
                     let now = self.clock.now();
-                    self.hear(word, now);
+                    self.on_event(event, now);
                 }
             }
             request = self.requests.recv() => match request {
                 Some(request) => {
                     let now = self.clock.now();
-                    self.obey(request, now);
+                    self.on_request(request, now);
                 }
                 // Every handle is gone: nobody is left to end us but the deadline.
                 None => std::future::pending().await,
             },
-            Some(done) = self.events.done.recv() => {
+            Some(done) = self.kernel_events.done.recv() => {
                 self.fib_done(done, self.clock.now());
             }
-            Some(batch) = self.events.kernel.recv() => {
-                self.kernel_said(batch, self.clock.now());
+            Some(batch) = self.kernel_events.kernel.recv() => {
+                self.on_kernel(batch, self.clock.now());
             }
             () = sleep => {}
             Some(_) = self.lingering.join_next() => {}
@@ -280,13 +308,13 @@ impl Core {
     }
 
     /// Answers of the kernel, and one batch of what it told. How many there were.
-    fn hear_kernel(&mut self, now: Instant) -> usize {
+    fn take_kernel(&mut self, now: Instant) -> usize {
         let mut heard = 0;
-        while let Ok(done) = self.events.done.try_recv() {
+        while let Ok(done) = self.kernel_events.done.try_recv() {
             heard += self.fib_done(done, now);
         }
-        if let Ok(batch) = self.events.kernel.try_recv() {
-            heard += self.kernel_said(batch, now);
+        if let Ok(batch) = self.kernel_events.kernel.try_recv() {
+            heard += self.on_kernel(batch, now);
         }
         heard
     }
@@ -297,29 +325,29 @@ impl Core {
         n
     }
 
-    fn kernel_said(&mut self, batch: Vec<KernelEvent>, now: Instant) -> usize {
+    fn on_kernel(&mut self, batch: Vec<KernelEvent>, now: Instant) -> usize {
         let n = batch.len();
         batch.into_iter().for_each(|event| self.speaker.handle(now, Input::Kernel(event)));
         n
     }
 
-    /// How many messages the word brought (at least one).
-    fn hear(&mut self, word: Word, now: Instant) -> usize {
-        match word {
-            Word::Input(input) | Word::Batch(input, _) => return self.hear_input(input, now),
-            Word::Dialled { conn, outcome } => self.dialled(conn, outcome, now),
-            Word::Accepted { socket, remote } => self.accepted(socket, remote, now),
+    /// How many messages the event brought (at least one).
+    fn on_event(&mut self, event: CoreEvent, now: Instant) -> usize {
+        match event {
+            CoreEvent::Input(input) | CoreEvent::Batch(input, _) => return self.on_input(input, now),
+            CoreEvent::Dialled { conn, outcome } => self.dialled(conn, outcome, now),
+            CoreEvent::Accepted { socket, remote } => self.accepted(socket, remote, now),
         }
         1
     }
 
-    fn hear_input(&mut self, input: Input, now: Instant) -> usize {
+    fn on_input(&mut self, input: Input, now: Instant) -> usize {
         let mut weight = 1;
         match &input {
             Input::Received { conn, messages, .. } => {
                 weight = messages.len();
                 if matches!(messages.last(), Some(Message::Open(_))) {
-                    self.crowd.leave(*conn);
+                    self.half_open.leave(*conn);
                 }
             }
             Input::Closed { conn, .. } => self.forget(*conn),
@@ -337,7 +365,7 @@ impl Core {
         match outcome {
             Ok(socket) => self.connect(conn, socket, Direction::Dialled, now),
             Err(error) => {
-                self.inbox.gauges.dial_failures.add(1);
+                self.queue.counters.dial_failures.add(1);
                 self.speaker.handle(now, Input::DialFailed { conn, error });
             }
         }
@@ -346,15 +374,23 @@ impl Core {
     fn accepted(&mut self, socket: std::net::TcpStream, remote: SocketAddr, now: Instant) {
         let conn = ConnId(ConnId::FIRST_ACCEPTED + self.accepted);
         self.accepted += 1;
-        if !self.crowd.enter(conn, remote.ip()) {
-            self.inbox.gauges.crowded.add(1);
+        if !self.has_descriptors() {
+            self.queue.counters.accept_failures.add(1);
+            self.queue.counters.descriptors_exhausted.add(1);
+            return listener::reject(socket);
+        }
+        if !self.half_open.enter(conn, remote.ip()) {
+            self.queue.counters.half_open_limited.add(1);
             return listener::reject(socket);
         }
         match TcpStream::from_std(socket) {
-            Ok(socket) => self.connect(conn, socket, Direction::Accepted, now),
+            Ok(socket) => {
+                self.listeners.accepted(conn, remote.ip());
+                self.connect(conn, socket, Direction::Accepted, now);
+            }
             Err(error) => {
-                self.crowd.leave(conn);
-                self.inbox.gauges.accept_failures.add(1);
+                self.half_open.leave(conn);
+                self.queue.counters.accept_failures.add(1);
                 tracing::warn!(%error, peer = %remote.ip(), "an accepted connection could not be watched and is closed");
             }
         }
@@ -365,7 +401,7 @@ impl Core {
         let ends = socket.local_addr().and_then(|local| Ok((local, socket.peer_addr()?)));
         match ends {
             Ok((local, remote)) => {
-                self.conns.insert(conn, Conn::start(conn, socket, &self.inbox));
+                self.conns.insert(conn, Conn::start(conn, socket, &self.queue));
                 self.speaker.handle(now, Input::Connected { conn, local, remote, direction });
             }
             // Gone before we could look.
@@ -378,29 +414,38 @@ impl Core {
 
     fn forget(&mut self, conn: ConnId) {
         self.conns.remove(&conn);
-        self.crowd.leave(conn);
+        self.half_open.leave(conn);
+        self.listeners.closed(conn);
+    }
+
+    /// Some are kept for what is not BGP: the control socket, files, timers, netlink.
+    fn has_descriptors(&self) -> bool {
+        let open = (self.conns.len() + self.dials.len() + self.lingering.len()) as u64;
+        let limit = self.queue.counters.descriptors;
+        let room = limit == 0 || open < limit.saturating_sub(RESERVED).max(1);
+        let text =
+            || format!("{open} BGP connections are all that {limit} file descriptors allow; raise the limit (LimitNOFILE, ulimit -n)");
+        self.queue.counters.warn("descriptors", if room { Vec::new() } else { vec![text()] });
+        room
     }
 
     /// A few requests a cycle: pages of lists stand between batches of messages.
     fn answer_some(&mut self, now: Instant) {
         for _ in 0..ANSWERS {
             let Ok(request) = self.requests.try_recv() else { return };
-            self.obey(request, now);
+            self.on_request(request, now);
         }
     }
 
-    fn obey(&mut self, request: Request, now: Instant) {
+    fn on_request(&mut self, request: Request, now: Instant) {
         let id = self.asked;
         self.asked += 1;
         match request {
-            Request::Ask(question, reply) => {
-                if matches!(question, Question::Peers { .. } | Question::Peer { .. }) {
-                    self.look_at_md5(now);
-                }
+            Request::Query(question, reply) => {
                 self.replies.insert(id, reply);
                 self.speaker.handle(now, Input::Ask { id, question });
             }
-            Request::Order(command, reply) => {
+            Request::Command(command, reply) => {
                 self.replies.insert(id, reply);
                 self.speaker.handle(now, Input::Order { id, command });
             }
@@ -408,6 +453,11 @@ impl Core {
                 self.replies.insert(id, reply);
                 let input = if apply { Input::Reload { id, params } } else { Input::Plan { id, params } };
                 self.speaker.handle(now, input);
+            }
+            Request::Listen { addresses, allowed, reply } => {
+                if reply.send(self.listeners.arrange(&addresses, allowed)).is_err() {
+                    tracing::debug!("who changed the listening addresses did not wait for the outcome");
+                }
             }
             Request::Tell(input, told) => {
                 self.speaker.handle(now, input);
@@ -419,7 +469,7 @@ impl Core {
     }
 
     /// Performs effects until there are none, or for a slice of time; true if some are left.
-    fn perform(&mut self, now: Instant) -> bool {
+    fn apply_effects(&mut self, now: Instant) -> bool {
         let begun = self.clock.now();
         loop {
             let mut any = false;
@@ -439,7 +489,7 @@ impl Core {
 
     fn effect(&mut self, effect: Effect, now: Instant) {
         match effect {
-            Effect::Dial { conn, transport } => self.dial(conn, transport, now),
+            Effect::Dial { conn, transport } => self.dial(conn, transport),
             Effect::Context { conn, context } => {
                 if let Some(c) = self.conns.get(&conn) {
                     c.set_context(context);
@@ -458,26 +508,18 @@ impl Core {
                     tracing::debug!("who asked did not wait for the answer");
                 }
             }
-            Effect::Notice(notice) => self.notices.say(notice),
+            Effect::Notice(notice) => self.event_log.emit(notice),
             Effect::Stopped => self.stopped = true,
         }
     }
 
-    /// What the kernel has dropped for its signature; a file is read for it, so not too often.
-    fn look_at_md5(&mut self, now: Instant) {
-        if self.md5_looked.is_none_or(|at| now - at >= MD5_LOOK) {
-            self.md5_looked = Some(now);
-            self.speaker.handle(now, Input::Md5Refused(md5_refused()));
-        }
-    }
-
-    fn dial(&mut self, conn: ConnId, transport: Transport, now: Instant) {
-        self.look_at_md5(now);
-        self.inbox.gauges.dials.add(1);
-        let inbox = self.inbox.clone();
+    fn dial(&mut self, conn: ConnId, transport: Transport) {
+        self.queue.counters.dials.add(1);
+        let room = self.has_descriptors();
+        let queue = self.queue.clone();
         let task = tokio::spawn(async move {
-            let outcome = dialer::dial(transport).await;
-            inbox.put(Word::Dialled { conn, outcome }).await;
+            let outcome = if room { dialer::dial(transport).await } else { Err(DialError::Other(NO_DESCRIPTORS.to_owned())) };
+            queue.put(CoreEvent::Dialled { conn, outcome }).await;
         });
         self.dials.insert(conn, task.abort_handle());
     }
@@ -490,7 +532,8 @@ impl Core {
         if let Some(dial) = self.dials.remove(&conn) {
             dial.abort();
         }
-        self.crowd.leave(conn);
+        self.half_open.leave(conn);
+        self.listeners.closed(conn);
         match self.conns.remove(&conn) {
             Some(c) if self.lingering.len() < LINGERING => drop(self.lingering.spawn(c.close())),
             // Too many linger already: this one closes abruptly. Or it is gone.
@@ -522,24 +565,24 @@ impl Core {
     }
 
     fn measure(&self) {
-        let gauges = &self.inbox.gauges;
-        gauges.inbox.set(self.words.len());
-        gauges.requests.set(self.requests.len());
-        gauges.connections.set(self.conns.len());
-        gauges.half_open.set(self.crowd.len());
-        gauges.lingering.set(self.lingering.len());
+        let counters = &self.queue.counters;
+        counters.queue.set(self.events.len());
+        counters.requests.set(self.requests.len());
+        counters.connections.set(self.conns.len());
+        counters.half_open.set(self.half_open.len());
+        counters.lingering.set(self.lingering.len());
     }
 
     /// The speaker has stopped: connections that still flush a NOTIFICATION get a moment.
-    async fn goodbye(mut self) {
+    async fn shutdown(mut self) {
         let conns = std::mem::take(&mut self.conns);
         // Those that the speaker left open close with the process, without a NOTIFICATION (RFC 4724 §4.2).
         drop(conns);
         // Nobody listens any more, so nobody waits to be heard.
-        self.events.kernel.close();
+        self.kernel_events.kernel.close();
         self.netlink.finish();
         let all = async { while self.lingering.join_next().await.is_some() {} };
-        if tokio::time::timeout(GOODBYE, all).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN, all).await.is_err() {
             tracing::debug!("some closed connections were still lingering");
         }
     }

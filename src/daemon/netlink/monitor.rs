@@ -83,7 +83,7 @@ impl Monitor {
         let mut asynchronous = TokioSocket::new(NETLINK_ROUTE)?;
         let socket = asynchronous.socket_mut();
         SockRef::from(&*socket).attach_filter(&leave_out(writer))?;
-        crate::daemon::sockopt::set_receive_buffer(socket, settings.receive_buffer)?;
+        crate::daemon::sys::set_receive_buffer(socket, settings.receive_buffer)?;
         socket.bind_auto()?;
         // Without strictness (before Linux 4.20) a dump tells all tables, and we choose. Without nexthop objects (5.3) none name them.
         if let Err(error) = socket.set_netlink_get_strict_chk(true) {

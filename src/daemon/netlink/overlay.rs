@@ -129,12 +129,12 @@ impl Client {
     fn open() -> io::Result<Client> {
         let (mut asking, handle, _) = rtnetlink::new_connection()?;
         let socket = asking.socket_mut().socket_mut();
-        crate::daemon::sockopt::set_receive_buffer(socket, 4 << 20)?;
+        crate::daemon::sys::set_receive_buffer(socket, 4 << 20)?;
         let port = socket.bind_auto()?.port_number();
         tokio::spawn(asking);
         let groups = [MulticastGroup::Link, MulticastGroup::Neigh, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
         let (mut listening, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
-        crate::daemon::sockopt::set_receive_buffer(listening.socket_mut().socket_mut(), 1 << 20)?;
+        crate::daemon::sys::set_receive_buffer(listening.socket_mut().socket_mut(), 1 << 20)?;
         tokio::spawn(listening);
         // From the kernel and nobody else.
         let news = messages.filter_map(|(message, from)| std::future::ready((from.port_number() == 0).then_some(message)));

@@ -35,7 +35,7 @@ impl Writer {
         socket.connect(&SocketAddr::new(0, 0))?;
         // Errors without our own message behind them: smaller, and we know what we asked.
         socket.set_cap_ack(true)?;
-        crate::daemon::sockopt::set_receive_buffer(&socket, RECEIVE_BUFFER)?;
+        crate::daemon::sys::set_receive_buffer(&socket, RECEIVE_BUFFER)?;
         Ok(Writer { socket, port, owner, seq: 0, counters, out: Vec::new(), answer: Vec::with_capacity(64 << 10) })
     }
 

@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::broadcast;
 
-use super::gauges::Gauges;
-use super::protocol::{FullStatus, ProcessStatus, Reloaded};
 use crate::config::Config;
+use crate::daemon::counters::DaemonMetrics;
+use crate::daemon::protocol::{FullStatus, ProcessStatus, Reloaded};
 use crate::speaker::show::{Answer, Command, Question, Status};
 use crate::stats::Notice;
 
@@ -24,10 +24,10 @@ pub struct LastReload {
 }
 
 /// The daemon, seen from the places where operators ask.
-pub trait Desk: Clone + Send + Sync + 'static {
+pub trait RouterApi: Clone + Send + Sync + 'static {
     /// `None`: the daemon is ending.
-    fn ask(&self, question: Question) -> impl Future<Output = Option<Answer>> + Send;
-    fn order(&self, command: Command) -> impl Future<Output = Option<Answer>> + Send;
+    fn query(&self, question: Question) -> impl Future<Output = Option<Answer>> + Send;
+    fn command(&self, command: Command) -> impl Future<Output = Option<Answer>> + Send;
     /// Whole or not at all; `Err` is the report.
     fn reload(&self, confirm: Option<Duration>) -> impl Future<Output = Result<Reloaded, String>> + Send;
 
@@ -39,7 +39,7 @@ pub trait Desk: Clone + Send + Sync + 'static {
     fn config(&self) -> Arc<Config>;
     fn monitor(&self) -> broadcast::Receiver<Arc<Notice>>;
     fn set_log_level(&self, level: &str) -> Result<(), String>;
-    fn gauges(&self) -> &Gauges;
+    fn counters(&self) -> &DaemonMetrics;
 }
 
 /// Puts a cursor into a question about a list; false if it is not one.
@@ -70,21 +70,21 @@ fn next_of(answer: &Answer) -> Option<u64> {
 }
 
 /// Asks page by page. Between two pages the router goes on with its work.
-pub struct Pages<D> {
-    desk: D,
+pub struct Pages<A> {
+    api: A,
     question: Option<Question>,
 }
 
 /// The answers to a question: one, or the pages of a list.
-pub fn answers<D: Desk>(desk: D, question: Question) -> Pages<D> {
-    Pages { desk, question: Some(question) }
+pub fn answers<A: RouterApi>(api: A, question: Question) -> Pages<A> {
+    Pages { api, question: Some(question) }
 }
 
-impl<D: Desk> Pages<D> {
+impl<A: RouterApi> Pages<A> {
     /// `None` after the last page, or if the daemon ends.
     pub async fn next(&mut self) -> Option<Answer> {
         let mut question = self.question.take()?;
-        let answer = self.desk.ask(question.clone()).await?;
+        let answer = self.api.query(question.clone()).await?;
         if let Some(cursor) = next_of(&answer) {
             self.question = go_on(&mut question, cursor).then_some(question);
         }
@@ -93,31 +93,32 @@ impl<D: Desk> Pages<D> {
 }
 
 /// The router's status with the process's.
-pub async fn full_status<D: Desk>(desk: &D) -> Option<FullStatus> {
-    let Answer::Status(status) = desk.ask(Question::Status).await? else { return None };
-    Some(FullStatus { status: add_warnings(*status, desk), process: process(desk) })
+pub async fn full_status<A: RouterApi>(api: &A) -> Option<FullStatus> {
+    let Answer::Status(status) = api.query(Question::Status).await? else { return None };
+    Some(FullStatus { status: add_warnings(*status, api), process: process(api) })
 }
 
-fn add_warnings<D: Desk>(mut status: Status, desk: &D) -> Status {
-    if let Some(error) = desk.last_reload().error {
+fn add_warnings<A: RouterApi>(mut status: Status, api: &A) -> Status {
+    if let Some(error) = api.last_reload().error {
         let first = error.lines().next().unwrap_or_default().to_owned();
         status.warnings.push(format!("the last reload failed, the configuration before it is in force: {first}"));
     }
-    status.warnings.extend(desk.gauges().refused());
+    status.warnings.extend(api.counters().warnings());
     status
 }
 
-fn process<D: Desk>(desk: &D) -> ProcessStatus {
-    let reload = desk.last_reload();
+fn process<A: RouterApi>(api: &A) -> ProcessStatus {
+    let reload = api.last_reload();
     ProcessStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         resident_bytes: resident_bytes(),
-        connections: desk.gauges().connections.get(),
+        connections: api.counters().connections.get(),
         last_reload_successful: reload.successful,
         last_reload_seconds_ago: reload.at.elapsed().ok().map(|ago| ago.as_secs_f64()),
         last_reload_error: reload.error,
         confirm_pending: reload.unconfirmed,
+        log_lines_dropped: api.counters().log.stalled().saturating_add(api.counters().log.repeated()),
     }
 }
 
@@ -130,4 +131,4 @@ fn resident_bytes() -> u64 {
 }
 
 #[cfg(test)]
-pub mod fake;
+pub mod mock;

@@ -9,7 +9,6 @@
 
 use std::fmt;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,10 +16,15 @@ use ipnet::IpNet;
 
 use crate::speaker::{BlockSource, Input};
 
-use super::handle::Handle;
+use super::api::RouterApi;
+use super::files::FileWatch;
+use super::handle::DaemonHandle;
+
+/// In warnings and metrics.
+const TOPIC: &str = "blocks";
 
 /// How often the file is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Larger files are not block lists.
 const MAX_OCTETS: u64 = 4 << 20;
@@ -29,7 +33,6 @@ const MAX_OCTETS: u64 = 4 << 20;
 #[derive(Debug)]
 pub enum Unusable {
     Io(io::Error),
-    TooLarge(u64),
     /// No newline at the end.
     Unfinished,
     /// Not a prefix, or one with bits behind its length.
@@ -43,7 +46,6 @@ impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Unusable::Io(error) => error.fmt(f),
-            Unusable::TooLarge(octets) => write!(f, "{octets} octets, more than {MAX_OCTETS}"),
             Unusable::Unfinished => f.write_str("it does not end with a newline, so it is still being written"),
             Unusable::Line { number, text } => write!(f, "line {number}: {text:?} is not a prefix such as 10.244.1.0/26"),
         }
@@ -74,72 +76,45 @@ pub fn parse(text: &str) -> Result<Vec<IpNet>, Unusable> {
     Ok(blocks)
 }
 
-/// What tells one version of a file from the next.
-pub(super) type Version = (u64, u64, u64, i64, i64);
-
-/// Watches one file.
-pub struct Watch {
-    path: PathBuf,
-    seen: Option<Version>,
-    missing: bool,
-}
-
-impl Watch {
-    pub fn new(path: PathBuf) -> Watch {
-        Watch { path, seen: None, missing: false }
-    }
-
-    /// `None`: nothing new since the last look.
-    pub fn look(&mut self) -> Option<Result<Vec<IpNet>, Unusable>> {
-        match version(&self.path) {
-            Ok(version) if self.seen == Some(version) => None,
-            Ok(version) => {
-                self.seen = Some(version);
-                self.missing = false;
-                Some(read(&self.path, version.2))
-            }
-            Err(_) if self.missing => None,
-            Err(error) => {
-                self.missing = true;
-                self.seen = None;
-                Some(Err(Unusable::Io(error)))
-            }
-        }
-    }
-}
-
-pub(super) fn version(path: &Path) -> io::Result<Version> {
-    let meta = std::fs::metadata(path)?;
-    Ok((meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
-}
-
-fn read(path: &Path, octets: u64) -> Result<Vec<IpNet>, Unusable> {
-    if octets > MAX_OCTETS {
-        return Err(Unusable::TooLarge(octets));
-    }
-    parse(&std::fs::read_to_string(path).map_err(Unusable::Io)?)
-}
-
 /// Looks at the file until the daemon ends.
 ///
 /// # Errors
 /// None; the shape is that of a service.
-pub async fn serve(handle: Handle, path: PathBuf) -> io::Result<()> {
-    let mut watch = Watch::new(path);
+pub async fn serve(handle: DaemonHandle, path: PathBuf) -> io::Result<()> {
+    let mut watch = FileWatch::new(path, MAX_OCTETS);
+    let _over = Over(handle.clone());
     loop {
-        match watch.look() {
-            None => {}
-            Some(Ok(blocks)) => {
-                tracing::info!(file = %watch.path.display(), blocks = blocks.len(), "blocks read");
-                if handle.tell(Input::Blocks { source: BlockSource::File, blocks }).await.is_err() {
-                    return Ok(());
+        if let Some(outcome) = look(&mut watch).await {
+            handle.counters().file_read(TOPIC, outcome.as_ref().err().map(|why| unusable(watch.path(), why)).into_iter().collect());
+            match outcome {
+                Ok(blocks) => {
+                    tracing::info!(file = %watch.path().display(), blocks = blocks.len(), "blocks read");
+                    if handle.tell(Input::Blocks { source: BlockSource::File, blocks }).await.is_err() {
+                        return Ok(());
+                    }
                 }
-            }
-            Some(Err(why)) => {
-                tracing::warn!(file = %watch.path.display(), %why, "blocks not read; the last good ones stay");
+                Err(why) => tracing::warn!("{}", unusable(watch.path(), &why)),
             }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+/// `None`: nothing new since the last look.
+async fn look(watch: &mut FileWatch) -> Option<Result<Vec<IpNet>, Unusable>> {
+    Some(watch.look().await?.map_err(Unusable::Io).and_then(|text| parse(&text)))
+}
+
+fn unusable(path: &Path, why: &Unusable) -> String {
+    format!("the blocks in {} are not read, and the last good ones stay: {why}", path.display())
+}
+
+/// Where the configuration names another file or none, nothing is to be said of this one.
+struct Over(DaemonHandle);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.counters().file_forgotten(TOPIC);
     }
 }
 
@@ -184,23 +159,23 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_replaced_file_is_read_once_and_a_lost_one_is_said_once() {
+    #[tokio::test]
+    async fn a_replaced_file_is_read_once_and_a_lost_one_is_said_once() {
         let dir = Dir::new("replaced");
         let path = dir.0.join("blocks");
-        let mut watch = Watch::new(path.clone());
-        assert!(matches!(watch.look(), Some(Err(Unusable::Io(_)))), "not there yet");
-        assert!(watch.look().is_none());
+        let mut watch = FileWatch::new(path.clone(), MAX_OCTETS);
+        assert!(matches!(look(&mut watch).await, Some(Err(Unusable::Io(_)))), "not there yet");
+        assert!(look(&mut watch).await.is_none());
 
         for (n, net) in ["10.244.1.0/26", "10.244.2.0/26"].into_iter().enumerate() {
             let new = dir.0.join(format!("new{n}"));
             std::fs::write(&new, format!("{net}\n")).expect("written");
             std::fs::rename(&new, &path).expect("renamed");
-            assert_eq!(watch.look().expect("new").expect("good"), nets(&[net]));
-            assert!(watch.look().is_none(), "the same version is not news");
+            assert_eq!(look(&mut watch).await.expect("new").expect("good"), nets(&[net]));
+            assert!(look(&mut watch).await.is_none(), "the same version is not news");
         }
         std::fs::remove_file(&path).expect("it is there");
-        assert!(matches!(watch.look(), Some(Err(Unusable::Io(_)))));
-        assert!(watch.look().is_none());
+        assert!(matches!(look(&mut watch).await, Some(Err(Unusable::Io(_)))));
+        assert!(look(&mut watch).await.is_none());
     }
 }

@@ -1,11 +1,16 @@
 //! Keeps the configuration in force: reads the file again, compares what it means, applies it whole or not at all.
 //!
-//! In: orders to reload or to confirm, new password files, and time. Out: `Input::Reload` to the core, listening sockets arranged anew, and how it went, for
-//! `catbird status` and the metrics. It leaves parsing, checking and grading to `config`, and what a change does to a session to the speaker.
+//! In: commands to reload or to confirm, new password files, a replaced configuration file, and time. Out: `Input::Reload` to the core,
+//! listening sockets arranged anew, services started and ended, and how it went, for `catbird status` and the metrics. It leaves parsing,
+//! checking and grading to `config`, and what a change does to a session to the speaker.
 //!
 //! An unusable file changes nothing: the last good configuration stays and the report is kept. An equal one is not even handed to the core.
 //! A reload that waits for confirmation goes back by itself.
+//!
+//! A configuration file that is a link, as in a mounted ConfigMap, is replaced whole by whoever keeps it, and is taken over when that has
+//! happened. One that is edited in place may be half written or meant for `catbird diff`; that it has changed is only said.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,23 +21,33 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::config::{self, Config};
+use crate::daemon::core::listener::{AllowedPeer, AllowedPeers};
+use crate::daemon::counters::DaemonMetrics;
+use crate::daemon::protocol::Reloaded;
+use crate::daemon::tasks;
 use crate::speaker::Params;
 use crate::speaker::reload_plan::Change;
 
-use super::desk::{Desk, LastReload};
-use super::handle::{Gone, Handle};
-use super::listener::{Guest, Guests, Listeners};
-use super::protocol::Reloaded;
-use super::{blocks, control, http, secrets, tasks};
+use super::api::{LastReload, RouterApi};
+use super::files::{Reader, Version, version};
+use super::handle::{DaemonHandle, Gone};
+use super::instance::InstanceLock;
+use super::{block_file, control, http, password_files};
 
-/// Orders that wait at most; a reload is quick and seldom.
-const ORDERS: usize = 4;
+/// Commands that wait at most; a reload is quick and seldom.
+const COMMANDS: usize = 4;
 
 /// Pause before a listening address or key that the kernel refused is tried again.
-const AGAIN: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What the keeper is told.
-pub enum Order {
+/// How often files are looked at.
+const POLL_INTERVAL: Duration = password_files::POLL_INTERVAL;
+
+/// In warnings and metrics: the configuration file.
+const TOPIC: &str = "configuration";
+
+/// What the manager is asked for.
+pub enum Command {
     Reload {
         confirm: Option<Duration>,
         reply: oneshot::Sender<Result<Reloaded, String>>,
@@ -47,10 +62,10 @@ pub enum Order {
     },
 }
 
-/// The keeper's door.
+/// Where the manager is asked.
 #[derive(Clone)]
-pub struct Keeper {
-    orders: mpsc::Sender<Order>,
+pub struct ConfigHandle {
+    commands: mpsc::Sender<Command>,
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -59,9 +74,9 @@ struct Shared {
     state: LastReload,
 }
 
-impl Keeper {
-    pub(super) async fn order(&self, order: Order) -> Result<(), Gone> {
-        self.orders.send(order).await.map_err(|_| Gone)
+impl ConfigHandle {
+    pub(super) async fn command(&self, command: Command) -> Result<(), Gone> {
+        self.commands.send(command).await.map_err(|_| Gone)
     }
 
     pub fn config(&self) -> Arc<Config> {
@@ -77,209 +92,301 @@ impl Keeper {
     }
 }
 
-/// The work behind the door.
-pub struct Keeping {
-    keeper: Keeper,
-    orders: mpsc::Receiver<Order>,
-    path: PathBuf,
-    listeners: Listeners,
+/// The work behind [`ConfigHandle`].
+pub struct ConfigManager {
+    handle: ConfigHandle,
+    commands: mpsc::Receiver<Command>,
+    counters: Arc<DaemonMetrics>,
+    file: ConfigFile,
     /// The configuration to go back to, and when.
-    probation: Option<(Instant, Arc<Config>)>,
+    pending_confirm: Option<(Instant, Arc<Config>)>,
     /// Something could not be listened on.
-    again: Option<Instant>,
-    secrets: secrets::Watch,
-    /// When password files are looked at next.
-    look: Instant,
-    services: Services,
+    retry_at: Option<Instant>,
+    /// What the kernel refused the last time; said when it changes.
+    refused: Vec<String>,
+    passwords: password_files::Watch,
+    /// When files are looked at next.
+    poll_at: Instant,
+    services: Running,
 }
 
 /// What serves operators, each with the settings that it was started with.
 #[derive(Default)]
-struct Services {
+struct Running {
+    /// For the first control socket.
+    lock: Option<InstanceLock>,
     control: Option<(config::model::Control, JoinHandle<()>)>,
     http: Option<(SocketAddr, JoinHandle<()>)>,
     blocks: Option<(PathBuf, JoinHandle<()>)>,
 }
 
-/// Ends a service whose settings are no longer these, and starts one if there is something to serve.
-fn arrange<S: PartialEq>(running: &mut Option<(S, JoinHandle<()>)>, wanted: Option<S>, start: impl FnOnce(&S) -> JoinHandle<()>) {
-    if running.as_ref().map(|(settings, _)| settings) == wanted.as_ref() {
-        return;
+/// Ends a service whose settings are no longer these; true if one is to be started in its place. What the old one held is free then.
+async fn makes_room<S: PartialEq>(running: &mut Option<(S, JoinHandle<()>)>, wanted: Option<&S>) -> bool {
+    if running.as_ref().map(|(settings, _)| settings) == wanted {
+        return false;
     }
     if let Some((_, task)) = running.take() {
         task.abort();
+        let _aborted = task.await;
     }
-    *running = wanted.map(|settings| {
-        let task = start(&settings);
-        (settings, task)
-    });
+    wanted.is_some()
 }
 
-impl Services {
-    fn arrange(&mut self, config: &Arc<Config>, handle: &Handle) {
-        arrange(&mut self.control, Some(config.control.clone()), |_| {
-            tasks::service("control", control::serve(handle.clone(), config.clone()))
-        });
-        arrange(&mut self.http, config.metrics.listen, |_| tasks::service("http", http::serve(handle.clone(), config.clone())));
-        arrange(&mut self.blocks, config.pods.file.clone(), |file| tasks::service("blocks", blocks::serve(handle.clone(), file.clone())));
+impl Running {
+    async fn arrange(&mut self, config: &Arc<Config>, handle: &DaemonHandle) {
+        let wanted = config.control.clone();
+        if makes_room(&mut self.control, Some(&wanted)).await {
+            let lock = self.lock.take();
+            self.control = Some((wanted, tasks::service("control", control::serve(handle.clone(), config.clone(), lock))));
+        }
+        if makes_room(&mut self.http, config.metrics.listen.as_ref()).await {
+            let start = |address| (address, tasks::service("http", http::serve(handle.clone(), config.clone())));
+            self.http = config.metrics.listen.map(start);
+        }
+        if makes_room(&mut self.blocks, config.pods.file.as_ref()).await {
+            let start = |file: PathBuf| (file.clone(), tasks::service("blocks", block_file::serve(handle.clone(), file)));
+            self.blocks = config.pods.file.clone().map(start);
+        }
     }
 }
 
 /// Starts with the configuration that was read at the start.
-pub fn keep(config: Config, path: PathBuf, listeners: Listeners) -> (Keeper, Keeping) {
+pub fn new(config: Config, path: PathBuf, counters: Arc<DaemonMetrics>, lock: InstanceLock) -> (ConfigHandle, ConfigManager) {
     let state = LastReload { successful: true, at: SystemTime::now(), error: None, unconfirmed: false };
-    let (sender, orders) = mpsc::channel(ORDERS);
-    let keeper = Keeper { orders: sender, shared: Arc::new(Mutex::new(Shared { config: Arc::new(config), state })) };
-    (
-        keeper.clone(),
-        Keeping {
-            keeper,
-            orders,
-            path,
-            listeners,
-            probation: None,
-            again: None,
-            secrets: secrets::Watch::default(),
-            look: Instant::now(),
-            services: Services::default(),
-        },
-    )
+    let (sender, commands) = mpsc::channel(COMMANDS);
+    let handle = ConfigHandle { commands: sender, shared: Arc::new(Mutex::new(Shared { config: Arc::new(config), state })) };
+    let manager = ConfigManager {
+        handle: handle.clone(),
+        commands,
+        counters,
+        file: ConfigFile { path, read: None, reader: Reader::default() },
+        pending_confirm: None,
+        retry_at: None,
+        refused: Vec::new(),
+        passwords: password_files::Watch::default(),
+        poll_at: Instant::now(),
+        services: Running { lock: Some(lock), ..Running::default() },
+    };
+    (handle, manager)
 }
 
-impl Keeping {
+impl ConfigManager {
     /// Until the daemon ends.
     ///
     /// # Errors
     /// None; the shape is that of a service.
-    pub async fn serve(mut self, handle: Handle) -> std::io::Result<()> {
-        self.arrange(&handle);
+    pub async fn serve(mut self, handle: DaemonHandle) -> io::Result<()> {
+        self.arrange(&handle).await;
         loop {
-            let look = secrets::has_files(&self.keeper.config()).then_some(self.look);
-            let deadline = [self.probation.as_ref().map(|p| p.0), self.again, look].into_iter().flatten().min();
-            let sleep = async {
-                match deadline {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let deadlines = [self.pending_confirm.as_ref().map(|p| p.0), self.retry_at];
+            let deadline = deadlines.into_iter().flatten().fold(self.poll_at, Instant::min);
             tokio::select! {
-                Some(order) = self.orders.recv() => self.obey(order, &handle).await,
-                () = sleep => self.on_time(&handle).await,
+                Some(command) = self.commands.recv() => self.on_command(command, &handle).await,
+                () = tokio::time::sleep_until(deadline) => self.on_time(&handle).await,
             }
         }
     }
 
-    async fn obey(&mut self, order: Order, handle: &Handle) {
-        let heard = match order {
-            Order::Reload { confirm, reply } => reply.send(self.reload(confirm, handle).await).is_ok(),
-            Order::Diff { text, reply } => reply.send(self.diff(text, handle).await).is_ok(),
-            Order::Confirm { reply } => {
-                let waited = self.probation.take().is_some();
-                self.keeper.lock().state.unconfirmed = false;
+    async fn on_command(&mut self, command: Command, handle: &DaemonHandle) {
+        let received = match command {
+            Command::Reload { confirm, reply } => reply.send(self.reload(confirm, handle).await).is_ok(),
+            Command::Diff { text, reply } => reply.send(self.diff(text, handle).await).is_ok(),
+            Command::Confirm { reply } => {
+                let waited = self.pending_confirm.take().is_some();
+                self.handle.lock().state.unconfirmed = false;
                 reply.send(waited).is_ok()
             }
         };
-        if !heard {
-            tracing::debug!("who ordered a reload did not wait for the outcome");
+        if !received {
+            tracing::debug!("who asked for a reload did not wait for the outcome");
         }
     }
 
-    async fn on_time(&mut self, handle: &Handle) {
+    async fn on_time(&mut self, handle: &DaemonHandle) {
         let now = Instant::now();
-        if self.again.is_some_and(|at| at <= now) {
-            self.arrange(handle);
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.arrange(handle).await;
         }
-        if self.look <= now {
-            self.look = now + secrets::LOOK;
-            let rotated = self.secrets.look(&self.keeper.config());
-            if let Some(new) = rotated
-                && self.apply(&Arc::new(new), handle).await.is_err()
-            {
-                tracing::debug!("the core ended before the new password came");
-            }
+        if self.pending_confirm.as_ref().is_some_and(|(at, _)| *at <= now) {
+            self.go_back(handle).await;
         }
-        if let Some((_, former)) = self.probation.take_if(|(at, _)| *at <= now) {
-            tracing::warn!("the new configuration was not confirmed: the former one comes back");
-            // Its keys may be older than the files.
-            self.secrets = secrets::Watch::default();
-            self.keeper.lock().state.unconfirmed = false;
-            if self.apply(&former, handle).await.is_err() {
-                tracing::debug!("the core ended before the former configuration came back");
-            }
+        if self.poll_at <= now {
+            self.poll_files(handle).await;
+            self.poll_at = Instant::now() + POLL_INTERVAL;
         }
     }
 
-    async fn reload(&mut self, confirm: Option<Duration>, handle: &Handle) -> Result<Reloaded, String> {
+    async fn go_back(&mut self, handle: &DaemonHandle) {
+        let Some((_, former)) = self.pending_confirm.take() else { return };
+        tracing::warn!("the new configuration was not confirmed: the former one comes back");
+        let text = format!("the configuration in {} was not confirmed: the one before it is in force", self.file.path.display());
+        self.counters.warn(TOPIC, vec![text]);
+        // Its keys may be older than the files.
+        self.passwords = password_files::Watch::default();
+        self.handle.lock().state.unconfirmed = false;
+        if self.apply(&former, handle).await.is_err() {
+            tracing::debug!("the core ended before the former configuration came back");
+        }
+    }
+
+    async fn poll_files(&mut self, handle: &DaemonHandle) {
+        let config = self.handle.config();
+        if password_files::has_files(&config)
+            && let Some(new) = self.passwords.look(&config, &self.counters).await
+            && self.apply(&Arc::new(new), handle).await.is_err()
+        {
+            tracing::debug!("the core ended before the new password came");
+        }
+        if self.pending_confirm.is_some() {
+            return;
+        }
+        match self.file.look().await {
+            FileChange::None => {}
+            FileChange::Edited => {
+                let path = self.file.path.display();
+                let text = format!("{path} has changed since it was read: `catbird diff` shows how, `catbird reload` takes it over");
+                self.counters.warn(TOPIC, vec![text]);
+            }
+            FileChange::Replaced => match self.reload(None, handle).await {
+                Ok(reloaded) => tracing::info!(changes = reloaded.changes.len(), "the configuration file was replaced and is taken over"),
+                Err(report) => {
+                    tracing::error!("the configuration file was replaced by one that is not usable; the last good one stays:\n{report}")
+                }
+            },
+        }
+    }
+
+    async fn reload(&mut self, confirm: Option<Duration>, handle: &DaemonHandle) -> Result<Reloaded, String> {
         let outcome = self.read_and_apply(confirm, handle).await;
-        let mut shared = self.keeper.lock();
+        self.counters.warn(TOPIC, Vec::new());
+        let mut shared = self.handle.lock();
         shared.state.at = SystemTime::now();
         shared.state.successful = outcome.is_ok();
         shared.state.error = outcome.as_ref().err().cloned();
-        shared.state.unconfirmed = self.probation.is_some();
+        shared.state.unconfirmed = self.pending_confirm.is_some();
         outcome
     }
 
-    async fn read_and_apply(&mut self, confirm: Option<Duration>, handle: &Handle) -> Result<Reloaded, String> {
-        let (mut new, warnings) = read(&self.path)?;
-        let old = self.keeper.config();
-        secrets::keep_last_good(&mut new, &old);
+    async fn read_and_apply(&mut self, confirm: Option<Duration>, handle: &DaemonHandle) -> Result<Reloaded, String> {
+        let (mut new, warnings) = self.file.read().await?;
+        let old = self.handle.config();
+        password_files::keep_last_good(&mut new, &old);
         let new = Arc::new(new);
         let changes = self.apply(&new, handle).await.map_err(|gone| gone.to_string())?;
         if let Some(time) = confirm {
             // A second reload on probation still goes back to the configuration that was confirmed last.
-            let former = self.probation.take().map_or(old, |(_, former)| former);
-            self.probation = Some((Instant::now() + time, former));
+            let former = self.pending_confirm.take().map_or(old, |(_, former)| former);
+            self.pending_confirm = Some((Instant::now() + time, former));
         } else {
-            self.probation = None;
+            self.pending_confirm = None;
         }
         Ok(Reloaded { changes, warnings, confirm_seconds: confirm.map(|time| time.as_secs_f64()) })
     }
 
-    async fn diff(&self, text: Option<(String, String)>, handle: &Handle) -> Result<Reloaded, String> {
+    async fn diff(&mut self, text: Option<(String, String)>, handle: &DaemonHandle) -> Result<Reloaded, String> {
         let (mut new, warnings) = match text {
             Some((name, text)) => usable(config::check_text(&name, &text))?,
-            None => read(&self.path)?,
+            None => self.file.load().await?.1?,
         };
-        secrets::keep_last_good(&mut new, &self.keeper.config());
+        password_files::keep_last_good(&mut new, &self.handle.config());
         let params = Box::new(config::params::speaker(&new));
         let changes = handle.plan(params, false).await.map_err(|gone| gone.to_string())?;
         Ok(Reloaded { changes, warnings, confirm_seconds: None })
     }
 
-    async fn apply(&mut self, new: &Arc<Config>, handle: &Handle) -> Result<Vec<Change>, Gone> {
+    async fn apply(&mut self, new: &Arc<Config>, handle: &DaemonHandle) -> Result<Vec<Change>, Gone> {
         let params = Box::new(config::params::speaker(new));
         let changes = handle.plan(params, true).await?;
-        let old = std::mem::replace(&mut self.keeper.lock().config, new.clone());
+        let old = std::mem::replace(&mut self.handle.lock().config, new.clone());
         if old.log.level != new.log.level
             && let Err(error) = handle.set_log_level(&new.log.level.to_string())
         {
             tracing::error!(error, "the log keeps its level");
         }
-        self.arrange(handle);
+        self.arrange(handle).await;
         Ok(changes)
     }
 
     /// Brings sockets and services to the configuration in force; what the kernel refuses is said and tried again.
-    fn arrange(&mut self, handle: &Handle) {
-        let config = self.keeper.config();
-        let refused = self.listeners.arrange(&addresses(&config), guests(&config::params::speaker(&config)));
-        for refused in &refused {
-            tracing::error!("{refused}; tried again in {AGAIN:?}");
+    async fn arrange(&mut self, handle: &DaemonHandle) {
+        let config = self.handle.config();
+        let allowed = allowed_peers(&config::params::speaker(&config));
+        let refused = handle.listen(addresses(&config), allowed).await.unwrap_or_default();
+        let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
+        for text in refused.iter().filter(|text| !self.refused.contains(text)) {
+            tracing::error!("{text}; tried again every {RETRY_INTERVAL:?}");
         }
-        self.again = (!refused.is_empty()).then(|| Instant::now() + AGAIN);
-        self.services.arrange(&config, handle);
+        self.retry_at = (!refused.is_empty()).then(|| Instant::now() + RETRY_INTERVAL);
+        self.refused = refused;
+        self.services.arrange(&config, handle).await;
     }
 }
 
-/// The configuration and its warnings.
-///
-/// # Errors
-/// The report, or why the file cannot be read at all.
-fn read(path: &Path) -> Result<(Config, Vec<String>), String> {
+/// The configuration file, and which version of it was read last.
+struct ConfigFile {
+    path: PathBuf,
+    read: Option<Version>,
+    reader: Reader,
+}
+
+/// What has become of the file since it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FileChange {
+    None,
+    /// In place, by an editor.
+    Edited,
+    /// It is a link that leads to another file now.
+    Replaced,
+}
+
+impl ConfigFile {
+    /// The configuration and its warnings.
+    ///
+    /// # Errors
+    /// The report, or why the file cannot be read at all.
+    async fn read(&mut self) -> Result<Usable, String> {
+        let (version, usable) = self.load().await?;
+        self.read = version;
+        usable
+    }
+
+    /// Which version stands there, and what it comes to; it is not taken for read.
+    async fn load(&mut self) -> Result<(Option<Version>, Result<Usable, String>), String> {
+        let path = self.path.clone();
+        let work = move || Ok((version(&path).ok(), load(&path)));
+        self.reader.run(work).await.map_err(|error| format!("{}: {error}", self.path.display()))
+    }
+
+    /// A file that is gone or whose storage hangs has not changed: it will be replaced, or come back.
+    async fn look(&mut self) -> FileChange {
+        let path = self.path.clone();
+        let work = move || Ok((version(&path)?, std::fs::symlink_metadata(&path)?.is_symlink()));
+        match self.reader.run(work).await {
+            Ok((version, _)) if self.read == Some(version) => FileChange::None,
+            // The first look, at the file with which the daemon has just started.
+            Ok((version, _)) if self.read.is_none() => {
+                self.read = Some(version);
+                FileChange::None
+            }
+            Ok((_, true)) => FileChange::Replaced,
+            Ok((_, false)) => FileChange::Edited,
+            Err(error) => {
+                tracing::debug!(file = %self.path.display(), %error, "the configuration file cannot be looked at");
+                FileChange::None
+            }
+        }
+    }
+}
+
+/// As at the start: a password file that cannot be read costs its peers their sessions and nobody else.
+fn load(path: &Path) -> Result<Usable, String> {
     usable(config::load(path).map_err(|error| format!("{}: {error}", path.display()))?)
 }
 
-fn usable(checked: config::Checked) -> Result<(Config, Vec<String>), String> {
+/// A configuration and its warnings.
+type Usable = (Config, Vec<String>);
+
+fn usable(checked: config::Checked) -> Result<Usable, String> {
     let warnings = checked.report.findings().iter().map(|finding| finding.problem.to_string()).collect();
     checked.config.map(|config| (config, warnings)).ok_or_else(|| checked.report.to_string())
 }
@@ -289,17 +396,18 @@ fn addresses(config: &Config) -> Vec<SocketAddr> {
 }
 
 /// Who may come, from the peers and ranges of the router.
-fn guests(params: &Params) -> Guests {
-    let mut guests = Guests::default();
+fn allowed_peers(params: &Params) -> AllowedPeers {
+    let mut allowed = AllowedPeers::default();
     for peer in &params.peers {
-        guests.hosts.insert(peer.session.remote.addr, guest(&peer.session));
+        allowed.hosts.insert(peer.session.remote.addr, allowed_peer(&peer.session));
     }
-    guests.ranges = params.ranges.iter().map(|range| (range.net, guest(&range.template.session))).collect();
-    guests.ranges.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
-    guests
+    allowed.ranges = params.ranges.iter().map(|range| (range.net, allowed_peer(&range.template.session))).collect();
+    allowed.ranges.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
+    allowed
 }
 
-fn guest(session: &crate::peer::Params) -> Guest {
+/// Nobody comes in for a peer whose password is not to be had.
+fn allowed_peer(session: &crate::peer::Params) -> AllowedPeer {
     let transport = session.transport();
-    Guest { ttl: transport.ttl, md5: transport.md5, user_timeout: transport.user_timeout }
+    AllowedPeer { ttl: transport.ttl, md5: transport.md5, user_timeout: transport.user_timeout, barred: session.hindrance.is_some() }
 }

@@ -1,12 +1,14 @@
-//! The control socket: where `catbird status` and its like are answered, and the only place that takes orders.
+//! The control socket: where `catbird status` and its like are answered, and the only place that takes commands.
 //!
 //! In: lines of JSON on a unix socket that only its owner and group may open. Out: lines of JSON; lists page by page, so that neither a
-//! long table nor a slow reader holds up the protocol or fills the memory. Words are in `protocol`, deeds in whatever is behind the [`Desk`].
+//! long table nor a slow reader holds up the protocol or fills the memory. Formats are in `protocol`, meaning in whatever is behind the
+//! [`RouterApi`].
+//!
+//! A client that says nothing or reads nothing is let go after a bounded time, and at once when somebody else wants its place.
 
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,56 +16,77 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::desk::{Desk, answers, full_status};
-use super::protocol::{REQUEST_OCTETS, Reply, Request};
+use super::api::{RouterApi, answers, full_status};
+use super::clients::{Clients, Limits, Place, Watched};
+use super::instance::InstanceLock;
 use crate::config::Config;
 use crate::config::model::Control;
+use crate::daemon::protocol::{MAX_CONFIRM, REQUEST_OCTETS, Reply, Request};
 use crate::speaker::show::Command;
 use crate::stats::{Level, Notice};
 
-/// Operators that are served at one time; more wait at the door.
-pub const CLIENTS: usize = 64;
+/// Operators that are served at one time; they are all of one user or group, so the kernel's word for who they are divides nothing.
+pub const CLIENTS: Limits = Limits { total: 64, per_origin: 64 };
 /// Pause before the socket is tried again.
-const AGAIN: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Who connects and says nothing is let go after this.
-const PATIENCE: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Who does not read is let go after this.
-const READ_PATIENCE: Duration = Duration::from_secs(60);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Listens, and serves until the task is dropped. A socket that cannot be made is said, and tried again.
 ///
+/// `lock`: of the daemon's start; another socket than its is locked here.
+///
 /// # Errors
 /// None; the shape is that of a service.
-pub async fn serve<D: Desk>(desk: D, config: Arc<Config>) -> io::Result<()> {
+pub async fn serve<A: RouterApi>(api: A, config: Arc<Config>, mut lock: Option<InstanceLock>) -> io::Result<()> {
     let (listener, _path) = loop {
-        match bind(&config.control) {
+        match bind(&config.control, &mut lock) {
             Ok(bound) => break bound,
-            Err(error) => tracing::error!(%error, "no orders can be given; tried again in {AGAIN:?}"),
+            Err(error) => tracing::error!(%error, "no commands can be given; tried again in {RETRY_INTERVAL:?}"),
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     };
-    let places = Arc::new(Semaphore::new(CLIENTS));
+    let clients = Clients::new(CLIENTS);
     loop {
-        let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let client = match listener.accept().await {
-            Ok((client, _)) => client,
+        match listener.accept().await {
+            Ok((stream, _)) => match clients.enter(()) {
+                Some(place) => admit(stream, place, api.clone()),
+                None => turn_away(&stream),
+            },
             Err(error) => {
                 // for want of descriptors: the next attempt waits a little instead of spinning
                 tracing::warn!(%error, "control socket: a client could not be let in");
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
             }
-        };
-        let desk = desk.clone();
-        tokio::spawn(async move {
-            if let Err(error) = Client::new(client, desk).serve().await {
-                tracing::debug!(%error, "control socket: a client went away");
-            }
-            drop(place);
-        });
+        }
+    }
+}
+
+fn admit<A: RouterApi>(stream: UnixStream, place: Place<()>, api: A) {
+    let (started, start) = tokio::sync::oneshot::channel();
+    let task = tokio::spawn(async move {
+        let Ok(place) = start.await else { return };
+        if let Err(error) = Client::new(stream, place, api).serve().await {
+            tracing::debug!(%error, "control socket: a client went away");
+        }
+    });
+    place.serve_by(task.abort_handle());
+    if started.send(place).is_err() {
+        tracing::debug!("control socket: a client went away before it was served");
+    }
+}
+
+/// A fresh socket has room for a line; if not, closing is all there is.
+fn turn_away(stream: &UnixStream) {
+    let text = format!("{} commands are being served and none of them waits; end a `catbird monitor`, or try again", CLIENTS.total);
+    let mut line = serde_json::to_vec(&Reply::Failed(text)).unwrap_or_default();
+    line.push(b'\n');
+    if let Err(error) = stream.try_write(&line) {
+        tracing::debug!(%error, "control socket: a client could not be turned away in words");
     }
 }
 
@@ -72,6 +95,7 @@ pub async fn serve<D: Desk>(desk: D, config: Arc<Config>) -> io::Result<()> {
 struct SocketPath {
     path: PathBuf,
     inode: Option<u64>,
+    _lock: InstanceLock,
 }
 
 impl Drop for SocketPath {
@@ -91,12 +115,12 @@ fn inode(path: &Path) -> Option<u64> {
 
 /// Binds under a name of our own, sets the mode, and moves it into place: nobody ever sees a socket with other rights, and what a dead
 /// daemon left there is replaced in one step.
-fn bind(control: &Control) -> io::Result<(UnixListener, SocketPath)> {
+fn bind(control: &Control, lock: &mut Option<InstanceLock>) -> io::Result<(UnixListener, SocketPath)> {
     let path = &control.socket;
-    alone(path)?;
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).map_err(|error| named(folder, &error))?;
-    }
+    let lock = match lock.take_if(|lock| lock.is_for(path)) {
+        Some(lock) => lock,
+        None => InstanceLock::take(path)?,
+    };
     let mut fresh = path.clone().into_os_string();
     fresh.push(format!(".{}", std::process::id()));
     let fresh = PathBuf::from(fresh);
@@ -106,51 +130,31 @@ fn bind(control: &Control) -> io::Result<(UnixListener, SocketPath)> {
     let listener = UnixListener::bind(&fresh).map_err(|error| named(path, &error))?;
     fs::set_permissions(&fresh, Permissions::from_mode(control.mode))?;
     fs::rename(&fresh, path).map_err(|error| named(path, &error))?;
-    Ok((listener, SocketPath { path: path.clone(), inode: inode(path) }))
+    Ok((listener, SocketPath { path: path.clone(), inode: inode(path), _lock: lock }))
 }
 
 fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("control socket {}: {error}", path.display()))
 }
 
-/// Two daemons with one configuration would fight over sessions and routes: the second asks here first, and does not start.
-///
-/// # Errors
-/// Another daemon answers at this socket, or something stands there that is no socket.
-pub fn alone(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Err(_) => return Ok(()),
-        Ok(meta) if !std::os::unix::fs::FileTypeExt::is_socket(&meta.file_type()) => {
-            let text = format!("control socket {}: something else stands there, and is not ours to remove", path.display());
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
-        }
-        Ok(_) => {}
-    }
-    match StdUnixStream::connect(path) {
-        Ok(_) => {
-            let text = format!("control socket {}: another catbird answers there", path.display());
-            Err(io::Error::new(io::ErrorKind::AddrInUse, text))
-        }
-        // what is left of a daemon that died
-        Err(_) => Ok(()),
-    }
-}
-
 /// One connection: request after request until it closes.
-struct Client<D> {
+struct Client<A> {
     lines: BufReader<OwnedReadHalf>,
-    writer: OwnedWriteHalf,
-    desk: D,
+    writer: Watched<OwnedWriteHalf>,
+    place: Place<()>,
+    api: A,
 }
 
-impl<D: Desk> Client<D> {
-    fn new(stream: UnixStream, desk: D) -> Client<D> {
+impl<A: RouterApi> Client<A> {
+    fn new(stream: UnixStream, place: Place<()>, api: A) -> Client<A> {
         let (reader, writer) = stream.into_split();
-        Client { lines: BufReader::new(reader), writer, desk }
+        let writer = Watched::new(writer, place.activity.clone(), WRITE_TIMEOUT);
+        Client { lines: BufReader::new(reader), writer, place, api }
     }
 
     async fn serve(mut self) -> io::Result<()> {
         while let Some(line) = self.line().await? {
+            let _answering = self.place.activity.answer();
             match serde_json::from_slice::<Request>(&line) {
                 Ok(request) => self.answer(request).await?,
                 Err(error) => self.say(&Reply::Failed(format!("not a request: {error}"))).await?,
@@ -166,7 +170,7 @@ impl<D: Desk> Client<D> {
         let limit = REQUEST_OCTETS as u64 + 1;
         let mut bounded = (&mut self.lines).take(limit);
         let read = bounded.read_until(b'\n', &mut line);
-        let n = tokio::time::timeout(PATIENCE, read).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let n = tokio::time::timeout(READ_TIMEOUT, read).await.map_err(|_| io::ErrorKind::TimedOut)??;
         if n == 0 {
             return Ok(None);
         }
@@ -180,41 +184,40 @@ impl<D: Desk> Client<D> {
     async fn say(&mut self, reply: &Reply) -> io::Result<()> {
         let mut line = serde_json::to_vec(reply)?;
         line.push(b'\n');
-        let write = self.writer.write_all(&line);
-        tokio::time::timeout(READ_PATIENCE, write).await.map_err(|_| io::ErrorKind::TimedOut)?
+        self.writer.write_all(&line).await
     }
 
     async fn answer(&mut self, request: Request) -> io::Result<()> {
         match request {
             Request::Ask(question) => {
-                let mut pages = answers(self.desk.clone(), question);
+                let mut pages = answers(self.api.clone(), question);
                 while let Some(answer) = pages.next().await {
                     self.say(&Reply::Answer(answer)).await?;
                 }
                 Ok(())
             }
-            Request::Status => match full_status(&self.desk).await {
+            Request::Status => match full_status(&self.api).await {
                 Some(status) => self.say(&Reply::Status(Box::new(status))).await,
                 None => self.ending().await,
             },
-            Request::Order(command) => self.order(command).await,
+            Request::Order(command) => self.command(command).await,
             Request::Reload { confirm_seconds } => self.reload(confirm_seconds).await,
             Request::Diff { name, text } => {
-                let reply = match self.desk.diff(text.map(|text| (name, text))).await {
+                let reply = match self.api.diff(text.map(|text| (name, text))).await {
                     Ok(plan) => Reply::Reloaded(plan),
                     Err(report) => Reply::Failed(report),
                 };
                 self.say(&reply).await
             }
             Request::Confirm => {
-                let reply = match self.desk.confirm().await {
+                let reply = match self.api.confirm().await {
                     true => Reply::Done("the new configuration stays".into()),
                     false => Reply::Failed("no configuration waits to be confirmed".into()),
                 };
                 self.say(&reply).await
             }
             Request::LogLevel { level } => {
-                let reply = match self.desk.set_log_level(&level) {
+                let reply = match self.api.set_log_level(&level) {
                     Ok(()) => Reply::Done(format!("the log's level is {level}")),
                     Err(why) => Reply::Failed(why),
                 };
@@ -224,13 +227,13 @@ impl<D: Desk> Client<D> {
         }
     }
 
-    async fn order(&mut self, command: Command) -> io::Result<()> {
+    async fn command(&mut self, command: Command) -> io::Result<()> {
         if let Command::BlockAdd { net } = &command
-            && let Some(why) = self.desk.config().objection_to_block(net)
+            && let Some(why) = self.api.config().objection_to_block(net)
         {
             return self.say(&Reply::Failed(format!("{net} cannot be a block: {why}"))).await;
         }
-        match self.desk.order(command).await {
+        match self.api.command(command).await {
             Some(answer) => self.say(&Reply::Answer(answer)).await,
             None => self.ending().await,
         }
@@ -241,11 +244,11 @@ impl<D: Desk> Client<D> {
     }
 
     async fn reload(&mut self, confirm_seconds: Option<f64>) -> io::Result<()> {
-        let confirm = match confirm_seconds.map(Duration::try_from_secs_f64).transpose() {
+        let confirm = match confirm_seconds.map(confirm_time).transpose() {
             Ok(confirm) => confirm,
-            Err(error) => return self.say(&Reply::Failed(format!("confirm_seconds: {error}"))).await,
+            Err(why) => return self.say(&Reply::Failed(why)).await,
         };
-        let reply = match self.desk.reload(confirm).await {
+        let reply = match self.api.reload(confirm).await {
             Ok(mut reloaded) => {
                 reloaded.confirm_seconds = confirm.map(|time| time.as_secs_f64());
                 Reply::Reloaded(reloaded)
@@ -257,7 +260,7 @@ impl<D: Desk> Client<D> {
 
     /// Until the client closes its end, or the daemon ends.
     async fn monitor(&mut self, streams: &[String]) -> io::Result<()> {
-        let mut notices = self.desk.monitor();
+        let mut notices = self.api.monitor();
         loop {
             let notice = tokio::select! {
                 notice = notices.recv() => notice,
@@ -274,6 +277,13 @@ impl<D: Desk> Client<D> {
             }
         }
     }
+}
+
+/// # Errors
+/// It is no time in which somebody could confirm; in words.
+fn confirm_time(seconds: f64) -> Result<Duration, String> {
+    let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero() && *time <= MAX_CONFIRM);
+    time.ok_or_else(|| format!("confirm_seconds: {seconds} is not between 0 and {} (a day)", MAX_CONFIRM.as_secs()))
 }
 
 fn event(notice: &Notice) -> io::Result<Reply> {

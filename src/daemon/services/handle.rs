@@ -4,6 +4,7 @@
 //! rights to `control` and `http`, and meaning to the core.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +16,14 @@ use crate::speaker::show::{Answer, Command, Question};
 use crate::speaker::{Input, Params, StopMode};
 use crate::stats::Notice;
 
-use super::core::Request;
-use super::desk::{Desk, LastReload};
-use super::gauges::Gauges;
-use super::notices::{LogLevel, Notices};
-use super::protocol::Reloaded;
-use super::reload::{Keeper, Order};
+use super::api::{LastReload, RouterApi};
+use super::config_manager::{Command as ConfigCommand, ConfigHandle};
+use super::tcp_md5_stats::md5_refused;
+use crate::daemon::core::Request;
+use crate::daemon::core::listener::{AllowedPeers, Refused};
+use crate::daemon::counters::DaemonMetrics;
+use crate::daemon::event_log::{EventLog, LogLevel};
+use crate::daemon::protocol::Reloaded;
 
 /// The core has ended; nobody is left to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,17 +39,23 @@ impl std::error::Error for Gone {}
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Handle {
+pub struct DaemonHandle {
     core: mpsc::Sender<Request>,
-    keeper: Keeper,
-    notices: Notices,
+    config: ConfigHandle,
+    event_log: EventLog,
     log: LogLevel,
-    gauges: Arc<Gauges>,
+    counters: Arc<DaemonMetrics>,
 }
 
-impl Handle {
-    pub fn new(core: mpsc::Sender<Request>, keeper: Keeper, notices: Notices, log: LogLevel, gauges: Arc<Gauges>) -> Handle {
-        Handle { core, keeper, notices, log, gauges }
+impl DaemonHandle {
+    pub fn new(
+        core: mpsc::Sender<Request>,
+        config: ConfigHandle,
+        event_log: EventLog,
+        log: LogLevel,
+        counters: Arc<DaemonMetrics>,
+    ) -> DaemonHandle {
+        DaemonHandle { core, config, event_log, log, counters }
     }
 
     /// Something that the core is told ahead of what is queued; returns once it has heard it.
@@ -71,6 +80,16 @@ impl Handle {
         }
     }
 
+    /// Listens on these addresses, for these peers; what the kernel refuses of it comes back.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn listen(&self, addresses: Vec<SocketAddr>, allowed: AllowedPeers) -> Result<Vec<Refused>, Gone> {
+        let (reply, refused) = oneshot::channel();
+        self.request(Request::Listen { addresses, allowed, reply }).await?;
+        refused.await.map_err(|_| Gone)
+    }
+
     /// # Errors
     /// [`Gone`].
     pub async fn stop(&self, mode: StopMode) -> Result<(), Gone> {
@@ -92,52 +111,55 @@ impl Handle {
     }
 }
 
-impl Desk for Handle {
-    async fn ask(&self, question: Question) -> Option<Answer> {
+impl RouterApi for DaemonHandle {
+    async fn query(&self, question: Question) -> Option<Answer> {
+        if matches!(question, Question::Peers { .. } | Question::Peer { .. }) {
+            self.tell(Input::Md5Refused(md5_refused())).await.ok()?;
+        }
         let (reply, answer) = oneshot::channel();
-        self.answered(Request::Ask(question, reply), answer).await
+        self.answered(Request::Query(question, reply), answer).await
     }
 
-    async fn order(&self, command: Command) -> Option<Answer> {
+    async fn command(&self, command: Command) -> Option<Answer> {
         let (reply, answer) = oneshot::channel();
-        self.answered(Request::Order(command, reply), answer).await
+        self.answered(Request::Command(command, reply), answer).await
     }
 
-    /// With `confirm` the former configuration comes back after that time unless [`Desk::confirm`] is called.
+    /// With `confirm` the former configuration comes back after that time unless [`RouterApi::confirm`] is called.
     async fn reload(&self, confirm: Option<Duration>) -> Result<Reloaded, String> {
         let (reply, outcome) = oneshot::channel();
-        self.keeper.order(Order::Reload { confirm, reply }).await.map_err(|gone| gone.to_string())?;
+        self.config.command(ConfigCommand::Reload { confirm, reply }).await.map_err(|gone| gone.to_string())?;
         outcome.await.map_err(|_| Gone.to_string())?
     }
 
     async fn diff(&self, text: Option<(String, String)>) -> Result<Reloaded, String> {
         let (reply, outcome) = oneshot::channel();
-        self.keeper.order(Order::Diff { text, reply }).await.map_err(|gone| gone.to_string())?;
+        self.config.command(ConfigCommand::Diff { text, reply }).await.map_err(|gone| gone.to_string())?;
         outcome.await.map_err(|_| Gone.to_string())?
     }
 
     async fn confirm(&self) -> bool {
         let (reply, outcome) = oneshot::channel();
-        self.keeper.order(Order::Confirm { reply }).await.is_ok() && outcome.await.unwrap_or(false)
+        self.config.command(ConfigCommand::Confirm { reply }).await.is_ok() && outcome.await.unwrap_or(false)
     }
 
     fn last_reload(&self) -> LastReload {
-        self.keeper.state()
+        self.config.state()
     }
 
     fn config(&self) -> Arc<Config> {
-        self.keeper.config()
+        self.config.config()
     }
 
     fn monitor(&self) -> broadcast::Receiver<Arc<Notice>> {
-        self.notices.listen()
+        self.event_log.subscribe()
     }
 
     fn set_log_level(&self, level: &str) -> Result<(), String> {
         self.log.set(level)
     }
 
-    fn gauges(&self) -> &Gauges {
-        &self.gauges
+    fn counters(&self) -> &DaemonMetrics {
+        &self.counters
     }
 }

@@ -1,91 +1,98 @@
 //! HTTP: metrics and health for machines, and the read-only answers as JSON for everybody.
 //!
-//! In: GET requests. Out: `/metrics`, `/livez`, `/readyz`, and what `catbird` shows under `/v1/`. Nothing here changes anything: orders are
+//! In: GET requests. Out: `/metrics`, `/livez`, `/readyz`, and what `catbird` shows under `/v1/`. Nothing here changes anything: commands are
 //! taken on the unix socket alone. Lists are made page by page while they are sent.
+//!
+//! A client that does not finish its request or does not read the answer is let go after a bounded time, and at once when somebody else wants
+//! its place ([`super::clients`]); so a probe is answered whatever other clients do. A core that does not answer makes `/livez` fail.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use futures_util::stream;
-use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
-use hyper::body::{Bytes, Frame};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-use super::desk::{Desk, Pages, answers, full_status};
-use super::gauges::Gauges;
+use super::api::{Pages, RouterApi, answers, full_status};
+use super::clients::{Activity, Answering, Clients, Limits, Place, Watched};
 use super::metrics;
-use super::ready::{Readiness, readiness};
+use super::readiness::{Readiness, readiness};
 use crate::config::Config;
+use crate::daemon::counters::DaemonMetrics;
 use crate::speaker::show::{Answer, Question, RouteFilter, Snapshot};
 
-/// Connections that are served at one time; more wait at the door.
-pub const CONNECTIONS: usize = 128;
+/// Connections that are served at one time, in all and from one address (of IPv6: from one /64).
+pub const CONNECTIONS: Limits = Limits { total: 128, per_origin: 32 };
 /// Pause before the address is tried again.
-const AGAIN: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// A client that does not finish its request's head is let go after this.
-const HEAD_PATIENCE: Duration = Duration::from_secs(10);
-
-type Body = UnsyncBoxBody<Bytes, Infallible>;
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client that takes nothing of its answer is let go after this.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A core that does not answer within this time is not alive.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Listens where the configuration says, and serves until the task is dropped. An address that cannot be had is said, and tried again.
 ///
 /// # Errors
 /// None; the shape is that of a service.
-pub async fn serve<D: Desk>(desk: D, config: Arc<Config>) -> io::Result<()> {
+pub async fn serve<A: RouterApi>(api: A, config: Arc<Config>) -> io::Result<()> {
     let Some(address) = config.metrics.listen else { return std::future::pending().await };
-    let listener = listen(address, desk.gauges()).await;
-    serve_on(&listener, &desk).await
+    let listener = listen(address, api.counters()).await;
+    serve_on(&listener, &api).await
 }
 
-async fn listen(address: SocketAddr, gauges: &Gauges) -> TcpListener {
-    let refusal = Refusal(gauges);
+async fn listen(address: SocketAddr, counters: &DaemonMetrics) -> TcpListener {
+    let refusal = Refusal(counters);
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => return listener,
-            Err(error) => refusal.say(&format!("no metrics are served on {address}: {error}")),
+            Err(error) => refusal.report(&format!("no metrics are served on {address}: {error}")),
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 
 /// Is over when it is dropped, also with a task that is called off.
-struct Refusal<'a>(&'a Gauges);
+struct Refusal<'a>(&'a DaemonMetrics);
 
 impl Refusal<'_> {
-    fn say(&self, words: &str) {
-        tracing::error!("{words}; tried again in {AGAIN:?}");
-        self.0.refuse("metrics", vec![words.to_owned()]);
+    fn report(&self, text: &str) {
+        tracing::error!("{text}; tried again in {RETRY_INTERVAL:?}");
+        self.0.warn("metrics", vec![text.to_owned()]);
     }
 }
 
 impl Drop for Refusal<'_> {
     fn drop(&mut self) {
-        self.0.refuse("metrics", Vec::new());
+        self.0.warn("metrics", Vec::new());
     }
 }
 
-async fn serve_on<D: Desk>(listener: &TcpListener, desk: &D) -> io::Result<()> {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+async fn serve_on<A: RouterApi>(listener: &TcpListener, api: &A) -> io::Result<()> {
+    let clients = Clients::new(limits(api.counters().descriptors));
+    let routes = routes(api.clone());
     loop {
-        let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
         match listener.accept().await {
-            Ok((stream, from)) => {
-                let desk = desk.clone();
-                tokio::spawn(async move {
-                    connection(stream, from, Site { desk }).await;
-                    drop(place);
-                });
-            }
+            Ok((stream, from)) => match clients.enter(origin(from.ip())) {
+                Some(place) => admit(stream, from, place, &routes),
+                None => tracing::warn!(%from, "HTTP: all places are taken by clients that are being served"),
+            },
             Err(error) => {
                 tracing::warn!(%error, "HTTP: a connection could not be let in");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -94,120 +101,62 @@ async fn serve_on<D: Desk>(listener: &TcpListener, desk: &D) -> io::Result<()> {
     }
 }
 
-async fn connection<D: Desk>(stream: TcpStream, from: SocketAddr, site: Site<D>) {
-    let service = service_fn(move |request| {
-        let site = site.clone();
-        async move { Ok::<_, Infallible>(site.answer(&request).await) }
+/// A process with few descriptors needs most of them for BGP.
+fn limits(descriptors: u64) -> Limits {
+    let share = usize::try_from(descriptors / 8).unwrap_or(usize::MAX);
+    let total = if descriptors == 0 { CONNECTIONS.total } else { CONNECTIONS.total.min(share.max(4)) };
+    Limits { total, per_origin: CONNECTIONS.per_origin.min(total) }
+}
+
+/// Whoever has a /64 has all addresses in it.
+fn origin(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) >> 64 << 64).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+fn admit(stream: TcpStream, from: SocketAddr, place: Place<IpAddr>, routes: &Router) {
+    let activity = place.activity.clone();
+    // Each request carries what its answer is watched by.
+    let routes = routes.clone().layer(axum::Extension(activity.clone()));
+    let (started, start) = tokio::sync::oneshot::channel::<Place<IpAddr>>();
+    let task = tokio::spawn(async move {
+        let Ok(_place) = start.await else { return };
+        let stream = Watched::new(stream, activity, WRITE_TIMEOUT);
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(16 * 1024);
+        if let Err(error) = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)).await {
+            tracing::debug!(%error, %from, "HTTP: a connection ended early");
+        }
     });
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(16 * 1024);
-    if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
-        tracing::debug!(%error, %from, "HTTP: a connection ended early");
+    place.serve_by(task.abort_handle());
+    if started.send(place).is_err() {
+        tracing::debug!(%from, "HTTP: a connection ended before it began");
     }
 }
 
 /// What is served.
-#[derive(Clone)]
-struct Site<D> {
-    desk: D,
-}
-
-/// Where a path leads.
-#[derive(Clone, Debug, PartialEq)]
-enum Route {
-    Index,
-    Metrics,
-    Live,
-    Ready,
-    Status,
-    Ask(Question),
-    Nowhere,
-    /// The path is known, what follows is not understood.
-    Unclear(String),
-}
-
-impl<D: Desk> Site<D> {
-    async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "read only: orders are taken on the control socket");
-            response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
-            return response;
-        }
-        match route(request.uri().path(), request.uri().query().unwrap_or("")) {
-            Route::Index => text(StatusCode::OK, INDEX.to_owned()),
-            Route::Metrics => self.metrics().await,
-            Route::Live => self.live().await,
-            Route::Ready => self.ready().await,
-            Route::Status => match full_status(&self.desk).await {
-                Some(status) => json(StatusCode::OK, &status),
-                None => ending(),
-            },
-            Route::Ask(question) => self.ask(question).await,
-            Route::Unclear(why) => problem(StatusCode::BAD_REQUEST, &why),
-            Route::Nowhere => problem(StatusCode::NOT_FOUND, "there is nothing here; / tells what there is"),
-        }
-    }
-
-    /// Alive is who answers: the core, not merely this task.
-    async fn live(&self) -> Response<Body> {
-        match self.desk.ask(Question::Status).await {
-            Some(_) => text(StatusCode::OK, "ok\n".to_owned()),
-            None => ending(),
-        }
-    }
-
-    async fn snapshot(&self) -> Option<Snapshot> {
-        match self.desk.ask(Question::Metrics).await? {
-            Answer::Metrics(snapshot) => Some(*snapshot),
-            _ => None,
-        }
-    }
-
-    fn readiness(&self, snapshot: &Snapshot) -> Readiness {
-        let share = self.desk.config().ready.share;
-        readiness(snapshot.peers.iter().map(|peer| &peer.row), share, snapshot.status.draining).with_kernel(&snapshot.status.fib_tables)
-    }
-
-    async fn ready(&self) -> Response<Body> {
-        let Some(snapshot) = self.snapshot().await else { return ending() };
-        let readiness = self.readiness(&snapshot);
-        let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        json(status, &readiness)
-    }
-
-    async fn metrics(&self) -> Response<Body> {
-        let Some(snapshot) = self.snapshot().await else { return ending() };
-        let (config, reload) = (self.desk.config(), self.desk.last_reload());
-        let around = metrics::Surroundings {
-            per_peer: Some(config.metrics.per_peer),
-            ready: self.readiness(&snapshot).ready,
-            now: unix(SystemTime::now()),
-            started: unix(SystemTime::now()) - snapshot.status.uptime_seconds,
-            reload_successful: reload.successful,
-            reloaded: unix(reload.at),
-        };
-        match metrics::expose(&snapshot, self.desk.gauges(), &around) {
-            Ok(body) => whole(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body.into()),
-            Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-        }
-    }
-
-    /// One object, or the rows of a list while they come.
-    async fn ask(&self, question: Question) -> Response<Body> {
-        let mut pages = answers(self.desk.clone(), question);
-        match pages.next().await {
-            None => ending(),
-            Some(Answer::Refused(why)) => problem(StatusCode::NOT_FOUND, &why),
-            Some(Answer::Peer(peer)) => json(StatusCode::OK, &peer),
-            Some(Answer::Why(story)) => json(StatusCode::OK, &story),
-            Some(first) => list(first, pages),
-        }
-    }
-}
-
-/// Seconds since 1970.
-fn unix(time: SystemTime) -> f64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+fn routes<A: RouterApi>(api: A) -> Router {
+    Router::new()
+        .route("/", get(|| async { text(StatusCode::OK, INDEX.to_owned()) }))
+        .route("/metrics", get(metrics::<A>))
+        .route("/livez", get(live::<A>))
+        .route("/readyz", get(ready::<A>))
+        .route("/v1/status", get(status::<A>))
+        .route("/v1/peers", get(peers::<A>))
+        .route("/v1/peers/{peer}", get(peer::<A>))
+        .route("/v1/peers/{peer}/received", get(received::<A>))
+        .route("/v1/peers/{peer}/advertised", get(advertised::<A>))
+        .route("/v1/routes", get(routes_of::<A>))
+        .route("/v1/why", get(why::<A>))
+        .route("/v1/fib", get(fib::<A>))
+        .route("/v1/nexthops", get(nexthops::<A>))
+        .route("/v1/blocks", get(blocks::<A>))
+        .fallback(nowhere)
+        .method_not_allowed_fallback(read_only)
+        .layer(axum::middleware::from_fn(bounded))
+        .with_state(api)
 }
 
 const INDEX: &str = "\
@@ -224,84 +173,170 @@ catbird, read only. What changes something is said on the control socket.
 /v1/nexthops /v1/blocks
 ";
 
-/// Where a path and its query lead.
-fn route(path: &str, query: &str) -> Route {
-    let steps: Vec<String> = path.split('/').filter(|step| !step.is_empty()).map(unescape).collect();
-    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
-    let query = Query::parse(query);
-    let question = match steps.as_slice() {
-        [] => return Route::Index,
-        ["metrics"] => return Route::Metrics,
-        ["livez"] => return Route::Live,
-        ["readyz"] => return Route::Ready,
-        ["v1", "status"] => return Route::Status,
-        ["v1", "peers"] => Ok(Question::Peers { cursor: 0 }),
-        ["v1", "peers", peer] => Ok(Question::Peer { peer: (*peer).to_owned() }),
-        ["v1", "peers", peer, "received"] => {
-            query.flag("rejected").map(|rejected| Question::Received { peer: (*peer).to_owned(), rejected, cursor: 0 })
-        }
-        ["v1", "peers", peer, "advertised"] => Ok(Question::Advertised { peer: (*peer).to_owned(), cursor: 0 }),
-        ["v1", "routes"] => query.filter().map(|filter| Question::Routes { filter, cursor: 0 }),
-        ["v1", "why"] => query.net("prefix").and_then(|net| net.map(|net| Question::Why { net }).ok_or("?prefix=P is needed".to_owned())),
-        ["v1", "fib"] => query.net("prefix").map(|net| Question::Fib { net, cursor: 0 }),
-        ["v1", "nexthops"] => Ok(Question::Nexthops { cursor: 0 }),
-        ["v1", "blocks"] => Ok(Question::Blocks),
-        _ => return Route::Nowhere,
+async fn read_only() -> Response {
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "read only: commands are taken on the control socket");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+async fn nowhere(method: Method) -> Response {
+    match method {
+        Method::GET | Method::HEAD => problem(StatusCode::NOT_FOUND, "there is nothing here; / tells what there is"),
+        _ => read_only().await,
+    }
+}
+
+/// Until its answer begins, a request is being served; and it is answered, or the core is not alive.
+async fn bounded(request: Request, next: axum::middleware::Next) -> Response {
+    let _answering = request.extensions().get::<Arc<Activity>>().map(Activity::answer);
+    let answer = timeout(ANSWER_TIMEOUT, next.run(request)).await;
+    let late = || problem(StatusCode::SERVICE_UNAVAILABLE, &format!("the router has not answered for {ANSWER_TIMEOUT:?}"));
+    let mut response = answer.unwrap_or_else(|_| late());
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Alive is who answers: the core, not merely this task.
+async fn live<A: RouterApi>(State(api): State<A>) -> Response {
+    match api.query(Question::Status).await {
+        Some(_) => text(StatusCode::OK, "ok\n".to_owned()),
+        None => ending(),
+    }
+}
+
+async fn snapshot<A: RouterApi>(api: &A) -> Option<Snapshot> {
+    match api.query(Question::Metrics).await? {
+        Answer::Metrics(snapshot) => Some(*snapshot),
+        _ => None,
+    }
+}
+
+fn judge<A: RouterApi>(api: &A, snapshot: &Snapshot) -> Readiness {
+    let peers = snapshot.peers.iter().map(|peer| &peer.row);
+    readiness(peers, api.config().ready.share, snapshot.status.draining).with_kernel(&snapshot.status.fib_tables)
+}
+
+async fn ready<A: RouterApi>(State(api): State<A>) -> Response {
+    let Some(snapshot) = snapshot(&api).await else { return ending() };
+    let readiness = judge(&api, &snapshot);
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(status, &readiness)
+}
+
+async fn metrics<A: RouterApi>(State(api): State<A>) -> Response {
+    let Some(snapshot) = snapshot(&api).await else { return ending() };
+    let (config, reload) = (api.config(), api.last_reload());
+    let around = metrics::Surroundings {
+        per_peer: Some(config.metrics.per_peer),
+        ready: judge(&api, &snapshot).ready,
+        now: unix(SystemTime::now()),
+        started: unix(SystemTime::now()) - snapshot.status.uptime_seconds,
+        reload_successful: reload.successful,
+        reloaded: unix(reload.at),
     };
-    question.map_or_else(Route::Unclear, Route::Ask)
-}
-
-/// `a=b&c=d`
-struct Query(Vec<(String, String)>);
-
-impl Query {
-    fn parse(text: &str) -> Query {
-        let pairs = text.split('&').filter(|pair| !pair.is_empty());
-        Query(pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "true"))).map(|(k, v)| (unescape(k), unescape(v))).collect())
-    }
-
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
-    }
-
-    fn flag(&self, key: &str) -> Result<bool, String> {
-        self.get(key).map_or(Ok(false), |value| value.parse().map_err(|_| format!("{key}: true or false")))
-    }
-
-    fn net(&self, key: &str) -> Result<Option<IpNet>, String> {
-        let parse = |value: &str| value.parse::<IpNet>().map(|net| net.trunc()).map_err(|_| format!("{key}: {value} is not a prefix"));
-        self.get(key).map(parse).transpose()
-    }
-
-    fn filter(&self) -> Result<RouteFilter, String> {
-        let parse = |value: &str| value.parse::<IpAddr>().map_err(|_| format!("address: {value} is not an address"));
-        Ok(RouteFilter {
-            net: self.net("prefix")?,
-            longer: self.flag("longer")?,
-            address: self.get("address").map(parse).transpose()?,
-            peer: self.get("peer").map(str::to_owned),
-        })
+    match metrics::expose(&snapshot, api.counters(), &around) {
+        Ok(body) => whole(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }
 
-/// `%2F` and its like; what is no escape stays.
-fn unescape(text: &str) -> String {
-    let mut octets = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let code = after.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match (first, code) {
-            (b'%', Some(octet)) => {
-                octets.push(octet);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            _ => {
-                octets.push(if *first == b'+' { b' ' } else { *first });
-                rest = after;
-            }
-        }
+/// Seconds since 1970.
+fn unix(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+async fn status<A: RouterApi>(State(api): State<A>) -> Response {
+    match full_status(&api).await {
+        Some(status) => json(StatusCode::OK, &status),
+        None => ending(),
     }
-    String::from_utf8_lossy(&octets).into_owned()
+}
+
+/// What may stand behind `?`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Options {
+    #[serde(deserialize_with = "flag")]
+    rejected: bool,
+    #[serde(deserialize_with = "flag")]
+    longer: bool,
+    prefix: Option<IpNet>,
+    address: Option<IpAddr>,
+    peer: Option<String>,
+}
+
+/// `?rejected` alone is `?rejected=true`.
+fn flag<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    let text = String::deserialize(from)?;
+    if text.is_empty() { Ok(true) } else { text.parse().map_err(|_| serde::de::Error::custom("true or false")) }
+}
+
+type Asked = Result<Query<Options>, QueryRejection>;
+
+impl Options {
+    fn filter(self) -> RouteFilter {
+        RouteFilter { net: self.prefix.map(|net| net.trunc()), longer: self.longer, address: self.address, peer: self.peer }
+    }
+}
+
+/// Asks what the options make of them.
+async fn with<A: RouterApi>(api: A, watched: Watch, options: Asked, question: impl FnOnce(Options) -> Option<Question>) -> Response {
+    match options.map(|Query(options)| question(options)) {
+        Ok(Some(question)) => ask(api, watched, question).await,
+        Ok(None) => problem(StatusCode::BAD_REQUEST, "?prefix=P is needed"),
+        Err(error) => problem(StatusCode::BAD_REQUEST, &error.body_text()),
+    }
+}
+
+/// What a long answer is watched by.
+type Watch = Option<axum::Extension<Arc<Activity>>>;
+
+async fn peers<A: RouterApi>(State(api): State<A>, watch: Watch) -> Response {
+    ask(api, watch, Question::Peers { cursor: 0 }).await
+}
+
+async fn peer<A: RouterApi>(State(api): State<A>, Path(peer): Path<String>, watch: Watch) -> Response {
+    ask(api, watch, Question::Peer { peer }).await
+}
+
+async fn received<A: RouterApi>(State(api): State<A>, Path(peer): Path<String>, watch: Watch, options: Asked) -> Response {
+    with(api, watch, options, |options| Some(Question::Received { peer, rejected: options.rejected, cursor: 0 })).await
+}
+
+async fn advertised<A: RouterApi>(State(api): State<A>, Path(peer): Path<String>, watch: Watch) -> Response {
+    ask(api, watch, Question::Advertised { peer, cursor: 0 }).await
+}
+
+async fn routes_of<A: RouterApi>(State(api): State<A>, watch: Watch, options: Asked) -> Response {
+    with(api, watch, options, |options| Some(Question::Routes { filter: options.filter(), cursor: 0 })).await
+}
+
+async fn why<A: RouterApi>(State(api): State<A>, watch: Watch, options: Asked) -> Response {
+    with(api, watch, options, |options| options.prefix.map(|net| Question::Why { net: net.trunc() })).await
+}
+
+async fn fib<A: RouterApi>(State(api): State<A>, watch: Watch, options: Asked) -> Response {
+    with(api, watch, options, |options| Some(Question::Fib { net: options.prefix.map(|net| net.trunc()), cursor: 0 })).await
+}
+
+async fn nexthops<A: RouterApi>(State(api): State<A>, watch: Watch) -> Response {
+    ask(api, watch, Question::Nexthops { cursor: 0 }).await
+}
+
+async fn blocks<A: RouterApi>(State(api): State<A>, watch: Watch) -> Response {
+    ask(api, watch, Question::Blocks).await
+}
+
+/// One object, or the rows of a list while they come.
+async fn ask<A: RouterApi>(api: A, watch: Watch, question: Question) -> Response {
+    let mut pages = answers(api, question);
+    match pages.next().await {
+        None => ending(),
+        Some(Answer::Refused(why)) => problem(StatusCode::NOT_FOUND, &why),
+        Some(Answer::Peer(peer)) => json(StatusCode::OK, &peer),
+        Some(Answer::Why(story)) => json(StatusCode::OK, &story),
+        Some(first) => list(first, pages, watch.map(|axum::Extension(activity)| activity.answer())),
+    }
 }
 
 /// The rows of a page, each with a comma before it unless it is the very first.
@@ -326,14 +361,15 @@ fn rows(answer: &Answer, begun: &mut bool) -> serde_json::Result<Vec<u8>> {
 }
 
 /// A list of JSON whose next page is asked for when the one before has been taken.
-fn list<D: Desk>(first: Answer, pages: Pages<D>) -> Response<Body> {
-    struct Sending<D> {
+fn list<A: RouterApi>(first: Answer, pages: Pages<A>, answering: Option<Answering>) -> Response {
+    struct Sending<A> {
         page: Option<Answer>,
-        pages: Pages<D>,
+        pages: Pages<A>,
         begun: bool,
         over: bool,
+        _answering: Option<Answering>,
     }
-    let state = Sending { page: Some(first), pages, begun: false, over: false };
+    let state = Sending { page: Some(first), pages, begun: false, over: false, _answering: answering };
     let frames = stream::unfold(state, |mut s| async move {
         if s.over {
             return None;
@@ -349,42 +385,38 @@ fn list<D: Desk>(first: Answer, pages: Pages<D>) -> Response<Body> {
                 if s.begun { b"]\n".to_vec() } else { b"[]\n".to_vec() }
             }
         };
-        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), s))
+        Some((Ok::<_, Infallible>(Bytes::from(text)), s))
     });
-    respond(StatusCode::OK, "application/json", StreamBody::new(frames).boxed_unsync())
+    respond(StatusCode::OK, "application/json", Body::from_stream(frames))
 }
 
-fn respond(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
-    response.headers_mut().insert(CACHE_CONTROL, hyper::header::HeaderValue::from_static("no-store"));
-    response
+fn respond(status: StatusCode, kind: &'static str, body: Body) -> Response {
+    (status, [(CONTENT_TYPE, kind)], body).into_response()
 }
 
-fn whole(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Body> {
-    respond(status, kind, Full::new(body).boxed_unsync())
+fn whole(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Response {
+    respond(status, kind, body.into())
 }
 
-fn text(status: StatusCode, body: String) -> Response<Body> {
-    whole(status, "text/plain; charset=utf-8", body.into())
+fn text(status: StatusCode, body: String) -> Response {
+    whole(status, "text/plain; charset=utf-8", body)
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+fn json(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec_pretty(value) {
         Ok(mut body) => {
             body.push(b'\n');
-            whole(status, "application/json", body.into())
+            whole(status, "application/json", body)
         }
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
 
-fn problem(status: StatusCode, why: &str) -> Response<Body> {
+fn problem(status: StatusCode, why: &str) -> Response {
     json(status, &serde_json::json!({ "error": why }))
 }
 
-fn ending() -> Response<Body> {
+fn ending() -> Response {
     problem(StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending")
 }
 

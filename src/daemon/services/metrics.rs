@@ -1,6 +1,6 @@
 //! Prometheus metrics: one snapshot of the router and of the process, turned into families.
 //!
-//! In: a [`Snapshot`] of the core's numbers, the shell's [`Gauges`], how the last reload went. Out: text in the exposition format. Nothing
+//! In: a [`Snapshot`] of the core's numbers, the shell's [`DaemonMetrics`], how the last reload went. Out: text in the exposition format. Nothing
 //! is counted here. A scrape is made from one snapshot, so its numbers belong together, and a peer that is no longer configured has no
 //! series because nothing remembers it.
 //!
@@ -15,8 +15,8 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 
-use super::gauges::Gauges;
 use crate::config::model::PerPeer;
+use crate::daemon::counters::DaemonMetrics;
 use crate::speaker::show::{FamilyRow, LastDown, PeerMetrics, Snapshot};
 
 /// Series of one peer at most.
@@ -129,13 +129,31 @@ pub const METRICS: &[Known] = &[
         "catbird_connections_refused_total",
         COUNTER,
         &["reason"],
-        "Connections turned away: from no configured peer, too many at once, or further away than ttl_security allows.",
+        "Connections turned away: from no configured peer, too many at once, further away than ttl_security allows, or after failed sessions.",
     ),
     known(
         "catbird_tcp_md5_refused_segments_total",
         COUNTER,
         &["reason"],
         "TCP segments that the kernel dropped because of TCP-MD5: missing (no signature), unexpected (no key here), wrong (another key).",
+    ),
+    known(
+        "catbird_core_step_seconds",
+        HISTOGRAM,
+        &[],
+        "The longest step of each cycle of the core, in which no other session is served. A few milliseconds at most.",
+    ),
+    known(
+        "catbird_log_lines_dropped_total",
+        COUNTER,
+        &["reason"],
+        "Lines of the log that were not written: stalled (standard error is not read), repeated (too many of one kind at once).",
+    ),
+    known(
+        "catbird_file_read_successful",
+        GAUGE,
+        &["file"],
+        "1 if what was last read from files of this kind is usable: blocks, passwords; absent where none is configured.",
     ),
     known("catbird_accept_failures_total", COUNTER, &[], "Connections that could not be accepted for want of descriptors or memory."),
     known("catbird_dials_total", COUNTER, &["result"], "Attempts to connect to a peer, by result."),
@@ -163,9 +181,9 @@ pub struct Surroundings {
 ///
 /// # Errors
 /// What the encoder did not like; a mistake of ours.
-pub fn expose(snapshot: &Snapshot, gauges: &Gauges, around: &Surroundings) -> prometheus::Result<String> {
+pub fn expose(snapshot: &Snapshot, counters: &DaemonMetrics, around: &Surroundings) -> prometheus::Result<String> {
     let registry = Registry::new();
-    registry.register(Box::new(Scrape::new(snapshot, gauges, around)?))?;
+    registry.register(Box::new(Scrape::new(snapshot, counters, around)?))?;
     registry.register(Box::new(ProcessCollector::for_self()))?;
     TextEncoder::new().encode_to_string(&registry.gather())
 }
@@ -177,11 +195,11 @@ struct Scrape {
 }
 
 impl Scrape {
-    fn new(snapshot: &Snapshot, gauges: &Gauges, around: &Surroundings) -> prometheus::Result<Scrape> {
+    fn new(snapshot: &Snapshot, counters: &DaemonMetrics, around: &Surroundings) -> prometheus::Result<Scrape> {
         let desc = |m: &Known| Desc::new(m.name.into(), m.help.into(), Vec::new(), Default::default());
         let descs = METRICS.iter().map(desc).collect::<prometheus::Result<Vec<Desc>>>()?;
         let mut families = Families::default();
-        families.whole(snapshot, gauges, around);
+        families.whole(snapshot, counters, around);
         families.peers(snapshot, around);
         Ok(Scrape { descs, families: families.finish() })
     }
@@ -266,7 +284,7 @@ impl Families {
     }
 
     /// What concerns no single peer.
-    fn whole(&mut self, snapshot: &Snapshot, gauges: &Gauges, around: &Surroundings) {
+    fn whole(&mut self, snapshot: &Snapshot, counters: &DaemonMetrics, around: &Surroundings) {
         let status = &snapshot.status;
         self.add("catbird_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
         self.add("catbird_start_time_seconds", &[], around.started);
@@ -286,7 +304,7 @@ impl Families {
         self.fib(snapshot);
         self.histogram("catbird_bestpath_duration_seconds", &snapshot.counters.bestpath_seconds);
         self.histogram("catbird_convergence_seconds", &snapshot.counters.convergence_seconds);
-        self.shell(gauges, snapshot.counters.strangers);
+        self.shell(counters, snapshot.counters.strangers);
     }
 
     fn blocks(&mut self, snapshot: &Snapshot) {
@@ -316,33 +334,40 @@ impl Families {
         self.add("catbird_fib_repaired_routes_total", &[], snapshot.counters.fib_repaired as f64);
     }
 
-    fn shell(&mut self, gauges: &Gauges, strangers: u64) {
-        self.add("catbird_queue_depth", &[("queue", "core")], gauges.inbox.get() as f64);
-        self.add("catbird_queue_depth", &[("queue", "requests")], gauges.requests.get() as f64);
-        self.add("catbird_backpressure_seconds_total", &[("queue", "core")], gauges.inbox_wait.get().as_secs_f64());
-        self.add("catbird_unsent_bytes", &[], gauges.unsent_octets.get() as f64);
-        for (state, gauge) in [("open", &gauges.connections), ("half_open", &gauges.half_open), ("lingering", &gauges.lingering)] {
+    fn shell(&mut self, counters: &DaemonMetrics, strangers: u64) {
+        self.add("catbird_queue_depth", &[("queue", "core")], counters.queue.get() as f64);
+        self.add("catbird_queue_depth", &[("queue", "requests")], counters.requests.get() as f64);
+        self.add("catbird_backpressure_seconds_total", &[("queue", "core")], counters.queue_wait.get().as_secs_f64());
+        self.add("catbird_unsent_bytes", &[], counters.unsent_octets.get() as f64);
+        for (state, gauge) in [("open", &counters.connections), ("half_open", &counters.half_open), ("lingering", &counters.lingering)] {
             self.add("catbird_connections", &[("state", state)], gauge.get() as f64);
         }
-        let strangers = strangers.saturating_add(gauges.strangers.get());
+        let strangers = strangers.saturating_add(counters.unknown_peers.get());
         self.add("catbird_connections_refused_total", &[("reason", "stranger")], strangers as f64);
-        self.add("catbird_connections_refused_total", &[("reason", "crowded")], gauges.crowded.get() as f64);
-        self.add("catbird_connections_refused_total", &[("reason", "too_far")], gauges.too_far.get() as f64);
-        let md5 = super::tcpext::md5_refused();
+        self.add("catbird_connections_refused_total", &[("reason", "crowded")], counters.half_open_limited.get() as f64);
+        self.add("catbird_connections_refused_total", &[("reason", "too_far")], counters.ttl_rejected.get() as f64);
+        self.add("catbird_connections_refused_total", &[("reason", "penalized")], counters.penalized.get() as f64);
+        self.add("catbird_log_lines_dropped_total", &[("reason", "stalled")], counters.log.stalled() as f64);
+        self.add("catbird_log_lines_dropped_total", &[("reason", "repeated")], counters.log.repeated() as f64);
+        for (file, good) in counters.files() {
+            self.add("catbird_file_read_successful", &[("file", file)], flag(good));
+        }
+        self.histogram("catbird_core_step_seconds", &counters.core_steps.snapshot());
+        let md5 = super::tcp_md5_stats::md5_refused();
         for (reason, count) in [("missing", md5.missing), ("unexpected", md5.unexpected), ("wrong", md5.wrong)] {
             self.add("catbird_tcp_md5_refused_segments_total", &[("reason", reason)], count as f64);
         }
-        self.add("catbird_accept_failures_total", &[], gauges.accept_failures.get() as f64);
-        if let Some(netlink) = gauges.netlink.get() {
+        self.add("catbird_accept_failures_total", &[], counters.accept_failures.get() as f64);
+        if let Some(netlink) = counters.netlink.get() {
             self.add("catbird_netlink_overruns_total", &[], netlink.overruns.load(Relaxed) as f64);
             self.add("catbird_netlink_dumps_total", &[], netlink.dumps.load(Relaxed) as f64);
             self.add("catbird_tunnels", &[], netlink.tunnels.load(Relaxed) as f64);
             self.add("catbird_tunnel_repairs_total", &[], netlink.tunnel_repairs.load(Relaxed) as f64);
             self.add("catbird_tunnel_failures_total", &[], netlink.tunnel_failures.load(Relaxed) as f64);
         }
-        let failed = gauges.dial_failures.get();
+        let failed = counters.dial_failures.get();
         self.add("catbird_dials_total", &[("result", "failed")], failed as f64);
-        self.add("catbird_dials_total", &[("result", "connected")], gauges.dials.get().saturating_sub(failed) as f64);
+        self.add("catbird_dials_total", &[("result", "connected")], counters.dials.get().saturating_sub(failed) as f64);
     }
 
     /// Peers by kind and state, then each that has its own series, then the rest in sums.

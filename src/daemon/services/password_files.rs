@@ -4,59 +4,81 @@
 //! differs is then a key, and so `Change::Restart` for those peers and nothing for the others. It leaves looking at the right time to `reload`.
 //!
 //! A file that is gone, empty, too long or not text changes nothing: the last good key stays in force, for a session without a key, or with
-//! half of one, is what nobody wanted (RFC 2385). The log says so once for each version of the file.
+//! half of one, is what nobody wanted (RFC 2385). Where there never was a good one, its peers stay down until there is. Both are said in the
+//! log once for each version of the file, and in `status` for as long as it lasts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::model::Password;
-use crate::config::{self, Config};
+use crate::config::{Config, PASSWORD_OCTETS, read_text, usable_secret};
+use crate::daemon::counters::DaemonMetrics;
 
-use super::blocks::{Version, version};
+use super::files::{Reader, Version, version};
 
 /// How often the files are looked at.
-pub const LOOK: Duration = Duration::from_secs(2);
+pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What each file was like when it was last read; `None`: it could not be read.
+/// In warnings and metrics.
+const TOPIC: &str = "passwords";
+
+/// All password files of the configuration in force.
 #[derive(Default)]
 pub struct Watch {
+    /// What each was like when it was last read; `None`: it could not be read.
     seen: HashMap<PathBuf, Option<Version>>,
+    unusable: BTreeMap<PathBuf, String>,
+    reader: Reader,
 }
+
+/// A file of another version than the one last seen.
+type Fresh = (PathBuf, Option<Version>, io::Result<String>);
 
 impl Watch {
     /// The configuration with the keys that are new, if any are.
-    pub fn look(&mut self, config: &Config) -> Option<Config> {
+    pub async fn look(&mut self, config: &Config, counters: &DaemonMetrics) -> Option<Config> {
+        let in_force = files(config);
+        self.unusable.retain(|file, _| in_force.contains_key(file));
+        let (paths, seen) = (in_force.keys().cloned().collect::<Vec<_>>(), self.seen.clone());
+        let fresh = match self.reader.run(move || Ok(read_fresh(paths, &seen))).await {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                counters.file_read(TOPIC, vec![format!("password files are not read, and the last good keys stay: {error}")]);
+                return None;
+            }
+        };
         let mut new: Option<Config> = None;
-        for (file, old) in files(config) {
-            if let Some(secret) = self.fresh(&file, old.as_deref()) {
-                tracing::info!(file = %file.display(), "a new password; the sessions that use it reconnect");
-                let config = new.get_or_insert_with(|| config.clone());
-                passwords(config).filter(|p| p.file == file).for_each(|p| p.secret = Ok(secret.clone()));
+        for (file, version, text) in fresh {
+            self.seen.insert(file.clone(), version);
+            let old = in_force.get(&file).and_then(Option::as_ref);
+            match text.and_then(|text| usable_secret(&text).map_err(io::Error::other)) {
+                Ok(secret) => {
+                    self.unusable.remove(&file);
+                    if old != Some(&secret) {
+                        tracing::info!(file = %file.display(), "a new password; the sessions that use it reconnect");
+                        let config = new.get_or_insert_with(|| config.clone());
+                        passwords(config).filter(|p| p.file == file).for_each(|p| p.secret = Ok(secret.clone()));
+                    }
+                }
+                Err(why) => {
+                    let effect = if old.is_some() { "the last good one stays" } else { "its peers stay down" };
+                    let text = format!("no usable password in {}, and {effect}: {why}", file.display());
+                    tracing::warn!("{text}");
+                    self.unusable.insert(file, text);
+                }
             }
         }
+        counters.file_read(TOPIC, self.unusable.values().cloned().collect());
         new
-    }
-
-    /// The key in the file, if the file is another version and the key another one.
-    fn fresh(&mut self, file: &Path, old: Option<&str>) -> Option<String> {
-        let now = version(file).ok();
-        if self.seen.insert(file.to_owned(), now) == Some(now) {
-            return None;
-        }
-        match read(file) {
-            Ok(secret) => (old != Some(&secret)).then_some(secret),
-            Err(why) => {
-                tracing::warn!(file = %file.display(), %why, "no usable password; the last good one stays");
-                None
-            }
-        }
     }
 }
 
-fn read(file: &Path) -> io::Result<String> {
-    config::usable_secret(&std::fs::read_to_string(file)?).map_err(io::Error::other)
+fn read_fresh(paths: Vec<PathBuf>, seen: &HashMap<PathBuf, Option<Version>>) -> Vec<Fresh> {
+    let versions = paths.into_iter().map(|path| (version(&path).ok(), path));
+    let fresh = versions.filter(|(now, path)| seen.get(path) != Some(now));
+    fresh.map(|(now, path)| (path.clone(), now, read_text(&path, PASSWORD_OCTETS))).collect()
 }
 
 /// Where a file cannot be read now, the key that is in force stays in force.
@@ -66,6 +88,14 @@ pub fn keep_last_good(new: &mut Config, in_force: &Config) {
         if let Some(Some(secret)) = known.get(&password.file) {
             password.secret = Ok(secret.clone());
         }
+    }
+}
+
+/// Keys that could not be read for `new` are those of `old`, if it had them from the same files.
+pub fn keep_known(new: &mut Config, old: &Config) {
+    let known = files(old);
+    for password in passwords(new).filter(|password| password.secret.is_none()) {
+        password.secret = known.get(&password.file).cloned().flatten();
     }
 }
 
@@ -89,6 +119,8 @@ fn passwords(config: &mut Config) -> impl Iterator<Item = &mut Password> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::config::Surroundings;
 
@@ -103,38 +135,71 @@ mod tests {
         checked.config.expect("no mistakes")
     }
 
-    #[test]
-    fn a_replaced_password_is_taken_over_once_and_an_unusable_one_never() {
-        let dir = std::env::temp_dir().join(format!("catbird-secrets-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).expect("a temporary directory");
-        let file = dir.join("password");
-        let replace = |text: &str| {
-            let new = dir.join("new");
-            std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &file)).expect("written");
-        };
-        replace("first\n");
-        let old = config(&file);
-        let mut watch = Watch::default();
-        assert!(watch.look(&old).is_none(), "the key in force is not news");
-        replace("first\n");
-        assert!(watch.look(&old).is_none(), "another file with the same key is none either");
-        for unusable in ["", "\n", &"x".repeat(81)] {
-            replace(unusable);
-            assert!(watch.look(&old).is_none(), "{unusable:?}");
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let path = std::env::temp_dir().join(format!("catbird-passwords-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&path).expect("a temporary directory");
+            Folder(path)
         }
-        std::fs::remove_file(&file).expect("it is there");
-        assert!(watch.look(&old).is_none());
-        replace("second\n");
-        let new = watch.look(&old).expect("a new key");
-        let key = |config: &Config, peer: usize| config.sessions[peer].setup.password.as_ref().map(|p| p.secret.clone());
-        assert_eq!((key(&new, 0), key(&new, 1)), (Some(Ok("second".to_owned())), None));
+
+        fn file(&self) -> PathBuf {
+            self.0.join("password")
+        }
+
+        fn replace(&self, text: &str) {
+            let new = self.0.join("new");
+            std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, self.file())).expect("written");
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).expect("it was ours");
+        }
+    }
+
+    fn secret(config: &Config, peer: usize) -> Option<Option<String>> {
+        config.sessions[peer].setup.password.as_ref().map(|p| p.secret.clone().ok())
+    }
+
+    #[tokio::test]
+    async fn a_replaced_password_is_taken_over_once_and_an_unusable_one_never() {
+        let (folder, counters) = (Folder::new("replaced"), DaemonMetrics::default());
+        folder.replace("first\n");
+        let old = config(&folder.file());
+        let mut watch = Watch::default();
+        assert!(watch.look(&old, &counters).await.is_none(), "the key in force is not news");
+        folder.replace("first\n");
+        assert!(watch.look(&old, &counters).await.is_none(), "another file with the same key is none either");
+        assert_eq!(counters.files(), [(TOPIC, true)]);
+        for unusable in ["", "\n", &"x".repeat(81)] {
+            folder.replace(unusable);
+            assert!(watch.look(&old, &counters).await.is_none(), "{unusable:?}");
+        }
+        std::fs::remove_file(folder.file()).expect("it is there");
+        assert!(watch.look(&old, &counters).await.is_none());
+        assert!(matches!(counters.warnings().as_slice(), [one] if one.contains("the last good one stays")), "{:?}", counters.warnings());
+        folder.replace("second\n");
+        let new = watch.look(&old, &counters).await.expect("a new key");
+        assert_eq!((secret(&new, 0), secret(&new, 1)), (Some(Some("second".to_owned())), None));
         assert_eq!(new.sessions[1], old.sessions[1], "the other peer is not concerned");
-        assert!(watch.look(&new).is_none());
-        std::fs::remove_file(&file).expect("it is there");
-        let mut reloaded = config(&file);
-        assert!(key(&reloaded, 0).is_some_and(|key| key.is_err()), "at the start there would be none");
-        keep_last_good(&mut reloaded, &new);
-        assert_eq!(key(&reloaded, 0), Some(Ok("second".to_owned())), "a reload keeps the last good one");
-        std::fs::remove_dir_all(&dir).expect("it was ours");
+        assert!(watch.look(&new, &counters).await.is_none());
+        assert!(counters.warnings().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_password_that_comes_later_brings_its_peer_up_and_a_lost_one_stays_over_a_reload() {
+        let (folder, counters) = (Folder::new("later"), DaemonMetrics::default());
+        let unread = config(&folder.file());
+        let mut watch = Watch::default();
+        assert!(watch.look(&unread, &counters).await.is_none());
+        assert!(matches!(counters.warnings().as_slice(), [one] if one.contains("its peers stay down")), "{:?}", counters.warnings());
+        folder.replace("late\n");
+        let read = watch.look(&unread, &counters).await.expect("a key");
+        let mut reloaded = unread.clone();
+        keep_last_good(&mut reloaded, &read);
+        assert_eq!(secret(&reloaded, 0), Some(Some("late".to_owned())));
     }
 }

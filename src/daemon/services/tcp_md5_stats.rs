@@ -3,9 +3,33 @@
 //! In: `/proc/self/net/netstat`, which is that of our network namespace. Out: segments that were refused, by reason. Whose they were the
 //! kernel tells its log only; which peers may be meant is the speaker's to say (`speaker::md5`).
 
-use std::fs;
+use std::time::Duration;
+use std::{fs, io};
 
+use crate::speaker::Input;
 use crate::stats::Md5Refused;
+
+use super::api::RouterApi;
+use super::handle::DaemonHandle;
+
+/// Time between two looks, while peers are dialled.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Tells the core while peers are dialled, for then a key may be what is wrong. Until the daemon ends.
+///
+/// # Errors
+/// None; the shape is that of a service.
+pub async fn serve(handle: DaemonHandle) -> io::Result<()> {
+    // The first counts are what was before us.
+    let mut seen = None;
+    loop {
+        let dials = handle.counters().dials.get();
+        if seen.replace(dials) != Some(dials) && handle.tell(Input::Md5Refused(md5_refused())).await.is_err() {
+            return Ok(());
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
 
 /// As of now; zeros where the kernel does not count.
 pub fn md5_refused() -> Md5Refused {

@@ -1,4 +1,4 @@
-//! A desk without a daemon behind it, for the tests of the control socket and of HTTP.
+//! A api without a daemon behind it, for the tests of the control socket and of HTTP.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,27 +9,39 @@ use crate::speaker::show::{Counters, FibCounts, NexthopRow, Page, Snapshot};
 
 /// Answers from thin air.
 #[derive(Clone)]
-pub struct FakeDesk {
+pub struct MockApi {
     pub notices: broadcast::Sender<Arc<Notice>>,
-    pub gauges: Arc<Gauges>,
+    pub counters: Arc<DaemonMetrics>,
     /// What it was asked and told.
     pub heard: Arc<Mutex<Vec<String>>>,
     config: Arc<Mutex<Config>>,
+    frozen: Arc<std::sync::atomic::AtomicBool>,
 }
 
 /// Next hops that it lists, so many a page.
 pub const ROWS: usize = 1000;
 pub const ROWS_A_PAGE: usize = 64;
 
-impl Default for FakeDesk {
-    fn default() -> FakeDesk {
-        FakeDesk { notices: broadcast::channel(4).0, gauges: Arc::default(), heard: Arc::default(), config: Arc::new(Mutex::new(plain())) }
+impl Default for MockApi {
+    fn default() -> MockApi {
+        MockApi {
+            notices: broadcast::channel(4).0,
+            counters: Arc::default(),
+            heard: Arc::default(),
+            config: Arc::new(Mutex::new(plain())),
+            frozen: Arc::default(),
+        }
     }
 }
 
-impl FakeDesk {
-    pub fn new() -> FakeDesk {
-        FakeDesk::default()
+impl MockApi {
+    pub fn new() -> MockApi {
+        MockApi::default()
+    }
+
+    /// It answers no more.
+    pub fn freeze(&self) {
+        self.frozen.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// As a reload would.
@@ -79,15 +91,18 @@ impl FakeDesk {
     }
 }
 
-impl Desk for FakeDesk {
-    async fn ask(&self, question: Question) -> Option<Answer> {
+impl RouterApi for MockApi {
+    async fn query(&self, question: Question) -> Option<Answer> {
         self.hear(format!("{question:?}"));
+        if self.frozen.load(std::sync::atomic::Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         Some(match question {
-            Question::Status => Answer::Status(Box::new(FakeDesk::status())),
-            Question::Nexthops { cursor } => Answer::Nexthops(FakeDesk::nexthops(cursor)),
+            Question::Status => Answer::Status(Box::new(MockApi::status())),
+            Question::Nexthops { cursor } => Answer::Nexthops(MockApi::nexthops(cursor)),
             Question::Blocks => Answer::Blocks(Vec::new()),
             Question::Metrics => Answer::Metrics(Box::new(Snapshot {
-                status: FakeDesk::status(),
+                status: MockApi::status(),
                 peers: Vec::new(),
                 blocks: Vec::new(),
                 counters: Counters::default(),
@@ -96,7 +111,7 @@ impl Desk for FakeDesk {
         })
     }
 
-    async fn order(&self, command: Command) -> Option<Answer> {
+    async fn command(&self, command: Command) -> Option<Answer> {
         self.hear(format!("{command:?}"));
         Some(Answer::Done("done".into()))
     }
@@ -129,8 +144,8 @@ impl Desk for FakeDesk {
         if level == "debug" { Ok(()) } else { Err(format!("no level {level}")) }
     }
 
-    fn gauges(&self) -> &Gauges {
-        &self.gauges
+    fn counters(&self) -> &DaemonMetrics {
+        &self.counters
     }
 }
 

@@ -1,6 +1,6 @@
 use tokio::task::JoinHandle;
 
-use super::super::desk::fake::{FakeDesk, ROWS};
+use super::super::api::mock::{MockApi, ROWS};
 use super::*;
 use crate::cli::client::{ClientError, ask};
 use crate::speaker::show::{Answer, Question};
@@ -26,10 +26,10 @@ impl Drop for Folder {
     }
 }
 
-async fn start(desk: &FakeDesk, control: &Control) -> JoinHandle<io::Result<()>> {
-    desk.set(|config| config.control = control.clone());
+async fn start(api: &MockApi, control: &Control) -> JoinHandle<io::Result<()>> {
+    api.set(|config| config.control = control.clone());
     let path = control.socket.clone();
-    let task = tokio::spawn(serve(desk.clone(), desk.config()));
+    let task = tokio::spawn(serve(api.clone(), api.config(), None));
     while !path.exists() && !task.is_finished() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -44,8 +44,8 @@ async fn request(control: &Control, request: Request) -> Result<Vec<Reply>, Clie
 #[tokio::test]
 async fn a_long_list_comes_in_pages_and_an_order_is_passed_on() {
     let folder = Folder::new("pages");
-    let (desk, control) = (FakeDesk::new(), folder.control());
-    let task = start(&desk, &control).await;
+    let (api, control) = (MockApi::new(), folder.control());
+    let task = start(&api, &control).await;
     let replies = request(&control, Request::Ask(Question::Nexthops { cursor: 0 })).await.expect("pages");
     let rows: Vec<usize> = replies
         .iter()
@@ -59,7 +59,7 @@ async fn a_long_list_comes_in_pages_and_an_order_is_passed_on() {
 
     let done = request(&control, Request::Order(Command::Drain { wait: false })).await.expect("an answer");
     assert_eq!(done, [Reply::Answer(Answer::Done("done".into()))]);
-    assert_eq!(desk.heard.lock().expect("fine").last().map(String::as_str), Some("Drain { wait: false }"));
+    assert_eq!(api.heard.lock().expect("fine").last().map(String::as_str), Some("Drain { wait: false }"));
     task.abort();
 }
 
@@ -82,8 +82,8 @@ async fn a_block_that_the_configuration_would_refuse_is_refused_here() {
 #[tokio::test]
 async fn status_tells_of_the_process_and_of_a_reload_that_failed() {
     let folder = Folder::new("status");
-    let (desk, control) = (FakeDesk::new(), folder.control());
-    let task = start(&desk, &control).await;
+    let (api, control) = (MockApi::new(), folder.control());
+    let task = start(&api, &control).await;
     let replies = request(&control, Request::Status).await.expect("a status");
     let [Reply::Status(status)] = replies.as_slice() else { panic!("{replies:?}") };
     assert_eq!((status.status.name.as_str(), status.process.pid), ("fake", std::process::id()));
@@ -100,16 +100,16 @@ async fn the_socket_is_for_owner_and_group_and_replaces_what_a_dead_daemon_left(
     drop(std::os::unix::net::UnixListener::bind(&control.socket).expect("bound"));
     assert!(matches!(request(&control, Request::Status).await, Err(ClientError::Stale(_))));
 
-    let (listener, path) = bind(&control).expect("the stale one is replaced");
+    let (listener, path) = bind(&control, &mut None).expect("the stale one is replaced");
     assert_eq!(fs::metadata(&control.socket).expect("there").permissions().mode() & 0o777, 0o660);
-    let second = bind(&control).expect_err("one daemon a socket");
-    assert!(second.to_string().contains("another catbird answers there"), "{second}");
+    let second = bind(&control, &mut None).expect_err("one daemon a socket");
+    assert!(second.to_string().contains("another catbird runs with it"), "{second}");
     drop((listener, path));
     assert!(!control.socket.exists(), "the name goes with the daemon");
     assert!(matches!(request(&control, Request::Status).await, Err(ClientError::NotRunning(_))));
 
     fs::write(&control.socket, "a file").expect("written");
-    let error = bind(&control).expect_err("not ours to remove");
+    let error = bind(&control, &mut None).expect_err("not ours to remove");
     assert!(error.to_string().contains("something else stands there"), "{error}");
     assert_eq!(fs::read_to_string(&control.socket).expect("still there"), "a file");
 }
@@ -117,8 +117,8 @@ async fn the_socket_is_for_owner_and_group_and_replaces_what_a_dead_daemon_left(
 #[tokio::test]
 async fn nonsense_and_endless_requests_are_refused_and_the_next_client_is_served() {
     let folder = Folder::new("nonsense");
-    let (desk, control) = (FakeDesk::new(), folder.control());
-    let task = start(&desk, &control).await;
+    let (api, control) = (MockApi::new(), folder.control());
+    let task = start(&api, &control).await;
     let mut stream = UnixStream::connect(&control.socket).await.expect("connected");
     stream.write_all(b"{\"ask\":{\"question\":\"moon\"}}\n\xff\xfe\n").await.expect("sent");
     let mut lines = BufReader::new(&mut stream).lines();
@@ -143,18 +143,18 @@ async fn nonsense_and_endless_requests_are_refused_and_the_next_client_is_served
 #[tokio::test]
 async fn a_monitor_hears_its_streams_and_how_much_it_missed() {
     let folder = Folder::new("monitor");
-    let (desk, control) = (FakeDesk::new(), folder.control());
-    let task = start(&desk, &control).await;
+    let (api, control) = (MockApi::new(), folder.control());
+    let task = start(&api, &control).await;
     let mut stream = UnixStream::connect(&control.socket).await.expect("connected");
     stream.write_all(b"{\"monitor\":{\"streams\":[\"daemon\"]}}\n").await.expect("sent");
-    while desk.notices.receiver_count() == 0 {
+    while api.notices.receiver_count() == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     // more than the channel holds, before the server gets to run
     for _ in 0..10 {
-        desk.notices.send(Arc::new(Notice::Stranger { address: [10, 0, 0, 9].into() })).expect("heard");
+        api.notices.send(Arc::new(Notice::Stranger { address: [10, 0, 0, 9].into() })).expect("heard");
     }
-    desk.notices.send(Arc::new(Notice::Draining { on: true })).expect("heard");
+    api.notices.send(Arc::new(Notice::Draining { on: true })).expect("heard");
     let mut lines = BufReader::new(&mut stream).lines();
     let missed: Reply = serde_json::from_str(&lines.next_line().await.expect("read").expect("a line")).expect("a reply");
     assert_eq!(missed, Reply::Missed(7));
@@ -162,4 +162,33 @@ async fn a_monitor_hears_its_streams_and_how_much_it_missed() {
     let Reply::Event { stream: of, notice, .. } = event else { panic!("{event:?}") };
     assert_eq!((of.as_str(), notice["event"].as_str()), ("daemon", Some("draining")));
     task.abort();
+}
+
+#[tokio::test]
+async fn clients_that_read_nothing_or_say_nothing_keep_nobody_from_being_answered() {
+    let folder = Folder::new("stalled");
+    let (api, control) = (MockApi::new(), folder.control());
+    let task = start(&api, &control).await;
+    let mut stalled = Vec::new();
+    for n in 0..2 * CLIENTS.total {
+        let mut stream = UnixStream::connect(&control.socket).await.expect("connected");
+        if n % 2 == 0 {
+            // More than a socket's buffer holds.
+            let line = b"{\"ask\":{\"question\":\"nexthops\",\"cursor\":0}}\n".repeat(100);
+            stream.write_all(&line).await.expect("sent");
+        }
+        stalled.push(stream);
+    }
+    let answer = tokio::time::timeout(Duration::from_secs(20), request(&control, Request::Status));
+    assert!(answer.await.expect("in time").is_ok());
+    task.abort();
+}
+
+#[test]
+fn a_time_to_confirm_is_between_nothing_and_a_day() {
+    for wrong in [1e19, 1e300, f64::INFINITY, f64::NAN, -1.0, 0.0, 86_401.0] {
+        assert!(confirm_time(wrong).expect_err("no time").contains("is not between"), "{wrong}");
+    }
+    assert_eq!(confirm_time(0.5), Ok(Duration::from_millis(500)));
+    assert_eq!(confirm_time(86_400.0), Ok(MAX_CONFIRM));
 }

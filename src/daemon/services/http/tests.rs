@@ -1,22 +1,59 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::super::desk::fake::{FakeDesk, ROWS};
+use super::super::api::mock::{MockApi, ROWS};
 use super::*;
 
-#[test]
-fn paths_lead_to_questions() {
+#[tokio::test]
+async fn paths_lead_to_questions() {
     let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
-    assert_eq!(route("/v1/why", "prefix=10.1.0.0%2F26"), Route::Ask(Question::Why { net: net("10.1.0.0/26") }));
-    assert_eq!(route("/v1/fib/", ""), Route::Ask(Question::Fib { net: None, cursor: 0 }));
-    assert_eq!(route("/v1/peers/fe80::1%25eth0", ""), Route::Ask(Question::Peer { peer: "fe80::1%eth0".into() }));
-    let received = Question::Received { peer: "b".into(), rejected: true, cursor: 0 };
-    assert_eq!(route("/v1/peers/b/received", "rejected"), Route::Ask(received));
     let filter = RouteFilter { net: Some(net("10.0.0.0/8")), longer: true, ..RouteFilter::default() };
-    assert_eq!(route("/v1/routes", "prefix=10.0.0.0/8&longer=true"), Route::Ask(Question::Routes { filter, cursor: 0 }));
-    assert_eq!(route("/v2/routes", ""), Route::Nowhere);
-    assert!(matches!(route("/v1/why", ""), Route::Unclear(_)));
-    assert!(matches!(route("/v1/fib", "prefix=ten"), Route::Unclear(_)));
-    assert_eq!(unescape("100%"), "100%");
+    let received = |rejected| Question::Received { peer: "b".into(), rejected, cursor: 0 };
+    let asked = [
+        ("/v1/why?prefix=10.1.0.0%2F26", Question::Why { net: net("10.1.0.0/26") }),
+        ("/v1/fib", Question::Fib { net: None, cursor: 0 }),
+        ("/v1/peers/fe80::1%25eth0", Question::Peer { peer: "fe80::1%eth0".into() }),
+        ("/v1/peers/b/received?rejected", received(true)),
+        ("/v1/peers/b/received?rejected=false", received(false)),
+        ("/v1/routes?prefix=10.0.0.1/8&longer=true", Question::Routes { filter, cursor: 0 }),
+    ];
+    let (address, api, task) = start().await;
+    for (path, question) in asked {
+        get(address, &format!("GET {path}")).await;
+        assert_eq!(api.heard.lock().expect("fine").pop(), Some(format!("{question:?}")), "{path}");
+    }
+    for unclear in ["/v1/why", "/v1/fib?prefix=ten", "/v1/routes?longer=perhaps", "/v1/routes?address=here"] {
+        let (head, body) = get(address, &format!("GET {unclear}")).await;
+        assert!(head.starts_with("HTTP/1.1 400") && body.contains("\"error\""), "{unclear}: {head} {body}");
+    }
+    task.abort();
+}
+
+#[tokio::test]
+async fn clients_that_read_nothing_keep_nobody_from_being_answered() {
+    let (address, api, task) = start().await;
+    let mut stalled = Vec::new();
+    for n in 0..CONNECTIONS.total + 20 {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("small");
+        let mut stream = socket.connect(address).await.expect("connected");
+        // Long enough that it does not fit into the buffers between us.
+        let request = format!("GET /v1/nexthops HTTP/1.1\r\nHost: x{n}\r\n\r\n").repeat(40);
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        stalled.push(stream);
+    }
+    let answer = tokio::time::timeout(Duration::from_secs(20), get(address, "GET /livez"));
+    assert!(answer.await.expect("in time").0.starts_with("HTTP/1.1 200"));
+    assert!(api.heard.lock().expect("fine").len() > CONNECTIONS.per_origin, "they were being served");
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_core_that_does_not_answer_is_not_alive() {
+    let (address, api, task) = start().await;
+    api.freeze();
+    let (head, body) = get(address, "GET /livez").await;
+    assert!(head.starts_with("HTTP/1.1 503") && body.contains("has not answered"), "{head} {body}");
+    task.abort();
 }
 
 /// Status line, headers and body of one request.
@@ -30,11 +67,11 @@ async fn get(address: SocketAddr, request: &str) -> (String, String) {
     (head.to_owned(), body.to_owned())
 }
 
-async fn start() -> (SocketAddr, FakeDesk, tokio::task::JoinHandle<io::Result<()>>) {
+async fn start() -> (SocketAddr, MockApi, tokio::task::JoinHandle<io::Result<()>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let (address, desk) = (listener.local_addr().expect("bound"), FakeDesk::new());
-    let served = desk.clone();
-    (address, desk, tokio::spawn(async move { serve_on(&listener, &served).await }))
+    let (address, api) = (listener.local_addr().expect("bound"), MockApi::new());
+    let served = api.clone();
+    (address, api, tokio::spawn(async move { serve_on(&listener, &served).await }))
 }
 
 #[tokio::test]
@@ -51,7 +88,7 @@ async fn metrics_and_health_are_served() {
 
 #[tokio::test]
 async fn a_long_list_is_one_array_and_was_asked_for_page_by_page() {
-    let (address, desk, task) = start().await;
+    let (address, api, task) = start().await;
     let (head, body) = get(address, "GET /v1/nexthops").await;
     assert!(head.contains("chunked"), "{head}");
     // the test's own reading of chunks: a length in hexadecimal, that many octets, an empty line
@@ -64,7 +101,7 @@ async fn a_long_list_is_one_array_and_was_asked_for_page_by_page() {
     }
     let rows: Vec<serde_json::Value> = serde_json::from_str(&whole).expect("an array");
     assert_eq!(rows.len(), ROWS);
-    assert_eq!(desk.heard.lock().expect("fine").len(), 16);
+    assert_eq!(api.heard.lock().expect("fine").len(), 16);
     let (_, body) = get(address, "GET /v1/blocks").await;
     assert!(body.contains("[]"), "{body}");
     task.abort();
@@ -72,13 +109,13 @@ async fn a_long_list_is_one_array_and_was_asked_for_page_by_page() {
 
 #[tokio::test]
 async fn nothing_is_changed_over_http_and_nonsense_is_told() {
-    let (address, desk, task) = start().await;
+    let (address, api, task) = start().await;
     for method in ["POST", "PUT", "DELETE"] {
         assert!(get(address, &format!("{method} /v1/drain")).await.0.starts_with("HTTP/1.1 405"));
     }
     assert!(get(address, "GET /v1/moon").await.0.starts_with("HTTP/1.1 404"));
     assert!(get(address, "GET /v1/why?prefix=x").await.0.starts_with("HTTP/1.1 400"));
     assert!(get(address, "GET /v1/peers/nobody").await.0.starts_with("HTTP/1.1 404"));
-    assert_eq!(desk.heard.lock().expect("fine").len(), 1, "only the peer was asked for");
+    assert_eq!(api.heard.lock().expect("fine").len(), 1, "only the peer was asked for");
     task.abort();
 }
