@@ -41,6 +41,14 @@ impl Gauge {
         }
     }
 
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    pub fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Relaxed);
+    }
+
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -59,6 +67,9 @@ impl DurationCounter {
         Duration::from_nanos(self.0.load(Relaxed))
     }
 }
+
+/// Descriptors that BGP connections leave to everything else: some 25 are always open, and clients and files want theirs.
+const RESERVED: u64 = 40;
 
 /// Upper bounds of the buckets of a [`StepHistogram`], in seconds. A step is meant to end after a millisecond or so.
 pub const STEP_BOUNDS: [f64; 8] = [0.001, 0.0025, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
@@ -100,6 +111,10 @@ pub struct DaemonMetrics {
     pub unsent_octets: Gauge,
     /// Connections that are open, either side having dialled.
     pub connections: Gauge,
+    /// Accepted ones that the core has yet to take in.
+    pub accepting: Gauge,
+    /// Dials that are under way.
+    pub dialling: Gauge,
     /// Accepted ones that have not sent their OPEN (bound: `half_open::HALF_OPEN`).
     pub half_open: Gauge,
     /// Closed ones that still flush or drain (bound: `conn::LINGERING`).
@@ -142,6 +157,17 @@ pub struct DaemonMetrics {
 impl DaemonMetrics {
     pub fn new(log: LogCounters, descriptors: u64) -> DaemonMetrics {
         DaemonMetrics { log, descriptors, ..DaemonMetrics::default() }
+    }
+
+    /// Is there a descriptor for one more BGP connection? [`RESERVED`] are kept for what is not BGP.
+    pub fn has_descriptors(&self) -> bool {
+        let open = self.connections.get() + self.accepting.get() + self.dialling.get() + self.lingering.get();
+        let room = self.descriptors == 0 || open < self.descriptors.saturating_sub(RESERVED).max(1);
+        let limit = self.descriptors;
+        let text =
+            || format!("{open} BGP connections are all that {limit} file descriptors allow; raise the limit (LimitNOFILE, ulimit -n)");
+        self.warn("descriptors", if room { Vec::new() } else { vec![text()] });
+        room
     }
 
     /// What is to be said of `topic` from now on (an address that cannot be listened on, a file that cannot be read); nothing: it is over.

@@ -3,4 +3,5 @@
 mod faults;
 mod operator;
 mod sessions;
+mod shell;
 mod updates;

@@ -360,7 +360,9 @@ fn accept_one(listener: &StdListener, policy: &SharedPolicy, counters: &DaemonMe
     match listener.accept() {
         Ok((socket, remote)) => {
             counters.accepted.add(1);
-            Ok(admit(socket, remote, policy, counters).map(|socket| CoreEvent::Accepted { socket, remote }))
+            let admitted = admit(socket, remote, policy, counters);
+            counters.accepting.add(u64::from(admitted.is_some()));
+            Ok(admitted.map(|socket| CoreEvent::Accepted { socket, remote }))
         }
         Err(e) if died_in_the_queue(&e) => Ok(None),
         Err(e) => Err(e),
@@ -403,6 +405,12 @@ fn admit(socket: StdStream, remote: SocketAddr, policy: &SharedPolicy, counters:
     };
     if !policy.allowed.is_host(addr) && policy.penalties.is_held(addr, sys::monotonic()) {
         counters.penalized.add(1);
+        return None;
+    }
+    if !counters.has_descriptors() {
+        counters.descriptors_exhausted.add(1);
+        counters.accept_failures.add(1);
+        reject(socket);
         return None;
     }
     if comes_from_too_far(&socket, peer) {

@@ -46,9 +46,6 @@ use listener::{AllowedPeers, Listeners, Refused};
 /// Words that wait for the core at most. A batch of messages is one event and holds at most one read (64 KiB).
 pub const QUEUE: usize = 512;
 
-/// Descriptors that BGP connections leave to everything else: about 25 that are always open, and clients.
-const RESERVED: u64 = 40;
-
 /// Requests of operators that wait at most.
 pub const REQUESTS: usize = 64;
 
@@ -117,7 +114,9 @@ impl EventQueue {
 
     /// Does not wait; with a full queue the event is dropped, and its connection closes.
     pub fn put_now(&self, event: CoreEvent) {
+        let accepted = u64::from(matches!(event, CoreEvent::Accepted { .. }));
         if self.events.try_send(event).is_err() {
+            self.counters.accepting.sub(accepted);
             tracing::debug!("the queue was full, or the core had ended");
         }
     }
@@ -374,11 +373,7 @@ impl Core {
     fn accepted(&mut self, socket: std::net::TcpStream, remote: SocketAddr, now: Instant) {
         let conn = ConnId(ConnId::FIRST_ACCEPTED + self.accepted);
         self.accepted += 1;
-        if !self.has_descriptors() {
-            self.queue.counters.accept_failures.add(1);
-            self.queue.counters.descriptors_exhausted.add(1);
-            return listener::reject(socket);
-        }
+        self.queue.counters.accepting.sub(1);
         if !self.half_open.enter(conn, remote.ip()) {
             self.queue.counters.half_open_limited.add(1);
             return listener::reject(socket);
@@ -416,17 +411,6 @@ impl Core {
         self.conns.remove(&conn);
         self.half_open.leave(conn);
         self.listeners.closed(conn);
-    }
-
-    /// Some are kept for what is not BGP: the control socket, files, timers, netlink.
-    fn has_descriptors(&self) -> bool {
-        let open = (self.conns.len() + self.dials.len() + self.lingering.len()) as u64;
-        let limit = self.queue.counters.descriptors;
-        let room = limit == 0 || open < limit.saturating_sub(RESERVED).max(1);
-        let text =
-            || format!("{open} BGP connections are all that {limit} file descriptors allow; raise the limit (LimitNOFILE, ulimit -n)");
-        self.queue.counters.warn("descriptors", if room { Vec::new() } else { vec![text()] });
-        room
     }
 
     /// A few requests a cycle: pages of lists stand between batches of messages.
@@ -515,7 +499,7 @@ impl Core {
 
     fn dial(&mut self, conn: ConnId, transport: Transport) {
         self.queue.counters.dials.add(1);
-        let room = self.has_descriptors();
+        let room = self.queue.counters.has_descriptors();
         let queue = self.queue.clone();
         let task = tokio::spawn(async move {
             let outcome = if room { dialer::dial(transport).await } else { Err(DialError::Other(NO_DESCRIPTORS.to_owned())) };
@@ -569,6 +553,7 @@ impl Core {
         counters.queue.set(self.events.len());
         counters.requests.set(self.requests.len());
         counters.connections.set(self.conns.len());
+        counters.dialling.set(self.dials.len());
         counters.half_open.set(self.half_open.len());
         counters.lingering.set(self.lingering.len());
     }

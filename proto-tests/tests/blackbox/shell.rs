@@ -1,0 +1,301 @@
+//! What operators, files, pipes and callers can do to the process around the router: nothing that others would notice.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use proto_tests::netlab::mounts::Scratch;
+use proto_tests::netlab::patiently;
+use proto_tests::netlab::proc::catbird;
+use proto_tests::outside::{Daemon, Heard, OUR_AS, PATIENCE, THEIR_AS, addr, free_port, keepalive, open, usual_open};
+
+/// A daemon whose folder and command are the test's own.
+struct Process {
+    child: Child,
+    folder: PathBuf,
+    port: u16,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The binary, or the shell around it.
+fn binary() -> PathBuf {
+    catbird().unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The smallest configuration, with sessions from 127.16.0.0/12.
+fn config(port: u16, folder: &Path, more: &str) -> String {
+    format!(
+        "[node]\nname = \"us\"\nasn = {OUR_AS}\nrouter_id = \"10.0.0.1\"\naddresses = [\"127.0.0.1\"]\n[listen]\naddresses = [\"127.0.0.1\"]\n\
+         port = {port}\n[fib]\nenabled = false\n[metrics]\nlisten = \"\"\n[control]\nsocket = \"{}\"\n[[peer_group]]\nname = \"callers\"\n\
+         asn = {THEIR_AS}\nlisten = [\"127.16.0.0/12\"]\nimport = \"all\"\nexport = \"all\"\n{more}\n",
+        folder.join("sock").display()
+    )
+}
+
+impl Process {
+    /// `sh -c SHELL`, in which "$@" is the daemon.
+    fn start(scratch: &Scratch, shell: &str, more: &str) -> Process {
+        let (folder, port) = (scratch.path().to_owned(), free_port());
+        fs::write(folder.join("catbird.toml"), config(port, &folder, more)).expect("written");
+        Process::run(folder, port, shell)
+    }
+
+    fn run(folder: PathBuf, port: u16, shell: &str) -> Process {
+        let log = OpenOptions::new().create(true).append(true).open(folder.join("log")).expect("a file");
+        let mut command = Command::new("sh");
+        command.args(["-c", shell, "sh"]).arg(binary()).args(["run", "-c"]).arg(folder.join("catbird.toml")).current_dir(&folder);
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file")).stderr(log).spawn().expect("a shell");
+        Process { child, folder, port }
+    }
+
+    fn listens(&self) -> bool {
+        let up = || TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() && self.folder.join("sock").exists();
+        patiently(PATIENCE, up).is_some()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    fn ask(&self, args: &[&str]) -> String {
+        let out = Command::new(binary()).arg("--socket").arg(self.folder.join("sock")).args(args).stdin(Stdio::null()).output();
+        let out = out.expect("the binary runs");
+        String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+    }
+
+    /// The exit status after TERM.
+    fn term(&mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().expect("kill runs").success());
+        let mut status = None;
+        patiently(PATIENCE, || {
+            status = self.child.try_wait().expect("our child");
+            status.is_some()
+        });
+        status.expect("TERM ends it").code()
+    }
+
+    fn establishes(&self, n: u16) -> bool {
+        proto_tests::outside::Caller::from(addr(n), self.port).is_ok_and(|caller| caller.established().is_established())
+    }
+}
+
+fn fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().expect("mkfifo runs").success());
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let scratch = Scratch::new("stalled-log").expect("a folder");
+    let pipe = scratch.path().join("pipe");
+    fifo(&pipe);
+    let mut reader = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&pipe).expect("both ends");
+    // Full before the first line: today's first word would have blocked.
+    while reader.write(&[b'x'; 4096]).is_ok() {}
+    let mut daemon = Process::start(&scratch, "exec \"$@\" 2>pipe", "[log]\nlevel = \"debug\"\n");
+    assert!(daemon.listens());
+    assert!(daemon.establishes(1));
+    assert!(daemon.ask(&["status"]).contains("us"));
+    assert_eq!(daemon.term(), Some(0));
+    let mut octets = [0; 1];
+    assert_eq!(reader.read(&mut octets).ok(), Some(1), "it was full all the time");
+}
+
+#[test]
+fn a_fifo_or_an_endless_file_in_the_place_of_files_freezes_nobody_and_is_said() {
+    let scratch = Scratch::new("odd-files").expect("a folder");
+    fifo(&scratch.path().join("blocks"));
+    std::os::unix::fs::symlink("/dev/zero", scratch.path().join("password")).expect("a link");
+    let folder = scratch.path().display();
+    let more = format!(
+        "[pods]\nfile = \"{folder}/blocks\"\n[[peer]]\naddress = \"127.32.0.9\"\nasn = {THEIR_AS}\npassword_file = \"{folder}/password\"\n\
+         import = \"all\"\nexport = \"all\"\n"
+    );
+    let mut daemon = Process::start(&scratch, "exec \"$@\"", &more);
+    assert!(daemon.listens(), "{}", daemon.log());
+    assert!(daemon.establishes(1));
+    let said = |what: &[&str]| {
+        let status = || daemon.ask(&["status"]);
+        assert!(patiently(PATIENCE, || what.iter().all(|text| status().contains(text))).is_some(), "{what:?}: {}", status());
+    };
+    said(&["a FIFO where a regular file belongs", "a device where a regular file belongs"]);
+    // Replaced by what belongs there.
+    let new = scratch.path().join("new");
+    fs::write(&new, "10.244.1.0/26\n").and_then(|()| fs::rename(&new, scratch.path().join("blocks"))).expect("renamed");
+    assert!(patiently(PATIENCE, || daemon.ask(&["blocks"]).contains("10.244.1.0/26")).is_some(), "{}", daemon.log());
+    assert!(!daemon.ask(&["status"]).contains("FIFO"), "that is over");
+    // And as configuration, at a reload.
+    fs::remove_file(scratch.path().join("catbird.toml")).expect("there");
+    fifo(&scratch.path().join("catbird.toml"));
+    assert!(daemon.ask(&["reload"]).contains("a FIFO where a regular file belongs"));
+    assert_eq!(daemon.term(), Some(0));
+}
+
+#[test]
+fn of_copies_started_in_the_same_instant_one_runs_and_the_others_say_so() {
+    for _ in 0..3 {
+        let scratch = Scratch::new("copies").expect("a folder");
+        let (folder, port) = (scratch.path().to_owned(), free_port());
+        fs::write(folder.join("catbird.toml"), config(port, &folder, "")).expect("written");
+        let mut copies: Vec<Process> = (0..3).map(|_| Process::run(folder.clone(), port, "exec \"$@\"")).collect();
+        let mut ended = || copies.iter_mut().filter_map(|copy| copy.child.try_wait().expect("our child")).collect::<Vec<_>>();
+        assert!(patiently(PATIENCE, || ended().len() == 2).is_some(), "two of three end");
+        assert!(ended().iter().all(|status| status.code() == Some(1)));
+        let log = copies[0].log();
+        assert_eq!(log.matches("another catbird runs with it").count(), 2, "{log}");
+        assert!(copies.iter().any(Process::listens), "the third serves");
+    }
+}
+
+#[test]
+fn a_configuration_behind_a_link_is_taken_over_when_it_is_replaced() {
+    let scratch = Scratch::new("configmap").expect("a folder");
+    let (folder, port) = (scratch.path().to_owned(), free_port());
+    let peer = |n: u8| format!("[[peer]]\nname = \"node-{n}\"\naddress = \"127.32.0.{n}\"\nasn = {OUR_AS}\n");
+    let mount = |name: &str, more: &str| {
+        fs::create_dir(folder.join(name)).expect("made");
+        fs::write(folder.join(name).join("catbird.toml"), config(port, &folder, more)).expect("written");
+        std::os::unix::fs::symlink(name, folder.join("..new")).expect("a link");
+        fs::rename(folder.join("..new"), folder.join("..data")).expect("swapped");
+    };
+    mount("..1", &peer(1));
+    std::os::unix::fs::symlink("..data/catbird.toml", folder.join("catbird.toml")).expect("a link");
+    let daemon = Process::run(folder.clone(), port, "exec \"$@\"");
+    assert!(daemon.listens(), "{}", daemon.log());
+    assert!(!daemon.ask(&["peers"]).contains("node-2"));
+    mount("..2", &(peer(1) + &peer(2)));
+    assert!(patiently(PATIENCE, || daemon.ask(&["peers"]).contains("node-2")).is_some(), "{}", daemon.log());
+    // One that is not usable changes nothing and is said; the next good one is taken again.
+    mount("..3", "nonsense = true\n");
+    assert!(patiently(PATIENCE, || daemon.ask(&["status"]).contains("the last reload failed")).is_some(), "{}", daemon.log());
+    mount("..4", &peer(3));
+    assert!(patiently(PATIENCE, || daemon.ask(&["peers"]).contains("node-3")).is_some(), "{}", daemon.log());
+}
+
+#[test]
+fn a_configuration_that_was_edited_in_place_is_said_and_waits() {
+    let scratch = Scratch::new("edited").expect("a folder");
+    let daemon = Process::start(&scratch, "exec \"$@\"", "");
+    assert!(daemon.listens(), "{}", daemon.log());
+    let path = scratch.path().join("catbird.toml");
+    let noticed = || {
+        let text = fs::read_to_string(&path).expect("there") + "\n# edited\n";
+        fs::write(&path, text).expect("written");
+        daemon.ask(&["status"]).contains("has changed since it was read")
+    };
+    assert!(patiently(PATIENCE, noticed).is_some(), "{}", daemon.ask(&["status"]));
+    daemon.ask(&["reload"]);
+    assert!(!daemon.ask(&["status"]).contains("has changed since it was read"));
+}
+
+#[test]
+fn hosts_of_a_range_whose_sessions_fail_at_once_wait_and_others_do_not() {
+    let daemon = Daemon::start("", "");
+    let (mut served, mut turned_away) = (0, 0);
+    let begun = Instant::now();
+    while turned_away < 200 {
+        let mut caller = daemon.call(1);
+        caller.say(&open(4, THEIR_AS + 1, 90, caller.addr.octets(), &[]));
+        match caller.hear(PATIENCE) {
+            Heard::Message(1, _) => {
+                served += 1;
+                caller.last_words();
+            }
+            Heard::End => turned_away += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    // Four at once, then one after 1, 2, 4 ... s.
+    let at_most = 6 + begun.elapsed().as_secs().checked_ilog2().unwrap_or(0);
+    assert!(served >= 3 && served <= at_most, "{served} in {:?}", begun.elapsed());
+    assert!(daemon.call(2).established().is_established(), "another host is not concerned");
+    assert!(daemon.log().lines().count() < 200, "the log does not grow with the attempts");
+}
+
+#[test]
+fn a_listening_address_is_changed_without_a_gap() {
+    let scratch = Scratch::new("handover").expect("a folder");
+    let daemon = Process::start(&scratch, "exec \"$@\"", "");
+    assert!(daemon.listens(), "{}", daemon.log());
+    let path = scratch.path().join("catbird.toml");
+    let one = fs::read_to_string(&path).expect("there");
+    let all = one.replace("addresses = [\"127.0.0.1\"]\nport", "addresses = [\"0.0.0.0\"]\nport");
+    assert_ne!(one, all);
+    let mut caller = proto_tests::outside::Caller::from(addr(1), daemon.port).expect("connected").established();
+    for text in [&all, &one, &all, &one] {
+        fs::write(&path, text).expect("written");
+        let told = daemon.ask(&["reload"]);
+        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, daemon.port)).is_ok(), "{told}");
+        assert!(!daemon.ask(&["status"]).contains("cannot listen"), "{}", daemon.log());
+    }
+    assert!(!daemon.log().contains("another BGP daemon"), "{}", daemon.log());
+    caller.say(&keepalive());
+    assert!(caller.is_established(), "sessions do not notice");
+    let elsewhere = TcpStream::connect((Ipv4Addr::new(127, 0, 0, 2), daemon.port));
+    assert!(elsewhere.is_err(), "the wildcard is gone");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error_unless_the_reader_has_seen_enough() {
+    let scratch = Scratch::new("full").expect("a folder");
+    let daemon = Process::start(&scratch, "exec \"$@\"", "");
+    assert!(daemon.listens(), "{}", daemon.log());
+    let run = |stdout: Stdio| {
+        let mut command = Command::new(binary());
+        command.arg("--socket").arg(scratch.path().join("sock")).arg("status").stdout(stdout);
+        command.output().expect("the binary runs")
+    };
+    let full = run(File::create("/dev/full").expect("a device").into());
+    assert!(!full.status.success() && !full.stderr.is_empty(), "{full:?}");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let head = run(OwnedFd::from(writer).into());
+    assert!(head.status.success() && head.stderr.is_empty(), "{head:?}");
+}
+
+#[test]
+fn with_few_descriptors_status_answers_and_a_cleared_session_comes_back() {
+    let scratch = Scratch::new("few").expect("a folder");
+    let daemon = Process::start(&scratch, "ulimit -n 64; exec \"$@\"", "");
+    assert!(daemon.listens(), "{}", daemon.log());
+    let call = |n| proto_tests::outside::Caller::from(addr(n), daemon.port).expect("the kernel accepts");
+    let mut first = call(0).established();
+    let mut others: Vec<_> = (1..60).map(call).collect();
+    for other in &mut others {
+        other.say(&[usual_open(other.addr), keepalive()].concat());
+    }
+    let said = || daemon.ask(&["status"]).contains("file descriptors allow");
+    let more = || drop(proto_tests::outside::Caller::from(addr(99), daemon.port));
+    let full = || {
+        more();
+        said()
+    };
+    assert!(patiently(PATIENCE, full).is_some(), "{}\n{}", daemon.ask(&["status"]), daemon.log());
+    let cleared = daemon.ask(&["peer", "127.16.0.0", "clear"]);
+    assert!(first.last_words().is_some(), "{cleared}");
+    drop(others);
+    assert!(patiently(PATIENCE, || daemon.establishes(200)).is_some(), "{}", daemon.log());
+}
+
+#[test]
+fn a_command_does_not_wait_for_ever_for_a_daemon_that_is_stopped() {
+    let scratch = Scratch::new("stopped").expect("a folder");
+    let path = scratch.path().join("sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&path).expect("bound");
+    let begun = Instant::now();
+    let out = Command::new(binary()).arg("--socket").arg(&path).arg("status").output().expect("the binary runs");
+    let text = String::from_utf8_lossy(&out.stderr);
+    assert!(!out.status.success() && text.contains("has not answered for"), "{text}");
+    assert!(begun.elapsed() < Duration::from_secs(60));
+}
