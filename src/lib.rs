@@ -40,7 +40,7 @@
 //!
 //! # One UPDATE, eight hops
 //!
-//! 1. [`daemon::conn`] reads what the kernel has, cuts it into messages and decodes them ([`wire::Decoder`]), on the connection's task.
+//! 1. [`daemon::core::conn`] reads what the kernel has, cuts it into messages and decodes them ([`wire::Decoder`]), on the connection's task.
 //!    A read is one [`speaker::Input::Received`], however many messages it holds.
 //! 2. [`speaker::Speaker::handle`] finds whose connection it is.
 //! 3. `speaker::import` (`Import::update`) looks for loops, asks [`policy::Chain::judge`], and makes one [`rib::RouteChange`] for each
@@ -50,7 +50,7 @@
 //! 6. `speaker::fib_sync` (`Program::apply`) says what is wanted in the kernel, and [`fib::Fib::want`] plans the changes.
 //! 7. [`rib::update_group::UpdateGroups::advertise`] applies export policy, packs and encodes once for all peers that hear the same, and
 //!    `speaker::export` (`Export::pump`) hands out frames as far as each connection has credit.
-//! 8. [`daemon::netlink`] writes routes in batches, and [`daemon::conn`] writes the frozen frames to every member of the group.
+//! 8. [`daemon::netlink`] writes routes in batches, and [`daemon::core::conn`] writes the frozen frames to every member of the group.
 
 // The core has no unsafe code at all, the shell in one file (`proto-tests/tests/meta/wall.rs`).
 #![deny(unsafe_code)]
