@@ -68,8 +68,8 @@ impl DurationCounter {
     }
 }
 
-/// Descriptors that BGP connections leave to everything else: some 25 are always open, and clients and files want theirs.
-const RESERVED: u64 = 40;
+/// Descriptors that BGP connections leave to everything else: some 20 are always open, and clients and files want theirs.
+const RESERVED: u64 = 30;
 
 /// Upper bounds of the buckets of a [`StepHistogram`], in seconds. A step is meant to end after a millisecond or so.
 pub const STEP_BOUNDS: [f64; 8] = [0.001, 0.0025, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];

@@ -112,7 +112,8 @@ fn without_descriptors_the_daemon_keeps_what_it_has_and_recovers() {
     let daemon = Daemon::start_as("", "", command);
     let polite = Polite::begin(&daemon, 1, 9);
     let crowd: Vec<Caller> = (0..100).map(|n| daemon.call(100 + n)).collect();
-    assert!(patiently(PATIENCE, || daemon.log().contains("accept failed")).is_some(), "{}", daemon.log());
+    let said = || daemon.ask(&["status"]).contains("file descriptors allow");
+    assert!(patiently(PATIENCE, said).is_some(), "{}", daemon.ask(&["status"]));
     let before = daemon.ticks();
     std::thread::sleep(Duration::from_secs(4));
     let used = daemon.ticks() - before;

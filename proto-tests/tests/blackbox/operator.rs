@@ -34,7 +34,7 @@ fn a_port_that_another_program_has_is_a_warning_until_it_is_free() {
     let said = format!("cannot listen on 127.0.0.1:{}", daemon.port);
     let (status, log) = (daemon.ask(&["status"]), daemon.log());
     assert!(status.contains(&said) && status.contains("ss -ltnp"), "{status}");
-    assert!(log.contains(&said) && log.contains("tried again in"), "{log}");
+    assert!(log.contains(&said) && log.contains("tried again every"), "{log}");
     drop(other);
     assert!(patiently(PATIENCE, || !warned()).is_some(), "{}", daemon.ask(&["status"]));
 }
@@ -64,7 +64,7 @@ fn a_second_daemon_on_the_same_socket_says_so_and_ends() {
     second.arg("run").arg("-c").arg(file.expect("it was configured")).stdin(Stdio::null());
     let out = second.output().expect("it runs");
     let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
-    assert!(!out.status.success() && said.contains("another catbird answers there"), "{said}");
+    assert!(!out.status.success() && said.contains("another catbird runs with it"), "{said}");
     assert!(first.ask(&["status"]).contains("no cluster"), "the first is well:\n{}", first.ask(&["status"]));
 }
 

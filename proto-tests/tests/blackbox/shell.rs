@@ -236,7 +236,9 @@ fn a_listening_address_is_changed_without_a_gap() {
     for text in [&all, &one, &all, &one] {
         fs::write(&path, text).expect("written");
         let told = daemon.ask(&["reload"]);
-        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, daemon.port)).is_ok(), "{told}");
+        if let Err(error) = TcpStream::connect((Ipv4Addr::LOCALHOST, daemon.port)) {
+            panic!("{error}: {told}\n{}", daemon.log());
+        }
         assert!(!daemon.ask(&["status"]).contains("cannot listen"), "{}", daemon.log());
     }
     assert!(!daemon.log().contains("another BGP daemon"), "{}", daemon.log());

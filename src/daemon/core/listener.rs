@@ -133,8 +133,8 @@ pub struct Listeners {
     policy: SharedPolicy,
     queue: EventQueue,
     open: HashMap<SocketAddr, Listening>,
-    /// Connections that a range has let in, since when.
-    callers: HashMap<ConnId, (IpAddr, Instant)>,
+    /// Connections that a range has let in, and since when their OPENs agree.
+    callers: HashMap<ConnId, (IpAddr, Option<Instant>)>,
 }
 
 struct Listening {
@@ -197,7 +197,14 @@ impl Listeners {
     /// A connection that was let in has become one of the core's.
     pub fn accepted(&mut self, conn: ConnId, addr: IpAddr) {
         if !self.write_policy().allowed.is_host(addr) {
-            self.callers.insert(conn, (addr, sys::monotonic()));
+            self.callers.insert(conn, (addr, None));
+        }
+    }
+
+    /// The OPENs of a connection agree.
+    pub fn agreed(&mut self, conn: ConnId) {
+        if let Some((_, since)) = self.callers.get_mut(&conn) {
+            *since = Some(sys::monotonic());
         }
     }
 
@@ -205,7 +212,7 @@ impl Listeners {
     pub fn closed(&mut self, conn: ConnId) {
         let Some((addr, since)) = self.callers.remove(&conn) else { return };
         let now = sys::monotonic();
-        self.write_policy().penalties.on_closed(addr, now - since, now);
+        self.write_policy().penalties.on_closed(addr, since.map(|since| now - since), now);
     }
 
     /// Where we listen now.

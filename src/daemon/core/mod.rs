@@ -475,6 +475,7 @@ impl Core {
         match effect {
             Effect::Dial { conn, transport } => self.dial(conn, transport),
             Effect::Context { conn, context } => {
+                self.listeners.agreed(conn);
                 if let Some(c) = self.conns.get(&conn) {
                     c.set_context(context);
                 }

@@ -1,8 +1,9 @@
 //! Callers whose sessions fail at once, again and again: they wait, each time longer, as a listed peer does (RFC 4271 §8.1.1,
 //! DampPeerOscillations).
 //!
-//! In: how long the connections of an address lasted. Out: whether the address has to wait. Peers of a listen range have no state machine
-//! while they are not connected, so what they did is kept here. The table has a bound; an address that behaves for a while is forgotten.
+//! In: how the connections of an address ended. Out: whether the address has to wait. Peers of a listen range have no state machine while
+//! they are not connected, so what they did is kept here. As with a listed peer, an OPEN that we agree with clears the failures before it,
+//! and sessions that come and go are forgiven up to a number. The table has a bound; an address that behaves for a while is forgotten.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,13 +11,16 @@ use std::time::Duration;
 
 use crate::num::Instant;
 
-/// A connection that ends sooner was none.
+/// A session that ends sooner was none.
 const BRIEF: Duration = Duration::from_secs(10);
 
-/// Brief connections that cost nothing: restarts and mistakes happen.
+/// Failures that cost nothing: mistakes happen.
 const FREE: u32 = 3;
 
-/// The first time to wait; each further brief connection doubles it.
+/// Brief sessions that cost nothing; each further one costs [`FIRST`].
+const FORGIVEN: u32 = 64;
+
+/// The first time to wait; each further failure doubles it.
 const FIRST: Duration = Duration::from_secs(1);
 
 /// The longest time to wait.
@@ -30,6 +34,7 @@ pub const ADDRESSES: usize = 4096;
 
 #[derive(Debug)]
 struct Record {
+    failures: u32,
     brief: u32,
     last: Instant,
     until: Instant,
@@ -48,9 +53,9 @@ impl PenaltyTable {
         self.records.get(&address).is_some_and(|record| now < record.until)
     }
 
-    /// A connection of it has ended after so long.
-    pub fn on_closed(&mut self, address: IpAddr, lasted: Duration, now: Instant) {
-        if lasted >= BRIEF {
+    /// A connection of it has ended. `session`: how long it lasted, if the OPENs agreed.
+    pub fn on_closed(&mut self, address: IpAddr, session: Option<Duration>, now: Instant) {
+        if session.is_some_and(|lasted| lasted >= BRIEF) {
             self.records.remove(&address);
             return;
         }
@@ -58,14 +63,20 @@ impl PenaltyTable {
         if self.records.len() >= ADDRESSES && !self.records.contains_key(&address) {
             return;
         }
-        let record = self.records.entry(address).or_insert(Record { brief: 0, last: now, until: now });
+        let new = || Record { failures: 0, brief: 0, last: now, until: now };
+        let record = self.records.entry(address).or_insert_with(new);
         if now - record.last > FORGET {
-            record.brief = 0;
+            *record = new();
         }
-        record.brief = record.brief.saturating_add(1);
         record.last = now;
-        if let Some(doubled) = record.brief.checked_sub(FREE + 1) {
-            record.until = now + FIRST.saturating_mul(1 << doubled.min(16)).min(LONGEST);
+        if session.is_some() {
+            record.failures = 0;
+            record.brief = record.brief.saturating_add(1);
+            record.until = if record.brief > FORGIVEN { now + FIRST } else { now };
+        } else {
+            record.failures = record.failures.saturating_add(1);
+            let doublings = record.failures.checked_sub(FREE + 1);
+            record.until = doublings.map_or(now, |n| now + FIRST.saturating_mul(1 << n.min(16)).min(LONGEST));
         }
     }
 
@@ -107,7 +118,7 @@ mod tests {
         let mut now = at(1);
         let mut waits = Vec::new();
         for _ in 0..14 {
-            table.on_closed(addr(1), Duration::ZERO, now);
+            table.on_closed(addr(1), None, now);
             let mut waited = 0;
             while table.is_held(addr(1), now) {
                 now = now + Duration::from_secs(1);
@@ -122,22 +133,34 @@ mod tests {
     #[test]
     fn a_session_that_lasts_or_a_long_silence_clears_the_record() {
         let mut table = PenaltyTable::default();
-        (0..4).for_each(|_| table.on_closed(addr(1), Duration::ZERO, at(1)));
+        (0..4).for_each(|_| table.on_closed(addr(1), None, at(1)));
         assert!(table.is_held(addr(1), at(1)));
-        table.on_closed(addr(1), Duration::from_secs(60), at(90));
+        table.on_closed(addr(1), Some(Duration::from_secs(60)), at(90));
         assert!(table.is_empty());
-        (0..4).for_each(|_| table.on_closed(addr(1), Duration::ZERO, at(100)));
-        table.on_closed(addr(1), Duration::ZERO, at(1000));
+        (0..4).for_each(|_| table.on_closed(addr(1), None, at(100)));
+        table.on_closed(addr(1), None, at(1000));
         assert!(!table.is_held(addr(1), at(1000)), "that was long ago");
+    }
+
+    #[test]
+    fn an_open_that_we_agree_with_clears_failures_and_many_brief_sessions_cost_a_second_each() {
+        let mut table = PenaltyTable::default();
+        for _ in 0..FORGIVEN {
+            table.on_closed(addr(1), None, at(1));
+            table.on_closed(addr(1), Some(Duration::ZERO), at(1));
+            assert!(!table.is_held(addr(1), at(1)));
+        }
+        table.on_closed(addr(1), Some(Duration::ZERO), at(1));
+        assert!(table.is_held(addr(1), at(1)) && !table.is_held(addr(1), at(2)));
     }
 
     #[test]
     fn the_table_has_a_bound_and_makes_room_for_those_who_come_later() {
         let mut table = PenaltyTable::default();
         let all = u32::try_from(ADDRESSES).expect("small");
-        (0..all + 100).for_each(|n| table.on_closed(addr(n), Duration::ZERO, at(1)));
+        (0..all + 100).for_each(|n| table.on_closed(addr(n), None, at(1)));
         assert_eq!(table.len(), ADDRESSES);
-        table.on_closed(addr(all + 200), Duration::ZERO, at(400));
+        table.on_closed(addr(all + 200), None, at(400));
         assert_eq!(table.len(), 1);
     }
 }
