@@ -84,9 +84,9 @@ impl Driver {
         self.phase == Phase::AwaitingContext
     }
 
-    /// Octets that are no whole message yet.
-    pub fn unfinished(&self) -> usize {
-        self.octets.len()
+    /// Octets of a message whose rest has yet to come, if there are any.
+    pub fn unfinished(&self) -> Option<usize> {
+        (!self.octets.is_empty()).then_some(self.octets.len())
     }
 
     /// The rest of a message, if any, moves to a buffer of its own size; the large one goes with the messages that were cut from it.
@@ -95,7 +95,52 @@ impl Driver {
     }
 }
 
-/// What a message costs the one who takes it in, in prefixes: one for itself, and one for each that it names.
-pub fn weight(message: &Message) -> usize {
-    message.as_update().map_or(1, |update| 1 + update.withdrawn.len() + update.announced.len())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEEPALIVE: &[u8] = &[255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 0, 19, 4];
+
+    fn open() -> Vec<u8> {
+        [&KEEPALIVE[..16], &[0, 29, 1, 4, 0xfd, 0xe9, 0, 90, 10, 0, 0, 1, 0]].concat()
+    }
+
+    #[test]
+    fn messages_come_out_whole_whatever_the_pieces_were() {
+        let mut driver = Driver::default();
+        let octets = KEEPALIVE.repeat(3);
+        let mut messages = 0;
+        for piece in octets.chunks(7) {
+            driver.push(piece);
+            messages += driver.next_batch().map_or(0, |batch| batch.messages.len());
+            driver.compact();
+        }
+        assert_eq!((messages, driver.unfinished()), (3, None));
+        driver.push(&KEEPALIVE[..5]);
+        assert!(driver.next_batch().is_none());
+        assert_eq!(driver.unfinished(), Some(5));
+    }
+
+    #[test]
+    fn what_follows_an_open_waits_for_its_context() {
+        let mut driver = Driver::default();
+        driver.push(&[&open()[..], KEEPALIVE].concat());
+        assert!(matches!(driver.next_batch().expect("an OPEN").messages[..], [Message::Open(_)]));
+        assert!(driver.awaits_context() && driver.next_batch().is_none());
+        driver.set_context(Context::INITIAL);
+        assert!(matches!(driver.next_batch().expect("more").messages[..], [Message::KeepAlive]));
+    }
+
+    #[test]
+    fn nothing_is_read_behind_an_error() {
+        let mut driver = Driver::default();
+        let mut bad = KEEPALIVE.to_vec();
+        bad[3] = 0;
+        driver.push(&[KEEPALIVE, &bad, KEEPALIVE].concat());
+        let batch = driver.next_batch().expect("what stands before it");
+        assert!(matches!(batch.messages[..], [Message::KeepAlive]) && batch.error.is_some());
+        driver.set_context(Context::INITIAL);
+        driver.push(KEEPALIVE);
+        assert!(driver.next_batch().is_none());
+    }
 }

@@ -18,6 +18,7 @@
 //! | [`rib`] | Adj-RIB-In, Loc-RIB, decision, next hops, update groups |
 //! | [`fib`] | what should stand in the kernel against what does |
 //! | [`speaker`] | the router: all of the above, driven |
+//! | [`driver`] | octets of one connection into messages, without a socket: daemon and Lab share it |
 //! | [`api`] | what can be asked of the router, and the answers: types that daemon and client share |
 //! | [`config`] | what the operator typed, checked, and what it means |
 //! | [`daemon`] | the shell: sockets, netlink, files, signals, HTTP, control socket |
@@ -30,17 +31,18 @@
 //!
 //! ```text
 //! cli     -> daemon config speaker api peer rib policy fib wire stats
-//! daemon  -> config speaker api peer rib policy fib wire stats
+//! daemon  -> config speaker driver api peer rib policy fib wire stats
 //! config  -> speaker peer rib policy fib wire
 //! speaker -> api peer rib policy fib wire stats
-//! rib     -> policy wire
+//! rib     -> policy wire          driver -> wire
 //! peer    -> wire          policy -> wire
 //! fib, wire, stats -> (num, kernel)
 //! ```
 //!
 //! # One UPDATE, eight hops
 //!
-//! 1. [`daemon::core::conn`] reads what the kernel has, cuts it into messages and decodes them ([`wire::Decoder`]), on the connection's task.
+//! 1. [`daemon::core::conn`] reads what the kernel has, cuts it into messages and decodes them ([`driver::Driver`]), on the
+//!    connection's task.
 //!    A read is one [`speaker::Input::Received`], however many messages it holds.
 //! 2. [`speaker::Speaker::handle`] finds whose connection it is.
 //! 3. `speaker::import` (`Import::update`) looks for loops, asks [`policy::Chain::judge`], and makes one [`rib::RouteChange`] for each
@@ -60,8 +62,8 @@
 // Clocks and threads (.clippy.toml names the calls) are the shell's.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
-#[allow(clippy::disallowed_methods, reason = "the shell's side of the wall")]
 pub mod api;
+#[allow(clippy::disallowed_methods, reason = "the shell's side of the wall")]
 #[cfg(feature = "daemon")]
 pub mod cli;
 #[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]
@@ -69,6 +71,7 @@ pub mod config;
 #[allow(clippy::disallowed_methods, reason = "the shell: clock, threads and tasks are its work")]
 #[cfg(feature = "daemon")]
 pub mod daemon;
+pub mod driver;
 pub mod fib;
 #[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]
 pub mod kernel;

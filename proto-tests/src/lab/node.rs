@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use catbird::driver::{Batch, Driver};
 use catbird::fib::overlay::gateway;
 use catbird::fib::{FibChange, FibKind, FibRoute};
 use catbird::kernel::{Hop, IfIndex, KernelEvent, KernelRoute, RouteKind};
@@ -12,7 +12,7 @@ use catbird::num::{ConnId, Instant};
 use catbird::speaker::show::Answer;
 use catbird::speaker::{Effect, Input, Params, Speaker};
 use catbird::stats::Notice;
-use catbird::wire::{Context, DecodeError, Decoder, Message, frame_len};
+use catbird::wire::Context;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::Lab;
@@ -52,7 +52,7 @@ pub(super) struct Node {
     pub life: u32,
     pub accepted: u64,
     pub dialling: BTreeSet<ConnId>,
-    pub conns: BTreeMap<ConnId, Reader>,
+    pub conns: BTreeMap<ConnId, Driver>,
     /// Octets that the kernel took, to be told to the router.
     pub taken: Vec<(ConnId, usize)>,
     pub armed: Option<Instant>,
@@ -63,49 +63,6 @@ pub(super) struct Node {
     /// Written in this round, to be acknowledged together.
     pub written: Vec<u64>,
     pub notices: Vec<(Instant, Notice)>,
-}
-
-/// The reading half of a connection.
-pub(super) struct Reader {
-    decoder: Decoder,
-    buffer: BytesMut,
-    /// An OPEN was handed in; `Context` ends the pause.
-    paused: bool,
-    dead: bool,
-}
-
-impl Reader {
-    fn new() -> Reader {
-        let mut decoder = Decoder::new();
-        decoder.set_context(Context::INITIAL);
-        Reader { decoder, buffer: BytesMut::new(), paused: false, dead: false }
-    }
-
-    /// All messages that are whole, up to an OPEN or an error.
-    fn messages(&mut self) -> (Vec<Message>, Option<DecodeError>) {
-        let mut all = Vec::new();
-        while !self.paused && !self.dead {
-            let frame: Bytes = match frame_len(&self.buffer, self.decoder.context().max_len) {
-                Ok(None) => break,
-                Ok(Some(len)) => self.buffer.split_to(len).freeze(),
-                Err(error) => {
-                    self.dead = true;
-                    return (all, Some(error));
-                }
-            };
-            match self.decoder.decode(frame) {
-                Ok(message) => {
-                    self.paused = matches!(message, Message::Open(_));
-                    all.push(message);
-                }
-                Err(error) => {
-                    self.dead = true;
-                    return (all, Some(error));
-                }
-            }
-        }
-        (all, None)
-    }
 }
 
 impl Node {
@@ -140,7 +97,7 @@ impl Node {
     }
 
     pub fn open(&mut self, conn: ConnId) {
-        self.conns.insert(conn, Reader::new());
+        self.conns.insert(conn, Driver::default());
     }
 
     /// The key with which segments from `addr` must be signed.
@@ -198,16 +155,12 @@ fn key(params: &Params, addr: Ipv4Addr) -> Option<Vec<u8>> {
 }
 
 /// A scripted peer reads all that is there; what it read may change how it reads on.
-fn converse(script: &mut Script, reader: &mut Reader, conn: ConnId) -> Vec<u8> {
+fn converse(script: &mut Script, reader: &mut Driver, conn: ConnId) -> Vec<u8> {
     let mut answers = Vec::new();
     loop {
-        reader.decoder.set_context(script.reads());
-        reader.paused = false;
-        let (messages, error) = reader.messages();
+        reader.set_context(script.reads());
+        let Some(Batch { messages, error }) = reader.next_batch() else { return answers };
         assert!(error.is_none(), "a router sent what nobody can read: {error:?}");
-        if messages.is_empty() {
-            return answers;
-        }
         messages.into_iter().for_each(|message| answers.extend(script.on_message(conn, message)));
     }
 }
@@ -306,8 +259,7 @@ impl Lab {
 
     fn on_context(&mut self, end: End, context: Context) {
         if let Some(reader) = self.nodes[end.0].conns.get_mut(&end.1) {
-            reader.decoder.set_context(context);
-            reader.paused = false;
+            reader.set_context(context);
             self.take_in(end, &[]);
         }
     }
@@ -316,11 +268,10 @@ impl Lab {
     pub(super) fn take_in(&mut self, end: End, octets: &[u8]) {
         let Node { body, conns, .. } = &mut self.nodes[end.0];
         let Some(reader) = conns.get_mut(&end.1) else { return };
-        reader.buffer.extend_from_slice(octets);
+        reader.push(octets);
         match body {
             Body::Router(_) => {
-                let (messages, error) = reader.messages();
-                if !messages.is_empty() || error.is_some() {
+                if let Some(Batch { messages, error }) = reader.next_batch() {
                     self.tell(end.0, Input::Received { conn: end.1, messages, error });
                     self.cycle(end.0);
                 }

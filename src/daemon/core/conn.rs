@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -28,11 +28,11 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use crate::driver::{Batch, Driver};
 use crate::num::ConnId;
 use crate::speaker::Input;
-use crate::wire::{Context, DecodeError, Message};
+use crate::wire::Context;
 
-use super::codec::{Codec, Ended, Stop};
 use super::{CoreEvent, EventQueue};
 use crate::daemon::tasks::{Panicked, caught};
 
@@ -155,54 +155,42 @@ enum End {
 
 /// Hop one of an UPDATE: octets into messages, a whole read at a time, until the connection or its meaning ends.
 async fn read_loop(id: ConnId, mut socket: OwnedReadHalf, context: Arc<Slot>, queue: &EventQueue) -> End {
-    let mut codec = Codec::default();
-    let mut octets = BytesMut::new();
+    let mut driver = Driver::default();
     let ahead = Arc::new(Semaphore::new(MAX_BATCHES_IN_FLIGHT));
     loop {
-        match fill(&mut socket, &mut octets).await {
-            Ok(0) if octets.is_empty() => return End::Closed(None),
-            Ok(0) => return End::Closed(Some(format!("closed by the peer, {} octets into a message", octets.len()))),
+        match fill(&mut socket, &mut driver).await {
+            Ok(0) => return End::Closed(driver.unfinished().map(|octets| format!("closed by the peer, {octets} octets into a message"))),
             Ok(_) => {}
             Err(error) => return End::Closed(Some(error.to_string())),
         }
-        loop {
-            let mut batch = Vec::new();
-            match codec.decode_batch(&mut octets, &mut batch) {
-                Stop::Drained => break deliver(id, batch, None, &ahead, queue).await,
-                Stop::Open => {
-                    deliver(id, batch, None, &ahead, queue).await;
-                    codec.set_context(context.take().await);
-                }
-                Stop::Ended(Ended::Malformed(error)) => {
-                    deliver(id, batch, Some(error), &ahead, queue).await;
-                    return End::Malformed;
-                }
-                Stop::Ended(Ended::Socket(error)) => {
-                    deliver(id, batch, None, &ahead, queue).await;
-                    return End::Closed(Some(error.to_string()));
-                }
+        while let Some(batch) = driver.next_batch() {
+            let malformed = batch.error.is_some();
+            deliver(id, batch, &ahead, queue).await;
+            if malformed {
+                return End::Malformed;
+            }
+            if driver.awaits_context() {
+                driver.set_context(context.take().await);
             }
         }
-        // The rest of a message, if any, in a buffer of its own size: the large one leaves with the batch.
-        octets = BytesMut::from(&octets[..]);
+        driver.compact();
     }
 }
 
-async fn deliver(conn: ConnId, messages: Vec<Message>, error: Option<DecodeError>, ahead: &Arc<Semaphore>, queue: &EventQueue) {
-    if !messages.is_empty() || error.is_some() {
-        // Never closed, so there always is a permit in the end.
-        let permit = ahead.clone().acquire_owned().await.ok();
-        queue.put(CoreEvent::Batch(Input::Received { conn, messages, error }, permit)).await;
-    }
+async fn deliver(conn: ConnId, batch: Batch, ahead: &Arc<Semaphore>, queue: &EventQueue) {
+    // Never closed, so there always is a permit in the end.
+    let permit = ahead.clone().acquire_owned().await.ok();
+    let Batch { messages, error } = batch;
+    queue.put(CoreEvent::Batch(Input::Received { conn, messages, error }, permit)).await;
 }
 
-/// Appends what one read brings, through the scratch of this thread. Zero: the other end has closed.
-async fn fill(socket: &mut OwnedReadHalf, octets: &mut BytesMut) -> io::Result<usize> {
+/// Hands over what one read brings, through the scratch of this thread. Zero: the other end has closed.
+async fn fill(socket: &mut OwnedReadHalf, driver: &mut Driver) -> io::Result<usize> {
     poll_fn(|cx| {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buf = ReadBuf::new(scratch);
             ready!(Pin::new(&mut *socket).poll_read(cx, &mut buf))?;
-            octets.extend_from_slice(buf.filled());
+            driver.push(buf.filled());
             Poll::Ready(Ok(buf.filled().len()))
         })
     })
@@ -416,6 +404,7 @@ mod tests {
 
     use super::*;
     use crate::daemon::counters::DaemonMetrics;
+    use crate::wire::Message;
 
     const KEEPALIVE: [u8; 19] = [255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 0, 19, 4];
     const ID: ConnId = ConnId(7);

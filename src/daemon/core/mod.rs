@@ -10,7 +10,6 @@
 //! next event or deadline.
 
 pub mod clock;
-pub mod codec;
 pub mod conn;
 pub mod dialer;
 pub mod half_open;
