@@ -63,6 +63,12 @@ const SUSPEND_THRESHOLD: Duration = Duration::from_millis(500);
 /// How long what waits in the sockets is taken in after a leap, before timers are run.
 const CATCHING_UP: Duration = Duration::from_secs(2);
 
+/// Cycles in a row with an empty queue after which no reader has anything left to hand in.
+const QUIET: u32 = 3;
+
+/// A sleep of this length says the same.
+const IDLE: Duration = Duration::from_millis(1);
+
 /// How long closed connections may linger once the speaker has stopped.
 const SHUTDOWN: Duration = Duration::from_secs(3);
 
@@ -164,6 +170,9 @@ pub struct Core {
     /// Frames of this cycle, by connection, in the order of their first.
     outgoing: HashMap<ConnId, Frames, foldhash::fast::RandomState>,
     changes: Vec<(u64, FibChange)>,
+    /// Cycles in a row that began with an empty queue, and the last moment at which enough had.
+    quiet: u32,
+    taken_in_until: Instant,
     stopped: bool,
 }
 
@@ -195,6 +204,8 @@ impl Core {
             asked: 0,
             outgoing: HashMap::default(),
             changes: Vec::new(),
+            quiet: 0,
+            taken_in_until: clock.now(),
             stopped: false,
         }
     }
@@ -211,7 +222,13 @@ impl Core {
                 tokio::task::yield_now().await;
                 now
             } else {
-                self.wait().await
+                let since = self.clock.now();
+                let due = self.wait().await;
+                // Had a reader still had something in hand, there would have been no sleep.
+                if self.clock.now() - since >= IDLE {
+                    (self.quiet, self.taken_in_until) = (QUIET, since);
+                }
+                due
             };
             if self.clock.now() - due > SUSPEND_THRESHOLD {
                 self.catch_up().await;
@@ -225,7 +242,7 @@ impl Core {
         self.queue.counters.leaps.add(1);
         let begun = self.clock.now();
         let mut quiet = 0;
-        while quiet < 3 && self.clock.now() - begun < CATCHING_UP {
+        while quiet < QUIET && self.clock.now() - begun < CATCHING_UP {
             // Gives the driver and then the readers their turn.
             tokio::task::yield_now().await;
             quiet += 1;
@@ -241,6 +258,7 @@ impl Core {
     fn cycle(&mut self) -> bool {
         self.queue.counters.cycles.add(1);
         let begun = self.clock.now();
+        self.note_backlog(begun);
         let mut messages = self.take_kernel(begun);
         let mut now = self.clock.now();
         let mut longest = now - begun;
@@ -263,6 +281,16 @@ impl Core {
             || !self.requests.is_empty()
             || !self.kernel_events.kernel.is_empty()
             || self.speaker.wants_settle()
+    }
+
+    /// Tells the speaker up to which moment everything that was received has been handed in. An empty queue alone proves little: readers that
+    /// waited for room in it have to have had their turn.
+    fn note_backlog(&mut self, now: Instant) {
+        self.quiet = if self.events.is_empty() { self.quiet.saturating_add(1) } else { 0 };
+        if self.quiet >= QUIET {
+            self.taken_in_until = now;
+        }
+        self.speaker.set_backlog((self.quiet < QUIET).then_some(self.taken_in_until));
     }
 
     /// Sleeps until something comes, at the latest until the next deadline, and says when it should have woken. What comes is taken in by the

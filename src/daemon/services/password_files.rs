@@ -91,14 +91,6 @@ pub fn keep_last_good(new: &mut Config, in_force: &Config) {
     }
 }
 
-/// Keys that could not be read for `new` are those of `old`, if it had them from the same files.
-pub fn keep_known(new: &mut Config, old: &Config) {
-    let known = files(old);
-    for password in passwords(new).filter(|password| password.secret.is_none()) {
-        password.secret = known.get(&password.file).cloned().flatten();
-    }
-}
-
 /// Is there anything to look at?
 pub fn has_files(config: &Config) -> bool {
     let sessions = config.sessions.iter().map(|s| &s.setup);

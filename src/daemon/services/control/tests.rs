@@ -66,14 +66,14 @@ async fn a_long_list_comes_in_pages_and_an_order_is_passed_on() {
 #[tokio::test]
 async fn a_block_that_the_configuration_would_refuse_is_refused_here() {
     let folder = Folder::new("blocks");
-    let (desk, control) = (FakeDesk::new(), folder.control());
-    let task = start(&desk, &control).await;
+    let (api, control) = (MockApi::new(), folder.control());
+    let task = start(&api, &control).await;
     for (block, why) in [("0.0.0.0/0", "whole address space"), ("fe80::/10", "no unicast"), ("10.244.2.65/26", "perhaps 10.244.2.64/26?")] {
         let order = Request::Order(Command::BlockAdd { net: block.parse().expect("a prefix") });
         let said = request(&control, order).await.expect_err("refused").to_string();
         assert!(said.contains(why) && said.contains(block), "{block}: {said}");
     }
-    assert!(desk.heard.lock().expect("fine").is_empty(), "the core was not asked");
+    assert!(api.heard.lock().expect("fine").is_empty(), "the core was not asked");
     let good = Request::Order(Command::BlockAdd { net: "10.244.2.64/26".parse().expect("a prefix") });
     assert_eq!(request(&control, good).await.expect("an answer"), [Reply::Answer(Answer::Done("done".into()))]);
     task.abort();
