@@ -5,6 +5,7 @@ use std::time::Duration;
 use catbird::speaker::StopMode;
 use catbird::speaker::show::Command;
 use catbird::wire::Message;
+use proto_tests::dsl::upd;
 use proto_tests::lab::Lab;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -88,4 +89,35 @@ fn a_stopping_router_takes_no_session() {
     lab.connect("x", "a");
     lab.run(Duration::from_millis(100));
     assert_eq!(lab.told("x").map(|n| (n.code, n.subcode)), Some((6, 5)));
+}
+
+#[test]
+fn an_end_that_withdraws_waits_until_the_kernel_has_let_go_of_the_last_route() {
+    let mut lab = pair(6);
+    let blocks: Vec<_> = (0..3000_u32).map(|n| format!("10.{}.{}.0/26", 64 + n / 256, n % 256)).collect();
+    lab.many_blocks("b", blocks.iter().map(|net| net.parse().unwrap()).collect());
+    lab.run(5 * SECOND);
+    assert!(blocks.iter().all(|net| lab.in_kernel("a", net)));
+    lab.stop("a", StopMode::Withdraw);
+    lab.until("the end", 60 * SECOND, |lab| lab.stopped("a"));
+    let left = blocks.iter().filter(|net| lab.in_kernel("a", net)).count();
+    assert_eq!(left, 0, "routes in the kernel of a router that has ended");
+}
+
+#[test]
+fn what_a_drain_kept_of_a_peer_that_comes_back_and_says_nothing_goes_too() {
+    let mut lab = Lab::seeded(8).speaker("a", 64512).scripted("x", 64513).linked("a", "x");
+    lab.until_established("a", "x");
+    lab.raw("x", &upd().reach("10.9.0.0/26").next_hop("10.255.0.2").as_path(&[64513]).octets());
+    lab.run(SECOND);
+    assert!(lab.in_kernel("a", "10.9.0.0/26"));
+    lab.order("a", Command::Drain { wait: false });
+    lab.run(5 * SECOND);
+    assert!(lab.in_kernel("a", "10.9.0.0/26"), "the drain keeps it");
+    lab.order("a", Command::Undrain);
+    lab.until_established("a", "x");
+    assert!(lab.in_kernel("a", "10.9.0.0/26"), "and gives x time to announce it again");
+    lab.run(3600 * SECOND);
+    assert!(lab.established("a", "x"));
+    assert!(lab.best("a", "10.9.0.0/26").is_none() && !lab.in_kernel("a", "10.9.0.0/26"));
 }

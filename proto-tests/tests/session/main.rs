@@ -6,6 +6,7 @@ mod knobs;
 mod lifecycle;
 mod mesh;
 mod peers;
+mod ranges;
 mod reload;
 mod reload_property;
 mod rfc4271_errors;
