@@ -148,12 +148,21 @@ fn no_files_of_different_rooms_import_each_other_in_a_circle() {
     assert!(across.is_empty(), "{}", across.join("\n"));
 }
 
+/// The circles in one room, a line each.
+fn circles_of(room: &str) -> String {
+    let within = circles(&in_rooms()).into_iter().filter(|(rooms, _)| rooms.contains(room));
+    within.map(|(_, shown)| shown).collect::<Vec<_>>().join("\n")
+}
+
 #[test]
-#[ignore = "both are being taken apart; this holds when that is done"]
-fn no_files_of_the_speaker_or_the_daemon_import_each_other_in_a_circle() {
-    let within = circles(&in_rooms()).into_iter().filter(|(rooms, _)| ["speaker", "daemon"].iter().any(|room| rooms.contains(*room)));
-    let within: Vec<String> = within.map(|(_, shown)| shown).collect();
-    assert!(within.is_empty(), "{}", within.join("\n"));
+fn no_files_of_the_speaker_import_each_other_in_a_circle() {
+    assert_eq!(circles_of("speaker"), "");
+}
+
+#[test]
+#[ignore = "the shell is being taken apart; this holds when that is done"]
+fn no_files_of_the_daemon_import_each_other_in_a_circle() {
+    assert_eq!(circles_of("daemon"), "");
 }
 
 #[test]

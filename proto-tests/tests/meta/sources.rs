@@ -32,12 +32,13 @@ pub fn sources() -> Vec<Source> {
     let mut paths = rust_files(&src);
     paths.retain(|path| {
         let inside = path.strip_prefix(&src).expect("below src");
-        inside != Path::new("main.rs") && !inside.iter().any(|part| part == "tests.rs" || part == "tests")
+        let named_so = inside.iter().any(|part| part == "tests.rs" || part == "tests");
+        inside != Path::new("main.rs") && !named_so && !is_gated(path, "#[cfg(test)]")
     });
     let read = |path: &PathBuf| {
         let inside = path.strip_prefix(&src).expect("below src").to_path_buf();
         let code = code_of(&fs::read_to_string(path).expect("a source can be read"));
-        Source { module: module_of(&inside), path: inside, code, behind_the_wall: is_behind_the_wall(path) }
+        Source { module: module_of(&inside), path: inside, code, behind_the_wall: is_gated(path, "#[cfg(feature = \"daemon\")]") }
     };
     paths.iter().map(read).collect()
 }
@@ -68,13 +69,13 @@ fn module_of(path: &Path) -> Vec<String> {
     parts
 }
 
-/// Its parent says `#[cfg(feature = "daemon")] mod this;`: the core is built without it.
-fn is_behind_the_wall(path: &Path) -> bool {
+/// Its parent says this before `mod this;`: that the core is built without it, say, or nothing but tests with it.
+fn is_gated(path: &Path, gate: &str) -> bool {
     let module = if path.ends_with("mod.rs") { path.parent().expect("a folder").to_path_buf() } else { path.with_extension("") };
     let (Some(dir), Some(name)) = (module.parent(), module.file_name().and_then(|name| name.to_str())) else { return false };
     let parents = [dir.join("mod.rs"), dir.join("lib.rs"), dir.with_extension("rs")];
-    let gate = ["mod", "pub mod"].map(|word| format!("#[cfg(feature = \"daemon\")]\n{word} {name};"));
-    parents.iter().filter_map(|parent| fs::read_to_string(parent).ok()).any(|text| gate.iter().any(|gate| text.contains(gate)))
+    let gates = ["mod", "pub mod", "pub(crate) mod", "pub(super) mod"].map(|word| format!("{gate}\n{word} {name};"));
+    parents.iter().filter_map(|parent| fs::read_to_string(parent).ok()).any(|text| gates.iter().any(|gate| text.contains(gate)))
 }
 
 /// Without comments, and cut where the tests begin.
