@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 /// The kernel's number of an interface.
@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 pub struct IfIndex(pub u32);
 
 /// Names of interfaces: `*` stands for any number of characters.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NamePattern(String);
 
 impl NamePattern {

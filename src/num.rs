@@ -38,8 +38,8 @@ impl fmt::Display for Asn {
 }
 
 /// A BGP Identifier: four octets, not zero (RFC 6286 §2.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "Ipv4Addr", try_from = "Ipv4Addr")]
 pub struct RouterId(Ipv4Addr);
 
 impl RouterId {
@@ -51,6 +51,20 @@ impl RouterId {
     /// As an address, which is how it is written.
     pub fn addr(self) -> Ipv4Addr {
         self.0
+    }
+}
+
+impl From<RouterId> for Ipv4Addr {
+    fn from(id: RouterId) -> Ipv4Addr {
+        id.0
+    }
+}
+
+impl TryFrom<Ipv4Addr> for RouterId {
+    type Error = &'static str;
+
+    fn try_from(id: Ipv4Addr) -> Result<RouterId, &'static str> {
+        RouterId::new(id).ok_or("a router id is not 0.0.0.0")
     }
 }
 
@@ -78,8 +92,8 @@ impl fmt::Display for ClusterId {
 }
 
 /// A Hold Time in whole seconds: zero (no keepalives) or at least three (RFC 4271 §4.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "u16", try_from = "u16")]
 pub struct HoldTime(u16);
 
 impl HoldTime {
@@ -102,6 +116,20 @@ impl HoldTime {
     /// `None` when the timer is off.
     pub fn duration(self) -> Option<Duration> {
         (self.0 != 0).then(|| Duration::from_secs(u64::from(self.0)))
+    }
+}
+
+impl From<HoldTime> for u16 {
+    fn from(time: HoldTime) -> u16 {
+        time.0
+    }
+}
+
+impl TryFrom<u16> for HoldTime {
+    type Error = &'static str;
+
+    fn try_from(seconds: u16) -> Result<HoldTime, &'static str> {
+        HoldTime::new(seconds).map_err(|_| "a hold time is zero or at least three seconds")
     }
 }
 
@@ -262,6 +290,12 @@ impl fmt::Debug for FamilySet {
 impl Serialize for FamilySet {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.collect_seq(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for FamilySet {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<FamilySet, D::Error> {
+        Ok(Vec::<Family>::deserialize(d)?.into_iter().collect())
     }
 }
 

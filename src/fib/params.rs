@@ -6,13 +6,13 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{FibKind, FibRoute, Owner, overlay};
 use crate::kernel::KernelRoute;
 
 /// What we write and what we leave alone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Params {
     /// A reflector that carries no traffic writes nothing.
     pub enabled: bool,
@@ -64,7 +64,7 @@ impl Default for Params {
 pub const DEFAULT_METRIC: u32 = 1024;
 
 /// Which RTA_PRIORITY a learned route gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     Fixed(u32),
@@ -84,7 +84,7 @@ impl Metric {
 }
 
 /// What happens where another's route stands under the key (prefix, table, metric) of one of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Conflict {
     /// It stays, even where it took the place of ours.

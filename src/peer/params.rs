@@ -5,12 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::num::{Asn, FamilySet, HoldTime, RouterId};
 
 /// One neighbour. A listen range makes one of these for each client that it accepts.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Params {
     pub name: String,
     pub description: Option<String>,
@@ -104,7 +104,7 @@ impl Params {
 }
 
 /// The address of a neighbour; a link-local one needs its zone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Remote {
     pub addr: IpAddr,
     pub zone: Option<String>,
@@ -120,7 +120,7 @@ impl fmt::Display for Remote {
 }
 
 /// Which AS numbers the neighbour may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RemoteAs {
     Exactly(Asn),
@@ -164,7 +164,7 @@ impl fmt::Display for RemoteAs {
 }
 
 /// The capabilities that we offer besides the families and the four-octet AS number, which we always do.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Offer {
     pub route_refresh: bool,
     pub enhanced_refresh: bool,
@@ -193,7 +193,7 @@ impl Default for Offer {
 }
 
 /// Graceful restart as we offer it (RFC 4724, RFC 8538).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GracefulParams {
     /// Restart Time: how long the peer shall keep our routes, in seconds (at most 4095).
     pub restart_time: u16,
@@ -210,7 +210,7 @@ impl Default for GracefulParams {
 }
 
 /// Distance in hops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ttl {
     Default,
@@ -220,18 +220,36 @@ pub enum Ttl {
     Security(u8),
 }
 
-/// A key that no log shows.
+/// A key that no log shows. What is written of it tells whether it is another one, and is too short to find it by.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Secret(Arc<[u8]>);
+pub struct Secret {
+    /// Empty in what was read back.
+    key: Arc<[u8]>,
+    fingerprint: u16,
+}
 
 impl Secret {
     pub fn new(key: &[u8]) -> Secret {
-        Secret(key.into())
+        // FNV-1a, folded
+        let hash = key.iter().fold(0x811C_9DC5_u32, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193));
+        Secret { key: key.into(), fingerprint: (hash ^ hash >> 16) as u16 }
     }
 
     /// For the socket option, and for nothing else.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        &self.key
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        self.fingerprint.serialize(s)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Secret, D::Error> {
+        Ok(Secret { key: Arc::default(), fingerprint: u16::deserialize(d)? })
     }
 }
 
@@ -242,7 +260,7 @@ impl fmt::Debug for Secret {
 }
 
 /// What the neighbour is to us, in the metrics' label `kind`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PeerKind {
     Mesh,

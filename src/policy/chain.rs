@@ -15,7 +15,7 @@ use crate::num::Family;
 use crate::wire::PathAttributes;
 
 /// A named list of rules.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
     pub name: Arc<str>,
     pub rules: Vec<Rule>,
@@ -104,16 +104,25 @@ pub struct Accepted {
 }
 
 /// Policies in order; the first that accepts or rejects decides, and what none accepts is refused.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "Inner")]
 pub struct Chain(Arc<Inner>);
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Inner {
     policies: Vec<Arc<Policy>>,
     /// What refuses a route that came through.
     end: Arc<str>,
+    #[serde(skip)]
     depends_on_prefix: bool,
+    #[serde(skip)]
     depends_on_peer: bool,
+}
+
+impl From<Inner> for Chain {
+    fn from(inner: Inner) -> Chain {
+        Chain::new(inner.policies, &inner.end)
+    }
 }
 
 impl Chain {

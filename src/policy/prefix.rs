@@ -5,11 +5,12 @@
 use std::fmt;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::num::Family;
 
 /// All prefixes inside `net` whose length is within `min..=max`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PrefixRange {
     net: IpNet,
     min: u8,
@@ -64,7 +65,8 @@ impl fmt::Display for PrefixRange {
 }
 
 /// A set of prefix ranges, sorted so that a look-up touches only entries that can match.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<PrefixRange>", from = "Vec<PrefixRange>")]
 pub struct PrefixSet {
     /// By family and first address; `reach[i]` is the furthest end of the entries up to and including `i`, so a search can stop early.
     entries: Vec<PrefixRange>,
@@ -104,6 +106,18 @@ impl PrefixSet {
 
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+}
+
+impl From<PrefixSet> for Vec<PrefixRange> {
+    fn from(set: PrefixSet) -> Vec<PrefixRange> {
+        set.entries
+    }
+}
+
+impl From<Vec<PrefixRange>> for PrefixSet {
+    fn from(entries: Vec<PrefixRange>) -> PrefixSet {
+        PrefixSet::new(entries)
     }
 }
 

@@ -8,13 +8,14 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::{AnyCommunity, CommunityMatch, LocalKind, PeerFacts, PrefixSet, Source};
 use crate::num::{Asn, Family};
 use crate::wire::{AsPath, Editor, NextHop, Origin, PathAttributes};
 
 /// An entry of a policy.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
     /// Shown instead of the number.
     pub name: Option<Arc<str>>,
@@ -26,7 +27,7 @@ pub struct Rule {
 }
 
 /// Where a route goes after a rule that matched, or after the last rule of a policy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
     Accept,
     Reject,
@@ -36,7 +37,7 @@ pub enum Step {
 }
 
 /// One question about a route. Lists are alternatives: one of them suffices.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Condition {
     Prefix(Arc<PrefixSet>),
     Family(Family),
@@ -65,7 +66,7 @@ pub enum Condition {
 }
 
 /// A question about AS_PATH, in plain criteria.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AsPathMatch {
     /// No AS at all: it began in our own.
     Empty,
@@ -80,7 +81,7 @@ pub enum AsPathMatch {
 }
 
 /// How a rule names a peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PeerMatch {
     Name(Arc<str>),
     Addr(IpAddr),
@@ -88,7 +89,7 @@ pub enum PeerMatch {
 }
 
 /// One change to the attributes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Edit {
     LocalPref(u32),
     Med(MedEdit),
@@ -106,7 +107,7 @@ pub enum Edit {
 }
 
 /// A change to MULTI_EXIT_DISC. Sums stop at the ends of the range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MedEdit {
     Set(u32),
     Add(u32),
@@ -115,7 +116,7 @@ pub enum MedEdit {
 }
 
 /// What the next hop becomes. `SelfAddress` and `Unchanged` are carried out by the export, which knows our addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NextHopEdit {
     SelfAddress,
     Unchanged,

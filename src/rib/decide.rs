@@ -89,7 +89,7 @@ impl Preference {
 }
 
 /// How many paths may share the load, and which knobs are turned. The default is RFC 4271 as written, with RFC 5004.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rules {
     /// Compare MED between neighbouring ASes too.
     pub always_compare_med: bool,
@@ -108,7 +108,7 @@ impl Default for Rules {
 }
 
 /// Width 1 is no multipath.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Multipath {
     pub ebgp: bool,
     pub ibgp: bool,

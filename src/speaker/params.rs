@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::fib::{self, overlay};
 use crate::kernel::NamePattern;
@@ -20,7 +21,7 @@ use crate::rib::update_group::AddPathSend;
 use crate::rib::{self, Rules};
 
 /// Everything the speaker is configured with. Two equal values make the same router.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Params {
     /// The node's name, as `catbird status` shows it.
     pub name: String,
@@ -51,14 +52,14 @@ pub struct Params {
 }
 
 /// Where this node can be reached, by family.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NodeAddresses {
     pub v4: Option<Ipv4Addr>,
     pub v6: Option<Ipv6Addr>,
 }
 
 /// One neighbour: its session, and what is done with routes from and to it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PeerConfig {
     pub session: Arc<peer::Params>,
     /// `None` on an external peer accepts nothing (RFC 8212); on an internal one, everything.
@@ -83,7 +84,7 @@ pub struct PeerConfig {
 }
 
 /// How much memory one peer may make us use, whatever `max_prefix` says; beyond it is told Cease / Out of Resources (RFC 4486).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Burden {
     /// Of all families, with all their path identifiers.
     pub paths: u64,
@@ -130,7 +131,7 @@ impl PeerConfig {
 }
 
 /// The next hop of what a peer is told (RFC 4271 §5.1.3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NextHopSetting {
     /// Ourselves towards external peers; towards internal ones as it was learned.
     #[default]
@@ -143,7 +144,7 @@ pub enum NextHopSetting {
 }
 
 /// How many prefixes of a family a peer may announce (RFC 4271 §6.7, RFC 4486 §4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaxPrefix {
     pub limit: u32,
     /// Percent of `limit` at which we warn.
@@ -152,7 +153,7 @@ pub struct MaxPrefix {
 }
 
 /// What happens to the prefix that is one too many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MaxPrefixAction {
     Warn,
     /// Keep the session, refuse what is too much.
@@ -174,7 +175,7 @@ impl MaxPrefixAction {
 }
 
 /// Peers that may connect from anywhere inside a prefix.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ListenRange {
     pub net: IpNet,
     /// Sessions at a time.
@@ -193,7 +194,7 @@ pub struct Limits {
 }
 
 /// What TERM and `drain` do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopParams {
     pub on_term: OnTerm,
     /// Between GRACEFUL_SHUTDOWN and the withdrawal, and between that and the close (RFC 8326 §3).
@@ -207,7 +208,7 @@ impl Default for StopParams {
 }
 
 /// What happens to kernel routes and sessions when the daemon is asked to end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnTerm {
     /// Kernel routes stay, connections are closed without a NOTIFICATION so that helpers keep ours (RFC 4724 §4.2).
     #[default]
@@ -217,7 +218,7 @@ pub enum OnTerm {
 }
 
 /// After a start, how long routes of an earlier run stay in the kernel unconfirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecoveryParams {
     /// At the latest then, what was not learned again is removed.
     pub deadline: Duration,
@@ -243,7 +244,7 @@ impl Default for RecoveryParams {
 }
 
 /// What is learned.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Learning {
     /// The first that matches decides.
     pub rules: Vec<LearnRule>,
@@ -252,7 +253,7 @@ pub struct Learning {
 }
 
 /// Which routes, and as what. All conditions must hold; an empty list holds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LearnRule {
     pub prefixes: PrefixSet,
     /// RTA protocols.
@@ -264,7 +265,7 @@ pub struct LearnRule {
 }
 
 /// What the kernel's route does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Shape {
     Unicast,
     Blackhole,

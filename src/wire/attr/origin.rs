@@ -8,7 +8,7 @@
 
 use std::fmt::{self, Display};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{AttrCode, Row, WELL_KNOWN, copy, length};
 use crate::wire::error::{Fault, Severity};
@@ -29,7 +29,7 @@ pub(crate) const ROW: Row = Row {
 };
 
 /// Lower is better (RFC 4271 §9.1.2.2 b).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     #[default]
