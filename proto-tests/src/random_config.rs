@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use catbird::config::{Config, SecretFile, Surroundings};
+use catbird::config::{Config, Environment, SecretFile};
 
 /// Addresses of listed peers.
 pub const PEERS: [&str; 6] = ["10.99.0.2", "10.99.0.3", "10.99.0.4", "10.99.0.5", "fd00:99::2", "fd00:99::3"];
@@ -255,7 +255,7 @@ pub fn secret(path: &Path) -> Result<SecretFile, String> {
 
 /// As the router reads it; `None` if it would refuse the file.
 pub fn read(text: &str) -> Option<Config> {
-    let around = Surroundings { hostname: Some("node-a".to_owned()), read: &secret };
+    let around = Environment { hostname: Some("node-a".to_owned()), read: &secret };
     Config::parse("random.toml", text, &around).config
 }
 
@@ -603,7 +603,7 @@ mod tests {
     #[test]
     fn every_setting_of_the_code_turns_up() {
         let (mut known, mut said) = (BTreeSet::new(), BTreeSet::new());
-        let around = Surroundings { hostname: None, read: &secret };
+        let around = Environment { hostname: None, read: &secret };
         for seed in 0..200 {
             let (before, _) = pair(seed);
             known.extend(Config::parse("x", &before, &around).report.settings().iter().map(|(_, key)| *key));
@@ -641,7 +641,7 @@ mod tests {
             for text in [before, after] {
                 let config = read(&text).expect("accepted");
                 assert_eq!(config.listen.port, 179, "{text}");
-                assert!(config.pods.file.is_none() && config.sessions.iter().all(|s| s.setup.interface.is_none()), "{text}");
+                assert!(config.pods.file.is_none() && config.sessions.iter().all(|s| s.options.interface.is_none()), "{text}");
             }
         }
     }

@@ -8,7 +8,7 @@ use super::Exit;
 use super::client::ClientError;
 use super::output::{Out, Tone, colour_on, toned};
 use super::views;
-use crate::config::{self, Checked, Config, Grade, Report};
+use crate::config::{self, Checked, Config, Report, Severity};
 use crate::daemon::protocol::Reloaded;
 use crate::speaker::reload_plan::{self, NotRunning};
 
@@ -65,7 +65,7 @@ fn read(file: &Path, node: Option<&str>) -> Option<Checked> {
 }
 
 fn show(report: &Report) {
-    if report.findings().is_empty() {
+    if report.diagnostics().is_empty() {
         return;
     }
     eprintln!("{}", report.render(colour_on(&std::io::stderr())));
@@ -75,10 +75,10 @@ fn show(report: &Report) {
 
 fn findings(checked: &Checked) -> serde_json::Value {
     let report = &checked.report;
-    let one = |finding: &config::Finding| {
+    let one = |finding: &config::Diagnostic| {
         let position = finding.span.as_ref().map(|span| report.position(span.start));
         json!({
-            "grade": if finding.grade == Grade::Error { "error" } else { "warning" },
+            "grade": if finding.severity == Severity::Error { "error" } else { "warning" },
             "line": position.map(|p| p.0),
             "column": position.map(|p| p.1),
             "text": finding.problem.to_string(),
@@ -89,7 +89,7 @@ fn findings(checked: &Checked) -> serde_json::Value {
         "ok": checked.config.is_some(),
         "errors": report.errors(),
         "warnings": report.warnings(),
-        "findings": report.findings().iter().map(one).collect::<Vec<_>>(),
+        "findings": report.diagnostics().iter().map(one).collect::<Vec<_>>(),
     })
 }
 

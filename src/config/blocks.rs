@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::Config;
 use super::raw::RawPods;
-use super::report::{At, Notes, Problem};
+use super::report::{At, Diagnostics, Problem};
 use crate::num::Nlri;
 
 impl Config {
@@ -37,13 +37,14 @@ impl Config {
     }
 }
 
-/// Notes blocks that cannot be, and those that lie inside another.
-pub(super) fn judge(raw: &RawPods, config: &Config, notes: &Notes) {
+/// Reports blocks that cannot be, and those that lie inside another.
+pub(super) fn judge(raw: &RawPods, config: &Config, diagnostics: &Diagnostics) {
     let mut blocks: Vec<_> = raw.blocks.iter().flat_map(|list| &list.value).collect();
     for block in &blocks {
         if let Some(why) = config.objection_to_block(&block.value) {
             let what = format!("{} cannot be a block: {why}", block.value);
-            notes.say(block.span.clone(), Problem::Conflict { what, help: "a block holds addresses of this node's pods".to_owned() });
+            diagnostics
+                .report(block.span.clone(), Problem::Conflict { what, help: "a block holds addresses of this node's pods".to_owned() });
         }
     }
     blocks.sort_by_key(|block| (block.value.network(), block.value.prefix_len(), block.span.start));
@@ -52,12 +53,12 @@ pub(super) fn judge(raw: &RawPods, config: &Config, notes: &Notes) {
         match outer.filter(|outer| outer.value.contains(&block.value)) {
             Some(first) if first.value == block.value => {
                 let problem = Problem::Duplicate { kind: "block", what: block.value.to_string() };
-                notes.say_also(block.span.clone(), problem, first.span.clone(), "first here");
+                diagnostics.report_with(block.span.clone(), problem, first.span.clone(), "first here");
             }
             Some(outer) => {
                 let what = format!("block {} lies inside block {}", block.value, outer.value);
                 let help = "both are announced, and the longer one counts; perhaps one of them belongs to another node".to_owned();
-                notes.say_also(block.span.clone(), Problem::Odd { what, help }, outer.span.clone(), "inside this one");
+                diagnostics.report_with(block.span.clone(), Problem::Odd { what, help }, outer.span.clone(), "inside this one");
             }
             None => outer = Some(block),
         }

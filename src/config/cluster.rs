@@ -8,37 +8,37 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::check::{Checker, by_family, exactly, or};
 use super::model::{ChainRef, Cluster, Member, Mode, Node, Session, SessionKind};
 use super::raw::{Raw, RawCluster, RawMember};
 use super::report::Problem;
+use super::validate::{Validator, by_family, exactly, or};
 use super::values::ZonedAddr;
 use crate::num::Asn;
 
 /// Which entry of the list is this node: by name, by address, or by host name, in this order.
-pub(super) fn find_self(raw: &Raw, checker: &Checker<'_>) -> Option<usize> {
+pub(super) fn find_self(raw: &Raw, validator: &Validator<'_>) -> Option<usize> {
     let cluster = raw.cluster.as_ref()?;
-    duplicates(cluster, checker);
+    duplicates(cluster, validator);
     let named = |name: &str| cluster.nodes.iter().position(|m| m.name.as_ref().is_some_and(|n| n.value == name));
     let by_name = raw.node.name.as_ref().and_then(|name| named(&name.value));
     let by_address = || {
         let own: Vec<IpAddr> = raw.node.addresses.iter().flat_map(|list| &list.value).map(|a| a.value).collect();
         cluster.nodes.iter().position(|m| m.addresses.iter().flat_map(|list| &list.value).any(|a| own.contains(&a.value)))
     };
-    let by_host = || checker.around.hostname.as_deref().filter(|_| raw.node.name.is_none()).and_then(named);
+    let by_host = || validator.around.hostname.as_deref().filter(|_| raw.node.name.is_none()).and_then(named);
     let found = by_name.or_else(by_address).or_else(by_host);
     if found.is_none() {
         let known = cluster.nodes.iter().filter_map(|m| m.name.as_ref()).map(|n| n.value.clone()).collect();
         let typed = raw.node.name.as_ref().map(|n| n.value.clone());
-        let name = typed.or_else(|| checker.around.hostname.clone()).unwrap_or_default();
+        let name = typed.or_else(|| validator.around.hostname.clone()).unwrap_or_default();
         let span = raw.node.name.as_ref().map_or_else(|| cluster.span.clone(), |n| n.span.clone());
-        checker.notes.say(span, Problem::NotInCluster { name, known });
+        validator.diagnostics.report(span, Problem::NotInCluster { name, known });
     }
     found
 }
 
 /// Two nodes of one name or address.
-fn duplicates(cluster: &RawCluster, checker: &Checker<'_>) {
+fn duplicates(cluster: &RawCluster, validator: &Validator<'_>) {
     let mut names = BTreeMap::new();
     let mut addresses = BTreeMap::new();
     for member in &cluster.nodes {
@@ -46,12 +46,12 @@ fn duplicates(cluster: &RawCluster, checker: &Checker<'_>) {
             && let Some(first) = names.insert(name.value.clone(), name.span.clone())
         {
             let problem = Problem::Duplicate { kind: "node", what: name.value.clone() };
-            checker.notes.say_also(name.span.clone(), problem, first, "first here");
+            validator.diagnostics.report_with(name.span.clone(), problem, first, "first here");
         }
         for address in member.addresses.iter().flat_map(|list| &list.value) {
             if let Some(first) = addresses.insert(address.value, address.span.clone()) {
                 let problem = Problem::Duplicate { kind: "node address", what: address.value.to_string() };
-                checker.notes.say_also(address.span.clone(), problem, first, "first here");
+                validator.diagnostics.report_with(address.span.clone(), problem, first, "first here");
             }
         }
     }
@@ -78,24 +78,26 @@ fn model_member(raw: &RawMember) -> Member {
 }
 
 /// One session for each node that we peer with.
-pub(super) fn sessions(raw: &Raw, me: Option<usize>, node: &Node, checker: &Checker<'_>) -> Vec<Session> {
+pub(super) fn sessions(raw: &Raw, me: Option<usize>, node: &Node, validator: &Validator<'_>) -> Vec<Session> {
     let (Some(cluster), Some(index)) = (raw.cluster.as_ref(), me) else { return Vec::new() };
     let Some(own) = cluster.nodes.get(index) else { return Vec::new() };
     if mode(cluster) == Mode::RouteReflector && !cluster.nodes.iter().any(|m| m.cluster_id.is_some()) {
         let why = "in mode \"route-reflector\" at least one node has a `cluster_id`, or nobody peers with anybody";
-        checker.notes.say(cluster.span.clone(), Problem::Missing { key: "cluster_id", section: "[[cluster.nodes]]".into(), why });
+        validator
+            .diagnostics
+            .report(cluster.span.clone(), Problem::Missing { key: "cluster_id", section: "[[cluster.nodes]]".into(), why });
     }
     let others = cluster.nodes.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, member)| member);
-    others.filter_map(|member| session(cluster, own, member, node, checker)).collect()
+    others.filter_map(|member| session(cluster, own, member, node, validator)).collect()
 }
 
-fn session(cluster: &RawCluster, own: &RawMember, member: &RawMember, node: &Node, checker: &Checker<'_>) -> Option<Session> {
+fn session(cluster: &RawCluster, own: &RawMember, member: &RawMember, node: &Node, validator: &Validator<'_>) -> Option<Session> {
     let (kind, client) = relation(mode(cluster), own, member)?;
     let name = member.name.as_ref()?.value.clone();
     let addr = shared_address(member, node).or_else(|| {
         let what = format!("{name} and this node have no address family in common");
         let help = "give both an IPv4 or both an IPv6 address; no session is made until then".to_owned();
-        checker.notes.say(member.span.clone(), Problem::Odd { what, help });
+        validator.diagnostics.report(member.span.clone(), Problem::Odd { what, help });
         None
     })?;
     let remote_asn = exactly(member.asn.as_ref().or(cluster.asn.as_ref()).map_or(node.asn, |asn: &super::report::At<Asn>| asn.value));
@@ -107,14 +109,14 @@ fn session(cluster: &RawCluster, own: &RawMember, member: &RawMember, node: &Nod
     let exported = if own.cluster_id.is_some() { "all" } else { "own-blocks" };
     let exported = vec![super::report::At::new(exported.to_owned(), 0..0)];
     settings.export.get_or_insert_with(|| super::report::At::new(exported, 0..0));
-    let mut setup = checker.setup(&settings, remote_asn, node, &member.span, &name);
-    setup.rr_client = client;
-    setup.source = setup.source.or(match addr {
+    let mut options = validator.peer_options(&settings, remote_asn, node, &member.span, &name);
+    options.rr_client = client;
+    options.source = options.source.or(match addr {
         IpAddr::V4(_) => node.ipv4.map(IpAddr::V4),
         IpAddr::V6(_) => node.ipv6.map(IpAddr::V6),
     });
-    debug_assert_ne!(setup.import, ChainRef::Missing);
-    Some(Session { name, kind, remote: ZonedAddr { addr, zone: None }, remote_asn, setup })
+    debug_assert_ne!(options.import, ChainRef::Missing);
+    Some(Session { name, kind, remote: ZonedAddr { addr, zone: None }, remote_asn, options })
 }
 
 /// What `other` is to us, and whether we reflect to it as a client; `None`: no session.

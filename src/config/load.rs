@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use super::{Checked, Config, SecretFile, Surroundings};
+use super::{Checked, Config, Environment, SecretFile};
 
 /// Names this node where the file is the same for all: in a pod, from the field `spec.nodeName`.
 pub const NODE_VARIABLE: &str = "CATBIRD_NODE";
@@ -43,7 +43,7 @@ pub fn check_text(name: &str, text: &str) -> Checked {
 fn check(name: &str, text: &str, node: Option<&str>) -> Checked {
     let hostname = node.map(str::to_owned).or_else(|| std::env::var(NODE_VARIABLE).ok()).filter(|name| !name.is_empty()).or_else(host_name);
     let read = |path: &Path| secret(path).map_err(|error| error.to_string());
-    Config::parse(name, text, &Surroundings { hostname, read: &read })
+    Config::parse(name, text, &Environment { hostname, read: &read })
 }
 
 fn secret(path: &Path) -> io::Result<SecretFile> {

@@ -3,13 +3,11 @@
 //! In: the text of a TOML file. Out: a [`Config`] in which nothing is left to guess, and a [`Report`] with every mistake, its line, a
 //! caret, and what would have been accepted. What a new one changes is [`speaker::reload_plan`](crate::speaker::reload_plan)'s to say.
 //!
-//! [`Config::parse`] reads nothing from disk: the files that secrets are in come through [`Surroundings`], so that a test or a fuzzer can
+//! [`Config::parse`] reads nothing from disk: the files that secrets are in come through [`Environment`], so that a test or a fuzzer can
 //! have its own. `load` is the one function with the world in it. What a setting does is the business of the room that it is handed to.
 
 mod blocks;
-mod check;
 mod cluster;
-mod learn;
 #[cfg(feature = "daemon")]
 mod load;
 pub mod model;
@@ -19,26 +17,28 @@ pub mod policy;
 mod raw;
 mod reader;
 mod redact;
+mod redistribute;
 pub mod report;
+mod validate;
 pub mod values;
 
 use std::path::Path;
 
 use toml::de::DeTable;
 
-pub use check::usable_secret;
 #[cfg(feature = "daemon")]
 pub use load::{NODE_VARIABLE, PASSWORD_OCTETS, check_text, load, load_as, read_text};
 pub use model::Config;
-pub use report::{Finding, Grade, Report};
+pub use report::{Diagnostic, Report, Severity};
+pub use validate::usable_secret;
 
-use report::{Notes, Problem};
+use report::{Diagnostics, Problem};
 
 /// Where `catbird` listens for its operator unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/catbird/catbird.sock";
 
 /// What a configuration may depend on besides its own text.
-pub struct Surroundings<'a> {
+pub struct Environment<'a> {
     /// The node's name if the file does not say one.
     pub hostname: Option<String>,
     /// Reads a file that holds a secret.
@@ -69,21 +69,21 @@ pub struct Checked {
 
 impl Config {
     /// Reads and checks a whole file. `name` is what the findings call it.
-    pub fn parse(name: &str, text: &str, around: &Surroundings<'_>) -> Checked {
-        let notes = Notes::default();
+    pub fn parse(name: &str, text: &str, around: &Environment<'_>) -> Checked {
+        let diagnostics = Diagnostics::default();
         let (document, syntax) = DeTable::parse_recoverable(text);
         for error in &syntax {
             let problem = Problem::Syntax(error.message().to_owned());
             match error.span() {
-                Some(span) => notes.say(span, problem),
-                None => notes.say_of_file(problem),
+                Some(span) => diagnostics.report(span, problem),
+                None => diagnostics.report_for_file(problem),
             }
         }
         let has_cluster = document.get_ref().contains_key("cluster");
-        let raw = raw::Raw::read(reader::Section::root(&document, &notes), has_cluster);
-        let config = check::check(&raw, around, &notes);
-        let config = (!notes.has_errors()).then_some(config);
-        Checked { config, report: notes.into_report(name, text) }
+        let raw = raw::Raw::read(reader::Section::root(&document, &diagnostics), has_cluster);
+        let config = validate::validate(&raw, around, &diagnostics);
+        let config = (!diagnostics.has_errors()).then_some(config);
+        Checked { config, report: diagnostics.into_report(name, text) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The configuration as it is meant: every default filled in, every reference resolved, every session of the cluster named.
 //!
-//! In: made by [`super::check`]. Out: read by the shell (where to listen, what to serve), compared by [`super::diff`], and turned into the
+//! In: made by [`super::validate`]. Out: read by the shell (where to listen, what to serve), compared by [`super::diff`], and turned into the
 //! core's own parameters by [`super::params`].
 
 use std::collections::BTreeMap;
@@ -14,13 +14,13 @@ use toml::de::DeValue;
 
 use super::policy::Policy;
 use super::reader::Value;
-use super::report::{Notes, Span};
-use super::values::{Word, ZonedAddr, read_word, words};
+use super::report::{Diagnostics, Span};
+use super::values::{Keyword, ZonedAddr, keyword_enum, read_keyword};
 use crate::fib;
 use crate::num::{Asn, ClusterId, FamilySet, HoldTime, RouterId};
 use crate::speaker::Learning;
 
-words! {
+keyword_enum! {
     /// How the nodes of the cluster peer.
     Mode {
         /// An iBGP session to every other node; reflectors are left out.
@@ -29,7 +29,7 @@ words! {
         RouteReflector = "route-reflector",
     }
 }
-words! {
+keyword_enum! {
     /// What SIGTERM means.
     OnTerm {
         /// Leave the kernel's routes and close so that peers with graceful restart keep theirs.
@@ -38,7 +38,7 @@ words! {
         Withdraw = "withdraw",
     }
 }
-words! {
+keyword_enum! {
     /// The next hop of what we announce.
     NextHopMode {
         /// RFC 4271 §5.1.3: ourselves to external peers, unchanged to internal ones.
@@ -49,11 +49,11 @@ words! {
         ThirdParty = "third-party",
     }
 }
-words! {
+keyword_enum! {
     /// ADD-PATH (RFC 7911).
     AddPath { Off = "off", Send = "send", Receive = "receive", Both = "both" }
 }
-words! {
+keyword_enum! {
     /// When a peer says more prefixes than it may.
     MaxPrefixAction {
         /// Close the session (RFC 4486: Cease, maximum number of prefixes reached).
@@ -63,18 +63,18 @@ words! {
         Warn = "warn",
     }
 }
-words! {
+keyword_enum! {
     /// Which peers have series of their own.
     PerPeer { All = "all", External = "external", None = "none" }
 }
-words! {
+keyword_enum! {
     LogLevel { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
 }
-words! {
+keyword_enum! {
     LogFormat { Text = "text", Json = "json" }
 }
 
-words! {
+keyword_enum! {
     /// What a rule decides.
     Then {
         Accept = "accept",
@@ -83,23 +83,23 @@ words! {
         Next = "next",
     }
 }
-words! {
+keyword_enum! {
     /// ORIGIN (RFC 4271 §4.3).
     RouteOrigin { Igp = "igp", Egp = "egp", Incomplete = "incomplete" }
 }
-words! {
+keyword_enum! {
     /// From whom a route is.
     RouteSource { Local = "local", Internal = "internal", External = "external" }
 }
 
-impl Word for fib::Conflict {
-    const WORDS: &'static [(&'static str, fib::Conflict)] =
+impl Keyword for fib::Conflict {
+    const KEYWORDS: &'static [(&'static str, fib::Conflict)] =
         &[("yield", fib::Conflict::Yield), ("heal", fib::Conflict::Heal), ("take", fib::Conflict::Take)];
 }
 
 impl Value for fib::Conflict {
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<fib::Conflict> {
-        read_word(value, span, notes)
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<fib::Conflict> {
+        read_keyword(value, span, diagnostics)
     }
 }
 
@@ -259,7 +259,7 @@ impl fmt::Display for ChainRef {
 
 /// How a session is set up; everything but whom it is with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setup {
+pub struct PeerOptions {
     pub description: Option<String>,
     pub port: u16,
     pub local_asn: Asn,
@@ -308,7 +308,7 @@ pub struct Session {
     pub kind: SessionKind,
     pub remote: ZonedAddr,
     pub remote_asn: RemoteAsn,
-    pub setup: Setup,
+    pub options: PeerOptions,
 }
 
 /// Neighbours that may come from anywhere in these prefixes.
@@ -320,7 +320,7 @@ pub struct Range {
     pub nets: Vec<IpNet>,
     pub limit: u32,
     pub remote_asn: RemoteAsn,
-    pub setup: Setup,
+    pub options: PeerOptions,
 }
 
 /// How the best path is chosen where the RFC leaves a choice.

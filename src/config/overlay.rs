@@ -10,31 +10,32 @@ use std::num::NonZeroU16;
 use ipnet::IpNet;
 use toml::de::DeValue;
 
-use super::check::{Checker, or};
 use super::model::Node;
 use super::raw::{List, Opt, Raw};
 use super::reader::{Section, Value};
-use super::report::{Notes, Problem, Span};
-use super::values::{Word, read_word};
+use super::report::{Diagnostics, Problem, Span};
+use super::validate::{Validator, or};
+use super::values::{Keyword, read_keyword};
 use crate::fib::overlay::{self, Kind, Mode};
 
-impl Word for Mode {
-    const WORDS: &'static [(&'static str, Mode)] = &[("never", Mode::Never), ("cross-subnet", Mode::CrossSubnet), ("always", Mode::Always)];
+impl Keyword for Mode {
+    const KEYWORDS: &'static [(&'static str, Mode)] =
+        &[("never", Mode::Never), ("cross-subnet", Mode::CrossSubnet), ("always", Mode::Always)];
 }
 
 impl Value for Mode {
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Mode> {
-        read_word(value, span, notes)
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Mode> {
+        read_keyword(value, span, diagnostics)
     }
 }
 
-impl Word for Kind {
-    const WORDS: &'static [(&'static str, Kind)] = &[("vxlan", Kind::Vxlan), ("ipip", Kind::Ipip)];
+impl Keyword for Kind {
+    const KEYWORDS: &'static [(&'static str, Kind)] = &[("vxlan", Kind::Vxlan), ("ipip", Kind::Ipip)];
 }
 
 impl Value for Kind {
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Kind> {
-        read_word(value, span, notes)
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Kind> {
+        read_keyword(value, span, diagnostics)
     }
 }
 
@@ -68,7 +69,7 @@ pub(super) fn read(mut section: Section<'_>) -> RawOverlay {
     raw
 }
 
-impl Checker<'_> {
+impl Validator<'_> {
     pub(super) fn overlay(&self, whole: &Raw, node: &Node) -> overlay::Params {
         let raw = &whole.fib.overlay;
         let default = overlay::Params::default();
@@ -92,7 +93,7 @@ impl Checker<'_> {
     /// Single settings that do not fit.
     fn overlay_values(&self, raw: &RawOverlay, kind: Kind) {
         let bad = |span: &Span, found: String, expected: &str| {
-            self.notes.say(span.clone(), Problem::BadValue { found, expected: expected.to_owned() });
+            self.diagnostics.report(span.clone(), Problem::BadValue { found, expected: expected.to_owned() });
         };
         if let Some(at) = &raw.device
             && (at.value.len() > overlay::NAME_MOST || at.value.contains(['/', ' ', ':', '%']) || [".", ".."].contains(&at.value.as_str()))
@@ -116,7 +117,7 @@ impl Checker<'_> {
                 [raw.vni.as_ref().map(|a| &a.span), raw.port.as_ref().map(|a| &a.span), raw.checksum.as_ref().map(|a| &a.span)];
             for span in only_vxlan.into_iter().flatten() {
                 let what = "this is a setting of VXLAN, and `kind` is \"ipip\"".to_owned();
-                self.notes.say(span.clone(), Problem::Odd { what, help: "leave it out".to_owned() });
+                self.diagnostics.report(span.clone(), Problem::Odd { what, help: "leave it out".to_owned() });
             }
         }
     }
@@ -134,7 +135,7 @@ impl Checker<'_> {
                 Kind::Vxlan => "a tunnel begins at an address of this node",
                 Kind::Ipip => "an IPIP tunnel begins at an IPv4 address of this node",
             };
-            self.notes.say(span.clone(), Problem::Missing { key: "addresses", section: "[node]".into(), why });
+            self.diagnostics.report(span.clone(), Problem::Missing { key: "addresses", section: "[node]".into(), why });
         }
         let typed: Vec<IpNet> = raw.nodes.iter().flat_map(|list| &list.value).map(|at| at.value).collect();
         let members = whole.cluster.iter().flat_map(|c| &c.nodes).flat_map(|m| m.addresses.iter()).flat_map(|list| &list.value);
@@ -142,7 +143,7 @@ impl Checker<'_> {
         let nodes = if typed.is_empty() { listed } else { typed };
         if nodes.is_empty() {
             let why = "which next hops are nodes with a tunnel's other end, such as [\"10.0.0.0/16\"]; a [cluster] list would tell, too";
-            self.notes.say(span, Problem::Missing { key: "nodes", section: "[fib.overlay]".into(), why });
+            self.diagnostics.report(span, Problem::Missing { key: "nodes", section: "[fib.overlay]".into(), why });
         }
         nodes
     }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::model::{
-    AddPath, ChainRef, Config, MaxPrefixAction, NextHopMode, OnTerm, Password, Range, RemoteAsn, RouteOrigin, RouteSource, Session,
-    SessionKind, Setup, Then,
+    AddPath, ChainRef, Config, MaxPrefixAction, NextHopMode, OnTerm, Password, PeerOptions, Range, RemoteAsn, RouteOrigin, RouteSource,
+    Session, SessionKind, Then,
 };
 use super::policy::{Matches, Policy, SetNextHop, Sets};
 use super::values::ZonedAddr;
@@ -38,7 +38,7 @@ pub fn speaker(config: &Config) -> speaker::Params {
         name: config.node.name.clone(),
         asn: config.node.asn,
         router_id: config.node.router_id,
-        mode: config.cluster.as_ref().map_or("none", |c| super::values::Word::word(c.mode)).to_owned(),
+        mode: config.cluster.as_ref().map_or("none", |c| super::values::Keyword::keyword(c.mode)).to_owned(),
         cluster_id: cluster_id(config),
         client_to_client: config.node.client_to_client,
         addresses: NodeAddresses { v4: config.node.ipv4, v6: config.node.ipv6 },
@@ -86,7 +86,7 @@ fn shell(config: &Config) -> BTreeMap<String, String> {
 /// A node with clients of its own reflects, by its router identifier unless the cluster says otherwise (RFC 4456 §7).
 fn cluster_id(config: &Config) -> Option<ClusterId> {
     let said = config.cluster.as_ref().and_then(|c| c.cluster_id);
-    let clients = config.sessions.iter().any(|s| s.setup.rr_client) || config.ranges.iter().any(|r| r.setup.rr_client);
+    let clients = config.sessions.iter().any(|s| s.options.rr_client) || config.ranges.iter().any(|r| r.options.rr_client);
     said.or_else(|| clients.then(|| ClusterId(config.node.router_id.addr())))
 }
 
@@ -135,8 +135,8 @@ impl<'a> Chains<'a> {
 }
 
 fn peer_config(config: &Config, session: &Session, chains: &mut Chains<'_>) -> PeerConfig {
-    let params = peer_params(config, &session.name, session.kind, &session.remote, session.remote_asn, &session.setup);
-    with_setup(Arc::new(params), &session.setup, chains)
+    let params = peer_params(config, &session.name, session.kind, &session.remote, session.remote_asn, &session.options);
+    with_options(Arc::new(params), &session.options, chains)
 }
 
 /// One for each prefix; its address is replaced by the one that comes.
@@ -147,83 +147,83 @@ fn listen_ranges(config: &Config, range: &Range, chains: &mut Chains<'_>) -> Vec
             IpNet::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
         let remote = ZonedAddr { addr, zone: None };
-        let params = peer_params(config, &range.name, range.kind, &remote, range.remote_asn, &range.setup);
+        let params = peer_params(config, &range.name, range.kind, &remote, range.remote_asn, &range.options);
         let limit = usize::try_from(range.limit).unwrap_or(usize::MAX);
-        Arc::new(ListenRange { net: *net, limit, template: with_setup(Arc::new(params), &range.setup, chains) })
+        Arc::new(ListenRange { net: *net, limit, template: with_options(Arc::new(params), &range.options, chains) })
     };
     range.nets.iter().map(one).collect()
 }
 
-fn with_setup(session: Arc<peer::Params>, setup: &Setup, chains: &mut Chains<'_>) -> PeerConfig {
-    let action = match setup.max_prefix.action {
-        MaxPrefixAction::Close => speaker::MaxPrefixAction::Close { restart: setup.max_prefix.restart },
+fn with_options(session: Arc<peer::Params>, options: &PeerOptions, chains: &mut Chains<'_>) -> PeerConfig {
+    let action = match options.max_prefix.action {
+        MaxPrefixAction::Close => speaker::MaxPrefixAction::Close { restart: options.max_prefix.restart },
         MaxPrefixAction::Refuse => speaker::MaxPrefixAction::Refuse,
         MaxPrefixAction::Warn => speaker::MaxPrefixAction::Warn,
     };
     let limit = |limit: Option<u32>| limit.map(|limit| MaxPrefix { limit, warn_percent: WARN_PERCENT, action });
     PeerConfig {
-        import: chains.chain(&setup.import),
-        export: chains.chain(&setup.export),
-        rr_client: setup.rr_client,
-        next_hop: match setup.next_hop {
+        import: chains.chain(&options.import),
+        export: chains.chain(&options.export),
+        rr_client: options.rr_client,
+        next_hop: match options.next_hop {
             NextHopMode::Auto => NextHopSetting::Auto,
             NextHopMode::Own => NextHopSetting::SelfAddress,
             NextHopMode::Keep => NextHopSetting::Unchanged,
             NextHopMode::ThirdParty => NextHopSetting::ThirdParty,
         },
-        add_path: match setup.add_path_limit {
+        add_path: match options.add_path_limit {
             0 => AddPathSend::All,
             limit => AddPathSend::Best(limit),
         },
-        max_prefix: [limit(setup.max_prefix.ipv4), limit(setup.max_prefix.ipv6)],
-        allow_own_as: setup.allow_own_as,
-        enforce_first_as: setup.enforce_first_as,
-        remove_private_as: setup.remove_private_as,
-        as_override: setup.as_override,
+        max_prefix: [limit(options.max_prefix.ipv4), limit(options.max_prefix.ipv6)],
+        allow_own_as: options.allow_own_as,
+        enforce_first_as: options.enforce_first_as,
+        remove_private_as: options.remove_private_as,
+        as_override: options.as_override,
         ..PeerConfig::new(session)
     }
 }
 
-fn peer_params(config: &Config, name: &str, kind: SessionKind, remote: &ZonedAddr, asn: RemoteAsn, setup: &Setup) -> peer::Params {
+fn peer_params(config: &Config, name: &str, kind: SessionKind, remote: &ZonedAddr, asn: RemoteAsn, options: &PeerOptions) -> peer::Params {
     let remote_as = match asn {
         RemoteAsn::Exactly(asn) => RemoteAs::Exactly(asn),
         RemoteAsn::External => RemoteAs::External,
         RemoteAsn::Internal => RemoteAs::Internal,
     };
     peer::Params {
-        description: setup.description.clone(),
+        description: options.description.clone(),
         remote: Remote { addr: remote.addr, zone: remote.zone.clone() },
-        port: setup.port,
-        local_addr: setup.source,
-        interface: setup.interface.clone(),
-        passive: setup.passive,
-        enabled: setup.enabled && hindrance(setup).is_none(),
-        hindrance: hindrance(setup),
-        hold_time: setup.hold_time,
-        keepalive: setup.keepalive_time,
-        connect_retry: setup.connect_retry,
-        idle_hold: setup.idle_hold,
-        idle_hold_max: setup.idle_hold_max,
-        delay_open: setup.delay_open,
-        open_timeout: setup.open_timeout,
-        send_hold: setup.send_hold,
-        user_timeout: setup.tcp_user_timeout,
-        collide_established: setup.collide_established,
-        families: setup.families,
-        offer: offer(config, setup),
-        ttl: match (setup.ttl_security, setup.multihop) {
+        port: options.port,
+        local_addr: options.source,
+        interface: options.interface.clone(),
+        passive: options.passive,
+        enabled: options.enabled && hindrance(options).is_none(),
+        hindrance: hindrance(options),
+        hold_time: options.hold_time,
+        keepalive: options.keepalive_time,
+        connect_retry: options.connect_retry,
+        idle_hold: options.idle_hold,
+        idle_hold_max: options.idle_hold_max,
+        delay_open: options.delay_open,
+        open_timeout: options.open_timeout,
+        send_hold: options.send_hold,
+        user_timeout: options.tcp_user_timeout,
+        collide_established: options.collide_established,
+        families: options.families,
+        offer: offer(config, options),
+        ttl: match (options.ttl_security, options.multihop) {
             (Some(hops), _) => Ttl::Security(hops),
             (None, Some(ttl)) => Ttl::Multihop(ttl),
             (None, None) => Ttl::Default,
         },
-        md5: setup.password.as_ref().and_then(secret),
+        md5: options.password.as_ref().and_then(secret),
         kind: match kind {
             SessionKind::Mesh => PeerKind::Mesh,
             SessionKind::RrClient => PeerKind::RrClient,
             SessionKind::Rr => PeerKind::Rr,
             SessionKind::External => PeerKind::External,
         },
-        ..peer::Params::new(name, remote.addr, setup.local_asn, remote_as, config.node.router_id)
+        ..peer::Params::new(name, remote.addr, options.local_asn, remote_as, config.node.router_id)
     }
 }
 
@@ -232,24 +232,24 @@ fn secret(password: &Password) -> Option<Secret> {
 }
 
 /// A session whose password is not to be had does not come up without one.
-fn hindrance(setup: &Setup) -> Option<String> {
-    let password = setup.password.as_ref()?;
+fn hindrance(options: &PeerOptions) -> Option<String> {
+    let password = options.password.as_ref()?;
     password.secret.as_ref().err().map(|error| format!("no password in {}: {error}", password.file.display()))
 }
 
-fn offer(config: &Config, setup: &Setup) -> Offer {
+fn offer(config: &Config, options: &PeerOptions) -> Offer {
     let g = &config.graceful;
-    let graceful = (g.enabled && setup.graceful_restart).then(|| GracefulParams {
+    let graceful = (g.enabled && options.graceful_restart).then(|| GracefulParams {
         restart_time: g.restart_time,
         stale_time: g.stale_time,
         ..GracefulParams::default()
     });
-    let some = |on: bool| if on { setup.families } else { FamilySet::NONE };
+    let some = |on: bool| if on { options.families } else { FamilySet::NONE };
     Offer {
-        extended_messages: setup.extended_messages,
-        extended_next_hop: some(setup.extended_next_hop).and(Family::Ipv4Unicast.into()),
-        add_path_send: some(matches!(setup.add_path, AddPath::Send | AddPath::Both)),
-        add_path_receive: some(matches!(setup.add_path, AddPath::Receive | AddPath::Both)),
+        extended_messages: options.extended_messages,
+        extended_next_hop: some(options.extended_next_hop).and(Family::Ipv4Unicast.into()),
+        add_path_send: some(matches!(options.add_path, AddPath::Send | AddPath::Both)),
+        add_path_receive: some(matches!(options.add_path, AddPath::Receive | AddPath::Both)),
         graceful_restart: graceful,
         ..Offer::default()
     }

@@ -12,7 +12,7 @@ use toml::de::DeValue;
 use super::model::{ChainRef, RouteOrigin, RouteSource, Then};
 use super::raw::{List, Opt};
 use super::reader::{Section, Value, text};
-use super::report::{At, Notes, Problem, Span};
+use super::report::{At, Diagnostics, Problem, Span};
 use super::values::parsed;
 use super::{Config, params};
 use crate::num::{Asn, Family, FamilySet};
@@ -63,9 +63,9 @@ impl Prefixes {
 }
 
 impl Value for Prefixes {
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Prefixes> {
-        let found = text(value, span, notes, PREFIXES)?;
-        let say = |expected| notes.say(span.clone(), Problem::BadValue { found: found.to_owned(), expected });
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Prefixes> {
+        let found = text(value, span, diagnostics, PREFIXES)?;
+        let say = |expected| diagnostics.report(span.clone(), Problem::BadValue { found: found.to_owned(), expected });
         Prefixes::parse(found).map_err(say).ok()
     }
 }
@@ -73,8 +73,8 @@ impl Value for Prefixes {
 macro_rules! communities {
     ($($ty:ty: $expected:literal;)*) => {$(
         impl Value for $ty {
-            fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<$ty> {
-                parsed(value, span, notes, $expected, |s| s.parse().ok())
+            fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<$ty> {
+                parsed(value, span, diagnostics, $expected, |s| s.parse().ok())
             }
         }
     )*};
@@ -94,11 +94,11 @@ pub enum SetNextHop {
 }
 
 impl Value for SetNextHop {
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<SetNextHop> {
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<SetNextHop> {
         if value.as_str() == Some("self") {
             return Some(SetNextHop::Own);
         }
-        IpAddr::read(value, span, notes).map(SetNextHop::Addr)
+        IpAddr::read(value, span, diagnostics).map(SetNextHop::Addr)
     }
 }
 
@@ -267,16 +267,16 @@ fn value<T: Clone>(opt: &Opt<T>) -> Option<T> {
 pub const BUILT_IN: [&str; 3] = ["all", "none", "own-blocks"];
 
 /// Resolves prefix sets and names every policy.
-pub fn policies(raw: &[RawPolicy], sets: &[RawPrefixSet], notes: &Notes) -> BTreeMap<String, Policy> {
+pub fn policies(raw: &[RawPolicy], sets: &[RawPrefixSet], diagnostics: &Diagnostics) -> BTreeMap<String, Policy> {
     let sets: BTreeMap<&str, Vec<Prefixes>> = sets.iter().map(|set| (set.name.value.as_str(), values(&set.prefixes))).collect();
     let mut all = BTreeMap::new();
     for policy in raw {
         let name = policy.name.value.clone();
         if BUILT_IN.contains(&name.as_str()) {
             let help = "give it another name: all, none and own-blocks are built in".to_owned();
-            notes.say(policy.name.span.clone(), Problem::Conflict { what: format!("policy `{name}` is built in"), help });
+            diagnostics.report(policy.name.span.clone(), Problem::Conflict { what: format!("policy `{name}` is built in"), help });
         }
-        let rules = policy.rules.iter().map(|rule| rule.check(&sets, notes)).collect();
+        let rules = policy.rules.iter().map(|rule| rule.validate(&sets, diagnostics)).collect();
         let default = value(&policy.default).unwrap_or(Then::Reject);
         all.insert(name.clone(), Policy { name, rules, default });
     }
@@ -284,26 +284,26 @@ pub fn policies(raw: &[RawPolicy], sets: &[RawPrefixSet], notes: &Notes) -> BTre
 }
 
 /// The peers that rules name exist: by name, by address, or by AS number.
-pub fn check_peers(raw: &[RawPolicy], known: &BTreeSet<&str>, notes: &Notes) {
+pub fn validate_peers(raw: &[RawPolicy], known: &BTreeSet<&str>, diagnostics: &Diagnostics) {
     for name in raw.iter().flat_map(|p| &p.rules).flat_map(|r| &r.peers).flat_map(|list| &list.value) {
         let text = name.value.as_str();
         let asn = text.strip_prefix("AS").is_some_and(|number| number.parse::<u32>().is_ok());
         if !asn && text.parse::<IpAddr>().is_err() && !known.contains(text) {
             let known = known.iter().map(|k| (*k).to_owned()).collect();
-            notes.say(name.span.clone(), Problem::Unresolved { kind: "peer", name: text.to_owned(), known });
+            diagnostics.report(name.span.clone(), Problem::Unresolved { kind: "peer", name: text.to_owned(), known });
         }
     }
 }
 
 /// Warns of next hops that no route can get: the family that a rule, or every session that asks the policy, is about cannot have them.
-pub(super) fn judge_next_hops(raw: &[RawPolicy], config: &Config, notes: &Notes) {
+pub(super) fn judge_next_hops(raw: &[RawPolicy], config: &Config, diagnostics: &Diagnostics) {
     for policy in raw {
         let Some(compiled) = config.policies.get(&policy.name.value).map(params::compile) else { continue };
         let uses = |chain: &ChainRef| matches!(chain, ChainRef::Policies(names) if names.contains(&policy.name.value));
-        let setups = || config.sessions.iter().map(|s| &s.setup).chain(config.ranges.iter().map(|r| &r.setup));
-        let exported = setups().any(|setup| uses(&setup.export));
-        let users = || setups().filter(|setup| uses(&setup.import) || uses(&setup.export));
-        let carried = users().map(|setup| setup.families).reduce(FamilySet::or).unwrap_or(FamilySet::ALL);
+        let all_options = || config.sessions.iter().map(|s| &s.options).chain(config.ranges.iter().map(|r| &r.options));
+        let exported = all_options().any(|options| uses(&options.export));
+        let users = || all_options().filter(|options| uses(&options.import) || uses(&options.export));
+        let carried = users().map(|options| options.families).reduce(FamilySet::or).unwrap_or(FamilySet::ALL);
         for (rule, compiled) in policy.rules.iter().zip(&compiled.rules) {
             let Some(hop) = &rule.set_next_hop else { continue };
             let what = match hop.value {
@@ -317,27 +317,27 @@ pub(super) fn judge_next_hops(raw: &[RawPolicy], config: &Config, notes: &Notes)
             };
             let help = "an address is a next hop for routes of its own family; an IPv6 one also in a rule with `family = \"ipv4-unicast\"` \
                         (RFC 8950); \"self\" is for export";
-            notes.say(hop.span.clone(), Problem::Odd { what: what.to_owned(), help: help.to_owned() });
+            diagnostics.report(hop.span.clone(), Problem::Odd { what: what.to_owned(), help: help.to_owned() });
         }
     }
 }
 
 impl RawRule {
-    fn check(&self, sets: &BTreeMap<&str, Vec<Prefixes>>, notes: &Notes) -> Rule {
+    fn validate(&self, sets: &BTreeMap<&str, Vec<Prefixes>>, diagnostics: &Diagnostics) -> Rule {
         Rule {
             name: value(&self.name),
-            matches: self.matches(sets, notes),
+            matches: self.matches(sets, diagnostics),
             sets: self.sets(),
             then: value(&self.then).unwrap_or(Then::Reject),
         }
     }
 
-    fn matches(&self, sets: &BTreeMap<&str, Vec<Prefixes>>, notes: &Notes) -> Matches {
+    fn matches(&self, sets: &BTreeMap<&str, Vec<Prefixes>>, diagnostics: &Diagnostics) -> Matches {
         let set = |name: &At<String>| {
             let found = sets.get(name.value.as_str()).cloned();
             found.unwrap_or_else(|| {
                 let known = sets.keys().map(|k| (*k).to_owned()).collect();
-                notes.say(name.span.clone(), Problem::Unresolved { kind: "[prefix_set.NAME]", name: name.value.clone(), known });
+                diagnostics.report(name.span.clone(), Problem::Unresolved { kind: "[prefix_set.NAME]", name: name.value.clone(), known });
                 Vec::new()
             })
         };

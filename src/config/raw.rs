@@ -1,6 +1,6 @@
 //! The configuration as it was typed: every setting optional, every value with its place in the file.
 //!
-//! In: the sections of the file. Out: plain structures for [`super::check`]. Defaults, references between sections and everything that
+//! In: the sections of the file. Out: plain structures for [`super::validate`]. Defaults, references between sections and everything that
 //! needs a second look are left to it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,13 +9,13 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::learn::RawLearn;
 use super::model::{AddPath, LogFormat, LogLevel, MaxPrefixAction, Mode, NextHopMode, OnTerm, PerPeer};
 use super::overlay::RawOverlay;
 use super::policy::{RawPolicy, RawPrefixSet};
 use super::reader::{Section, Value, integer, text};
-use super::report::{At, Notes, Problem, Span};
-use super::values::{Interval, SecretPath, Time, Word, ZonedAddr};
+use super::redistribute::RawRedistribute;
+use super::report::{At, Diagnostics, Problem, Span};
+use super::values::{Interval, Keyword, SecretPath, Time, ZonedAddr};
 use crate::fib::{Conflict, Metric};
 use crate::num::{Asn, ClusterId, FamilySet, HoldTime};
 
@@ -96,17 +96,17 @@ pub enum AsnOrKind {
     Internal,
 }
 
-impl Word for AsnOrKind {
-    const WORDS: &'static [(&'static str, AsnOrKind)] = &[("external", AsnOrKind::External), ("internal", AsnOrKind::Internal)];
+impl Keyword for AsnOrKind {
+    const KEYWORDS: &'static [(&'static str, AsnOrKind)] = &[("external", AsnOrKind::External), ("internal", AsnOrKind::Internal)];
 }
 
 impl Value for AsnOrKind {
-    fn read(value: &toml::de::DeValue<'_>, span: &Span, notes: &Notes) -> Option<AsnOrKind> {
+    fn read(value: &toml::de::DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<AsnOrKind> {
         match value.as_str() {
             Some(word) if word.chars().any(|c| c.is_ascii_alphabetic()) && !word.starts_with("AS") => {
-                super::values::read_word(value, span, notes)
+                super::values::read_keyword(value, span, diagnostics)
             }
-            _ => Asn::read(value, span, notes).map(AsnOrKind::Exactly),
+            _ => Asn::read(value, span, diagnostics).map(AsnOrKind::Exactly),
         }
     }
 }
@@ -116,15 +116,15 @@ impl Value for AsnOrKind {
 pub struct Table(pub u32);
 
 impl Value for Table {
-    fn read(value: &toml::de::DeValue<'_>, span: &Span, notes: &Notes) -> Option<Table> {
+    fn read(value: &toml::de::DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Table> {
         const EXPECTED: &str = "a table number from 1 to 4294967295, or \"main\"";
         if value.as_str() == Some("main") {
             return Some(Table(254));
         }
-        match integer(value, span, notes, EXPECTED).map(u32::try_from) {
+        match integer(value, span, diagnostics, EXPECTED).map(u32::try_from) {
             Some(Ok(number)) if number > 0 => Some(Table(number)),
             Some(_) => {
-                notes.say(span.clone(), Problem::BadValue { found: "this number".into(), expected: EXPECTED.into() });
+                diagnostics.report(span.clone(), Problem::BadValue { found: "this number".into(), expected: EXPECTED.into() });
                 None
             }
             None => None,
@@ -136,8 +136,8 @@ impl Value for Table {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Protocol(pub u8);
 
-impl Word for Protocol {
-    const WORDS: &'static [(&'static str, Protocol)] = &[
+impl Keyword for Protocol {
+    const KEYWORDS: &'static [(&'static str, Protocol)] = &[
         ("bgp", Protocol(186)),
         ("bird", Protocol(12)),
         ("zebra", Protocol(11)),
@@ -149,22 +149,26 @@ impl Word for Protocol {
 }
 
 impl Value for Protocol {
-    fn read(value: &toml::de::DeValue<'_>, span: &Span, notes: &Notes) -> Option<Protocol> {
-        if value.is_str() { super::values::read_word(value, span, notes) } else { u8::read(value, span, notes).map(Protocol) }
+    fn read(value: &toml::de::DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Protocol> {
+        if value.is_str() {
+            super::values::read_keyword(value, span, diagnostics)
+        } else {
+            u8::read(value, span, diagnostics).map(Protocol)
+        }
     }
 }
 
 impl Value for Metric {
     /// A number, or made from LOCAL_PREF as Calico's BIRD does.
-    fn read(value: &toml::de::DeValue<'_>, span: &Span, notes: &Notes) -> Option<Metric> {
+    fn read(value: &toml::de::DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Metric> {
         match value.as_str() {
             Some("from-local-pref") => Some(Metric::FromLocalPref),
             Some(other) => {
                 let accepted = vec!["from-local-pref".to_owned(), "an integer".to_owned()];
-                notes.say(span.clone(), Problem::UnknownWord { found: other.to_owned(), accepted });
+                diagnostics.report(span.clone(), Problem::UnknownKeyword { found: other.to_owned(), accepted });
                 None
             }
-            None => u32::read(value, span, notes).map(Metric::Fixed),
+            None => u32::read(value, span, diagnostics).map(Metric::Fixed),
         }
     }
 }
@@ -174,12 +178,12 @@ impl Value for Metric {
 pub struct FileMode(pub u32);
 
 impl Value for FileMode {
-    fn read(value: &toml::de::DeValue<'_>, span: &Span, notes: &Notes) -> Option<FileMode> {
+    fn read(value: &toml::de::DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<FileMode> {
         const EXPECTED: &str = "file permissions in octal, such as \"0660\"";
-        let found = text(value, span, notes, EXPECTED)?;
+        let found = text(value, span, diagnostics, EXPECTED)?;
         let mode = u32::from_str_radix(found, 8).ok().filter(|mode| *mode <= 0o777);
         if mode.is_none() {
-            notes.say(span.clone(), Problem::BadValue { found: found.to_owned(), expected: EXPECTED.to_owned() });
+            diagnostics.report(span.clone(), Problem::BadValue { found: found.to_owned(), expected: EXPECTED.to_owned() });
         }
         mode.map(FileMode)
     }
@@ -190,11 +194,11 @@ impl Value for FileMode {
 pub struct Listener(pub Option<SocketAddr>);
 
 impl Value for Listener {
-    fn read(value: &toml::de::DeValue<'_>, span: &Span, notes: &Notes) -> Option<Listener> {
+    fn read(value: &toml::de::DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Listener> {
         if value.as_str() == Some("") {
             return Some(Listener(None));
         }
-        SocketAddr::read(value, span, notes).map(|addr| Listener(Some(addr)))
+        SocketAddr::read(value, span, diagnostics).map(|addr| Listener(Some(addr)))
     }
 }
 
@@ -299,7 +303,7 @@ pub struct RawFib {
     pub allow_default: Opt<bool>,
     pub pools: List<IpNet>,
     pub ignore_interfaces: List<String>,
-    pub learn: Vec<RawLearn>,
+    pub learn: Vec<RawRedistribute>,
     pub overlay: RawOverlay,
 }
 
@@ -471,7 +475,7 @@ fn fib(mut section: Section<'_>) -> RawFib {
         allow_default: section.take("allow_default"),
         pools: section.take("pools"),
         ignore_interfaces: section.take("ignore_interfaces"),
-        learn: section.tables("learn").into_iter().map(super::learn::read).collect(),
+        learn: section.tables("learn").into_iter().map(super::redistribute::read).collect(),
         overlay: super::overlay::read(section.table("overlay")),
     };
     section.finish();

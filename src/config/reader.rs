@@ -1,4 +1,4 @@
-//! Reads settings out of parsed TOML one by one, and notes everything that does not fit instead of stopping at the first.
+//! Reads settings out of parsed TOML one by one, and reports everything that does not fit instead of stopping at the first.
 //!
 //! In: a table with spans. Out: typed values, each with its place, or `None` and a finding. A section knows which settings were asked of
 //! it, so what is left over at its end is unknown, and what is accepted needs no list of its own.
@@ -9,16 +9,16 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::raw::List;
-use super::report::{At, Notes, Problem, Span};
+use super::report::{At, Diagnostics, Problem, Span};
 
 /// Something that a TOML value can be read as.
 pub trait Value: Sized {
-    /// Notes what is wrong and answers `None`.
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Self>;
+    /// Reports what is wrong and answers `None`.
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Self>;
 }
 
-/// Notes a wrong type.
-pub fn wrong_type(value: &DeValue<'_>, span: &Span, notes: &Notes, expected: &'static str) {
+/// Reports a wrong type.
+pub fn wrong_type(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics, expected: &'static str) {
     let found = match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "an integer",
@@ -28,27 +28,27 @@ pub fn wrong_type(value: &DeValue<'_>, span: &Span, notes: &Notes, expected: &'s
         DeValue::Array(_) => "an array",
         DeValue::Table(_) => "a table",
     };
-    notes.say(span.clone(), Problem::WrongType { expected, found });
+    diagnostics.report(span.clone(), Problem::WrongType { expected, found });
 }
 
 /// A string, or a finding.
-pub fn text<'v>(value: &'v DeValue<'_>, span: &Span, notes: &Notes, expected: &'static str) -> Option<&'v str> {
+pub fn text<'v>(value: &'v DeValue<'_>, span: &Span, diagnostics: &Diagnostics, expected: &'static str) -> Option<&'v str> {
     let found = value.as_str();
     if found.is_none() {
-        wrong_type(value, span, notes, expected);
+        wrong_type(value, span, diagnostics, expected);
     }
     found
 }
 
 /// An integer, or a finding.
-pub fn integer(value: &DeValue<'_>, span: &Span, notes: &Notes, expected: &'static str) -> Option<i64> {
+pub fn integer(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics, expected: &'static str) -> Option<i64> {
     let Some(found) = value.as_integer() else {
-        wrong_type(value, span, notes, expected);
+        wrong_type(value, span, diagnostics, expected);
         return None;
     };
     let number = i64::from_str_radix(found.as_str(), found.radix()).ok();
     if number.is_none() {
-        notes.say(span.clone(), Problem::BadValue { found: found.to_string(), expected: expected.to_owned() });
+        diagnostics.report(span.clone(), Problem::BadValue { found: found.to_string(), expected: expected.to_owned() });
     }
     number
 }
@@ -60,16 +60,16 @@ pub struct Section<'a> {
     table: &'a DeTable<'a>,
     span: Span,
     asked: BTreeSet<&'static str>,
-    notes: &'a Notes,
+    diagnostics: &'a Diagnostics,
 }
 
 impl<'a> Section<'a> {
-    pub fn root(table: &'a Spanned<DeTable<'a>>, notes: &'a Notes) -> Section<'a> {
-        Section::new("the file".to_owned(), table.get_ref(), 0..0, notes)
+    pub fn root(table: &'a Spanned<DeTable<'a>>, diagnostics: &'a Diagnostics) -> Section<'a> {
+        Section::new("the file".to_owned(), table.get_ref(), 0..0, diagnostics)
     }
 
-    fn new(title: String, table: &'a DeTable<'a>, span: Span, notes: &'a Notes) -> Section<'a> {
-        Section { title, table, span, asked: BTreeSet::new(), notes }
+    fn new(title: String, table: &'a DeTable<'a>, span: Span, diagnostics: &'a Diagnostics) -> Section<'a> {
+        Section { title, table, span, asked: BTreeSet::new(), diagnostics }
     }
 
     /// Where the section begins.
@@ -84,7 +84,7 @@ impl<'a> Section<'a> {
 
     fn ask(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.asked.insert(key);
-        self.notes.asked_for(&self.title, key);
+        self.diagnostics.asked_for(&self.title, key);
         self.table.get(key)
     }
 
@@ -92,7 +92,7 @@ impl<'a> Section<'a> {
     pub fn take<T: Value>(&mut self, key: &'static str) -> Option<At<T>> {
         let found = self.ask(key)?;
         let span = found.span();
-        T::read(found.get_ref(), &span, self.notes).map(|value| At { value, span })
+        T::read(found.get_ref(), &span, self.diagnostics).map(|value| At { value, span })
     }
 
     /// A list that says which of several things is meant: an empty one means none of them, which nobody wants.
@@ -111,7 +111,7 @@ impl<'a> Section<'a> {
         let empty = |found: &&Spanned<DeValue<'_>>| found.get_ref().as_array().is_some_and(|array| array.is_empty());
         if let Some(found) = self.table.get(key).filter(empty) {
             let what = format!("`{key}` is empty, and nothing is in an empty list");
-            self.notes.say(found.span(), Problem::Conflict { what, help: help.to_owned() });
+            self.diagnostics.report(found.span(), Problem::Conflict { what, help: help.to_owned() });
         }
     }
 
@@ -120,7 +120,7 @@ impl<'a> Section<'a> {
         let there = self.has(key);
         let found = self.take(key);
         if !there {
-            self.notes.say(self.span.clone(), Problem::Missing { key, section: self.title.clone(), why });
+            self.diagnostics.report(self.span.clone(), Problem::Missing { key, section: self.title.clone(), why });
         }
         found
     }
@@ -130,13 +130,13 @@ impl<'a> Section<'a> {
         let title = self.title_of(key, false);
         match self.ask(key) {
             Some(found) => match found.get_ref() {
-                DeValue::Table(table) => Section::new(title, table, found.span(), self.notes),
+                DeValue::Table(table) => Section::new(title, table, found.span(), self.diagnostics),
                 other => {
-                    wrong_type(other, &found.span(), self.notes, "a table");
-                    Section::new(title, empty(), found.span(), self.notes)
+                    wrong_type(other, &found.span(), self.diagnostics, "a table");
+                    Section::new(title, empty(), found.span(), self.diagnostics)
                 }
             },
-            None => Section::new(title, empty(), self.span.clone(), self.notes),
+            None => Section::new(title, empty(), self.span.clone(), self.diagnostics),
         }
     }
 
@@ -145,14 +145,14 @@ impl<'a> Section<'a> {
         let title = self.title_of(key, true);
         let Some(found) = self.ask(key) else { return Vec::new() };
         let DeValue::Array(array) = found.get_ref() else {
-            wrong_type(found.get_ref(), &found.span(), self.notes, "an array of tables");
+            wrong_type(found.get_ref(), &found.span(), self.diagnostics, "an array of tables");
             return Vec::new();
         };
         let mut sections = Vec::new();
         for item in array.iter() {
             match item.get_ref() {
-                DeValue::Table(table) => sections.push(Section::new(title.clone(), table, item.span(), self.notes)),
-                other => wrong_type(other, &item.span(), self.notes, "a table"),
+                DeValue::Table(table) => sections.push(Section::new(title.clone(), table, item.span(), self.diagnostics)),
+                other => wrong_type(other, &item.span(), self.diagnostics, "a table"),
             }
         }
         sections
@@ -163,7 +163,7 @@ impl<'a> Section<'a> {
         let title = format!("[{key}.NAME]");
         let Some(found) = self.ask(key) else { return Vec::new() };
         let DeValue::Table(outer) = found.get_ref() else {
-            wrong_type(found.get_ref(), &found.span(), self.notes, "a table of tables");
+            wrong_type(found.get_ref(), &found.span(), self.diagnostics, "a table of tables");
             return Vec::new();
         };
         let mut sections = Vec::new();
@@ -171,9 +171,9 @@ impl<'a> Section<'a> {
             match item.get_ref() {
                 DeValue::Table(table) => sections.push((
                     At { value: name.get_ref().clone().into_owned(), span: name.span() },
-                    Section::new(title.clone(), table, item.span(), self.notes),
+                    Section::new(title.clone(), table, item.span(), self.diagnostics),
                 )),
-                other => wrong_type(other, &item.span(), self.notes, "a table"),
+                other => wrong_type(other, &item.span(), self.diagnostics, "a table"),
             }
         }
         sections
@@ -193,7 +193,7 @@ impl<'a> Section<'a> {
             if !self.asked.contains(key.get_ref().as_ref()) {
                 let accepted = self.asked.iter().copied().collect();
                 let key_text = key.get_ref().clone().into_owned();
-                self.notes.say(key.span(), Problem::UnknownKey { key: key_text, section: self.title.clone(), accepted });
+                self.diagnostics.report(key.span(), Problem::UnknownKey { key: key_text, section: self.title.clone(), accepted });
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What is wrong with a configuration, said so that it can be put right without a manual.
 //!
 //! In: problems with the place where they were found. Out: text for people (a line, a caret, what is accepted, what was perhaps meant).
-//! Whether a problem is there at all is for [`super::check`] and [`super::reader`] to find.
+//! Whether a problem is there at all is for [`super::validate`] and [`super::reader`] to find.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -31,7 +31,7 @@ impl<T> At<T> {
 
 /// Whether the configuration can be used all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Grade {
+pub enum Severity {
     Warning,
     Error,
 }
@@ -54,7 +54,7 @@ pub enum Problem {
         found: String,
         expected: String,
     },
-    UnknownWord {
+    UnknownKeyword {
         found: String,
         accepted: Vec<String>,
     },
@@ -99,10 +99,10 @@ pub enum Problem {
 
 impl Problem {
     /// Problems that do not stop the daemon.
-    pub fn grade(&self) -> Grade {
+    pub fn severity(&self) -> Severity {
         match self {
-            Problem::NoPolicy { .. } | Problem::Odd { .. } | Problem::Unreadable { .. } => Grade::Warning,
-            _ => Grade::Error,
+            Problem::NoPolicy { .. } | Problem::Odd { .. } | Problem::Unreadable { .. } => Severity::Warning,
+            _ => Severity::Error,
         }
     }
 
@@ -110,7 +110,7 @@ impl Problem {
     fn conceal(&mut self) {
         match self {
             Problem::BadValue { found: text, .. }
-            | Problem::UnknownWord { found: text, .. }
+            | Problem::UnknownKeyword { found: text, .. }
             | Problem::Unresolved { name: text, .. }
             | Problem::Duplicate { what: text, .. }
             | Problem::Unreadable { path: text, .. }
@@ -127,7 +127,7 @@ impl Problem {
             Problem::UnknownKey { section, .. } => format!("not a setting of {section}"),
             Problem::WrongType { expected, .. } => format!("expected {expected}"),
             Problem::BadValue { expected, .. } => format!("expected {expected}"),
-            Problem::UnknownWord { .. } => "not one of the accepted words".into(),
+            Problem::UnknownKeyword { .. } => "not one of the accepted words".into(),
             Problem::Missing { key, .. } => format!("`{key}` is missing here"),
             Problem::Unresolved { kind, .. } => format!("no {kind} has this name"),
             Problem::Duplicate { .. } => "said again here".into(),
@@ -146,7 +146,7 @@ impl Problem {
                 let words: Vec<String> = accepted.iter().map(|w| (*w).to_owned()).collect();
                 meant(key, &words, "accepted")
             }
-            Problem::UnknownWord { found, accepted } => meant(found, accepted, "accepted"),
+            Problem::UnknownKeyword { found, accepted } => meant(found, accepted, "accepted"),
             Problem::Unresolved { name, known, .. } | Problem::NotInCluster { name, known } => meant(name, known, "known"),
             Problem::Missing { why, .. } if !why.is_empty() => vec![(*why).to_owned()],
             Problem::Conflict { help, .. } | Problem::Odd { help, .. } => vec![help.clone()],
@@ -215,7 +215,7 @@ impl fmt::Display for Problem {
             Problem::UnknownKey { key, section, .. } => write!(f, "unknown setting `{key}` in {section}"),
             Problem::WrongType { expected, found } => write!(f, "expected {expected}, found {found}"),
             Problem::BadValue { found, expected } => write!(f, "`{found}` is not {expected}"),
-            Problem::UnknownWord { found, .. } => write!(f, "unknown value `{found}`"),
+            Problem::UnknownKeyword { found, .. } => write!(f, "unknown value `{found}`"),
             Problem::Missing { key, section, .. } => write!(f, "{section} needs `{key}`"),
             Problem::Unresolved { kind, name, .. } => write!(f, "no {kind} is called `{name}`"),
             Problem::Duplicate { kind, what } => write!(f, "{kind} `{what}` is there twice"),
@@ -232,8 +232,8 @@ impl fmt::Display for Problem {
 
 /// One problem and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    pub grade: Grade,
+pub struct Diagnostic {
+    pub severity: Severity,
     /// `None`: the file as a whole.
     pub span: Option<Span>,
     pub problem: Problem,
@@ -241,29 +241,29 @@ pub struct Finding {
     pub also: Option<(Span, &'static str)>,
 }
 
-/// Collects findings while a file is walked, and which settings were looked for.
+/// Collects diagnostics while a file is walked, and which settings were looked for.
 #[derive(Debug, Default)]
-pub struct Notes {
-    findings: RefCell<Vec<Finding>>,
+pub struct Diagnostics {
+    diagnostics: RefCell<Vec<Diagnostic>>,
     asked: RefCell<BTreeSet<(String, &'static str)>>,
 }
 
-impl Notes {
-    pub fn say(&self, span: Span, problem: Problem) {
+impl Diagnostics {
+    pub fn report(&self, span: Span, problem: Problem) {
         self.push(Some(span), problem, None);
     }
 
     /// With a second place.
-    pub fn say_also(&self, span: Span, problem: Problem, also: Span, label: &'static str) {
+    pub fn report_with(&self, span: Span, problem: Problem, also: Span, label: &'static str) {
         self.push(Some(span), problem, Some((also, label)));
     }
 
-    pub fn say_of_file(&self, problem: Problem) {
+    pub fn report_for_file(&self, problem: Problem) {
         self.push(None, problem, None);
     }
 
     fn push(&self, span: Option<Span>, problem: Problem, also: Option<(Span, &'static str)>) {
-        self.findings.borrow_mut().push(Finding { grade: problem.grade(), span, problem, also });
+        self.diagnostics.borrow_mut().push(Diagnostic { severity: problem.severity(), span, problem, also });
     }
 
     /// The reader looked for this setting in that section: it exists.
@@ -272,19 +272,19 @@ impl Notes {
     }
 
     pub fn has_errors(&self) -> bool {
-        self.findings.borrow().iter().any(|f| f.grade == Grade::Error)
+        self.diagnostics.borrow().iter().any(|f| f.severity == Severity::Error)
     }
 
     /// In the order of the file.
     pub fn into_report(self, file: &str, text: &str) -> Report {
-        let mut findings = self.findings.into_inner();
-        findings.sort_by_key(|f| f.span.as_ref().map_or((0, 0), |s| (s.start, s.end)));
-        findings.dedup();
+        let mut diagnostics = self.diagnostics.into_inner();
+        diagnostics.sort_by_key(|f| f.span.as_ref().map_or((0, 0), |s| (s.start, s.end)));
+        diagnostics.dedup();
         let asked = self.asked.into_inner();
         let shown = redact(text, &asked.iter().map(|(_, key)| *key).collect());
-        let hidden = |f: &&mut Finding| f.span.as_ref().is_some_and(|span| text.get(span.clone()) != shown.get(span.clone()));
-        findings.iter_mut().filter(hidden).for_each(|f| f.problem.conceal());
-        Report { file: file.to_owned(), text: shown, findings, asked }
+        let hidden = |f: &&mut Diagnostic| f.span.as_ref().is_some_and(|span| text.get(span.clone()) != shown.get(span.clone()));
+        diagnostics.iter_mut().filter(hidden).for_each(|f| f.problem.conceal());
+        Report { file: file.to_owned(), text: shown, diagnostics, asked }
     }
 }
 
@@ -294,21 +294,21 @@ pub struct Report {
     file: String,
     /// Without anything that could be a secret.
     text: String,
-    findings: Vec<Finding>,
+    diagnostics: Vec<Diagnostic>,
     asked: BTreeSet<(String, &'static str)>,
 }
 
 impl Report {
-    pub fn findings(&self) -> &[Finding] {
-        &self.findings
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
     }
 
     pub fn errors(&self) -> usize {
-        self.findings.iter().filter(|f| f.grade == Grade::Error).count()
+        self.diagnostics.iter().filter(|f| f.severity == Severity::Error).count()
     }
 
     pub fn warnings(&self) -> usize {
-        self.findings.len().saturating_sub(self.errors())
+        self.diagnostics.len().saturating_sub(self.errors())
     }
 
     /// Each (section, setting) that the code looked for in this file.
@@ -325,7 +325,7 @@ impl Report {
     }
 
     /// `file:line:column: the problem`, without the picture.
-    pub fn line(&self, finding: &Finding) -> String {
+    pub fn line(&self, finding: &Diagnostic) -> String {
         match &finding.span {
             Some(span) => {
                 let (line, column) = self.position(span.start);
@@ -336,21 +336,21 @@ impl Report {
     }
 
     /// What accepted values or other advice belong to a finding.
-    pub fn advice(&self, finding: &Finding) -> Vec<String> {
+    pub fn advice(&self, finding: &Diagnostic) -> Vec<String> {
         finding.problem.help()
     }
 
-    /// All findings with their lines and carets; empty if there are none.
+    /// All diagnostics with their lines and carets; empty if there are none.
     pub fn render(&self, colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() }.decor_style(DecorStyle::Ascii);
-        let shown: Vec<String> = self.findings.iter().map(|f| self.render_one(&renderer, f)).collect();
+        let shown: Vec<String> = self.diagnostics.iter().map(|f| self.render_one(&renderer, f)).collect();
         shown.join("\n\n")
     }
 
-    fn render_one(&self, renderer: &Renderer, finding: &Finding) -> String {
-        let level = match finding.grade {
-            Grade::Error => Level::ERROR,
-            Grade::Warning => Level::WARNING,
+    fn render_one(&self, renderer: &Renderer, finding: &Diagnostic) -> String {
+        let level = match finding.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
         };
         let title = match finding.span {
             Some(_) => finding.problem.to_string(),
@@ -411,7 +411,7 @@ mod tests {
 
     #[test]
     fn positions_count_from_one_and_in_characters() {
-        let report = Notes::default().into_report("x", "é = 1\nab = 2\n");
+        let report = Diagnostics::default().into_report("x", "é = 1\nab = 2\n");
         assert_eq!(report.position(0), (1, 1));
         assert_eq!(report.position("é = ".len()), (1, 5));
         assert_eq!(report.position("é = 1\nab".len()), (2, 3));

@@ -1,6 +1,6 @@
 use super::model::{ChainRef, Mode, SessionKind};
 use super::*;
-use crate::speaker::reload_plan::{self, Change, Grade, NotRunning};
+use crate::speaker::reload_plan::{self, Change, NotRunning, Severity};
 
 fn plan(old: &Config, new: &Config) -> Vec<Change> {
     reload_plan::diff(&params::speaker(old), &params::speaker(new), &NotRunning).into_changes()
@@ -11,7 +11,7 @@ fn nothing(path: &Path) -> Result<SecretFile, String> {
 }
 
 fn parse(text: &str) -> Checked {
-    Config::parse("test.toml", text, &Surroundings { hostname: Some("a".into()), read: &nothing })
+    Config::parse("test.toml", text, &Environment { hostname: Some("a".into()), read: &nothing })
 }
 
 #[track_caller]
@@ -24,7 +24,7 @@ fn good(text: &str) -> Config {
 /// `line:column` and sentence of each finding.
 fn findings(text: &str) -> Vec<String> {
     let checked = parse(text);
-    checked.report.findings().iter().map(|f| checked.report.line(f).replace("test.toml:", "")).collect()
+    checked.report.diagnostics().iter().map(|f| checked.report.line(f).replace("test.toml:", "")).collect()
 }
 
 const MESH: &str = r#"
@@ -46,12 +46,12 @@ fn a_mesh_peers_with_every_other_node_but_reflectors() {
     let config = good(MESH);
     let names: Vec<&str> = config.sessions.iter().map(|s| s.name.as_str()).collect();
     assert_eq!(names, ["b", "c"]);
-    assert!(config.sessions.iter().all(|s| s.kind == SessionKind::Mesh && !s.setup.rr_client));
+    assert!(config.sessions.iter().all(|s| s.kind == SessionKind::Mesh && !s.options.rr_client));
     assert_eq!(config.sessions[0].remote.to_string(), "10.0.0.2", "IPv4 transport where both have it");
     assert_eq!(config.sessions[1].remote.to_string(), "fd00::3");
-    assert_eq!(config.sessions[1].setup.source, Some("fd00::1".parse().expect("address")));
+    assert_eq!(config.sessions[1].options.source, Some("fd00::1".parse().expect("address")));
     assert_eq!(config.node.router_id.to_string(), "10.0.0.1", "the first IPv4 address of our own entry");
-    assert_eq!(config.sessions[0].setup.export, ChainRef::OwnBlocks);
+    assert_eq!(config.sessions[0].options.export, ChainRef::OwnBlocks);
 }
 
 #[test]
@@ -69,7 +69,7 @@ nodes = [
     let of = |name: &str| {
         let config = good(&format!("[node]\nname = \"{name}\"\nasn = 64512\n{cluster}"));
         assert_eq!(config.cluster.as_ref().map(|c| c.mode), Some(Mode::RouteReflector));
-        config.sessions.into_iter().map(|s| (s.name, s.kind, s.setup.rr_client, s.setup.export)).collect::<Vec<_>>()
+        config.sessions.into_iter().map(|s| (s.name, s.kind, s.options.rr_client, s.options.export)).collect::<Vec<_>>()
     };
     let rr = |name: &str, export| (name.to_owned(), SessionKind::Rr, false, export);
     let client = |name: &str| (name.to_owned(), SessionKind::RrClient, true, ChainRef::All);
@@ -140,10 +140,10 @@ const REFERENCE: &str = SHIPPED[4].1;
 
 #[test]
 fn every_shipped_configuration_is_accepted_without_a_warning() {
-    let here = Surroundings { hostname: Some("node-a".into()), read: &nothing };
+    let here = Environment { hostname: Some("node-a".into()), read: &nothing };
     for (name, text) in SHIPPED {
         let checked = Config::parse(name, text, &here);
-        assert!(checked.config.is_some() && checked.report.findings().is_empty(), "{}", checked.report.render(false));
+        assert!(checked.config.is_some() && checked.report.diagnostics().is_empty(), "{}", checked.report.render(false));
     }
 }
 
@@ -160,9 +160,9 @@ fn with_examples() -> String {
 fn the_reference_names_every_setting_that_the_code_knows() {
     let text = with_examples();
     let read = |_: &Path| Ok(SecretFile::from("a secret"));
-    let checked = Config::parse("reference.toml", &text, &Surroundings { hostname: None, read: &read });
+    let checked = Config::parse("reference.toml", &text, &Environment { hostname: None, read: &read });
     // the examples exclude each other in one place, which is an error of its own, and the group `tor` is another file's
-    let unknown: Vec<String> = checked.report.findings().iter().map(|f| f.problem.to_string()).collect();
+    let unknown: Vec<String> = checked.report.diagnostics().iter().map(|f| f.problem.to_string()).collect();
     assert!(!unknown.iter().any(|p| p.contains("unknown") || p.contains("expected") || p.contains("is not")), "{unknown:#?}");
     let document: toml::Table = toml::from_str(&text).expect("is TOML");
     // the settings of a session are told once, at [[peer]]
@@ -214,7 +214,7 @@ prefixes = ["10.96.0.0/12+", "10.0.0.0/8 ge 24 le 26"]
 [policy.example]
 rules = [{ then = "accept" }]
 "#;
-    let here = Surroundings { hostname: Some("node-a".into()), read: &nothing };
+    let here = Environment { hostname: Some("node-a".into()), read: &nothing };
     let bare = Config::parse("bare", bare, &here).config.expect("bare is legal");
     let told = Config::parse("reference.toml", REFERENCE, &here).config.expect("the reference is legal");
     assert_eq!(bare, told);
@@ -224,9 +224,9 @@ rules = [{ then = "accept" }]
 fn secrets_come_from_files_and_are_never_shown() {
     let text = "[node]\nasn = 64512\n[[peer]]\naddress = \"10.0.0.2\"\nasn = 64512\npassword_file = \"/etc/secret\"\n";
     let read = |path: &Path| if path == Path::new("/etc/secret") { Ok(SecretFile::from("hunter2\n")) } else { Err("no".to_owned()) };
-    let checked = Config::parse("x", text, &Surroundings { hostname: None, read: &read });
+    let checked = Config::parse("x", text, &Environment { hostname: None, read: &read });
     let config = checked.config.expect("legal");
-    assert_eq!(config.sessions[0].setup.password.as_ref().and_then(|p| p.secret.as_deref().ok()), Some("hunter2"));
+    assert_eq!(config.sessions[0].options.password.as_ref().and_then(|p| p.secret.as_deref().ok()), Some("hunter2"));
     assert!(!format!("{config:?}").contains("hunter2"));
 }
 
@@ -234,7 +234,7 @@ fn secrets_come_from_files_and_are_never_shown() {
 fn an_external_peer_without_policy_is_said_loudly() {
     let text = "[node]\nasn = 64512\n[[peer]]\naddress = \"10.0.0.2\"\nasn = 65001\nimport = \"all\"\n";
     let checked = parse(text);
-    assert_eq!(checked.config.map(|c| c.sessions[0].setup.export.clone()), Some(ChainRef::Missing));
+    assert_eq!(checked.config.map(|c| c.sessions[0].options.export.clone()), Some(ChainRef::Missing));
     assert_eq!(findings(text), ["3:1: external peer 10.0.0.2 has no export policy: it is told nothing"]);
 }
 
@@ -287,7 +287,7 @@ fn equal_meanings_make_no_change_however_they_are_typed() {
 
 #[test]
 fn a_reload_names_each_change_its_cost_and_whom_it_touches() {
-    use Grade::{Live, Refresh, Restart};
+    use Severity::{Live, Refresh, Restart};
     let before = good(&format!(
         "{MESH}\n[pods]\nblocks = [\"10.1.0.0/26\"]\n[[peer]]\nname = \"tor\"\naddress = \"10.9.9.9\"\nasn = 65001\nimport = \"all\"\nexport = \"p\"\n[policy.p]\ndefault = \"accept\"\n"
     ));
@@ -295,7 +295,8 @@ fn a_reload_names_each_change_its_cost_and_whom_it_touches() {
     let after = good(&format!(
         "{after}\n[pods]\nblocks = [\"10.2.0.0/26\"]\n[[peer]]\nname = \"tor\"\naddress = \"10.9.9.9\"\nasn = 65001\nimport = \"none\"\nexport = \"p\"\n[policy.p]\ndefault = \"reject\"\n"
     ));
-    let told: Vec<(Grade, String, String)> = plan(&before, &after).into_iter().map(|c| (c.grade, c.what, c.sessions.join(" "))).collect();
+    let told: Vec<(Severity, String, String)> =
+        plan(&before, &after).into_iter().map(|c| (c.severity, c.what, c.sessions.join(" "))).collect();
     let change = |cost, what: &str, who: &str| (cost, what.to_owned(), who.to_owned());
     assert_eq!(
         told,
@@ -315,7 +316,7 @@ fn a_new_password_is_a_change_that_is_not_shown() {
     let text = "[node]\nasn = 64512\n[[peer]]\naddress = \"10.0.0.2\"\nasn = 64512\npassword_file = \"/etc/secret\"\n";
     let with = |secret: &str| {
         let read = |_: &Path| Ok(SecretFile::from(secret));
-        Config::parse("x", text, &Surroundings { hostname: None, read: &read }).config.expect("legal")
+        Config::parse("x", text, &Environment { hostname: None, read: &read }).config.expect("legal")
     };
     let changes = plan(&with("hunter2"), &with("hunter3"));
     let shown: Vec<String> = changes.iter().map(ToString::to_string).collect();
@@ -328,8 +329,8 @@ fn the_configuration_in_the_kubernetes_manifest_is_legal() {
     let (_, rest) = manifest.split_once("catbird.toml: |\n").expect("a ConfigMap");
     let lines = rest.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
     let text: String = lines.map(|line| format!("{}\n", line.trim_start())).collect();
-    let checked = Config::parse("catbird.yaml", &text, &Surroundings { hostname: Some("node-b".into()), read: &nothing });
-    assert!(checked.report.findings().is_empty(), "{}", checked.report);
+    let checked = Config::parse("catbird.yaml", &text, &Environment { hostname: Some("node-b".into()), read: &nothing });
+    assert!(checked.report.diagnostics().is_empty(), "{}", checked.report);
     let config = checked.config.expect("legal");
     assert_eq!((config.sessions.len(), config.pods.file.is_some()), (1, true));
     #[cfg(feature = "daemon")]
@@ -395,13 +396,13 @@ mod mutated {
         fn any_text_is_judged_and_shown(text in damaged()) {
             let checked = parse(&text);
             prop_assert_eq!(checked.config.is_none(), checked.report.errors() > 0);
-            for finding in checked.report.findings() {
+            for finding in checked.report.diagnostics() {
                 if let Some(span) = &finding.span {
                     prop_assert!(span.start <= span.end && span.end <= text.len(), "{finding:?}");
                 }
             }
             let picture = checked.report.render(true);
-            prop_assert_eq!(picture.is_empty(), checked.report.findings().is_empty());
+            prop_assert_eq!(picture.is_empty(), checked.report.diagnostics().is_empty());
             if let Some(config) = &checked.config {
                 let params = params::speaker(config);
                 prop_assert_eq!(params.peers.len(), config.sessions.len());

@@ -14,32 +14,32 @@ use toml::de::DeValue;
 
 use super::reader::{Value, integer, text, wrong_type};
 use super::redact::is_path;
-use super::report::{At, Notes, Problem, Span};
+use super::report::{At, Diagnostics, Problem, Span};
 use crate::num::{Asn, ClusterId, Family, FamilySet, HoldTime};
 
 /// Reads a string with a parser, and says what was expected if that fails.
 pub(super) fn parsed<T>(
     value: &DeValue<'_>,
     span: &Span,
-    notes: &Notes,
+    diagnostics: &Diagnostics,
     expected: &'static str,
     parse: impl Fn(&str) -> Option<T>,
 ) -> Option<T> {
-    let found = text(value, span, notes, expected)?;
+    let found = text(value, span, diagnostics, expected)?;
     let result = parse(found);
     if result.is_none() {
-        notes.say(span.clone(), Problem::BadValue { found: found.to_owned(), expected: expected.to_owned() });
+        diagnostics.report(span.clone(), Problem::BadValue { found: found.to_owned(), expected: expected.to_owned() });
     }
     result
 }
 
 /// Reads an integer of a range, and says the range if it is outside.
-fn ranged<T: FromStr>(value: &DeValue<'_>, span: &Span, notes: &Notes, expected: &'static str) -> Option<T> {
-    let found = integer(value, span, notes, expected)?;
+fn ranged<T: FromStr>(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics, expected: &'static str) -> Option<T> {
+    let found = integer(value, span, diagnostics, expected)?;
     // by its decimal digits: all of them are read so, and those that cannot be zero as well
     let result = found.to_string().parse().ok();
     if result.is_none() {
-        notes.say(span.clone(), Problem::BadValue { found: found.to_string(), expected: expected.to_owned() });
+        diagnostics.report(span.clone(), Problem::BadValue { found: found.to_string(), expected: expected.to_owned() });
     }
     result
 }
@@ -47,8 +47,8 @@ fn ranged<T: FromStr>(value: &DeValue<'_>, span: &Span, notes: &Notes, expected:
 macro_rules! integers {
     ($($ty:ty: $expected:literal;)*) => {$(
         impl Value for $ty {
-            fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<$ty> {
-                ranged(value, span, notes, $expected)
+            fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<$ty> {
+                ranged(value, span, diagnostics, $expected)
             }
         }
     )*};
@@ -65,8 +65,8 @@ integers! {
 macro_rules! parsed_strings {
     ($($ty:ty: $expected:literal, $parse:expr;)*) => {$(
         impl Value for $ty {
-            fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<$ty> {
-                parsed(value, span, notes, $expected, $parse)
+            fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<$ty> {
+                parsed(value, span, diagnostics, $expected, $parse)
             }
         }
     )*};
@@ -88,11 +88,11 @@ parsed_strings! {
 pub struct SecretPath(pub PathBuf);
 
 impl Value for SecretPath {
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<SecretPath> {
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<SecretPath> {
         const EXPECTED: &str = "the path of a file, such as \"/etc/catbird/tor.password\" or \"./tor.password\": the secret stands there";
-        let found = text(value, span, notes, EXPECTED)?;
+        let found = text(value, span, diagnostics, EXPECTED)?;
         if !is_path(found) {
-            notes.say(span.clone(), Problem::BadValue { found: "***".into(), expected: EXPECTED.into() });
+            diagnostics.report(span.clone(), Problem::BadValue { found: "***".into(), expected: EXPECTED.into() });
             return None;
         }
         Some(SecretPath(found.into()))
@@ -100,42 +100,42 @@ impl Value for SecretPath {
 }
 
 impl Value for bool {
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<bool> {
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<bool> {
         let found = value.as_bool();
         if found.is_none() {
-            wrong_type(value, span, notes, "true or false");
+            wrong_type(value, span, diagnostics, "true or false");
         }
         found
     }
 }
 
 impl Value for f64 {
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<f64> {
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<f64> {
         let found = match value {
             DeValue::Float(float) => float.as_str().parse().ok(),
             DeValue::Integer(int) => int.as_str().parse().ok(),
             _ => None,
         };
         if found.is_none() {
-            wrong_type(value, span, notes, "a number");
+            wrong_type(value, span, diagnostics, "a number");
         }
         found
     }
 }
 
 impl<T: Value> Value for Vec<At<T>> {
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Vec<At<T>>> {
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Vec<At<T>>> {
         let Some(array) = value.as_array() else {
             // one value where a list may stand is a list of one
             if !matches!(value, DeValue::Table(_)) {
-                return T::read(value, span, notes).map(|v| vec![At::new(v, span.clone())]);
+                return T::read(value, span, diagnostics).map(|v| vec![At::new(v, span.clone())]);
             }
-            wrong_type(value, span, notes, "an array");
+            wrong_type(value, span, diagnostics, "an array");
             return None;
         };
         let read = |item: &toml::Spanned<DeValue<'_>>| {
             let span = item.span();
-            T::read(item.get_ref(), &span, notes).map(|v| At::new(v, span))
+            T::read(item.get_ref(), &span, diagnostics).map(|v| At::new(v, span))
         };
         Some(array.iter().filter_map(read).collect())
     }
@@ -143,11 +143,11 @@ impl<T: Value> Value for Vec<At<T>> {
 
 impl Value for IpNet {
     /// Bits beyond the length are an error, with the prefix that was perhaps meant.
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<IpNet> {
-        let net = parsed(value, span, notes, "a prefix, such as \"10.244.1.0/26\"", |s| s.parse::<IpNet>().ok())?;
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<IpNet> {
+        let net = parsed(value, span, diagnostics, "a prefix, such as \"10.244.1.0/26\"", |s| s.parse::<IpNet>().ok())?;
         if net.addr() != net.network() {
             let expected = format!("a prefix: its host bits are not zero (perhaps {}?)", net.trunc());
-            notes.say(span.clone(), Problem::BadValue { found: net.to_string(), expected });
+            diagnostics.report(span.clone(), Problem::BadValue { found: net.to_string(), expected });
             return None;
         }
         Some(net)
@@ -156,16 +156,16 @@ impl Value for IpNet {
 
 impl Value for Asn {
     /// An integer, or "high.low" as RFC 5396 writes large ones.
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Asn> {
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Asn> {
         const EXPECTED: &str = "an AS number from 1 to 4294967294";
         let number = match value {
-            DeValue::String(_) => parsed(value, span, notes, EXPECTED, asn_text)?,
-            _ => ranged::<u32>(value, span, notes, EXPECTED)?,
+            DeValue::String(_) => parsed(value, span, diagnostics, EXPECTED, asn_text)?,
+            _ => ranged::<u32>(value, span, diagnostics, EXPECTED)?,
         };
         // RFC 7607: zero; RFC 7300: the last of each width; RFC 6793: AS_TRANS
         if matches!(number, 0 | 23456 | 65535 | u32::MAX) {
             let expected = format!("{EXPECTED}; {number} is reserved");
-            notes.say(span.clone(), Problem::BadValue { found: number.to_string(), expected });
+            diagnostics.report(span.clone(), Problem::BadValue { found: number.to_string(), expected });
             return None;
         }
         Some(Asn(number))
@@ -202,8 +202,14 @@ impl Time {
 }
 
 impl Value for Time {
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Time> {
-        read_time(value, span, notes, "a time from 0 to 8760h (a year), such as 90, \"90s\", \"500ms\", \"2m\" or \"1h\"", Duration::ZERO)
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Time> {
+        read_time(
+            value,
+            span,
+            diagnostics,
+            "a time from 0 to 8760h (a year), such as 90, \"90s\", \"500ms\", \"2m\" or \"1h\"",
+            Duration::ZERO,
+        )
     }
 }
 
@@ -212,26 +218,26 @@ impl Value for Time {
 pub struct Interval(pub Duration);
 
 impl Value for Interval {
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Interval> {
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Interval> {
         const EXPECTED: &str = "a time from 100ms to 8760h (a year), such as 90, \"90s\", \"500ms\", \"2m\" or \"1h\"";
-        read_time(value, span, notes, EXPECTED, Duration::from_millis(100)).map(|time| Interval(time.0))
+        read_time(value, span, diagnostics, EXPECTED, Duration::from_millis(100)).map(|time| Interval(time.0))
     }
 }
 
-fn read_time(value: &DeValue<'_>, span: &Span, notes: &Notes, expected: &'static str, least: Duration) -> Option<Time> {
+fn read_time(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics, expected: &'static str, least: Duration) -> Option<Time> {
     let (found, time) = match value {
         DeValue::Integer(_) => {
-            let seconds = integer(value, span, notes, expected)?;
+            let seconds = integer(value, span, diagnostics, expected)?;
             (seconds.to_string(), u64::try_from(seconds).ok().map(Time::seconds).and_then(Time::checked))
         }
         _ => {
-            let found = text(value, span, notes, expected)?;
+            let found = text(value, span, diagnostics, expected)?;
             (found.to_owned(), time_text(found))
         }
     };
     let time = time.filter(|time| time.0 >= least);
     if time.is_none() {
-        notes.say(span.clone(), Problem::BadValue { found, expected: expected.to_owned() });
+        diagnostics.report(span.clone(), Problem::BadValue { found, expected: expected.to_owned() });
     }
     time
 }
@@ -275,77 +281,77 @@ impl fmt::Display for Time {
 }
 
 impl Value for HoldTime {
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<HoldTime> {
-        let time = Time::read(value, span, notes)?;
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<HoldTime> {
+        let time = Time::read(value, span, diagnostics)?;
         let hold = time.whole_seconds().and_then(|seconds| HoldTime::new(seconds).ok());
         if hold.is_none() {
             let expected = "a hold time: 0 (off) or 3 to 65535 whole seconds (RFC 4271 §4.2)".to_owned();
-            notes.say(span.clone(), Problem::BadValue { found: time.to_string(), expected });
+            diagnostics.report(span.clone(), Problem::BadValue { found: time.to_string(), expected });
         }
         hold
     }
 }
 
 /// Words that stand for values: one table for reading, listing and showing.
-pub trait Word: Sized + Copy + PartialEq + 'static {
-    const WORDS: &'static [(&'static str, Self)];
+pub trait Keyword: Sized + Copy + PartialEq + 'static {
+    const KEYWORDS: &'static [(&'static str, Self)];
 
     /// As it is written in the file.
-    fn word(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| word)
+    fn keyword(self) -> &'static str {
+        Self::KEYWORDS.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| word)
     }
 }
 
 /// Reads one of a list of words.
-pub fn read_word<T: Word>(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<T> {
-    let found = text(value, span, notes, "a word")?;
-    let result = T::WORDS.iter().find(|(word, _)| *word == found).map(|(_, value)| *value);
+pub fn read_keyword<T: Keyword>(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<T> {
+    let found = text(value, span, diagnostics, "a word")?;
+    let result = T::KEYWORDS.iter().find(|(word, _)| *word == found).map(|(_, value)| *value);
     if result.is_none() {
-        let accepted = T::WORDS.iter().map(|(word, _)| (*word).to_owned()).collect();
-        notes.say(span.clone(), Problem::UnknownWord { found: found.to_owned(), accepted });
+        let accepted = T::KEYWORDS.iter().map(|(word, _)| (*word).to_owned()).collect();
+        diagnostics.report(span.clone(), Problem::UnknownKeyword { found: found.to_owned(), accepted });
     }
     result
 }
 
 /// Declares an enum whose values are words of the configuration.
-macro_rules! words {
+macro_rules! keyword_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
         pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant),* }
-        impl $crate::config::values::Word for $name {
-            const WORDS: &'static [(&'static str, Self)] = &[$(($word, $name::$variant)),*];
+        impl $crate::config::values::Keyword for $name {
+            const KEYWORDS: &'static [(&'static str, Self)] = &[$(($word, $name::$variant)),*];
         }
         impl $crate::config::reader::Value for $name {
-            fn read(value: &toml::de::DeValue<'_>, span: &$crate::config::report::Span, notes: &$crate::config::report::Notes) -> Option<Self> {
-                $crate::config::values::read_word(value, span, notes)
+            fn read(value: &toml::de::DeValue<'_>, span: &$crate::config::report::Span, diagnostics: &$crate::config::report::Diagnostics) -> Option<Self> {
+                $crate::config::values::read_keyword(value, span, diagnostics)
             }
         }
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str($crate::config::values::Word::word(*self))
+                f.write_str($crate::config::values::Keyword::keyword(*self))
             }
         }
     };
 }
-pub(crate) use words;
+pub(crate) use keyword_enum;
 
-impl Word for Family {
-    const WORDS: &'static [(&'static str, Family)] = &[("ipv4-unicast", Family::Ipv4Unicast), ("ipv6-unicast", Family::Ipv6Unicast)];
+impl Keyword for Family {
+    const KEYWORDS: &'static [(&'static str, Family)] = &[("ipv4-unicast", Family::Ipv4Unicast), ("ipv6-unicast", Family::Ipv6Unicast)];
 }
 
 impl Value for Family {
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Family> {
-        read_word(value, span, notes)
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Family> {
+        read_keyword(value, span, diagnostics)
     }
 }
 
 impl Value for FamilySet {
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<FamilySet> {
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<FamilySet> {
         if value.as_array().is_some_and(|array| array.is_empty()) {
-            notes.say(span.clone(), Problem::BadValue { found: "[]".into(), expected: "at least one family".into() });
+            diagnostics.report(span.clone(), Problem::BadValue { found: "[]".into(), expected: "at least one family".into() });
         }
-        let families: FamilySet = Vec::<At<Family>>::read(value, span, notes)?.iter().map(|f| f.value).collect();
+        let families: FamilySet = Vec::<At<Family>>::read(value, span, diagnostics)?.iter().map(|f| f.value).collect();
         Some(families).filter(|families| !families.is_empty())
     }
 }
@@ -358,8 +364,8 @@ pub struct ZonedAddr {
 }
 
 impl Value for ZonedAddr {
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<ZonedAddr> {
-        parsed(value, span, notes, "an IPv4 or IPv6 address (a link-local one with its interface: \"fe80::1%eth0\")", |s| {
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<ZonedAddr> {
+        parsed(value, span, diagnostics, "an IPv4 or IPv6 address (a link-local one with its interface: \"fe80::1%eth0\")", |s| {
             let (addr, zone) = match s.split_once('%') {
                 Some((addr, zone)) if !zone.is_empty() => (addr, Some(zone.to_owned())),
                 Some(_) => return None,

@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use catbird::config::{Config, SecretFile, Surroundings};
+use catbird::config::{Config, SecretFile, Environment};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     let read = |_: &Path| Ok(SecretFile::from("a secret"));
-    let around = Surroundings { hostname: Some("node".into()), read: &read };
+    let around = Environment { hostname: Some("node".into()), read: &read };
     let checked = Config::parse("fuzz.toml", text, &around);
     let said = checked.report.to_string();
     assert!(checked.config.is_some() || !said.is_empty());

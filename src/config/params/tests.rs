@@ -1,12 +1,12 @@
 use std::path::Path;
 
-use super::super::{Config, Surroundings};
+use super::super::{Config, Environment};
 use super::*;
 use crate::speaker::reload_plan::{NotRunning, diff};
 
 fn config(text: &str) -> Config {
     let read = |_: &Path| Ok(crate::config::SecretFile::from("hunter2\n"));
-    let checked = Config::parse("x", text, &Surroundings { hostname: Some("a".into()), read: &read });
+    let checked = Config::parse("x", text, &Environment { hostname: Some("a".into()), read: &read });
     let report = checked.report.render(false);
     checked.config.unwrap_or_else(|| panic!("{report}"))
 }

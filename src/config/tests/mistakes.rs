@@ -12,7 +12,7 @@ fn of_peer(setting: &str) -> Vec<String> {
 /// The help of the first finding.
 fn help(text: &str) -> String {
     let report = parse(text).report;
-    report.findings().first().map(|finding| report.advice(finding).join(" ")).unwrap_or_default()
+    report.diagnostics().first().map(|finding| report.advice(finding).join(" ")).unwrap_or_default()
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_block_inside_another_is_a_warning() {
     let checked =
         parse("[node]\nasn = 64512\n[pods]\nblocks = [\"10.244.1.0/26\", \"10.244.0.0/16\", \"10.245.0.0/26\", \"10.244.2.0/26\"]\n");
     assert_eq!((checked.report.errors(), checked.report.warnings()), (0, 2));
-    let lines: Vec<String> = checked.report.findings().iter().map(|f| checked.report.line(f)).collect();
+    let lines: Vec<String> = checked.report.diagnostics().iter().map(|f| checked.report.line(f)).collect();
     assert_eq!(lines[0], "test.toml:4:11: block 10.244.1.0/26 lies inside block 10.244.0.0/16");
     assert!(findings("[node]\nasn = 64512\n[pods]\nblocks = [\"10.244.1.0/26\", \"10.244.1.0/26\"]\n")[0].contains("is there twice"));
 }
@@ -225,7 +225,7 @@ fn a_secret_in_the_file_is_in_no_finding_and_no_picture() {
         for (before, after) in around.iter().flat_map(|b| around.iter().map(move |a| (b, a))) {
             let text = format!("[node]\nasn = 64512\n[[peer]]\naddress = \"10.0.0.2\"\n{before}\n{peer}\n{after}\nasn = 64512\n");
             let checked = parse(&text);
-            let lines: Vec<String> = checked.report.findings().iter().map(|f| checked.report.line(f)).collect();
+            let lines: Vec<String> = checked.report.diagnostics().iter().map(|f| checked.report.line(f)).collect();
             let shown = format!("{}\n{}\n{lines:?}\n{:?}", checked.report.render(false), checked.report.render(true), checked.report);
             assert!(checked.report.errors() > 0 && !shown.contains("hunter2"), "{text}\n{shown}");
         }
@@ -241,8 +241,8 @@ fn a_password_that_cannot_be_had_keeps_its_peer_down_and_no_other() {
     let text = format!("{PEER}password_file = \"/etc/secret\"\n[[peer]]\naddress = \"10.0.0.3\"\nasn = 64512\n");
     let with = |file: Result<&str, &str>| {
         let read = |_: &Path| file.map(SecretFile::from).map_err(str::to_owned);
-        let checked = Config::parse("x", &text, &Surroundings { hostname: None, read: &read });
-        let lines = checked.report.findings().iter().map(|f| checked.report.line(f)).collect::<Vec<_>>();
+        let checked = Config::parse("x", &text, &Environment { hostname: None, read: &read });
+        let lines = checked.report.diagnostics().iter().map(|f| checked.report.line(f)).collect::<Vec<_>>();
         (params::speaker(&checked.config.expect("a warning")), lines)
     };
     for (file, why) in [(Err("no such file"), "no such file"), (Ok("\n"), "0 octets where"), (Ok(&*"x".repeat(81)), "81 octets where")] {
@@ -260,7 +260,7 @@ fn a_password_that_cannot_be_had_keeps_its_peer_down_and_no_other() {
 fn a_password_file_that_everybody_may_read_is_a_warning() {
     let text = format!("{PEER}password_file = \"/etc/secret\"\n");
     let read = |_: &Path| Ok(SecretFile { world_readable: true, ..SecretFile::from("hunter2") });
-    let report = Config::parse("x", &text, &Surroundings { hostname: None, read: &read }).report;
+    let report = Config::parse("x", &text, &Environment { hostname: None, read: &read }).report;
     assert_eq!((report.errors(), report.warnings()), (0, 1));
-    assert_eq!(report.line(&report.findings()[0]), "x:6:17: everybody on this machine can read /etc/secret");
+    assert_eq!(report.line(&report.diagnostics()[0]), "x:6:17: everybody on this machine can read /etc/secret");
 }

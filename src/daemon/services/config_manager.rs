@@ -387,7 +387,7 @@ fn load(path: &Path) -> Result<Usable, String> {
 type Usable = (Config, Vec<String>);
 
 fn usable(checked: config::Checked) -> Result<Usable, String> {
-    let warnings = checked.report.findings().iter().map(|finding| finding.problem.to_string()).collect();
+    let warnings = checked.report.diagnostics().iter().map(|finding| finding.problem.to_string()).collect();
     checked.config.map(|config| (config, warnings)).ok_or_else(|| checked.report.to_string())
 }
 

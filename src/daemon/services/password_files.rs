@@ -93,20 +93,20 @@ pub fn keep_last_good(new: &mut Config, in_force: &Config) {
 
 /// Is there anything to look at?
 pub fn has_files(config: &Config) -> bool {
-    let sessions = config.sessions.iter().map(|s| &s.setup);
-    sessions.chain(config.ranges.iter().map(|r| &r.setup)).any(|setup| setup.password.is_some())
+    let sessions = config.sessions.iter().map(|s| &s.options);
+    sessions.chain(config.ranges.iter().map(|r| &r.options)).any(|options| options.password.is_some())
 }
 
 /// Each file once, with its key in force.
 fn files(config: &Config) -> HashMap<PathBuf, Option<String>> {
-    let sessions = config.sessions.iter().map(|s| &s.setup);
-    let all = sessions.chain(config.ranges.iter().map(|r| &r.setup)).filter_map(|setup| setup.password.as_ref());
+    let sessions = config.sessions.iter().map(|s| &s.options);
+    let all = sessions.chain(config.ranges.iter().map(|r| &r.options)).filter_map(|options| options.password.as_ref());
     all.map(|p| (p.file.clone(), p.secret.clone().ok())).collect()
 }
 
 fn passwords(config: &mut Config) -> impl Iterator<Item = &mut Password> {
-    let sessions = config.sessions.iter_mut().map(|s| &mut s.setup);
-    sessions.chain(config.ranges.iter_mut().map(|r| &mut r.setup)).filter_map(|setup| setup.password.as_mut())
+    let sessions = config.sessions.iter_mut().map(|s| &mut s.options);
+    sessions.chain(config.ranges.iter_mut().map(|r| &mut r.options)).filter_map(|options| options.password.as_mut())
 }
 
 #[cfg(test)]
@@ -114,7 +114,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::Surroundings;
+    use crate::config::Environment;
 
     fn config(file: &Path) -> Config {
         let read = |path: &Path| std::fs::read_to_string(path).map(|text| text.as_str().into()).map_err(|e| e.to_string());
@@ -123,7 +123,7 @@ mod tests {
              [[peer]]\naddress = \"10.0.0.3\"\nasn = 64512\n",
             file.display()
         );
-        let checked = Config::parse("test", &text, &Surroundings { hostname: None, read: &read });
+        let checked = Config::parse("test", &text, &Environment { hostname: None, read: &read });
         checked.config.expect("no mistakes")
     }
 
@@ -153,7 +153,7 @@ mod tests {
     }
 
     fn secret(config: &Config, peer: usize) -> Option<Option<String>> {
-        config.sessions[peer].setup.password.as_ref().map(|p| p.secret.clone().ok())
+        config.sessions[peer].options.password.as_ref().map(|p| p.secret.clone().ok())
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::config::{Config, Surroundings};
+use crate::config::{Config, Environment};
 use crate::num::Asn;
 use crate::speaker::show::{Counters, FibCounts, NexthopRow, Page, Snapshot};
 
@@ -151,6 +151,6 @@ impl RouterApi for MockApi {
 
 fn plain() -> Config {
     let read = |_: &std::path::Path| Err("no files".to_owned());
-    let around = Surroundings { hostname: None, read: &read };
+    let around = Environment { hostname: None, read: &read };
     Config::parse("fake", "[node]\nasn = 64512\n", &around).config.expect("legal")
 }

@@ -4,40 +4,40 @@
 
 use toml::de::DeValue;
 
-use super::check::{Checker, or};
 use super::policy::Prefixes;
 use super::raw::{List, Opt, Protocol, RawFib};
 use super::reader::{Section, Value};
-use super::report::{Notes, Problem, Span};
-use super::values::{Word, read_word};
+use super::report::{Diagnostics, Problem, Span};
+use super::validate::{Validator, or};
+use super::values::{Keyword, read_keyword};
 use crate::kernel::NamePattern;
 use crate::policy::{LocalKind, PrefixRange, PrefixSet};
 use crate::speaker::{LearnRule, Learning, Shape};
 
-impl Word for LocalKind {
-    const WORDS: &'static [(&'static str, LocalKind)] =
+impl Keyword for LocalKind {
+    const KEYWORDS: &'static [(&'static str, LocalKind)] =
         &[("block", LocalKind::Block), ("borrowed", LocalKind::Borrowed), ("service", LocalKind::Service), ("network", LocalKind::Network)];
 }
 
 impl Value for LocalKind {
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<LocalKind> {
-        read_word(value, span, notes)
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<LocalKind> {
+        read_keyword(value, span, diagnostics)
     }
 }
 
-impl Word for Shape {
-    const WORDS: &'static [(&'static str, Shape)] = &[("unicast", Shape::Unicast), ("blackhole", Shape::Blackhole)];
+impl Keyword for Shape {
+    const KEYWORDS: &'static [(&'static str, Shape)] = &[("unicast", Shape::Unicast), ("blackhole", Shape::Blackhole)];
 }
 
 impl Value for Shape {
-    fn read(value: &DeValue<'_>, span: &Span, notes: &Notes) -> Option<Shape> {
-        read_word(value, span, notes)
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Shape> {
+        read_keyword(value, span, diagnostics)
     }
 }
 
 /// One rule as typed.
 #[derive(Clone, Debug)]
-pub struct RawLearn {
+pub struct RawRedistribute {
     pub prefixes: List<Prefixes>,
     pub protocols: List<Protocol>,
     pub interfaces: List<String>,
@@ -45,8 +45,8 @@ pub struct RawLearn {
     pub kind: Opt<LocalKind>,
 }
 
-pub(super) fn read(mut section: Section<'_>) -> RawLearn {
-    let raw = RawLearn {
+pub(super) fn read(mut section: Section<'_>) -> RawRedistribute {
+    let raw = RawRedistribute {
         prefixes: section.need_some("prefixes", "which routes may be learned, such as [\"10.244.0.0/16 ge 32\"]"),
         protocols: section.some("protocols"),
         interfaces: section.some("interfaces"),
@@ -57,26 +57,27 @@ pub(super) fn read(mut section: Section<'_>) -> RawLearn {
     raw
 }
 
-impl Checker<'_> {
+impl Validator<'_> {
     pub(super) fn learning(&self, raw: &RawFib) -> Learning {
         if let Some(at) = raw.protocol.as_ref().filter(|at| at.value.0 < 5) {
             let expected =
                 "a protocol from 5 to 255: the first are the kernel's and the administrator's, whose routes would be taken for ours";
-            self.notes.say(at.span.clone(), Problem::BadValue { found: at.value.0.to_string(), expected: expected.to_owned() });
+            self.diagnostics.report(at.span.clone(), Problem::BadValue { found: at.value.0.to_string(), expected: expected.to_owned() });
         }
         let own = raw.protocol.as_ref().map_or(186, |at| at.value.0);
         Learning { rules: raw.learn.iter().map(|rule| self.learn_rule(rule, own)).collect(), ignore: patterns(&raw.ignore_interfaces) }
     }
 
-    fn learn_rule(&self, raw: &RawLearn, own: u8) -> LearnRule {
+    fn learn_rule(&self, raw: &RawRedistribute, own: u8) -> LearnRule {
         for at in raw.protocols.iter().flat_map(|list| &list.value).filter(|at| at.value.0 == own) {
             let what = format!("protocol {own} is that of the routes that catbird writes");
-            self.notes.say(at.span.clone(), Problem::Conflict { what, help: "they are never learned; name those of others".to_owned() });
+            self.diagnostics
+                .report(at.span.clone(), Problem::Conflict { what, help: "they are never learned; name those of others".to_owned() });
         }
         let kind = or(&raw.kind, LocalKind::Network);
         if let (LocalKind::Borrowed, Some(Shape::Blackhole), Some(at)) = (kind, raw.shape.as_ref().map(|at| at.value), &raw.shape) {
             let what = "a borrowed address has a pod behind it, and a blackhole has none".to_owned();
-            self.notes.say(at.span.clone(), Problem::Odd { what, help: "perhaps kind \"block\" is meant".to_owned() });
+            self.diagnostics.report(at.span.clone(), Problem::Odd { what, help: "perhaps kind \"block\" is meant".to_owned() });
         }
         let ranges = raw.prefixes.iter().flat_map(|list| &list.value).map(|at| at.value);
         LearnRule {

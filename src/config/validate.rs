@@ -1,6 +1,6 @@
 //! From what was typed to what is meant: defaults, references, duplicates, and the sessions of the whole node.
 //!
-//! In: [`Raw`] and the [`Surroundings`]. Out: a [`Config`] if there is no error, and every finding in any case.
+//! In: [`Raw`] and the [`Environment`]. Out: a [`Config`] if there is no error, and every finding in any case.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,16 +8,16 @@ use std::num::{NonZeroU8, NonZeroU16};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Surroundings;
+use super::Environment;
 use super::blocks;
 use super::cluster;
 use super::model::{
     AddPath, BestPath, ChainRef, Config, Control, Graceful, Listen, Log, LogFormat, LogLevel, MaxPrefix, MaxPrefixAction, Metrics,
-    NextHopMode, Node, OnTerm, Password, PerPeer, Pods, Range, Ready, RemoteAsn, Session, SessionKind, Setup,
+    NextHopMode, Node, OnTerm, Password, PeerOptions, PerPeer, Pods, Range, Ready, RemoteAsn, Session, SessionKind,
 };
 use super::policy::{self, BUILT_IN, Policy};
 use super::raw::{AsnOrKind, Listener, Opt, Protocol, Raw, RawFib, RawGroup, RawMember, RawNode, RawPeer, Settings, Table};
-use super::report::{At, Notes, Problem, Span};
+use super::report::{At, Diagnostics, Problem, Span};
 use super::values::{Interval, SecretPath, Time, ZonedAddr};
 use crate::fib;
 use crate::num::{Asn, FamilySet, HoldTime, RouterId};
@@ -44,29 +44,29 @@ fn list<T: Clone>(opt: &Opt<Vec<At<T>>>) -> Vec<T> {
 }
 
 /// Everything that is needed to judge a section, and where to note what is wrong.
-pub(super) struct Checker<'a> {
-    pub notes: &'a Notes,
-    pub around: &'a Surroundings<'a>,
+pub(super) struct Validator<'a> {
+    pub diagnostics: &'a Diagnostics,
+    pub around: &'a Environment<'a>,
     pub policies: BTreeMap<String, Policy>,
 }
 
-/// The configuration that was meant; look into the notes whether it may be used.
-pub(super) fn check(raw: &Raw, around: &Surroundings<'_>, notes: &Notes) -> Config {
-    let policies = policy::policies(&raw.policies, &raw.prefix_sets, notes);
-    let checker = Checker { notes, around, policies };
-    let me = cluster::find_self(raw, &checker);
-    let node = checker.node(&raw.node, raw, me);
-    let mut sessions = cluster::sessions(raw, me, &node, &checker);
-    let groups = checker.groups(&raw.groups);
+/// The configuration that was meant; look into the diagnostics whether it may be used.
+pub(super) fn validate(raw: &Raw, around: &Environment<'_>, diagnostics: &Diagnostics) -> Config {
+    let policies = policy::policies(&raw.policies, &raw.prefix_sets, diagnostics);
+    let validator = Validator { diagnostics, around, policies };
+    let me = cluster::find_self(raw, &validator);
+    let node = validator.node(&raw.node, raw, me);
+    let mut sessions = cluster::sessions(raw, me, &node, &validator);
+    let groups = validator.groups(&raw.groups);
     for peer in &raw.peers {
-        sessions.extend(checker.peer(peer, &groups, &node));
+        sessions.extend(validator.peer(peer, &groups, &node));
     }
-    checker.duplicates(raw, &sessions, &node);
+    validator.duplicates(raw, &sessions, &node);
     let names = sessions.iter().map(|s| s.name.as_str()).chain(groups.keys().map(String::as_str)).collect::<BTreeSet<&str>>();
-    policy::check_peers(&raw.policies, &names, notes);
-    let ranges = raw.groups.iter().filter_map(|group| checker.range(group, &node)).collect();
+    policy::validate_peers(&raw.policies, &names, diagnostics);
+    let ranges = raw.groups.iter().filter_map(|group| validator.range(group, &node)).collect();
     let config = Config {
-        listen: checker.listen(raw),
+        listen: validator.listen(raw),
         cluster: cluster::cluster(raw, me),
         pods: Pods { blocks: list(&raw.pods.blocks), file: value(&raw.pods.file) },
         best_path: BestPath {
@@ -76,10 +76,10 @@ pub(super) fn check(raw: &Raw, around: &Surroundings<'_>, notes: &Notes) -> Conf
             as_path_relax: or(&raw.best_path.as_path_relax, false),
             width: raw.fib.ecmp_width.as_ref().map_or(16, |width| width.value.get()),
         },
-        fib: fib::Params { overlay: checker.overlay(raw, &node), ..fib(&raw.fib) },
-        learning: checker.learning(&raw.fib),
-        graceful: checker.graceful(raw),
-        ready: checker.ready(raw),
+        fib: fib::Params { overlay: validator.overlay(raw, &node), ..fib(&raw.fib) },
+        learning: validator.learning(&raw.fib),
+        graceful: validator.graceful(raw),
+        ready: validator.ready(raw),
         metrics: Metrics {
             listen: or(&raw.outside.metrics_listen, Listener("127.0.0.1:9179".parse().ok())).0,
             per_peer: or(&raw.outside.per_peer, PerPeer::External),
@@ -89,13 +89,13 @@ pub(super) fn check(raw: &Raw, around: &Surroundings<'_>, notes: &Notes) -> Conf
             mode: raw.outside.socket_mode.as_ref().map_or(0o660, |m| m.value.0),
         },
         log: Log { level: or(&raw.outside.log_level, LogLevel::Info), format: or(&raw.outside.log_format, LogFormat::Text) },
-        policies: checker.policies,
+        policies: validator.policies,
         node,
         sessions,
         ranges,
     };
-    blocks::judge(&raw.pods, &config, notes);
-    policy::judge_next_hops(&raw.policies, &config, notes);
+    blocks::judge(&raw.pods, &config, diagnostics);
+    policy::judge_next_hops(&raw.policies, &config, diagnostics);
     config
 }
 
@@ -132,7 +132,7 @@ fn hashed_id(name: &str) -> RouterId {
     RouterId::new(Ipv4Addr::from(hash.max(1))).expect("at least 0.0.0.1")
 }
 
-impl Checker<'_> {
+impl Validator<'_> {
     fn node(&self, raw: &RawNode, whole: &Raw, me: Option<usize>) -> Node {
         let member = me.and_then(|index| whole.cluster.as_ref()?.nodes.get(index));
         let mut addresses = list(&raw.addresses);
@@ -145,7 +145,7 @@ impl Checker<'_> {
         let router_id = self.router_id(&raw.router_id, ipv4, &name);
         if asn.is_none() && !raw.asn_said {
             let why = "this router's AS number, for instance 64512";
-            self.notes.say(raw.span.clone(), Problem::Missing { key: "asn", section: "[node]".into(), why });
+            self.diagnostics.report(raw.span.clone(), Problem::Missing { key: "asn", section: "[node]".into(), why });
         }
         // what is missing has been noted, and nobody will run with these
         Node {
@@ -166,7 +166,7 @@ impl Checker<'_> {
                 Some(id) => return id,
                 None => {
                     let expected = "a router id: any but 0.0.0.0 (RFC 6286 §2.1)".to_owned();
-                    self.notes.say(id.span.clone(), Problem::BadValue { found: id.value.to_string(), expected });
+                    self.diagnostics.report(id.span.clone(), Problem::BadValue { found: id.value.to_string(), expected });
                 }
             }
         }
@@ -186,7 +186,7 @@ impl Checker<'_> {
         let restart_time = typed.map_or(Some(120), |time| time.value.whole_seconds().filter(|seconds| *seconds <= 4095));
         if let (Some(time), None) = (typed, restart_time) {
             let expected = "a restart time of at most 4095 whole seconds: the field has twelve bits (RFC 4724 §3)".to_owned();
-            self.notes.say(time.span.clone(), Problem::BadValue { found: time.value.to_string(), expected });
+            self.diagnostics.report(time.span.clone(), Problem::BadValue { found: time.value.to_string(), expected });
         }
         Graceful {
             enabled: or(&raw.graceful.enabled, true),
@@ -201,7 +201,7 @@ impl Checker<'_> {
         let share = or(&raw.outside.ready_share, 0.5);
         if !(0.0..=1.0).contains(&share) {
             let span = raw.outside.ready_share.as_ref().map_or(0..0, |s| s.span.clone());
-            self.notes.say(span, Problem::BadValue { found: share.to_string(), expected: "a share from 0.0 to 1.0".into() });
+            self.diagnostics.report(span, Problem::BadValue { found: share.to_string(), expected: "a share from 0.0 to 1.0".into() });
         }
         Ready { share }
     }
@@ -213,7 +213,7 @@ impl Checker<'_> {
             if let Some(first) = by_name.insert(name.value.clone(), group) {
                 let also = first.name.as_ref().map_or(first.span.clone(), |n| n.span.clone());
                 let problem = Problem::Duplicate { kind: "peer group", what: name.value.clone() };
-                self.notes.say_also(name.span.clone(), problem, also, "first here");
+                self.diagnostics.report_with(name.span.clone(), problem, also, "first here");
             }
         }
         by_name
@@ -228,19 +228,19 @@ impl Checker<'_> {
         let asn = raw.asn.as_ref().or_else(|| group.and_then(|g| g.asn.as_ref()));
         if asn.is_none() && !raw.asn_said {
             let why = "the neighbour's AS number, or \"external\" or \"internal\"";
-            self.notes.say(raw.span.clone(), Problem::Missing { key: "asn", section: "[[peer]]".into(), why });
+            self.diagnostics.report(raw.span.clone(), Problem::Missing { key: "asn", section: "[[peer]]".into(), why });
         }
         let remote_asn = remote_asn(asn.map_or(AsnOrKind::Internal, |asn| asn.value));
         let label = raw.address.as_ref().map_or_else(|| "without address".to_owned(), |a| a.value.to_string());
-        let setup = self.setup(&settings, remote_asn, node, &raw.span, &label);
+        let options = self.peer_options(&settings, remote_asn, node, &raw.span, &label);
         let remote = raw.address.as_ref()?;
         self.link_local(remote, &settings);
         Some(Session {
             name: value(&raw.name).unwrap_or_else(|| remote.value.to_string()),
-            kind: kind(remote_asn, &setup),
-            remote: with_zone(&remote.value, &setup),
+            kind: kind(remote_asn, &options),
+            remote: with_zone(&remote.value, &options),
             remote_asn,
-            setup,
+            options,
         })
     }
 
@@ -248,7 +248,7 @@ impl Checker<'_> {
         let group = groups.get(&name.value).copied();
         if group.is_none() {
             let known = groups.keys().cloned().collect();
-            self.notes.say(name.span.clone(), Problem::Unresolved { kind: "[[peer_group]]", name: name.value.clone(), known });
+            self.diagnostics.report(name.span.clone(), Problem::Unresolved { kind: "[[peer_group]]", name: name.value.clone(), known });
         }
         group
     }
@@ -257,7 +257,7 @@ impl Checker<'_> {
         let IpAddr::V6(addr) = remote.value.addr else { return };
         if addr.is_unicast_link_local() && remote.value.zone.is_none() && settings.interface.is_none() {
             let expected = format!("complete: a link-local address needs its interface (\"{addr}%eth0\")");
-            self.notes.say(remote.span.clone(), Problem::BadValue { found: addr.to_string(), expected });
+            self.diagnostics.report(remote.span.clone(), Problem::BadValue { found: addr.to_string(), expected });
         }
     }
 
@@ -268,29 +268,29 @@ impl Checker<'_> {
         let Some(asn) = &raw.asn else {
             if !raw.asn_said {
                 let why = "with `listen`, the AS number of the neighbours, or \"external\" or \"internal\"";
-                self.notes.say(raw.span.clone(), Problem::Missing { key: "asn", section: "[[peer_group]]".into(), why });
+                self.diagnostics.report(raw.span.clone(), Problem::Missing { key: "asn", section: "[[peer_group]]".into(), why });
             }
             return None;
         };
         let remote_asn = remote_asn(asn.value);
-        let setup = self.setup(&raw.settings, remote_asn, node, &raw.span, &format!("group {name}"));
+        let options = self.peer_options(&raw.settings, remote_asn, node, &raw.span, &format!("group {name}"));
         Some(Range {
-            kind: kind(remote_asn, &setup),
+            kind: kind(remote_asn, &options),
             name,
             nets,
             limit: raw.listen_limit.as_ref().map_or(1000, |limit| limit.value.get()),
             remote_asn,
-            setup,
+            options,
         })
     }
 
     /// The settings of one session, with every default that depends on whom it is with.
-    pub fn setup(&self, s: &Settings, remote: RemoteAsn, node: &Node, span: &Span, peer: &str) -> Setup {
+    pub fn peer_options(&self, s: &Settings, remote: RemoteAsn, node: &Node, span: &Span, peer: &str) -> PeerOptions {
         let local_asn = or(&s.local_asn, node.asn);
         let external = remote.is_external(local_asn);
         let default = if external { ChainRef::Missing } else { ChainRef::All };
         self.contradictions(s, external);
-        Setup {
+        PeerOptions {
             description: value(&s.description),
             port: port(&s.port),
             local_asn,
@@ -339,12 +339,12 @@ impl Checker<'_> {
         if let (Some(ttl), Some(multihop)) = (&s.ttl_security, &s.multihop) {
             let what = "`ttl_security` and `multihop` exclude each other".to_owned();
             let help = "ttl_security = N already allows N hops, and refuses packets from further away (RFC 5082)".to_owned();
-            self.notes.say_also(ttl.span.clone(), Problem::Conflict { what, help }, multihop.span.clone(), "and this");
+            self.diagnostics.report_with(ttl.span.clone(), Problem::Conflict { what, help }, multihop.span.clone(), "and this");
         }
         if let Some(client) = s.rr_client.as_ref().filter(|client| client.value && external) {
             let what = "a route reflector's client is an internal peer".to_owned();
             let help = "remove `rr_client`, or give the peer this router's own AS number (RFC 4456)".to_owned();
-            self.notes.say(client.span.clone(), Problem::Conflict { what, help });
+            self.diagnostics.report(client.span.clone(), Problem::Conflict { what, help });
         }
         let (least, most) = (or(&s.idle_hold, IDLE_HOLD), or(&s.idle_hold_max, IDLE_HOLD_MAX));
         self.ordered(
@@ -364,7 +364,7 @@ impl Checker<'_> {
         let Some(span) = spans.next().filter(|_| least > most) else { return };
         let what = format!("`{short}` ({}) is longer than `{long}` ({})", Time(least), Time(most));
         let problem = Problem::Conflict { what, help: help.to_owned() };
-        self.notes.say_also(span.clone(), problem, spans.next().unwrap_or(span), "and this");
+        self.diagnostics.report_with(span.clone(), problem, spans.next().unwrap_or(span), "and this");
     }
 
     fn keepalive(&self, time: &At<Time>, s: &Settings) -> Option<u16> {
@@ -373,7 +373,7 @@ impl Checker<'_> {
         let most = if hold == 0 { u16::MAX } else { hold.saturating_sub(1) };
         if seconds.is_none_or(|seconds| seconds > most || (seconds == 0 && hold > 0)) {
             let expected = format!("a time of 1 to {most} whole seconds, less than the hold time (a third of it is usual)");
-            self.notes.say(time.span.clone(), Problem::BadValue { found: time.value.to_string(), expected });
+            self.diagnostics.report(time.span.clone(), Problem::BadValue { found: time.value.to_string(), expected });
         }
         seconds
     }
@@ -385,13 +385,13 @@ impl Checker<'_> {
             if found.world_readable {
                 let what = format!("everybody on this machine can read {}", path.display());
                 let help = "take the right to read it from others, as with `chmod o-r`".to_owned();
-                self.notes.say(file.span.clone(), Problem::Odd { what, help });
+                self.diagnostics.report(file.span.clone(), Problem::Odd { what, help });
             }
             usable_secret(&found.text)
         });
         if let Err(error) = &secret {
             let problem = Problem::Unreadable { path: path.display().to_string(), error: error.clone() };
-            self.notes.say(file.span.clone(), problem);
+            self.diagnostics.report(file.span.clone(), problem);
         }
         Password { file: path.clone(), secret }
     }
@@ -399,7 +399,7 @@ impl Checker<'_> {
     fn chain(&self, names: &Opt<Vec<At<String>>>, default: &ChainRef, which: &'static str, span: &Span, peer: &str) -> ChainRef {
         let Some(names) = names else {
             if *default == ChainRef::Missing {
-                self.notes.say(span.clone(), Problem::NoPolicy { peer: peer.to_owned(), missing: which });
+                self.diagnostics.report(span.clone(), Problem::NoPolicy { peer: peer.to_owned(), missing: which });
             }
             return default.clone();
         };
@@ -416,12 +416,12 @@ impl Checker<'_> {
         if BUILT_IN.contains(&name.value.as_str()) {
             let what = format!("`{}` stands alone, not in a list with other policies", name.value);
             let help = "make the last policy's `default` say what becomes of the rest".to_owned();
-            self.notes.say(name.span.clone(), Problem::Conflict { what, help });
+            self.diagnostics.report(name.span.clone(), Problem::Conflict { what, help });
             return None;
         }
         if !self.policies.contains_key(&name.value) {
             let known = BUILT_IN.iter().map(|n| (*n).to_owned()).chain(self.policies.keys().cloned()).collect();
-            self.notes.say(name.span.clone(), Problem::Unresolved { kind: "policy", name: name.value.clone(), known });
+            self.diagnostics.report(name.span.clone(), Problem::Unresolved { kind: "policy", name: name.value.clone(), known });
         }
         Some(name.value.clone())
     }
@@ -445,16 +445,17 @@ impl Checker<'_> {
             let mine = node.ipv4.map(IpAddr::V4) == Some(address.value.addr) || node.ipv6.map(IpAddr::V6) == Some(address.value.addr);
             if mine && port(&peer.settings.port) == port(&raw.listen.port) {
                 let what = format!("{} is this node's own address", address.value);
-                self.notes.say(address.span.clone(), Problem::Conflict { what, help: "a router does not peer with itself".to_owned() });
+                self.diagnostics
+                    .report(address.span.clone(), Problem::Conflict { what, help: "a router does not peer with itself".to_owned() });
             }
             if let Some(first) = by_address.insert(address.value.clone(), address.span.clone()) {
                 let problem = Problem::Duplicate { kind: "peer", what: address.value.to_string() };
-                self.notes.say_also(address.span.clone(), problem, first, "first here");
+                self.diagnostics.report_with(address.span.clone(), problem, first, "first here");
             }
             let name = peer.name.clone().unwrap_or_else(|| At::new(address.value.to_string(), address.span.clone()));
             if let Some(first) = by_name.insert(name.value.clone(), name.span.clone()).filter(|_| peer.name.is_some()) {
                 let problem = Problem::Duplicate { kind: "peer name", what: name.value };
-                self.notes.say_also(name.span, problem, first, "first here");
+                self.diagnostics.report_with(name.span, problem, first, "first here");
             }
         }
     }
@@ -480,10 +481,10 @@ fn remote_asn(raw: AsnOrKind) -> RemoteAsn {
     }
 }
 
-fn kind(remote: RemoteAsn, setup: &Setup) -> SessionKind {
-    if remote.is_external(setup.local_asn) {
+fn kind(remote: RemoteAsn, options: &PeerOptions) -> SessionKind {
+    if remote.is_external(options.local_asn) {
         SessionKind::External
-    } else if setup.rr_client {
+    } else if options.rr_client {
         SessionKind::RrClient
     } else {
         SessionKind::Mesh
@@ -491,10 +492,10 @@ fn kind(remote: RemoteAsn, setup: &Setup) -> SessionKind {
 }
 
 /// A link-local address takes its zone from `interface` if it does not say one.
-fn with_zone(remote: &ZonedAddr, setup: &Setup) -> ZonedAddr {
+fn with_zone(remote: &ZonedAddr, options: &PeerOptions) -> ZonedAddr {
     let link_local = matches!(remote.addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
     match &remote.zone {
-        None if link_local => ZonedAddr { addr: remote.addr, zone: setup.interface.clone() },
+        None if link_local => ZonedAddr { addr: remote.addr, zone: options.interface.clone() },
         _ => remote.clone(),
     }
 }
