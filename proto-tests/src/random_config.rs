@@ -100,11 +100,11 @@ const RULE: Spec = &[
     ("remove_communities", &["['64512:100']", "['no-export', '64512:1:*', 'rt:64512:*']"]),
     ("clear_communities", SWITCH),
 ];
-const LEARN: Spec = &[
+const REDISTRIBUTE: Spec = &[
     ("protocols", &["['boot', 80]", "['static']"]),
     ("interfaces", &["['cali*']", "['veth*', 'tap*']"]),
     ("shape", &["'unicast'", "'blackhole'"]),
-    ("kind", &["'block'", "'borrowed'", "'service'", "'network'"]),
+    ("kind", &["'block'", "'pod'", "'service'", "'network'"]),
 ];
 const GROUP: Spec =
     &[("listen", &["['10.98.1.0/24']", "['10.98.0.0/16']", "['10.98.2.0/24', '10.98.3.0/24']"]), ("listen_limit", &["2", "100"])];
@@ -224,7 +224,7 @@ struct Draft {
     groups: Vec<Table>,
     policies: [Policy; 3],
     sets: [String; 2],
-    learn: Vec<Table>,
+    redistribute: Vec<Table>,
     /// The tables of a kind stand in another order, with a comment: nothing changes.
     shuffled: bool,
 }
@@ -317,7 +317,7 @@ impl Maker {
             }
         }
         draft.groups = (0..self.dice.below(3)).map(|n| self.group(n)).collect();
-        draft.learn = (0..self.dice.below(2)).map(|_| self.learn()).collect();
+        draft.redistribute = (0..self.dice.below(2)).map(|_| self.redistribute()).collect();
         for address in PEERS {
             if self.dice.once_in(2) {
                 let peer = self.peer(address, draft.groups.len());
@@ -404,10 +404,10 @@ impl Maker {
         self.dice.of(&["['10.1.0.0/16+']", "['10.0.0.0/8 ge 24 le 26', 'fd00::/8+']", "['192.0.2.0/24']"]).to_owned()
     }
 
-    fn learn(&mut self) -> Table {
-        let mut learn = self.table("fib.learn", LEARN, 2);
-        learn.insert("prefixes", self.dice.of(&["['10.244.0.0/16 ge 32']", "['10.96.0.0/12+']"]).to_owned());
-        learn
+    fn redistribute(&mut self) -> Table {
+        let mut rule = self.table("redistribute", REDISTRIBUTE, 2);
+        rule.insert("prefixes", self.dice.of(&["['10.244.0.0/16 ge 32']", "['10.96.0.0/12+']"]).to_owned());
+        rule
     }
 
     /// One thing that an operator might do; it may lead nowhere, or to a file that is refused.
@@ -440,9 +440,9 @@ impl Maker {
                 let n = self.dice.below(draft.sets.len());
                 draft.sets[n] = self.set();
             }
-            14 => match draft.learn.pop() {
+            14 => match draft.redistribute.pop() {
                 Some(_) if self.dice.once_in(2) => {}
-                _ => draft.learn.push(self.learn()),
+                _ => draft.redistribute.push(self.redistribute()),
             },
             _ => draft.shuffled = !draft.shuffled,
         }
@@ -550,7 +550,7 @@ impl Draft {
         }
         self.each(&self.groups).for_each(|group| section(&mut out, "[[peer_group]]", group));
         self.each(&self.peers).for_each(|peer| section(&mut out, "[[peer]]", peer));
-        self.learn.iter().for_each(|learn| section(&mut out, "[[fib.learn]]", learn));
+        self.redistribute.iter().for_each(|rule| section(&mut out, "[[redistribute]]", rule));
         for (n, set) in self.sets.iter().enumerate() {
             let _ = writeln!(out, "[prefix_set.s{n}]\nprefixes = {set}");
         }

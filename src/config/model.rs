@@ -116,7 +116,7 @@ pub struct Config {
     pub policies: BTreeMap<String, Policy>,
     pub best_path: BestPath,
     pub fib: fib::Params,
-    pub learning: Learning,
+    pub redistribution: Learning,
     pub graceful: Graceful,
     pub ready: Ready,
     pub metrics: Metrics,

@@ -47,7 +47,7 @@ pub fn speaker(config: &Config) -> speaker::Params {
         blocks,
         rules: rules(config),
         fib: config.fib.clone(),
-        learning: config.learning.clone(),
+        learning: config.redistribution.clone(),
         stop: StopParams {
             on_term: match config.node.on_term {
                 OnTerm::Keep => speaker::OnTerm::Keep,

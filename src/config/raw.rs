@@ -303,7 +303,8 @@ pub struct RawFib {
     pub allow_default: Opt<bool>,
     pub pools: List<IpNet>,
     pub ignore_interfaces: List<String>,
-    pub learn: Vec<RawRedistribute>,
+    /// Of `[[fib.learn]]`, as it was called.
+    pub redistribute: Vec<RawRedistribute>,
     pub overlay: RawOverlay,
 }
 
@@ -342,6 +343,7 @@ pub struct Raw {
     pub prefix_sets: Vec<RawPrefixSet>,
     pub best_path: RawBestPath,
     pub fib: RawFib,
+    pub redistribute: Vec<RawRedistribute>,
     pub graceful: RawGraceful,
     pub outside: RawOutside,
 }
@@ -360,6 +362,7 @@ impl Raw {
             prefix_sets: root.named_tables("prefix_set").into_iter().map(|(name, s)| RawPrefixSet::read(name, s)).collect(),
             best_path: best_path(root.table("best_path")),
             fib: fib(root.table("fib")),
+            redistribute: root.tables("redistribute").into_iter().map(super::redistribute::read).collect(),
             graceful: graceful(root.table("graceful_restart")),
             outside: outside(&mut root),
         };
@@ -475,7 +478,7 @@ fn fib(mut section: Section<'_>) -> RawFib {
         allow_default: section.take("allow_default"),
         pools: section.take("pools"),
         ignore_interfaces: section.take("ignore_interfaces"),
-        learn: section.tables("learn").into_iter().map(super::redistribute::read).collect(),
+        redistribute: section.former_tables("learn", "[[redistribute]]").into_iter().map(super::redistribute::read).collect(),
         overlay: super::overlay::read(section.table("overlay")),
     };
     section.finish();

@@ -158,6 +158,14 @@ impl<'a> Section<'a> {
         sections
     }
 
+    /// The tables that a former release called `[[key]]`.
+    pub fn former_tables(&mut self, key: &'static str, now: &str) -> Vec<Section<'a>> {
+        let Some(found) = self.table.get(key) else { return Vec::new() };
+        let old = self.title_of(key, true);
+        self.diagnostics.report(found.span(), Problem::Renamed { old: format!("`{old}`"), new: format!("`{now}`") });
+        self.tables(key)
+    }
+
     /// The tables `[key.NAME]`, each with its name.
     pub fn named_tables(&mut self, key: &'static str) -> Vec<(At<String>, Section<'a>)> {
         let title = format!("[{key}.NAME]");

@@ -1,11 +1,11 @@
-//! `[[fib.learn]]`, and the interfaces that are none of our business.
+//! `[[redistribute]]`, and the interfaces that are none of our business.
 //!
 //! In: the sections as typed. Out: [`Learning`]. What becomes of it is `speaker`'s.
 
 use toml::de::DeValue;
 
 use super::policy::Prefixes;
-use super::raw::{List, Opt, Protocol, RawFib};
+use super::raw::{List, Opt, Protocol, Raw};
 use super::reader::{Section, Value};
 use super::report::{Diagnostics, Problem, Span};
 use super::validate::{Validator, or};
@@ -15,8 +15,9 @@ use crate::policy::{LocalKind, PrefixRange, PrefixSet};
 use crate::speaker::{LearnRule, Learning, Shape};
 
 impl Keyword for LocalKind {
+    const FORMER: &'static [(&'static str, &'static str)] = &[("borrowed", "pod")];
     const KEYWORDS: &'static [(&'static str, LocalKind)] =
-        &[("block", LocalKind::Block), ("borrowed", LocalKind::Borrowed), ("service", LocalKind::Service), ("network", LocalKind::Network)];
+        &[("block", LocalKind::Block), ("pod", LocalKind::Pod), ("service", LocalKind::Service), ("network", LocalKind::Network)];
 }
 
 impl Value for LocalKind {
@@ -58,25 +59,27 @@ pub(super) fn read(mut section: Section<'_>) -> RawRedistribute {
 }
 
 impl Validator<'_> {
-    pub(super) fn learning(&self, raw: &RawFib) -> Learning {
+    pub(super) fn redistribution(&self, whole: &Raw) -> Learning {
+        let raw = &whole.fib;
         if let Some(at) = raw.protocol.as_ref().filter(|at| at.value.0 < 5) {
             let expected =
                 "a protocol from 5 to 255: the first are the kernel's and the administrator's, whose routes would be taken for ours";
             self.diagnostics.report(at.span.clone(), Problem::BadValue { found: at.value.0.to_string(), expected: expected.to_owned() });
         }
         let own = raw.protocol.as_ref().map_or(186, |at| at.value.0);
-        Learning { rules: raw.learn.iter().map(|rule| self.learn_rule(rule, own)).collect(), ignore: patterns(&raw.ignore_interfaces) }
+        let rules = whole.redistribute.iter().chain(&raw.redistribute).map(|rule| self.redistribute_rule(rule, own)).collect();
+        Learning { rules, ignore: patterns(&raw.ignore_interfaces) }
     }
 
-    fn learn_rule(&self, raw: &RawRedistribute, own: u8) -> LearnRule {
+    fn redistribute_rule(&self, raw: &RawRedistribute, own: u8) -> LearnRule {
         for at in raw.protocols.iter().flat_map(|list| &list.value).filter(|at| at.value.0 == own) {
             let what = format!("protocol {own} is that of the routes that catbird writes");
             self.diagnostics
                 .report(at.span.clone(), Problem::Conflict { what, help: "they are never learned; name those of others".to_owned() });
         }
         let kind = or(&raw.kind, LocalKind::Network);
-        if let (LocalKind::Borrowed, Some(Shape::Blackhole), Some(at)) = (kind, raw.shape.as_ref().map(|at| at.value), &raw.shape) {
-            let what = "a borrowed address has a pod behind it, and a blackhole has none".to_owned();
+        if let (LocalKind::Pod, Some(Shape::Blackhole), Some(at)) = (kind, raw.shape.as_ref().map(|at| at.value), &raw.shape) {
+            let what = "a pod's address has the pod behind it, and a blackhole has none".to_owned();
             self.diagnostics.report(at.span.clone(), Problem::Odd { what, help: "perhaps kind \"block\" is meant".to_owned() });
         }
         let ranges = raw.prefixes.iter().flat_map(|list| &list.value).map(|at| at.value);

@@ -90,6 +90,11 @@ pub enum Problem {
         peer: String,
         missing: &'static str,
     },
+    /// The name of a former release, which is still taken.
+    Renamed {
+        old: String,
+        new: String,
+    },
     /// Legal, but hardly what was meant.
     Odd {
         what: String,
@@ -101,7 +106,7 @@ impl Problem {
     /// Problems that do not stop the daemon.
     pub fn severity(&self) -> Severity {
         match self {
-            Problem::NoPolicy { .. } | Problem::Odd { .. } | Problem::Unreadable { .. } => Severity::Warning,
+            Problem::NoPolicy { .. } | Problem::Odd { .. } | Problem::Unreadable { .. } | Problem::Renamed { .. } => Severity::Warning,
             _ => Severity::Error,
         }
     }
@@ -135,6 +140,7 @@ impl Problem {
             Problem::Unreadable { error, .. } => error.clone(),
             Problem::NotInCluster { .. } => "none of these is this node".into(),
             Problem::NoPolicy { missing, .. } => format!("no `{missing}`"),
+            Problem::Renamed { new, .. } => format!("now {new}"),
             Problem::Odd { .. } => String::new(),
         }
     }
@@ -221,6 +227,7 @@ impl fmt::Display for Problem {
             Problem::Duplicate { kind, what } => write!(f, "{kind} `{what}` is there twice"),
             Problem::Conflict { what, .. } | Problem::Odd { what, .. } => f.write_str(what),
             Problem::Unreadable { path, error } => write!(f, "no password in {path}: {error}; its sessions stay down"),
+            Problem::Renamed { old, new } => write!(f, "{old} is called {new} now; the next release will not know the old name"),
             Problem::NotInCluster { name, .. } => write!(f, "this node, `{name}`, is not in the cluster's list"),
             Problem::NoPolicy { peer, missing: "import" } => {
                 write!(f, "external peer {peer} has no import policy: nothing it says is used")

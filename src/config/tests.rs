@@ -451,18 +451,30 @@ fn mistakes_in_the_overlay_are_told_with_what_would_be_right() {
 }
 
 #[test]
-fn rules_of_learning_say_what_a_route_must_be() {
+fn rules_of_redistribution_say_what_a_route_must_be() {
     use crate::policy::LocalKind;
-    let learn = |more: &str| format!("[node]\nasn = 64512\n[fib]\nignore_interfaces = [\"kube-*\"]\n[[fib.learn]]\n{more}");
-    let config =
-        good(&learn("prefixes = [\"10.244.0.0/16 ge 32\"]\nprotocols = [\"boot\", 80]\ninterfaces = [\"cali*\"]\nkind = \"borrowed\""));
-    let rule = &config.learning.rules[0];
-    assert_eq!((rule.protocols.as_slice(), rule.kind, rule.shape), (&[3, 80][..], LocalKind::Borrowed, None));
+    let learn = |more: &str| format!("[node]\nasn = 64512\n[fib]\nignore_interfaces = [\"kube-*\"]\n[[redistribute]]\n{more}");
+    let config = good(&learn("prefixes = [\"10.244.0.0/16 ge 32\"]\nprotocols = [\"boot\", 80]\ninterfaces = [\"cali*\"]\nkind = \"pod\""));
+    let rule = &config.redistribution.rules[0];
+    assert_eq!((rule.protocols.as_slice(), rule.kind, rule.shape), (&[3, 80][..], LocalKind::Pod, None));
     assert!(rule.prefixes.contains(&"10.244.7.1/32".parse().expect("a prefix")) && rule.interfaces[0].matches("cali12"));
-    assert!(config.learning.ignore[0].matches("kube-ipvs0"));
+    assert!(config.redistribution.ignore[0].matches("kube-ipvs0"));
     assert!(findings(&learn("interfaces = [\"x\"]")).join("").contains("`prefixes`"));
     let own = parse(&learn("prefixes = [\"10.0.0.0/8+\"]\nprotocols = [\"bgp\"]")).report.render(false);
     assert!(own.contains("protocol 186 is that of the routes that catbird writes"), "{own}");
     let kernels = parse("[node]\nasn = 64512\n[fib]\nprotocol = \"kernel\"").report.render(false);
     assert!(kernels.contains("from 5 to 255"), "{kernels}");
+}
+
+/// A release takes the names of the one before, and says what they are called now.
+#[test]
+fn the_names_of_the_former_release_are_taken_with_a_warning() {
+    let rule = "prefixes = [\"10.244.0.0/16 ge 32\"]\n";
+    let now = good(&format!("[node]\nasn = 64512\n[[redistribute]]\n{rule}kind = \"pod\"\n"));
+    let checked = parse(&format!("[node]\nasn = 64512\n[[fib.learn]]\n{rule}kind = \"borrowed\"\n"));
+    let lines: Vec<String> = checked.report.diagnostics().iter().map(|f| checked.report.line(f)).collect();
+    assert_eq!(checked.config.map(|config| config.redistribution), Some(now.redistribution));
+    assert_eq!((checked.report.errors(), lines.len()), (0, 2));
+    assert!(lines[0].contains("`[[fib.learn]]` is called `[[redistribute]]` now"), "{lines:?}");
+    assert!(lines[1].starts_with("test.toml:5:8: \"borrowed\" is called \"pod\" now"), "{lines:?}");
 }

@@ -77,7 +77,7 @@ pub(super) fn validate(raw: &Raw, around: &Environment<'_>, diagnostics: &Diagno
             width: raw.fib.ecmp_width.as_ref().map_or(16, |width| width.value.get()),
         },
         fib: fib::Params { overlay: validator.overlay(raw, &node), ..fib(&raw.fib) },
-        learning: validator.learning(&raw.fib),
+        redistribution: validator.redistribution(raw),
         graceful: validator.graceful(raw),
         ready: validator.ready(raw),
         metrics: Metrics {

@@ -295,6 +295,8 @@ impl Value for HoldTime {
 /// Words that stand for values: one table for reading, listing and showing.
 pub trait Keyword: Sized + Copy + PartialEq + 'static {
     const KEYWORDS: &'static [(&'static str, Self)];
+    /// Words of a former release, and what they are called now.
+    const FORMER: &'static [(&'static str, &'static str)] = &[];
 
     /// As it is written in the file.
     fn keyword(self) -> &'static str {
@@ -304,7 +306,12 @@ pub trait Keyword: Sized + Copy + PartialEq + 'static {
 
 /// Reads one of a list of words.
 pub fn read_keyword<T: Keyword>(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<T> {
-    let found = text(value, span, diagnostics, "a word")?;
+    let typed = text(value, span, diagnostics, "a word")?;
+    let former = T::FORMER.iter().find(|(former, _)| *former == typed);
+    let found = former.map_or(typed, |(old, new)| {
+        diagnostics.report(span.clone(), Problem::Renamed { old: format!("\"{old}\""), new: format!("\"{new}\"") });
+        new
+    });
     let result = T::KEYWORDS.iter().find(|(word, _)| *word == found).map(|(_, value)| *value);
     if result.is_none() {
         let accepted = T::KEYWORDS.iter().map(|(word, _)| (*word).to_owned()).collect();

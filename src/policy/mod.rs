@@ -52,7 +52,8 @@ pub enum LocalKind {
     /// A block of pod addresses that belongs to this node.
     Block,
     /// One pod's address out of a block that belongs to another node.
-    Borrowed,
+    #[serde(alias = "borrowed")]
+    Pod,
     /// Addresses of services (cluster, external and load-balancer IPs).
     Service,
     /// A network that the operator had us announce.
@@ -60,7 +61,7 @@ pub enum LocalKind {
 }
 
 impl LocalKind {
-    pub const ALL: [LocalKind; 4] = [LocalKind::Block, LocalKind::Borrowed, LocalKind::Service, LocalKind::Network];
+    pub const ALL: [LocalKind; 4] = [LocalKind::Block, LocalKind::Pod, LocalKind::Service, LocalKind::Network];
 
     /// Paths of our own are told apart by this identifier, so one prefix can be both a block and a network.
     pub fn path_id(self) -> PathId {
@@ -77,7 +78,7 @@ impl fmt::Display for LocalKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             LocalKind::Block => "block",
-            LocalKind::Borrowed => "borrowed",
+            LocalKind::Pod => "pod",
             LocalKind::Service => "service",
             LocalKind::Network => "network",
         })

@@ -157,7 +157,7 @@ fn what_a_refusing_rule_sets_is_not_looked_at() {
 fn own_blocks_lets_blocks_of_this_node_out_and_nothing_else() {
     let judge = |source| matches!(Chain::own_blocks().judge(&net("10.1.0.0/26"), &route(), &facts(source)), Verdict::Accept(None));
     assert!(judge(Source::Local(LocalKind::Block)));
-    let others = [Source::Local(LocalKind::Borrowed), Source::Local(LocalKind::Service), Source::Internal, Source::External];
+    let others = [Source::Local(LocalKind::Pod), Source::Local(LocalKind::Service), Source::Internal, Source::External];
     assert!(others.into_iter().all(|source| !judge(source)));
 }
 

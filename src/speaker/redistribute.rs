@@ -206,7 +206,7 @@ mod tests {
 
     fn rules() -> Learning {
         let blocks = LearnRule { shape: Some(Shape::Blackhole), protocols: vec![80], ..rule("10.244.0.0/16", &[], LocalKind::Block) };
-        let rules = vec![rule("10.244.0.0/16", &["cali*"], LocalKind::Borrowed), blocks, rule("10.244.9.0/24", &[], LocalKind::Network)];
+        let rules = vec![rule("10.244.0.0/16", &["cali*"], LocalKind::Pod), blocks, rule("10.244.9.0/24", &[], LocalKind::Network)];
         Learning { rules, ignore: vec![NamePattern::new("calico*")] }
     }
 
@@ -235,7 +235,7 @@ mod tests {
         desk.link(7, "cali1");
         let pod = route("10.244.5.7/32", &[7], 3, 0);
         let told = |kind| vec![("10.244.5.7/32".to_owned(), kind)];
-        assert_eq!(desk.hear(KernelEvent::Route(pod.clone())), told(Some(LocalKind::Borrowed)));
+        assert_eq!(desk.hear(KernelEvent::Route(pod.clone())), told(Some(LocalKind::Pod)));
         assert_eq!(desk.hear(KernelEvent::Route(pod.clone())), []);
         assert_eq!(desk.hear(KernelEvent::Route(route("10.244.5.7/32", &[7], 3, 1024))), [], "another at a worse metric");
         assert_eq!(desk.hear(KernelEvent::RouteGone(pod)), [], "which still stands");
@@ -259,7 +259,7 @@ mod tests {
         let mut desk = Desk(Redistribution::default(), rules());
         assert_eq!(desk.hear(KernelEvent::Route(route("10.244.5.7/32", &[7], 3, 0))), [], "of a link that nobody told of");
         assert_eq!(desk.link(7, "eth3"), []);
-        assert_eq!(desk.link(7, "cali7"), [("10.244.5.7/32".to_owned(), Some(LocalKind::Borrowed))]);
+        assert_eq!(desk.link(7, "cali7"), [("10.244.5.7/32".to_owned(), Some(LocalKind::Pod))]);
         assert_eq!(desk.link(7, "calico0"), [("10.244.5.7/32".to_owned(), None)]);
         assert_eq!(desk.hear(KernelEvent::Route(route("10.244.9.0/26", &[7], 3, 0))), []);
         assert_eq!(desk.link(7, "eth3"), [("10.244.9.0/26".to_owned(), Some(LocalKind::Network))]);
@@ -269,10 +269,7 @@ mod tests {
     fn the_first_rule_decides_and_our_own_routes_are_nothing_to_learn() {
         let mut desk = Desk(Redistribution::default(), rules());
         desk.link(7, "cali1");
-        assert_eq!(
-            desk.hear(KernelEvent::Route(route("10.244.9.3/32", &[7], 3, 0))),
-            [("10.244.9.3/32".to_owned(), Some(LocalKind::Borrowed))]
-        );
+        assert_eq!(desk.hear(KernelEvent::Route(route("10.244.9.3/32", &[7], 3, 0))), [("10.244.9.3/32".to_owned(), Some(LocalKind::Pod))]);
         assert_eq!(desk.hear(KernelEvent::Route(route("10.244.8.0/26", &[], 12, 0))), [], "another protocol than the rule's");
         assert_eq!(desk.hear(KernelEvent::Route(route("10.244.1.0/26", &[], 186, 0))), [], "ours");
         assert_eq!(desk.hear(KernelEvent::Route(route("192.0.2.0/24", &[7], 3, 0))), []);

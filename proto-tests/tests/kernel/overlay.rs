@@ -203,7 +203,7 @@ fn a_node_that_moves_to_another_subnet_with_a_new_address_is_followed_and_back()
 fn a_route_that_holds_its_own_tunnels_end_is_not_written_unless_a_longer_one_leads_there() {
     let test = "a_route_that_holds_its_own_tunnels_end_is_not_written_unless_a_longer_one_leads_there";
     let learn = format!(
-        "{CROSS_SUBNET}\n[[fib.learn]]\nprefixes = [\"10.0.0.0/16\", \"10.50.0.0/16\"]\nprotocols = [\"static\"]\nkind = \"block\""
+        "{CROSS_SUBNET}\n[[redistribute]]\nprefixes = [\"10.0.0.0/16\", \"10.50.0.0/16\"]\nprotocols = [\"static\"]\nkind = \"block\""
     );
     let Some(sites) = sites(test, 24, &learn) else { return };
     until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird metric 1024 onlink");
@@ -366,11 +366,11 @@ fn a_name_that_is_taken_is_said_and_left_alone() {
 const LEARN: &str = r#"
 [fib]
 ignore_interfaces = ["calico*"]
-[[fib.learn]]
+[[redistribute]]
 prefixes = ["10.244.0.0/16 ge 32", "fd00:10:244::/48 ge 128"]
 interfaces = ["cali*"]
-kind = "borrowed"
-[[fib.learn]]
+kind = "pod"
+[[redistribute]]
 prefixes = ["10.244.0.0/16 ge 26 le 26"]
 shape = "blackhole"
 protocols = [80]
@@ -378,7 +378,7 @@ kind = "block"
 [policy.ours]
 rules = [
     { prefixes = ["10.244.2.2/32", "fd00:10:244:2::2/128"], then = "reject" },
-    { own_kinds = ["block", "borrowed"], then = "accept" },
+    { own_kinds = ["block", "pod"], then = "accept" },
 ]
 "#;
 

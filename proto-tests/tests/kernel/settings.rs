@@ -150,7 +150,7 @@ fn a_local_pref_that_policy_sets_becomes_the_metric_and_follows_it() {
 #[test]
 fn another_table_and_protocol_wait_for_the_next_start_and_leave_nothing_behind() {
     let test = "another_table_and_protocol_wait_for_the_next_start_and_leave_nothing_behind";
-    let learn = "[[fib.learn]]\nprefixes = [\"10.244.0.0/16 ge 26 le 26\"]\nkind = \"block\"";
+    let learn = "[[redistribute]]\nprefixes = [\"10.244.0.0/16 ge 26 le 26\"]\nkind = \"block\"";
     let Some(mut sites) = sites(test, learn) else { return };
     until_routes(&sites, &PLAIN);
     let elsewhere = format!("[fib]\ntable = 100\nprotocol = \"bird\"\n{learn}");

@@ -27,7 +27,8 @@ fn an_empty_list_in_a_rule_is_a_mistake() {
         assert_eq!(rule(&format!("{key} = []")), [format!("7:{}: `{key}` is empty, and nothing is in an empty list", key.len() + 4)]);
     }
     assert_eq!(rule("communities = [\"64512:1\"]\nprepend = []"), [""; 0]);
-    let elsewhere = "[node]\nasn = 64512\n[prefix_set.s]\nprefixes = []\n[[fib.learn]]\nprefixes = []\nprotocols = []\ninterfaces = []\n";
+    let elsewhere =
+        "[node]\nasn = 64512\n[prefix_set.s]\nprefixes = []\n[[redistribute]]\nprefixes = []\nprotocols = []\ninterfaces = []\n";
     assert_eq!(findings(elsewhere).len(), 4, "{:?}", findings(elsewhere));
     assert!(findings(&format!("{OVERLAY}mode = \"always\"\nnodes = []")).join("").contains("`nodes` is empty"));
     assert!(findings(&MESH.replace("[\"fd00::3\"]", "[]")).join("").contains("`addresses` is empty"));
