@@ -8,12 +8,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::model::{ChainRef, Cluster, Member, Mode, Node, Session, SessionKind};
+use super::model::{ChainRef, Cluster, Member, Mode, Node, Session};
 use super::raw::{Raw, RawCluster, RawMember};
 use super::report::Problem;
-use super::validate::{Validator, by_family, exactly, or};
+use super::validate::{Validator, by_family, or};
 use super::values::ZonedAddr;
 use crate::num::Asn;
+use crate::peer::{PeerKind, RemoteAs};
 
 /// Which entry of the list is this node: by name, by address, or by host name, in this order.
 pub(super) fn find_self(raw: &Raw, validator: &Validator<'_>) -> Option<usize> {
@@ -100,7 +101,8 @@ fn session(cluster: &RawCluster, own: &RawMember, member: &RawMember, node: &Nod
         validator.diagnostics.report(member.span.clone(), Problem::Odd { what, help });
         None
     })?;
-    let remote_asn = exactly(member.asn.as_ref().or(cluster.asn.as_ref()).map_or(node.asn, |asn: &super::report::At<Asn>| asn.value));
+    let remote_asn =
+        RemoteAs::Exactly(member.asn.as_ref().or(cluster.asn.as_ref()).map_or(node.asn, |asn: &super::report::At<Asn>| asn.value));
     let mut settings = cluster.settings.clone();
     settings.port = member.port.clone().or(settings.port);
     // a cluster's nodes are meant to hear each other, whatever their AS: its default policy is a policy (RFC 8212)
@@ -120,13 +122,13 @@ fn session(cluster: &RawCluster, own: &RawMember, member: &RawMember, node: &Nod
 }
 
 /// What `other` is to us, and whether we reflect to it as a client; `None`: no session.
-fn relation(mode: Mode, own: &RawMember, other: &RawMember) -> Option<(SessionKind, bool)> {
+fn relation(mode: Mode, own: &RawMember, other: &RawMember) -> Option<(PeerKind, bool)> {
     match (mode, &own.cluster_id, &other.cluster_id) {
-        (Mode::FullMesh, None, None) => Some((SessionKind::Mesh, false)),
+        (Mode::FullMesh, None, None) => Some((PeerKind::Mesh, false)),
         (Mode::FullMesh, _, _) | (Mode::RouteReflector, None, None) => None,
-        (Mode::RouteReflector, Some(_), None) => Some((SessionKind::RrClient, true)),
-        (Mode::RouteReflector, None, Some(_)) => Some((SessionKind::Rr, false)),
-        (Mode::RouteReflector, Some(_), Some(_)) => Some((SessionKind::Rr, false)),
+        (Mode::RouteReflector, Some(_), None) => Some((PeerKind::RrClient, true)),
+        (Mode::RouteReflector, None, Some(_)) => Some((PeerKind::Rr, false)),
+        (Mode::RouteReflector, Some(_), Some(_)) => Some((PeerKind::Rr, false)),
     }
 }
 

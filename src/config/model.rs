@@ -9,16 +9,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
-use toml::de::DeValue;
-
 use super::policy::Policy;
-use super::reader::Value;
-use super::report::{Diagnostics, Span};
-use super::values::{Keyword, ZonedAddr, keyword_enum, read_keyword};
+use super::values::{ZonedAddr, keyword_enum};
 use crate::fib;
 use crate::num::{Asn, ClusterId, FamilySet, HoldTime, RouterId};
-use crate::speaker::Learning;
+use crate::peer::{PeerKind, RemoteAs};
+use crate::speaker::{Learning, NextHopSetting, OnTerm};
+use ipnet::IpNet;
 
 keyword_enum! {
     /// How the nodes of the cluster peer.
@@ -27,26 +24,6 @@ keyword_enum! {
         FullMesh = "full-mesh",
         /// Sessions to the nodes with a cluster id only.
         RouteReflector = "route-reflector",
-    }
-}
-keyword_enum! {
-    /// What SIGTERM means.
-    OnTerm {
-        /// Leave the kernel's routes and close so that peers with graceful restart keep theirs.
-        Keep = "keep",
-        /// Withdraw, wait, remove, close.
-        Withdraw = "withdraw",
-    }
-}
-keyword_enum! {
-    /// The next hop of what we announce.
-    NextHopMode {
-        /// RFC 4271 §5.1.3: ourselves to external peers, unchanged to internal ones.
-        Auto = "auto",
-        Own = "self",
-        Keep = "keep",
-        /// RFC 4271 §5.1.3: as it was learned where that router stands on the link that we share with the peer, else ourselves.
-        ThirdParty = "third-party",
     }
 }
 keyword_enum! {
@@ -75,32 +52,8 @@ keyword_enum! {
 }
 
 keyword_enum! {
-    /// What a rule decides.
-    Then {
-        Accept = "accept",
-        Reject = "reject",
-        /// Keep the changes and go on with the next rule.
-        Next = "next",
-    }
-}
-keyword_enum! {
-    /// ORIGIN (RFC 4271 §4.3).
-    RouteOrigin { Igp = "igp", Egp = "egp", Incomplete = "incomplete" }
-}
-keyword_enum! {
     /// From whom a route is.
     RouteSource { Local = "local", Internal = "internal", External = "external" }
-}
-
-impl Keyword for fib::Conflict {
-    const KEYWORDS: &'static [(&'static str, fib::Conflict)] =
-        &[("yield", fib::Conflict::Yield), ("heal", fib::Conflict::Heal), ("take", fib::Conflict::Take)];
-}
-
-impl Value for fib::Conflict {
-    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<fib::Conflict> {
-        read_keyword(value, span, diagnostics)
-    }
 }
 
 /// What the router is to be.
@@ -169,44 +122,6 @@ pub struct Pods {
     pub blocks: Vec<IpNet>,
     /// More blocks, one a line, `#` begins a comment; watched, and replaced as a whole.
     pub file: Option<PathBuf>,
-}
-
-/// Where a session comes from, and which metric label it has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SessionKind {
-    Mesh,
-    RrClient,
-    Rr,
-    External,
-}
-
-/// The AS that the neighbour must have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RemoteAsn {
-    Exactly(Asn),
-    External,
-    Internal,
-}
-
-impl RemoteAsn {
-    /// Whether the session is external, seen from `local`.
-    pub fn is_external(self, local: Asn) -> bool {
-        match self {
-            RemoteAsn::Exactly(asn) => asn != local,
-            RemoteAsn::External => true,
-            RemoteAsn::Internal => false,
-        }
-    }
-}
-
-impl fmt::Display for RemoteAsn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RemoteAsn::Exactly(asn) => asn.fmt(f),
-            RemoteAsn::External => f.write_str("external"),
-            RemoteAsn::Internal => f.write_str("internal"),
-        }
-    }
 }
 
 /// A password that came from a file; never shown.
@@ -293,7 +208,7 @@ pub struct PeerOptions {
     pub import: ChainRef,
     pub export: ChainRef,
     pub rr_client: bool,
-    pub next_hop: NextHopMode,
+    pub next_hop: NextHopSetting,
     pub allow_own_as: u8,
     /// An external path must begin with the peer's AS (RFC 4271 §6.3).
     pub enforce_first_as: bool,
@@ -305,9 +220,9 @@ pub struct PeerOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     pub name: String,
-    pub kind: SessionKind,
+    pub kind: PeerKind,
     pub remote: ZonedAddr,
-    pub remote_asn: RemoteAsn,
+    pub remote_asn: RemoteAs,
     pub options: PeerOptions,
 }
 
@@ -316,10 +231,10 @@ pub struct Session {
 pub struct Range {
     /// The peer group's name.
     pub name: String,
-    pub kind: SessionKind,
+    pub kind: PeerKind,
     pub nets: Vec<IpNet>,
     pub limit: u32,
-    pub remote_asn: RemoteAsn,
+    pub remote_asn: RemoteAs,
     pub options: PeerOptions,
 }
 

@@ -7,37 +7,13 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use ipnet::IpNet;
-use toml::de::DeValue;
-
 use super::model::Node;
 use super::raw::{List, Opt, Raw};
-use super::reader::{Section, Value};
-use super::report::{Diagnostics, Problem, Span};
+use super::reader::Section;
+use super::report::{Problem, Span};
 use super::validate::{Validator, or};
-use super::values::{Keyword, read_keyword};
 use crate::fib::overlay::{self, Kind, Mode};
-
-impl Keyword for Mode {
-    const KEYWORDS: &'static [(&'static str, Mode)] =
-        &[("never", Mode::Never), ("cross-subnet", Mode::CrossSubnet), ("always", Mode::Always)];
-}
-
-impl Value for Mode {
-    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Mode> {
-        read_keyword(value, span, diagnostics)
-    }
-}
-
-impl Keyword for Kind {
-    const KEYWORDS: &'static [(&'static str, Kind)] = &[("vxlan", Kind::Vxlan), ("ipip", Kind::Ipip)];
-}
-
-impl Value for Kind {
-    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Kind> {
-        read_keyword(value, span, diagnostics)
-    }
-}
+use ipnet::IpNet;
 
 /// As typed.
 #[derive(Clone, Debug, Default)]

@@ -9,20 +9,16 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::model::{
-    AddPath, ChainRef, Config, MaxPrefixAction, NextHopMode, OnTerm, Password, PeerOptions, Range, RemoteAsn, RouteOrigin, RouteSource,
-    Session, SessionKind, Then,
-};
+use super::model::{AddPath, ChainRef, Config, MaxPrefixAction, Password, PeerOptions, Range, RouteSource, Session};
 use super::policy::{Matches, Policy, SetNextHop, Sets};
 use super::values::ZonedAddr;
 use crate::num::{Asn, ClusterId, Family, FamilySet};
 use crate::peer::{self, GracefulParams, Offer, PeerKind, Remote, RemoteAs, Secret, Ttl};
 use crate::policy::LocalKind;
-use crate::policy::{self, AsPathMatch, Chain, Condition, Edit, MedEdit, NextHopEdit, PeerMatch, PrefixRange, PrefixSet, Step};
+use crate::policy::{self, AsPathMatch, Chain, Condition, Edit, MedEdit, NextHopEdit, PeerMatch, PrefixRange, PrefixSet};
 use crate::rib::update_group::AddPathSend;
 use crate::rib::{Multipath, Rules};
-use crate::speaker::{self, ListenRange, MaxPrefix, NextHopSetting, NodeAddresses, PeerConfig, RecoveryParams, StopParams};
-use crate::wire::Origin;
+use crate::speaker::{self, ListenRange, MaxPrefix, NodeAddresses, PeerConfig, RecoveryParams, StopParams};
 
 /// Percent of a prefix limit at which a peer is spoken of (the metric's alert stands at the same).
 const WARN_PERCENT: u8 = 80;
@@ -48,13 +44,7 @@ pub fn speaker(config: &Config) -> speaker::Params {
         rules: rules(config),
         fib: config.fib.clone(),
         learning: config.redistribution.clone(),
-        stop: StopParams {
-            on_term: match config.node.on_term {
-                OnTerm::Keep => speaker::OnTerm::Keep,
-                OnTerm::Withdraw => speaker::OnTerm::Withdraw,
-            },
-            drain_wait: config.node.drain_wait,
-        },
+        stop: StopParams { on_term: config.node.on_term, drain_wait: config.node.drain_wait },
         recovery: RecoveryParams {
             deadline: config.graceful.startup_deadline,
             end_of_rib_wait: config.graceful.end_of_rib_wait,
@@ -165,12 +155,7 @@ fn with_options(session: Arc<peer::Params>, options: &PeerOptions, chains: &mut 
         import: chains.chain(&options.import),
         export: chains.chain(&options.export),
         rr_client: options.rr_client,
-        next_hop: match options.next_hop {
-            NextHopMode::Auto => NextHopSetting::Auto,
-            NextHopMode::Own => NextHopSetting::SelfAddress,
-            NextHopMode::Keep => NextHopSetting::Unchanged,
-            NextHopMode::ThirdParty => NextHopSetting::ThirdParty,
-        },
+        next_hop: options.next_hop,
         add_path: match options.add_path_limit {
             0 => AddPathSend::All,
             limit => AddPathSend::Best(limit),
@@ -184,12 +169,14 @@ fn with_options(session: Arc<peer::Params>, options: &PeerOptions, chains: &mut 
     }
 }
 
-fn peer_params(config: &Config, name: &str, kind: SessionKind, remote: &ZonedAddr, asn: RemoteAsn, options: &PeerOptions) -> peer::Params {
-    let remote_as = match asn {
-        RemoteAsn::Exactly(asn) => RemoteAs::Exactly(asn),
-        RemoteAsn::External => RemoteAs::External,
-        RemoteAsn::Internal => RemoteAs::Internal,
-    };
+fn peer_params(
+    config: &Config,
+    name: &str,
+    kind: PeerKind,
+    remote: &ZonedAddr,
+    remote_as: RemoteAs,
+    options: &PeerOptions,
+) -> peer::Params {
     peer::Params {
         description: options.description.clone(),
         remote: Remote { addr: remote.addr, zone: remote.zone.clone() },
@@ -217,12 +204,7 @@ fn peer_params(config: &Config, name: &str, kind: SessionKind, remote: &ZonedAdd
             (None, None) => Ttl::Default,
         },
         md5: options.password.as_ref().and_then(secret),
-        kind: match kind {
-            SessionKind::Mesh => PeerKind::Mesh,
-            SessionKind::RrClient => PeerKind::RrClient,
-            SessionKind::Rr => PeerKind::Rr,
-            SessionKind::External => PeerKind::External,
-        },
+        kind,
         ..peer::Params::new(name, remote.addr, options.local_asn, remote_as, config.node.router_id)
     }
 }
@@ -261,25 +243,9 @@ pub(super) fn compile(policy: &Policy) -> policy::Policy {
         name: rule.name.as_deref().map(Arc::from),
         when: conditions(&rule.matches),
         set: edits(&rule.sets),
-        then: step(rule.then),
+        then: rule.then,
     };
-    policy::Policy { name: policy.name.as_str().into(), rules: policy.rules.iter().map(rule).collect(), otherwise: step(policy.default) }
-}
-
-fn step(then: Then) -> Step {
-    match then {
-        Then::Accept => Step::Accept,
-        Then::Reject => Step::Reject,
-        Then::Next => Step::Next,
-    }
-}
-
-fn origin(origin: RouteOrigin) -> Origin {
-    match origin {
-        RouteOrigin::Igp => Origin::Igp,
-        RouteOrigin::Egp => Origin::Egp,
-        RouteOrigin::Incomplete => Origin::Incomplete,
-    }
+    policy::Policy { name: policy.name.as_str().into(), rules: policy.rules.iter().map(rule).collect(), otherwise: policy.default }
 }
 
 fn conditions(m: &Matches) -> Vec<Condition> {
@@ -305,7 +271,7 @@ fn conditions(m: &Matches) -> Vec<Condition> {
     when.extend(m.as_path_first.map(|asn| Condition::AsPath(AsPathMatch::StartsWith(vec![asn]))));
     when.extend(m.as_path_origin.map(|asn| Condition::AsPath(AsPathMatch::OriginatedBy(vec![asn]))));
     when.extend(m.as_path_max_length.map(|max| Condition::AsPath(AsPathMatch::Length(0..=max))));
-    when.extend(m.origin.map(|o| Condition::Origin(origin(o))));
+    when.extend(m.origin.map(Condition::Origin));
     when.extend(m.next_hop_in.clone().map(Condition::NextHop));
     when
 }
@@ -333,7 +299,7 @@ fn edits(s: &Sets) -> Vec<Edit> {
     }
     set.extend(s.local_pref.map(Edit::LocalPref));
     set.extend(s.med.map(|med| Edit::Med(MedEdit::Set(med))));
-    set.extend(s.origin.map(|o| Edit::Origin(origin(o))));
+    set.extend(s.origin.map(Edit::Origin));
     set.extend(s.next_hop.map(|hop| match hop {
         SetNextHop::Own => Edit::NextHop(NextHopEdit::SelfAddress),
         SetNextHop::Addr(addr) => Edit::NextHop(NextHopEdit::Address(addr)),

@@ -9,14 +9,15 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use toml::de::DeValue;
 
-use super::model::{ChainRef, RouteOrigin, RouteSource, Then};
+use super::model::{ChainRef, RouteSource};
 use super::raw::{List, Opt};
 use super::reader::{Section, Value, text};
 use super::report::{At, Diagnostics, Problem, Span};
 use super::values::parsed;
 use super::{Config, params};
 use crate::num::{Asn, Family, FamilySet};
-use crate::policy::{AnyCommunity, CommunityMatch, LocalKind, NextHopEdit};
+use crate::policy::{AnyCommunity, CommunityMatch, LocalKind, NextHopEdit, Step};
+use crate::wire::Origin;
 
 /// Prefixes inside `net` of a range of lengths: `"10.0.0.0/8"`, `"10.0.0.0/8 le 24"`, `"10.0.0.0/8 ge 24 le 26"`, `"10.0.0.0/8+"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,24 +119,24 @@ pub struct RawRule {
     as_path_first: Opt<Asn>,
     as_path_origin: Opt<Asn>,
     as_path_max_length: Opt<u32>,
-    origin: Opt<RouteOrigin>,
+    origin: Opt<Origin>,
     next_hop_in: List<IpNet>,
     set_local_pref: Opt<u32>,
     set_med: Opt<u32>,
-    set_origin: Opt<RouteOrigin>,
+    set_origin: Opt<Origin>,
     set_next_hop: Opt<SetNextHop>,
     prepend: List<Asn>,
     add_communities: List<AnyCommunity>,
     remove_communities: List<CommunityMatch>,
     clear_communities: Opt<bool>,
-    then: Opt<Then>,
+    then: Opt<Step>,
 }
 
 /// `[policy.NAME]` as typed.
 #[derive(Clone, Debug)]
 pub struct RawPolicy {
     pub name: At<String>,
-    default: Opt<Then>,
+    default: Opt<Step>,
     rules: Vec<RawRule>,
 }
 
@@ -204,7 +205,7 @@ pub struct Policy {
     pub name: String,
     pub rules: Vec<Rule>,
     /// What becomes of a route that no rule decided on.
-    pub default: Then,
+    pub default: Step,
 }
 
 /// Conditions that must all hold, changes, and what then.
@@ -213,7 +214,7 @@ pub struct Rule {
     pub name: Option<String>,
     pub matches: Matches,
     pub sets: Sets,
-    pub then: Then,
+    pub then: Step,
 }
 
 /// What a route must be like; what is absent does not matter, a list holds if one of its members does, so an empty one never.
@@ -233,7 +234,7 @@ pub struct Matches {
     pub as_path_first: Option<Asn>,
     pub as_path_origin: Option<Asn>,
     pub as_path_max_length: Option<u32>,
-    pub origin: Option<RouteOrigin>,
+    pub origin: Option<Origin>,
     pub next_hop_in: Option<Vec<IpNet>>,
 }
 
@@ -242,7 +243,7 @@ pub struct Matches {
 pub struct Sets {
     pub local_pref: Option<u32>,
     pub med: Option<u32>,
-    pub origin: Option<RouteOrigin>,
+    pub origin: Option<Origin>,
     pub next_hop: Option<SetNextHop>,
     pub prepend: Vec<Asn>,
     pub add_communities: Vec<AnyCommunity>,
@@ -277,7 +278,7 @@ pub fn policies(raw: &[RawPolicy], sets: &[RawPrefixSet], diagnostics: &Diagnost
             diagnostics.report(policy.name.span.clone(), Problem::Conflict { what: format!("policy `{name}` is built in"), help });
         }
         let rules = policy.rules.iter().map(|rule| rule.validate(&sets, diagnostics)).collect();
-        let default = value(&policy.default).unwrap_or(Then::Reject);
+        let default = value(&policy.default).unwrap_or(Step::Reject);
         all.insert(name.clone(), Policy { name, rules, default });
     }
     all
@@ -328,7 +329,7 @@ impl RawRule {
             name: value(&self.name),
             matches: self.matches(sets, diagnostics),
             sets: self.sets(),
-            then: value(&self.then).unwrap_or(Then::Reject),
+            then: value(&self.then).unwrap_or(Step::Reject),
         }
     }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::model::{AddPath, LogFormat, LogLevel, MaxPrefixAction, Mode, NextHopMode, OnTerm, PerPeer};
+use super::model::{AddPath, LogFormat, LogLevel, MaxPrefixAction, Mode, PerPeer};
 use super::overlay::RawOverlay;
 use super::policy::{RawPolicy, RawPrefixSet};
 use super::reader::{Section, Value, integer, text};
@@ -18,6 +18,7 @@ use super::report::{At, Diagnostics, Problem, Span};
 use super::values::{Interval, Keyword, SecretPath, Time, ZonedAddr};
 use crate::fib::{Conflict, Metric};
 use crate::num::{Asn, ClusterId, FamilySet, HoldTime};
+use crate::speaker::{NextHopSetting, OnTerm};
 
 /// A setting that may be absent.
 pub type Opt<T> = Option<At<T>>;
@@ -80,7 +81,7 @@ settings! {
         import: Vec<At<String>>,
         export: Vec<At<String>>,
         rr_client: bool,
-        next_hop: NextHopMode,
+        next_hop: NextHopSetting,
         allow_own_as: u8,
         enforce_first_as: bool,
         remove_private_as: bool,

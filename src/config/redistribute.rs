@@ -2,39 +2,14 @@
 //!
 //! In: the sections as typed. Out: [`Learning`]. What becomes of it is `speaker`'s.
 
-use toml::de::DeValue;
-
 use super::policy::Prefixes;
 use super::raw::{List, Opt, Protocol, Raw};
-use super::reader::{Section, Value};
-use super::report::{Diagnostics, Problem, Span};
+use super::reader::Section;
+use super::report::Problem;
 use super::validate::{Validator, or};
-use super::values::{Keyword, read_keyword};
 use crate::kernel::NamePattern;
 use crate::policy::{LocalKind, PrefixRange, PrefixSet};
 use crate::speaker::{LearnRule, Learning, Shape};
-
-impl Keyword for LocalKind {
-    const FORMER: &'static [(&'static str, &'static str)] = &[("borrowed", "pod")];
-    const KEYWORDS: &'static [(&'static str, LocalKind)] =
-        &[("block", LocalKind::Block), ("pod", LocalKind::Pod), ("service", LocalKind::Service), ("network", LocalKind::Network)];
-}
-
-impl Value for LocalKind {
-    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<LocalKind> {
-        read_keyword(value, span, diagnostics)
-    }
-}
-
-impl Keyword for Shape {
-    const KEYWORDS: &'static [(&'static str, Shape)] = &[("unicast", Shape::Unicast), ("blackhole", Shape::Blackhole)];
-}
-
-impl Value for Shape {
-    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Shape> {
-        read_keyword(value, span, diagnostics)
-    }
-}
 
 /// One rule as typed.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
-use super::model::{ChainRef, Mode, SessionKind};
+use super::model::{ChainRef, Mode};
 use super::*;
+use crate::peer::PeerKind;
 use crate::speaker::reload_plan::{self, Change, NotRunning, Severity};
 
 fn plan(old: &Config, new: &Config) -> Vec<Change> {
@@ -46,7 +47,7 @@ fn a_mesh_peers_with_every_other_node_but_reflectors() {
     let config = good(MESH);
     let names: Vec<&str> = config.sessions.iter().map(|s| s.name.as_str()).collect();
     assert_eq!(names, ["b", "c"]);
-    assert!(config.sessions.iter().all(|s| s.kind == SessionKind::Mesh && !s.options.rr_client));
+    assert!(config.sessions.iter().all(|s| s.kind == PeerKind::Mesh && !s.options.rr_client));
     assert_eq!(config.sessions[0].remote.to_string(), "10.0.0.2", "IPv4 transport where both have it");
     assert_eq!(config.sessions[1].remote.to_string(), "fd00::3");
     assert_eq!(config.sessions[1].options.source, Some("fd00::1".parse().expect("address")));
@@ -71,8 +72,8 @@ nodes = [
         assert_eq!(config.cluster.as_ref().map(|c| c.mode), Some(Mode::RouteReflector));
         config.sessions.into_iter().map(|s| (s.name, s.kind, s.options.rr_client, s.options.export)).collect::<Vec<_>>()
     };
-    let rr = |name: &str, export| (name.to_owned(), SessionKind::Rr, false, export);
-    let client = |name: &str| (name.to_owned(), SessionKind::RrClient, true, ChainRef::All);
+    let rr = |name: &str, export| (name.to_owned(), PeerKind::Rr, false, export);
+    let client = |name: &str| (name.to_owned(), PeerKind::RrClient, true, ChainRef::All);
     assert_eq!(of("a"), [rr("r1", ChainRef::OwnBlocks), rr("r2", ChainRef::OwnBlocks)]);
     assert_eq!(of("r1"), [client("a"), client("b"), rr("r2", ChainRef::All)]);
 }

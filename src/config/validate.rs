@@ -12,8 +12,8 @@ use super::Environment;
 use super::blocks;
 use super::cluster;
 use super::model::{
-    AddPath, BestPath, ChainRef, Config, Control, Graceful, Listen, Log, LogFormat, LogLevel, MaxPrefix, MaxPrefixAction, Metrics,
-    NextHopMode, Node, OnTerm, Password, PeerOptions, PerPeer, Pods, Range, Ready, RemoteAsn, Session, SessionKind,
+    AddPath, BestPath, ChainRef, Config, Control, Graceful, Listen, Log, LogFormat, LogLevel, MaxPrefix, MaxPrefixAction, Metrics, Node,
+    Password, PeerOptions, PerPeer, Pods, Range, Ready, Session,
 };
 use super::policy::{self, BUILT_IN, Policy};
 use super::raw::{AsnOrKind, Listener, Opt, Protocol, Raw, RawFib, RawGroup, RawMember, RawNode, RawPeer, Settings, Table};
@@ -21,6 +21,8 @@ use super::report::{At, Diagnostics, Problem, Span};
 use super::values::{Interval, SecretPath, Time, ZonedAddr};
 use crate::fib;
 use crate::num::{Asn, FamilySet, HoldTime, RouterId};
+use crate::peer::{PeerKind, RemoteAs};
+use crate::speaker::{NextHopSetting, OnTerm};
 
 const OPEN_TIMEOUT: Interval = Interval(Duration::from_secs(240));
 const IDLE_HOLD: Interval = Interval(Duration::from_secs(1));
@@ -285,9 +287,9 @@ impl Validator<'_> {
     }
 
     /// The settings of one session, with every default that depends on whom it is with.
-    pub fn peer_options(&self, s: &Settings, remote: RemoteAsn, node: &Node, span: &Span, peer: &str) -> PeerOptions {
+    pub fn peer_options(&self, s: &Settings, remote: RemoteAs, node: &Node, span: &Span, peer: &str) -> PeerOptions {
         let local_asn = or(&s.local_asn, node.asn);
-        let external = remote.is_external(local_asn);
+        let external = !remote.is_internal(local_asn);
         let default = if external { ChainRef::Missing } else { ChainRef::All };
         self.contradictions(s, external);
         PeerOptions {
@@ -326,7 +328,7 @@ impl Validator<'_> {
             import: self.chain(&s.import, &default, "import", span, peer),
             export: self.chain(&s.export, &default, "export", span, peer),
             rr_client: or(&s.rr_client, false),
-            next_hop: or(&s.next_hop, NextHopMode::Auto),
+            next_hop: or(&s.next_hop, NextHopSetting::Auto),
             allow_own_as: or(&s.allow_own_as, 0),
             enforce_first_as: or(&s.enforce_first_as, true),
             remove_private_as: or(&s.remove_private_as, false),
@@ -473,21 +475,21 @@ pub fn usable_secret(text: &str) -> Result<String, String> {
     }
 }
 
-fn remote_asn(raw: AsnOrKind) -> RemoteAsn {
+fn remote_asn(raw: AsnOrKind) -> RemoteAs {
     match raw {
-        AsnOrKind::Exactly(asn) => RemoteAsn::Exactly(asn),
-        AsnOrKind::External => RemoteAsn::External,
-        AsnOrKind::Internal => RemoteAsn::Internal,
+        AsnOrKind::Exactly(asn) => RemoteAs::Exactly(asn),
+        AsnOrKind::External => RemoteAs::External,
+        AsnOrKind::Internal => RemoteAs::Internal,
     }
 }
 
-fn kind(remote: RemoteAsn, options: &PeerOptions) -> SessionKind {
-    if remote.is_external(options.local_asn) {
-        SessionKind::External
+fn kind(remote: RemoteAs, options: &PeerOptions) -> PeerKind {
+    if !remote.is_internal(options.local_asn) {
+        PeerKind::External
     } else if options.rr_client {
-        SessionKind::RrClient
+        PeerKind::RrClient
     } else {
-        SessionKind::Mesh
+        PeerKind::Mesh
     }
 }
 
@@ -498,9 +500,4 @@ fn with_zone(remote: &ZonedAddr, options: &PeerOptions) -> ZonedAddr {
         None if link_local => ZonedAddr { addr: remote.addr, zone: options.interface.clone() },
         _ => remote.clone(),
     }
-}
-
-/// What a neighbour of an AS is, for the cluster's expansion.
-pub(super) fn exactly(asn: Asn) -> RemoteAsn {
-    RemoteAsn::Exactly(asn)
 }

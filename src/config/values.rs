@@ -15,7 +15,11 @@ use toml::de::DeValue;
 use super::reader::{Value, integer, text, wrong_type};
 use super::redact::is_path;
 use super::report::{At, Diagnostics, Problem, Span};
+use crate::fib::{Conflict, overlay};
 use crate::num::{Asn, ClusterId, Family, FamilySet, HoldTime};
+use crate::policy::{LocalKind, Step};
+use crate::speaker::{NextHopSetting, OnTerm, Shape};
+use crate::wire::Origin;
 
 /// Reads a string with a parser, and says what was expected if that fails.
 pub(super) fn parsed<T>(
@@ -320,20 +324,29 @@ pub fn read_keyword<T: Keyword>(value: &DeValue<'_>, span: &Span, diagnostics: &
     result
 }
 
+/// Gives the values of types their words in the file.
+macro_rules! keywords {
+    ($($ty:ty { $($variant:ident = $word:literal),* $(,)? } $(formerly { $($old:literal = $new:literal),* })?)*) => {$(
+        impl $crate::config::values::Keyword for $ty {
+            const KEYWORDS: &'static [(&'static str, Self)] = &[$(($word, <$ty>::$variant)),*];
+            $(const FORMER: &'static [(&'static str, &'static str)] = &[$(($old, $new)),*];)?
+        }
+        impl $crate::config::reader::Value for $ty {
+            fn read(value: &toml::de::DeValue<'_>, span: &$crate::config::report::Span, to: &$crate::config::report::Diagnostics) -> Option<Self> {
+                $crate::config::values::read_keyword(value, span, to)
+            }
+        }
+    )*};
+}
+pub(crate) use keywords;
+
 /// Declares an enum whose values are words of the configuration.
 macro_rules! keyword_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
         pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant),* }
-        impl $crate::config::values::Keyword for $name {
-            const KEYWORDS: &'static [(&'static str, Self)] = &[$(($word, $name::$variant)),*];
-        }
-        impl $crate::config::reader::Value for $name {
-            fn read(value: &toml::de::DeValue<'_>, span: &$crate::config::report::Span, diagnostics: &$crate::config::report::Diagnostics) -> Option<Self> {
-                $crate::config::values::read_keyword(value, span, diagnostics)
-            }
-        }
+        $crate::config::values::keywords! { $name { $($variant = $word),* } }
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str($crate::config::values::Keyword::keyword(*self))
@@ -343,14 +356,17 @@ macro_rules! keyword_enum {
 }
 pub(crate) use keyword_enum;
 
-impl Keyword for Family {
-    const KEYWORDS: &'static [(&'static str, Family)] = &[("ipv4-unicast", Family::Ipv4Unicast), ("ipv6-unicast", Family::Ipv6Unicast)];
-}
-
-impl Value for Family {
-    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Family> {
-        read_keyword(value, span, diagnostics)
-    }
+keywords! {
+    Family { Ipv4Unicast = "ipv4-unicast", Ipv6Unicast = "ipv6-unicast" }
+    LocalKind { Block = "block", Pod = "pod", Service = "service", Network = "network" } formerly { "borrowed" = "pod" }
+    Shape { Unicast = "unicast", Blackhole = "blackhole" }
+    Conflict { Yield = "yield", Heal = "heal", Take = "take" }
+    overlay::Mode { Never = "never", CrossSubnet = "cross-subnet", Always = "always" }
+    overlay::Kind { Vxlan = "vxlan", Ipip = "ipip" }
+    OnTerm { Keep = "keep", Withdraw = "withdraw" }
+    NextHopSetting { Auto = "auto", SelfAddress = "self", Unchanged = "keep", ThirdParty = "third-party" }
+    Step { Accept = "accept", Reject = "reject", Next = "next" }
+    Origin { Igp = "igp", Egp = "egp", Incomplete = "incomplete" }
 }
 
 impl Value for FamilySet {

@@ -2,7 +2,9 @@ use std::path::Path;
 
 use super::super::{Config, Environment};
 use super::*;
+use crate::policy::Step;
 use crate::speaker::reload_plan::{NotRunning, diff};
+use crate::wire::Origin;
 
 fn config(text: &str) -> Config {
     let read = |_: &Path| Ok(crate::config::SecretFile::from("hunter2\n"));
