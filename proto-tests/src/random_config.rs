@@ -162,6 +162,18 @@ const SINGLE: &[(&str, Spec)] = &[
             ("stale_time", &["'1m'", "'2m'"]),
             ("startup_deadline", &["'10s'", "'2m'"]),
             ("end_of_rib_wait", &["'1s'", "'10s'"]),
+            ("forwarding", &["'auto'", "'preserved'"]),
+        ],
+    ),
+    (
+        "limits",
+        &[
+            ("memory", &["'256MiB'", "'1GiB'", "0"]),
+            ("peer_paths", &["1000", "4000000"]),
+            ("peer_memory", &["'1GiB'", "'64MiB'", "1048576"]),
+            ("max_paths_per_prefix", &["8", "4096"]),
+            ("keep_refused", &["0", "20000"]),
+            ("keep_refused_memory", &["'16MiB'", "'64KiB'"]),
         ],
     ),
     ("ready", &[("share", &["0.0", "0.5", "1.0"])]),
@@ -255,7 +267,7 @@ pub fn secret(path: &Path) -> Result<SecretFile, String> {
 
 /// As the router reads it; `None` if it would refuse the file.
 pub fn read(text: &str) -> Option<Config> {
-    let around = Environment { hostname: Some("node-a".to_owned()), read: &secret };
+    let around = Environment { hostname: Some("node-a".to_owned()), read: &secret, memory_limit: None };
     Config::parse("random.toml", text, &around).config
 }
 
@@ -603,7 +615,7 @@ mod tests {
     #[test]
     fn every_setting_of_the_code_turns_up() {
         let (mut known, mut said) = (BTreeSet::new(), BTreeSet::new());
-        let around = Environment { hostname: None, read: &secret };
+        let around = Environment { hostname: None, read: &secret, memory_limit: None };
         for seed in 0..200 {
             let (before, _) = pair(seed);
             known.extend(Config::parse("x", &before, &around).report.settings().iter().map(|(_, key)| *key));

@@ -43,12 +43,21 @@ pub fn check_text(name: &str, text: &str) -> Checked {
 fn check(name: &str, text: &str, node: Option<&str>) -> Checked {
     let hostname = node.map(str::to_owned).or_else(|| std::env::var(NODE_VARIABLE).ok()).filter(|name| !name.is_empty()).or_else(host_name);
     let read = |path: &Path| secret(path).map_err(|error| error.to_string());
-    Config::parse(name, text, &Environment { hostname, read: &read })
+    Config::parse(name, text, &Environment { hostname, read: &read, memory_limit: memory_limit() })
 }
 
 fn secret(path: &Path) -> io::Result<SecretFile> {
     let world_readable = std::fs::metadata(path)?.permissions().mode() & 0o004 != 0;
     Ok(SecretFile { text: read_text(path, PASSWORD_OCTETS)?, world_readable })
+}
+
+/// That of our cgroup: version 2, or the file that version 1 has.
+fn memory_limit() -> Option<u64> {
+    let read = |path: String| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = groups.lines().filter_map(|line| line.strip_prefix("0::")).map(|path| format!("/sys/fs/cgroup{path}/memory.max"));
+    let usual = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"].map(str::to_owned);
+    own.chain(usual).find_map(read).filter(|limit| *limit < 1 << 62)
 }
 
 fn host_name() -> Option<String> {

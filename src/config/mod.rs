@@ -43,6 +43,8 @@ pub struct Environment<'a> {
     pub hostname: Option<String>,
     /// Reads a file that holds a secret.
     pub read: &'a dyn Fn(&Path) -> Result<SecretFile, String>,
+    /// What this process may use at most, in octets.
+    pub memory_limit: Option<u64>,
 }
 
 /// A file that holds a secret.

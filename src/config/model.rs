@@ -14,7 +14,7 @@ use super::values::{ZonedAddr, keyword_enum};
 use crate::fib;
 use crate::num::{Asn, ClusterId, FamilySet, HoldTime, RouterId};
 use crate::peer::{PeerKind, RemoteAs};
-use crate::speaker::{Learning, NextHopSetting, OnTerm};
+use crate::speaker::{self, Burden, Forwarding, Learning, NextHopSetting, OnTerm};
 use ipnet::IpNet;
 
 keyword_enum! {
@@ -71,6 +71,7 @@ pub struct Config {
     pub fib: fib::Params,
     pub redistribution: Learning,
     pub graceful: Graceful,
+    pub limits: Limits,
     pub ready: Ready,
     pub metrics: Metrics,
     pub control: Control,
@@ -259,6 +260,16 @@ pub struct Graceful {
     pub startup_deadline: Duration,
     /// Our End-of-RIB waits no longer than this for peers that do not come up.
     pub end_of_rib_wait: Duration,
+    pub forwarding: Forwarding,
+}
+
+/// What peers may have us keep.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// One alone.
+    pub peer: Burden,
+    /// All together.
+    pub node: speaker::Limits,
 }
 
 /// When `/readyz` says yes.

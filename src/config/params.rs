@@ -48,9 +48,9 @@ pub fn speaker(config: &Config) -> speaker::Params {
         recovery: RecoveryParams {
             deadline: config.graceful.startup_deadline,
             end_of_rib_wait: config.graceful.end_of_rib_wait,
-            ..RecoveryParams::default()
+            forwarding: config.graceful.forwarding,
         },
-        limits: speaker::Limits::default(),
+        limits: config.limits.node.clone(),
         shell: shell(config),
     }
 }
@@ -165,6 +165,7 @@ fn with_options(session: Arc<peer::Params>, options: &PeerOptions, chains: &mut 
         enforce_first_as: options.enforce_first_as,
         remove_private_as: options.remove_private_as,
         as_override: options.as_override,
+        burden: config.limits.peer,
         ..PeerConfig::new(session)
     }
 }

@@ -15,10 +15,10 @@ use super::policy::{RawPolicy, RawPrefixSet};
 use super::reader::{Section, Value, integer, text};
 use super::redistribute::RawRedistribute;
 use super::report::{At, Diagnostics, Problem, Span};
-use super::values::{Interval, Keyword, SecretPath, Time, ZonedAddr};
+use super::values::{Interval, Keyword, Octets, SecretPath, Time, ZonedAddr};
 use crate::fib::{Conflict, Metric};
 use crate::num::{Asn, ClusterId, FamilySet, HoldTime};
-use crate::speaker::{NextHopSetting, OnTerm};
+use crate::speaker::{Forwarding, NextHopSetting, OnTerm};
 
 /// A setting that may be absent.
 pub type Opt<T> = Option<At<T>>;
@@ -317,6 +317,18 @@ pub struct RawGraceful {
     pub stale_time: Opt<Time>,
     pub startup_deadline: Opt<Time>,
     pub end_of_rib_wait: Opt<Time>,
+    pub forwarding: Opt<Forwarding>,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Default)]
+pub struct RawLimits {
+    pub memory: Opt<Octets>,
+    pub peer_paths: Opt<NonZeroU32>,
+    pub peer_memory: Opt<Octets>,
+    pub max_paths_per_prefix: Opt<NonZeroU32>,
+    pub keep_refused: Opt<u32>,
+    pub keep_refused_memory: Opt<Octets>,
 }
 
 /// `[ready]`, `[metrics]`, `[control]`, `[log]`
@@ -346,6 +358,7 @@ pub struct Raw {
     pub fib: RawFib,
     pub redistribute: Vec<RawRedistribute>,
     pub graceful: RawGraceful,
+    pub limits: RawLimits,
     pub outside: RawOutside,
 }
 
@@ -365,6 +378,7 @@ impl Raw {
             fib: fib(root.table("fib")),
             redistribute: root.tables("redistribute").into_iter().map(super::redistribute::read).collect(),
             graceful: graceful(root.table("graceful_restart")),
+            limits: limits(root.table("limits")),
             outside: outside(&mut root),
         };
         root.finish();
@@ -486,6 +500,19 @@ fn fib(mut section: Section<'_>) -> RawFib {
     raw
 }
 
+fn limits(mut section: Section<'_>) -> RawLimits {
+    let raw = RawLimits {
+        memory: section.take("memory"),
+        peer_paths: section.take("peer_paths"),
+        peer_memory: section.take("peer_memory"),
+        max_paths_per_prefix: section.take("max_paths_per_prefix"),
+        keep_refused: section.take("keep_refused"),
+        keep_refused_memory: section.take("keep_refused_memory"),
+    };
+    section.finish();
+    raw
+}
+
 fn graceful(mut section: Section<'_>) -> RawGraceful {
     let raw = RawGraceful {
         enabled: section.take("enabled"),
@@ -493,6 +520,7 @@ fn graceful(mut section: Section<'_>) -> RawGraceful {
         stale_time: section.take("stale_time"),
         startup_deadline: section.take("startup_deadline"),
         end_of_rib_wait: section.take("end_of_rib_wait"),
+        forwarding: section.take("forwarding"),
     };
     section.finish();
     raw

@@ -12,7 +12,7 @@ fn nothing(path: &Path) -> Result<SecretFile, String> {
 }
 
 fn parse(text: &str) -> Checked {
-    Config::parse("test.toml", text, &Environment { hostname: Some("a".into()), read: &nothing })
+    Config::parse("test.toml", text, &Environment { hostname: Some("a".into()), read: &nothing, memory_limit: None })
 }
 
 #[track_caller]
@@ -141,7 +141,7 @@ const REFERENCE: &str = SHIPPED[4].1;
 
 #[test]
 fn every_shipped_configuration_is_accepted_without_a_warning() {
-    let here = Environment { hostname: Some("node-a".into()), read: &nothing };
+    let here = Environment { hostname: Some("node-a".into()), read: &nothing, memory_limit: None };
     for (name, text) in SHIPPED {
         let checked = Config::parse(name, text, &here);
         assert!(checked.config.is_some() && checked.report.diagnostics().is_empty(), "{}", checked.report.render(false));
@@ -161,7 +161,7 @@ fn with_examples() -> String {
 fn the_reference_names_every_setting_that_the_code_knows() {
     let text = with_examples();
     let read = |_: &Path| Ok(SecretFile::from("a secret"));
-    let checked = Config::parse("reference.toml", &text, &Environment { hostname: None, read: &read });
+    let checked = Config::parse("reference.toml", &text, &Environment { hostname: None, read: &read, memory_limit: None });
     // the examples exclude each other in one place, which is an error of its own, and the group `tor` is another file's
     let unknown: Vec<String> = checked.report.diagnostics().iter().map(|f| f.problem.to_string()).collect();
     assert!(!unknown.iter().any(|p| p.contains("unknown") || p.contains("expected") || p.contains("is not")), "{unknown:#?}");
@@ -215,7 +215,7 @@ prefixes = ["10.96.0.0/12+", "10.0.0.0/8 ge 24 le 26"]
 [policy.example]
 rules = [{ then = "accept" }]
 "#;
-    let here = Environment { hostname: Some("node-a".into()), read: &nothing };
+    let here = Environment { hostname: Some("node-a".into()), read: &nothing, memory_limit: None };
     let bare = Config::parse("bare", bare, &here).config.expect("bare is legal");
     let told = Config::parse("reference.toml", REFERENCE, &here).config.expect("the reference is legal");
     assert_eq!(bare, told);
@@ -225,7 +225,7 @@ rules = [{ then = "accept" }]
 fn secrets_come_from_files_and_are_never_shown() {
     let text = "[node]\nasn = 64512\n[[peer]]\naddress = \"10.0.0.2\"\nasn = 64512\npassword_file = \"/etc/secret\"\n";
     let read = |path: &Path| if path == Path::new("/etc/secret") { Ok(SecretFile::from("hunter2\n")) } else { Err("no".to_owned()) };
-    let checked = Config::parse("x", text, &Environment { hostname: None, read: &read });
+    let checked = Config::parse("x", text, &Environment { hostname: None, read: &read, memory_limit: None });
     let config = checked.config.expect("legal");
     assert_eq!(config.sessions[0].options.password.as_ref().and_then(|p| p.secret.as_deref().ok()), Some("hunter2"));
     assert!(!format!("{config:?}").contains("hunter2"));
@@ -317,7 +317,7 @@ fn a_new_password_is_a_change_that_is_not_shown() {
     let text = "[node]\nasn = 64512\n[[peer]]\naddress = \"10.0.0.2\"\nasn = 64512\npassword_file = \"/etc/secret\"\n";
     let with = |secret: &str| {
         let read = |_: &Path| Ok(SecretFile::from(secret));
-        Config::parse("x", text, &Environment { hostname: None, read: &read }).config.expect("legal")
+        Config::parse("x", text, &Environment { hostname: None, read: &read, memory_limit: None }).config.expect("legal")
     };
     let changes = plan(&with("hunter2"), &with("hunter3"));
     let shown: Vec<String> = changes.iter().map(ToString::to_string).collect();
@@ -330,7 +330,8 @@ fn the_configuration_in_the_kubernetes_manifest_is_legal() {
     let (_, rest) = manifest.split_once("catbird.toml: |\n").expect("a ConfigMap");
     let lines = rest.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
     let text: String = lines.map(|line| format!("{}\n", line.trim_start())).collect();
-    let checked = Config::parse("catbird.yaml", &text, &Environment { hostname: Some("node-b".into()), read: &nothing });
+    let checked =
+        Config::parse("catbird.yaml", &text, &Environment { hostname: Some("node-b".into()), read: &nothing, memory_limit: None });
     assert!(checked.report.diagnostics().is_empty(), "{}", checked.report);
     let config = checked.config.expect("legal");
     assert_eq!((config.sessions.len(), config.pods.file.is_some()), (1, true));

@@ -12,17 +12,18 @@ use super::Environment;
 use super::blocks;
 use super::cluster;
 use super::model::{
-    AddPath, BestPath, ChainRef, Config, Control, Graceful, Listen, Log, LogFormat, LogLevel, MaxPrefix, MaxPrefixAction, Metrics, Node,
-    Password, PeerOptions, PerPeer, Pods, Range, Ready, Session,
+    AddPath, BestPath, ChainRef, Config, Control, Graceful, Limits, Listen, Log, LogFormat, LogLevel, MaxPrefix, MaxPrefixAction, Metrics,
+    Node, Password, PeerOptions, PerPeer, Pods, Range, Ready, Session,
 };
 use super::policy::{self, BUILT_IN, Policy};
-use super::raw::{AsnOrKind, Listener, Opt, Protocol, Raw, RawFib, RawGroup, RawMember, RawNode, RawPeer, Settings, Table};
+use super::raw::{AsnOrKind, Listener, Opt, Protocol, Raw, RawFib, RawGroup, RawLimits, RawMember, RawNode, RawPeer, Settings, Table};
 use super::report::{At, Diagnostics, Problem, Span};
-use super::values::{Interval, SecretPath, Time, ZonedAddr};
+use super::values::{Interval, Octets, SecretPath, Time, ZonedAddr};
 use crate::fib;
 use crate::num::{Asn, FamilySet, HoldTime, RouterId};
 use crate::peer::{PeerKind, RemoteAs};
-use crate::speaker::{NextHopSetting, OnTerm};
+use crate::rib;
+use crate::speaker::{self, Burden, Forwarding, NextHopSetting, OnTerm};
 
 const OPEN_TIMEOUT: Interval = Interval(Duration::from_secs(240));
 const IDLE_HOLD: Interval = Interval(Duration::from_secs(1));
@@ -81,6 +82,7 @@ pub(super) fn validate(raw: &Raw, around: &Environment<'_>, diagnostics: &Diagno
         fib: fib::Params { overlay: validator.overlay(raw, &node), ..fib(&raw.fib) },
         redistribution: validator.redistribution(raw),
         graceful: validator.graceful(raw),
+        limits: limits(&raw.limits, environment.memory_limit),
         ready: validator.ready(raw),
         metrics: Metrics {
             listen: or(&raw.outside.metrics_listen, Listener("127.0.0.1:9179".parse().ok())).0,
@@ -124,6 +126,26 @@ fn fib(raw: &RawFib) -> fib::Params {
         conflict: or(&raw.conflict, default.conflict),
         former: raw.adopt.iter().flat_map(|list| &list.value).map(|at| fib::Owner { table, protocol: at.value.0 }).collect(),
         ..default
+    }
+}
+
+/// Half of what the machine lets us have, unless something else was said: the rest is for what the budget does not count.
+fn limits(raw: &RawLimits, memory_limit: Option<u64>) -> Limits {
+    let (peer, tables) = (Burden::default(), rib::Limits::default());
+    let typed = raw.memory.as_ref().map(|at| Some(at.value.0).filter(|octets| *octets > 0));
+    Limits {
+        peer: Burden {
+            paths: raw.peer_paths.as_ref().map_or(peer.paths, |at| at.value.get().into()),
+            attribute_octets: or(&raw.peer_memory, Octets(peer.attribute_octets)).0,
+        },
+        node: speaker::Limits {
+            memory: typed.unwrap_or_else(|| memory_limit.map(|limit| limit / 2)),
+            tables: rib::Limits {
+                paths_of_a_prefix: raw.max_paths_per_prefix.as_ref().map_or(tables.paths_of_a_prefix, |at| at.value.get()),
+                refused_paths: raw.keep_refused.as_ref().map_or(tables.refused_paths, |at| at.value.into()),
+                refused_octets: or(&raw.keep_refused_memory, Octets(tables.refused_octets)).0,
+            },
+        },
     }
 }
 
@@ -196,6 +218,7 @@ impl Validator<'_> {
             stale_time: or(&raw.graceful.stale_time, Time::seconds(120)).0,
             startup_deadline: or(&raw.graceful.startup_deadline, Time::seconds(120)).0,
             end_of_rib_wait: or(&raw.graceful.end_of_rib_wait, Time::seconds(10)).0,
+            forwarding: or(&raw.graceful.forwarding, Forwarding::Auto),
         }
     }
 

@@ -18,7 +18,7 @@ use super::report::{At, Diagnostics, Problem, Span};
 use crate::fib::{Conflict, overlay};
 use crate::num::{Asn, ClusterId, Family, FamilySet, HoldTime};
 use crate::policy::{LocalKind, Step};
-use crate::speaker::{NextHopSetting, OnTerm, Shape};
+use crate::speaker::{Forwarding, NextHopSetting, OnTerm, Shape};
 use crate::wire::Origin;
 
 /// Reads a string with a parser, and says what was expected if that fails.
@@ -85,6 +85,32 @@ parsed_strings! {
     Ipv6Addr: "an IPv6 address", |s| s.parse().ok();
     SocketAddr: "an address and a port, such as \"127.0.0.1:9179\" or \"[::]:9179\"", |s| s.parse().ok();
     ClusterId: "a cluster id, written as an IPv4 address", |s| s.parse().ok().map(ClusterId);
+}
+
+/// A quantity of memory: `"512MiB"`, `"2GiB"`, or octets as an integer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Octets(pub u64);
+
+impl Value for Octets {
+    fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Octets> {
+        const EXPECTED: &str = "a quantity of memory, such as \"512MiB\", \"64KiB\", \"2GiB\" or 1048576 (octets)";
+        match value {
+            DeValue::Integer(_) => ranged::<u64>(value, span, diagnostics, EXPECTED).map(Octets),
+            _ => parsed(value, span, diagnostics, EXPECTED, octets_text),
+        }
+    }
+}
+
+fn octets_text(text: &str) -> Option<Octets> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let shift = match unit.trim() {
+        "" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return None,
+    };
+    number.parse::<u32>().ok().map(|number| Octets(u64::from(number) << shift))
 }
 
 /// Where a secret is kept. The secret itself is no path, and is not shown.
@@ -365,6 +391,7 @@ keywords! {
     overlay::Kind { Vxlan = "vxlan", Ipip = "ipip" }
     OnTerm { Keep = "keep", Withdraw = "withdraw" }
     NextHopSetting { Auto = "auto", SelfAddress = "self", Unchanged = "keep", ThirdParty = "third-party" }
+    Forwarding { Auto = "auto", Preserved = "preserved" }
     Step { Accept = "accept", Reject = "reject", Next = "next" }
     Origin { Igp = "igp", Egp = "egp", Incomplete = "incomplete" }
 }
@@ -421,6 +448,16 @@ mod tests {
         }
         for text in ["", "90", "s", "1d", "-1s", "1.5s", "99999999999s"] {
             assert!(time_text(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn memory_has_units() {
+        for (text, octets) in [("64KiB", 65_536), ("512MiB", 512 << 20), ("2 GiB", 2 << 30), ("100", 100)] {
+            assert_eq!(octets_text(text), Some(Octets(octets)), "{text}");
+        }
+        for text in ["", "MiB", "1MB", "-1MiB", "1.5GiB", "5000000000KiB"] {
+            assert_eq!(octets_text(text), None, "{text}");
         }
     }
 

@@ -42,7 +42,7 @@ pub struct FibRoute {
 }
 
 /// Whose a route in the kernel is, as far as the kernel knows: its table and its RTA protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner {
     pub table: u32,
     pub protocol: u8,

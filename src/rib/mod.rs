@@ -36,7 +36,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::kernel::IfIndex;
@@ -188,7 +188,7 @@ pub enum Standing {
 }
 
 /// What one peer may have us keep. Beyond it what a peer announces is not taken in, which is counted; the others do not notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Paths of one prefix (RFC 7911). Beyond it a path that is new is not taken in, as if it had not been announced, until another of the
     /// prefix is withdrawn and it is announced again; those that are there can be replaced.

@@ -185,7 +185,7 @@ pub struct ListenRange {
 }
 
 /// What all peers together may make us hold.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// Octets of routes, attribute sets and what waits to be announced; `None`: no bound. Beyond it the peer that holds most beyond its share is
     /// told Cease / Out of Resources (RFC 4486 §4), and the others live on.
@@ -228,7 +228,7 @@ pub struct RecoveryParams {
 }
 
 /// What our OPEN says of forwarding over our restart: the F bit (RFC 4724 §3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Forwarding {
     /// Preserved for the families of which an earlier run has left routes in the kernel; never without a kernel table of ours.
     #[default]

@@ -154,6 +154,9 @@ impl<'a> Diff<'a> {
         for block in b.blocks.iter().filter(|block| !a.blocks.contains(block)) {
             self.live(Touch::BLOCKS, format!("block {block} is announced"));
         }
+        if a.recovery.forwarding != b.recovery.forwarding {
+            self.live(Touch::empty(), "forwarding, at the next start, changes".into());
+        }
         if a.rules != b.rules {
             self.live(Touch::DECISION, "[best_path] changes: every choice is made again".into());
         }

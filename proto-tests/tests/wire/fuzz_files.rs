@@ -27,7 +27,7 @@ fn kept_captures_are_shown_or_refused() {
 #[test]
 fn kept_configurations_are_accepted_or_refused_in_words() {
     let read = |_: &Path| Ok(SecretFile::from("a secret"));
-    let around = Environment { hostname: Some("node".into()), read: &read };
+    let around = Environment { hostname: Some("node".into()), read: &read, memory_limit: None };
     let count = replay("config", |data| {
         let Ok(text) = std::str::from_utf8(data) else { return };
         let checked = Config::parse("fuzz.toml", text, &around);

@@ -8,7 +8,7 @@ use crate::wire::Origin;
 
 fn config(text: &str) -> Config {
     let read = |_: &Path| Ok(crate::config::SecretFile::from("hunter2\n"));
-    let checked = Config::parse("x", text, &Environment { hostname: Some("a".into()), read: &read });
+    let checked = Config::parse("x", text, &Environment { hostname: Some("a".into()), read: &read, memory_limit: None });
     let report = checked.report.render(false);
     checked.config.unwrap_or_else(|| panic!("{report}"))
 }

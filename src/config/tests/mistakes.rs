@@ -242,7 +242,7 @@ fn a_password_that_cannot_be_had_keeps_its_peer_down_and_no_other() {
     let text = format!("{PEER}password_file = \"/etc/secret\"\n[[peer]]\naddress = \"10.0.0.3\"\nasn = 64512\n");
     let with = |file: Result<&str, &str>| {
         let read = |_: &Path| file.map(SecretFile::from).map_err(str::to_owned);
-        let checked = Config::parse("x", &text, &Environment { hostname: None, read: &read });
+        let checked = Config::parse("x", &text, &Environment { hostname: None, read: &read, memory_limit: None });
         let lines = checked.report.diagnostics().iter().map(|f| checked.report.line(f)).collect::<Vec<_>>();
         (params::speaker(&checked.config.expect("a warning")), lines)
     };
@@ -261,7 +261,21 @@ fn a_password_that_cannot_be_had_keeps_its_peer_down_and_no_other() {
 fn a_password_file_that_everybody_may_read_is_a_warning() {
     let text = format!("{PEER}password_file = \"/etc/secret\"\n");
     let read = |_: &Path| Ok(SecretFile { world_readable: true, ..SecretFile::from("hunter2") });
-    let report = Config::parse("x", &text, &Environment { hostname: None, read: &read }).report;
+    let report = Config::parse("x", &text, &Environment { hostname: None, read: &read, memory_limit: None }).report;
     assert_eq!((report.errors(), report.warnings()), (0, 1));
     assert_eq!(report.line(&report.diagnostics()[0]), "x:6:17: everybody on this machine can read /etc/secret");
+}
+
+#[test]
+fn the_budget_of_memory_is_half_of_the_limit_unless_it_is_said() {
+    let with = |text: &str, memory_limit| {
+        let text = format!("[node]\nasn = 64512\nrouter_id = \"10.0.0.1\"\n{text}");
+        let checked = Config::parse("x", &text, &Environment { hostname: None, read: &nothing, memory_limit });
+        checked.config.map(|config| params::speaker(&config).limits.memory)
+    };
+    assert_eq!(with("", Some(512 << 20)), Some(Some(256 << 20)));
+    assert_eq!(with("", None), Some(None));
+    assert_eq!(with("[limits]\nmemory = \"64MiB\"", Some(512 << 20)), Some(Some(64 << 20)));
+    assert_eq!(with("[limits]\nmemory = 0", Some(512 << 20)), Some(None));
+    assert_eq!(with("[limits]\nmemory = \"64MB\"", None), None);
 }

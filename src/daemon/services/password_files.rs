@@ -123,7 +123,7 @@ mod tests {
              [[peer]]\naddress = \"10.0.0.3\"\nasn = 64512\n",
             file.display()
         );
-        let checked = Config::parse("test", &text, &Environment { hostname: None, read: &read });
+        let checked = Config::parse("test", &text, &Environment { hostname: None, read: &read, memory_limit: None });
         checked.config.expect("no mistakes")
     }
 

@@ -151,6 +151,6 @@ impl RouterApi for MockApi {
 
 fn plain() -> Config {
     let read = |_: &std::path::Path| Err("no files".to_owned());
-    let around = Environment { hostname: None, read: &read };
+    let around = Environment { hostname: None, read: &read, memory_limit: None };
     Config::parse("fake", "[node]\nasn = 64512\n", &around).config.expect("legal")
 }
