@@ -5,10 +5,10 @@
 
 pub mod args;
 pub mod client;
+mod config_commands;
 pub mod decode;
-mod files;
 mod output;
-mod views;
+mod tables;
 
 use std::io;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::daemon::protocol::{Reply, Request};
 use crate::speaker::show::{Answer, Command as Order, Page, Question, RouteFilter};
 use args::{Args, BlockCommand, Command, Direction, LogCommand, PeerCommand, Target};
 use client::{ClientError, Replies, ask};
-use output::{Cell, Listing, Out};
+use output::{Cell, Listing, Output};
 
 /// What the process says to its caller; `catbird --help` tells the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +55,9 @@ pub fn main(args: Args) -> ExitCode {
     }
     let mut out = Out::new(args.json);
     let outcome = match &args.command {
-        Command::Check { file, strict, node } => files::check(&mut out, file, *strict, node.as_deref()),
+        Command::Check { file, strict, node } => config_commands::check(&mut out, file, *strict, node.as_deref()),
         Command::Decode(what) => Ok(decode::run(what, args.json)),
-        Command::Diff { file: Some(file), from: Some(from), node } => files::diff(&mut out, from, file, node.as_deref()),
+        Command::Diff { file: Some(file), from: Some(from), node } => config_commands::diff(&mut out, from, file, node.as_deref()),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), "catbird", &mut io::stdout());
             Ok(Exit::Fine)
@@ -80,7 +80,7 @@ pub fn main(args: Args) -> ExitCode {
 fn run(path: &Path) -> ExitCode {
     // Before the files are read: what the daemon cannot read later it does not read at its start either.
     let rights = crate::daemon::privilege::drop_others();
-    match files::to_run(path) {
+    match config_commands::to_run(path) {
         Ok(config) => crate::daemon::run(config, path.to_owned(), rights),
         Err(exit) => exit.into(),
     }
@@ -98,7 +98,7 @@ macro_rules! pick {
 
 /// One request and how its replies are shown.
 struct Client<'a> {
-    out: &'a mut Out,
+    out: &'a mut Output,
     args: &'a Args,
 }
 
@@ -108,27 +108,27 @@ impl Client<'_> {
             Command::Status => self.status(),
             Command::Peers => {
                 let replies = self.ask(Question::Peers { cursor: 0 })?;
-                self.list(replies, views::PEERS, "no peers are configured", views::peer_row, |a| pick!(a, Peers))
+                self.list(replies, tables::PEERS, "no peers are configured", tables::peer_row, |a| pick!(a, Peers))
             }
             Command::Peer { peer, what } => self.peer(peer, what.as_ref()),
             Command::Routes { what, longer, peer } => {
                 let filter = filter(*what, *longer, peer.clone());
                 let replies = self.ask(Question::Routes { filter, cursor: 0 })?;
-                self.list(replies, views::ROUTES, "no route", views::route_row, |a| pick!(a, Routes))
+                self.list(replies, tables::ROUTES, "no route", tables::route_row, |a| pick!(a, Routes))
             }
             Command::Why { prefix } => self.one(Question::Why { net: prefix.trunc() }),
             Command::Fib { prefix } => {
                 let replies = self.ask(Question::Fib { net: prefix.map(|net| net.trunc()), cursor: 0 })?;
-                self.list(replies, views::FIB, "no kernel route of ours", views::fib_row, |a| pick!(a, Fib))
+                self.list(replies, tables::FIB, "no kernel route of ours", tables::fib_row, |a| pick!(a, Fib))
             }
             Command::Nexthops => {
                 let replies = self.ask(Question::Nexthops { cursor: 0 })?;
-                self.list(replies, views::NEXTHOPS, "no next hop is in use", views::nexthop_row, |a| pick!(a, Nexthops))
+                self.list(replies, tables::NEXTHOPS, "no next hop is in use", tables::nexthop_row, |a| pick!(a, Nexthops))
             }
             Command::Blocks => {
                 let replies = self.ask(Question::Blocks)?;
                 let rows = |answer| if let Answer::Blocks(rows) = answer { Ok(Page { rows, next: None }) } else { Err(answer) };
-                self.list(replies, views::BLOCKS, "this node has no blocks", views::block_row, rows)
+                self.list(replies, tables::BLOCKS, "this node has no blocks", tables::block_row, rows)
             }
             Command::Block { what: BlockCommand::Add { block } } => self.order(Order::BlockAdd { net: *block }),
             Command::Block { what: BlockCommand::Remove { block } } => self.order(Order::BlockRemove { net: *block }),
@@ -181,11 +181,11 @@ impl Client<'_> {
             None => self.one(Question::Peer { peer }),
             Some(PeerCommand::Received { rejected }) => {
                 let replies = self.ask(Question::Received { peer, rejected: *rejected, cursor: 0 })?;
-                self.list(replies, views::ROUTES, "nothing", views::route_row, |a| pick!(a, Received))
+                self.list(replies, tables::ROUTES, "nothing", tables::route_row, |a| pick!(a, Received))
             }
             Some(PeerCommand::Advertised) => {
                 let replies = self.ask(Question::Advertised { peer, cursor: 0 })?;
-                self.list(replies, views::ROUTES, "nothing", views::route_row, |a| pick!(a, Advertised))
+                self.list(replies, tables::ROUTES, "nothing", tables::route_row, |a| pick!(a, Advertised))
             }
             Some(PeerCommand::Down { message }) => self.order(Order::PeerDown { peer, text: message.clone() }),
             Some(PeerCommand::Up) => self.order(Order::PeerUp { peer }),
@@ -226,17 +226,17 @@ impl Client<'_> {
             match &reply {
                 Reply::Answer(Answer::Refused(why)) => return Err(ClientError::Failed(why.clone())),
                 Reply::Answer(Answer::Peer(peer)) if self.out.json => self.out.object(peer)?,
-                Reply::Answer(Answer::Peer(peer)) => views::peer(self.out, peer)?,
+                Reply::Answer(Answer::Peer(peer)) => tables::peer(self.out, peer)?,
                 Reply::Answer(Answer::Why(story)) if self.out.json => self.out.object(story)?,
-                Reply::Answer(Answer::Why(story)) => views::story(self.out, story)?,
+                Reply::Answer(Answer::Why(story)) => tables::story(self.out, story)?,
                 Reply::Answer(Answer::Done(text)) | Reply::Done(text) if self.out.json => {
                     self.out.object(&serde_json::json!({ "done": text }))?;
                 }
                 Reply::Answer(Answer::Done(text)) | Reply::Done(text) => self.out.line(text)?,
                 Reply::Status(status) if self.out.json => self.out.object(status)?,
-                Reply::Status(status) => views::status(self.out, status)?,
+                Reply::Status(status) => tables::status(self.out, status)?,
                 Reply::Reloaded(reloaded) if self.out.json => self.out.object(reloaded)?,
-                Reply::Reloaded(reloaded) => views::reloaded(self.out, reloaded)?,
+                Reply::Reloaded(reloaded) => tables::reloaded(self.out, reloaded)?,
                 Reply::Event { notice, .. } if self.out.json => self.event_line(notice)?,
                 Reply::Event { text, level, .. } => self.event(text, level)?,
                 Reply::Missed(n) => self.missed(*n)?,
@@ -247,13 +247,13 @@ impl Client<'_> {
     }
 
     fn event(&mut self, text: &str, level: &str) -> io::Result<()> {
-        let tone = match level {
-            "error" => output::Tone::Bad,
-            "warn" => output::Tone::Warn,
-            "debug" => output::Tone::Dim,
-            _ => output::Tone::Plain,
+        let style = match level {
+            "error" => output::Style::Bad,
+            "warn" => output::Style::Warn,
+            "debug" => output::Style::Dim,
+            _ => output::Style::Plain,
         };
-        let line = self.out.paint(&output::toned(text, tone));
+        let line = self.out.paint(&output::styled(text, style));
         self.out.line(line)?;
         self.out.flush()
     }

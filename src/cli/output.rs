@@ -1,6 +1,6 @@
 //! How answers look: tables with colours on a terminal, tab-separated lines in a pipe, JSON on request.
 //!
-//! In: rows. Out: text on standard output, page by page. What the columns of an answer are is [`super::views`]' matter.
+//! In: rows. Out: text on standard output, page by page. What the columns of an answer are is [`super::tables`]' matter.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// What a cell's content means to the eye.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tone {
+pub enum Style {
     #[default]
     Plain,
     Good,
@@ -20,15 +20,15 @@ pub enum Tone {
     Bold,
 }
 
-impl Tone {
+impl Style {
     fn code(self) -> &'static str {
         match self {
-            Tone::Plain => "",
-            Tone::Good => "\x1b[32m",
-            Tone::Warn => "\x1b[33m",
-            Tone::Bad => "\x1b[31m",
-            Tone::Dim => "\x1b[2m",
-            Tone::Bold => "\x1b[1m",
+            Style::Plain => "",
+            Style::Good => "\x1b[32m",
+            Style::Warn => "\x1b[33m",
+            Style::Bad => "\x1b[31m",
+            Style::Dim => "\x1b[2m",
+            Style::Bold => "\x1b[1m",
         }
     }
 }
@@ -37,22 +37,22 @@ impl Tone {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
     pub text: String,
-    pub tone: Tone,
+    pub style: Style,
 }
 
 /// Plain text.
 pub fn cell(value: impl Display) -> Cell {
-    toned(value, Tone::Plain)
+    styled(value, Style::Plain)
 }
 
 /// Text with a meaning.
-pub fn toned(value: impl Display, tone: Tone) -> Cell {
-    Cell { text: value.to_string(), tone }
+pub fn styled(value: impl Display, style: Style) -> Cell {
+    Cell { text: value.to_string(), style }
 }
 
 /// A value, or a dash.
 pub fn maybe(value: Option<impl Display>) -> Cell {
-    value.map_or_else(|| toned("-", Tone::Dim), cell)
+    value.map_or_else(|| styled("-", Style::Dim), cell)
 }
 
 /// Is colour wanted? A terminal, and nobody said NO_COLOR (no-color.org).
@@ -61,17 +61,17 @@ pub fn colour_on(stream: &impl IsTerminal) -> bool {
 }
 
 /// Standard output, and how to write on it.
-pub struct Out {
+pub struct Output {
     to: Box<dyn Write>,
     pub json: bool,
     terminal: bool,
     colour: bool,
 }
 
-impl Out {
-    pub fn new(json: bool) -> Out {
+impl Output {
+    pub fn new(json: bool) -> Output {
         let stdout = io::stdout();
-        Out { terminal: stdout.is_terminal(), colour: colour_on(&stdout), json, to: Box::new(io::BufWriter::new(stdout)) }
+        Output { terminal: stdout.is_terminal(), colour: colour_on(&stdout), json, to: Box::new(io::BufWriter::new(stdout)) }
     }
 
     pub fn line(&mut self, text: impl Display) -> io::Result<()> {
@@ -94,13 +94,13 @@ impl Out {
         writeln!(self.to)
     }
 
-    /// Text in a tone, if there is colour.
+    /// Text in a style, if there is colour.
     pub fn paint(&self, cell: &Cell) -> String {
-        self.painted(&cell.text, cell.tone)
+        self.painted(&cell.text, cell.style)
     }
 
-    fn painted(&self, text: &str, tone: Tone) -> String {
-        if self.colour && tone != Tone::Plain && !text.is_empty() { format!("{}{text}\x1b[0m", tone.code()) } else { text.to_owned() }
+    fn painted(&self, text: &str, style: Style) -> String {
+        if self.colour && style != Style::Plain && !text.is_empty() { format!("{}{text}\x1b[0m", style.code()) } else { text.to_owned() }
     }
 }
 
@@ -118,7 +118,7 @@ impl Listing {
     }
 
     /// Writes a page. The first one decides the widths.
-    pub fn page<T: Serialize>(&mut self, out: &mut Out, rows: &[T], cells: impl Fn(&T) -> Vec<Cell>) -> io::Result<()> {
+    pub fn page<T: Serialize>(&mut self, out: &mut Output, rows: &[T], cells: impl Fn(&T) -> Vec<Cell>) -> io::Result<()> {
         if out.json {
             return self.json_page(out, rows);
         }
@@ -133,7 +133,7 @@ impl Listing {
         Ok(())
     }
 
-    fn json_page<T: Serialize>(&mut self, out: &mut Out, rows: &[T]) -> io::Result<()> {
+    fn json_page<T: Serialize>(&mut self, out: &mut Output, rows: &[T]) -> io::Result<()> {
         for row in rows {
             write!(out.to, "{}", if self.begun { ",\n " } else { "[" })?;
             self.begun = true;
@@ -143,7 +143,7 @@ impl Listing {
     }
 
     /// After the last page; `nothing` is said if there were no rows.
-    pub fn end(self, out: &mut Out, nothing: &str) -> io::Result<()> {
+    pub fn end(self, out: &mut Output, nothing: &str) -> io::Result<()> {
         if out.json {
             return if self.begun { out.line("]") } else { out.line("[]") };
         }
@@ -153,7 +153,7 @@ impl Listing {
         Ok(())
     }
 
-    fn begin(&mut self, out: &mut Out, rows: &[Vec<Cell>]) -> io::Result<()> {
+    fn begin(&mut self, out: &mut Output, rows: &[Vec<Cell>]) -> io::Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -163,11 +163,11 @@ impl Listing {
             cells.max().unwrap_or(0).max(title.len())
         };
         self.widths = self.titles.iter().enumerate().map(|(column, title)| width(column, title)).collect();
-        let titles: Vec<Cell> = self.titles.iter().map(|title| toned(title, Tone::Bold)).collect();
+        let titles: Vec<Cell> = self.titles.iter().map(|title| styled(title, Style::Bold)).collect();
         self.row(out, &titles)
     }
 
-    fn row(&self, out: &mut Out, cells: &[Cell]) -> io::Result<()> {
+    fn row(&self, out: &mut Output, cells: &[Cell]) -> io::Result<()> {
         let last = cells.len().saturating_sub(1);
         let mut line = String::new();
         for (column, cell) in cells.iter().enumerate() {
@@ -233,10 +233,10 @@ mod tests {
 
     fn listing(json: bool, terminal: bool, colour: bool, pages: &[&[(u32, &str)]]) -> String {
         let paper = Paper::default();
-        let mut out = Out { to: Box::new(paper.clone()), json, terminal, colour };
+        let mut out = Output { to: Box::new(paper.clone()), json, terminal, colour };
         let mut listing = Listing::new(&["N", "WORD", "NOTE"]);
         for page in pages {
-            let cells = |(n, word): &(u32, &str)| vec![cell(n), toned(word, Tone::Good), maybe(None::<u8>)];
+            let cells = |(n, word): &(u32, &str)| vec![cell(n), styled(word, Style::Good), maybe(None::<u8>)];
             listing.page(&mut out, page, cells).expect("paper is patient");
         }
         listing.end(&mut out, "nothing").expect("paper is patient");

@@ -6,14 +6,14 @@ use serde_json::json;
 
 use super::Exit;
 use super::client::ClientError;
-use super::output::{Out, Tone, colour_on, toned};
-use super::views;
+use super::output::{Output, Style, colour_on, styled};
+use super::tables;
 use crate::config::{self, Checked, Config, Report, Severity};
 use crate::daemon::protocol::Reloaded;
 use crate::speaker::reload_plan::{self, NotRunning};
 
 /// Every finding with its picture on standard error (JSON on standard output).
-pub fn check(out: &mut Out, file: &Path, strict: bool, node: Option<&str>) -> Result<Exit, ClientError> {
+pub fn check(out: &mut Output, file: &Path, strict: bool, node: Option<&str>) -> Result<Exit, ClientError> {
     let Some(checked) = read(file, node) else { return Ok(Exit::Unreadable) };
     if out.json {
         out.object(&findings(&checked))?;
@@ -21,7 +21,7 @@ pub fn check(out: &mut Out, file: &Path, strict: bool, node: Option<&str>) -> Re
         show(&checked.report);
         if let Some(config) = &checked.config {
             let sum = summary(config);
-            out.line(out.paint(&toned(format!("{}: fine: {sum}", file.display()), Tone::Good)))?;
+            out.line(out.paint(&styled(format!("{}: fine: {sum}", file.display()), Style::Good)))?;
         }
     }
     let refused = checked.config.is_none() || (strict && checked.report.warnings() > 0);
@@ -36,7 +36,7 @@ pub fn to_run(file: &Path) -> Result<Config, Exit> {
 }
 
 /// What a reload from one file to the other would change; no daemon is asked.
-pub fn diff(out: &mut Out, from: &Path, to: &Path, node: Option<&str>) -> Result<Exit, ClientError> {
+pub fn diff(out: &mut Output, from: &Path, to: &Path, node: Option<&str>) -> Result<Exit, ClientError> {
     let (Some(old), Some(new)) = (read(from, node), read(to, node)) else { return Ok(Exit::Unreadable) };
     let (Some(old_config), Some(new_config)) = (&old.config, &new.config) else {
         for checked in [&old, &new] {
@@ -48,7 +48,7 @@ pub fn diff(out: &mut Out, from: &Path, to: &Path, node: Option<&str>) -> Result
     if out.json {
         out.object(&changes)?;
     } else {
-        views::reloaded(out, &Reloaded { changes, ..Reloaded::default() })?;
+        tables::reloaded(out, &Reloaded { changes, ..Reloaded::default() })?;
     }
     Ok(Exit::Fine)
 }

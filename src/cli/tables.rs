@@ -4,7 +4,7 @@
 
 use std::io;
 
-use super::output::{Cell, Out, Tone, cell, duration, maybe, octets, toned};
+use super::output::{Cell, Output, Style, cell, duration, maybe, octets, styled};
 use crate::daemon::protocol::{FullStatus, Reloaded};
 use crate::speaker::reload_plan::Grade;
 use crate::speaker::show::{BlockRow, FibRow, NexthopRow, PeerDetail, PeerRow, RouteRow, Story};
@@ -21,20 +21,20 @@ pub fn peer_row(row: &PeerRow) -> Vec<Cell> {
         cell(&row.address),
         cell(&row.kind),
         maybe(row.remote_as),
-        toned(&row.state, state_tone(row)),
+        styled(&row.state, state_tone(row)),
         cell(duration(row.state_seconds)),
         cell(sum(|f| f.received)),
         cell(sum(|f| f.accepted)),
         cell(sum(|f| f.advertised)),
-        toned(note, Tone::Warn),
+        styled(note, Style::Warn),
     ]
 }
 
-fn state_tone(row: &PeerRow) -> Tone {
+fn state_tone(row: &PeerRow) -> Style {
     match (row.state.eq_ignore_ascii_case("established"), row.admin_up) {
-        (true, _) => Tone::Good,
-        (false, false) => Tone::Dim,
-        (false, true) => Tone::Bad,
+        (true, _) => Style::Good,
+        (false, false) => Style::Dim,
+        (false, true) => Style::Bad,
     }
 }
 
@@ -44,17 +44,17 @@ pub const ROUTES: &[&str] = &["", "PREFIX", "NEXT HOP", "PEER", "PREF", "MED", "
 /// One path.
 pub fn route_row(row: &RouteRow) -> Vec<Cell> {
     let mark = match (row.best, row.multipath) {
-        (true, _) => toned("*>", Tone::Good),
-        (false, true) => toned("*=", Tone::Good),
-        _ if row.refused.is_some() => toned("x", Tone::Bad),
+        (true, _) => styled("*>", Style::Good),
+        (false, true) => styled("*=", Style::Good),
+        _ if row.refused.is_some() => styled("x", Style::Bad),
         _ => cell("*"),
     };
     let mut communities = row.communities.clone();
     communities.extend(row.large_communities.iter().cloned());
     communities.extend(row.extended_communities.iter().cloned());
     let note = match (&row.refused, row.stale) {
-        (Some(refused), _) => toned(refused, Tone::Bad),
-        (None, true) => toned("stale", Tone::Warn),
+        (Some(refused), _) => styled(refused, Style::Bad),
+        (None, true) => styled("stale", Style::Warn),
         (None, false) => cell(""),
     };
     let path_id = if row.path_id == 0 { String::new() } else { format!(" #{}", row.path_id) };
@@ -77,18 +77,18 @@ pub const FIB: &[&str] = &["PREFIX", "STATE", "WANTED", "INSTALLED", "ERROR"];
 
 /// One kernel route.
 pub fn fib_row(row: &FibRow) -> Vec<Cell> {
-    let tone = match row.state.as_str() {
-        "installed" => Tone::Good,
-        "failed" => Tone::Bad,
-        _ => Tone::Warn,
+    let style = match row.state.as_str() {
+        "installed" => Style::Good,
+        "failed" => Style::Bad,
+        _ => Style::Warn,
     };
     let error = row.error.as_ref().map(|error| match row.errno {
         Some(errno) => format!("{error} (errno {errno})"),
         None => error.clone(),
     });
     let same = row.wanted == row.installed;
-    let installed = if same && row.wanted.is_some() { toned("as wanted", Tone::Dim) } else { maybe(row.installed.as_ref()) };
-    vec![cell(row.net), toned(&row.state, tone), maybe(row.wanted.as_ref()), installed, toned(error.unwrap_or_default(), Tone::Bad)]
+    let installed = if same && row.wanted.is_some() { styled("as wanted", Style::Dim) } else { maybe(row.installed.as_ref()) };
+    vec![cell(row.net), styled(&row.state, style), maybe(row.wanted.as_ref()), installed, styled(error.unwrap_or_default(), Style::Bad)]
 }
 
 /// Columns of `catbird nexthops`.
@@ -96,7 +96,7 @@ pub const NEXTHOPS: &[&str] = &["NEXT HOP", "STATE", "VIA", "METRIC", "USED BY"]
 
 /// One next hop.
 pub fn nexthop_row(row: &NexthopRow) -> Vec<Cell> {
-    let state = if row.resolved { toned("resolved", Tone::Good) } else { toned("unresolved", Tone::Bad) };
+    let state = if row.resolved { styled("resolved", Style::Good) } else { styled("unresolved", Style::Bad) };
     vec![cell(&row.address), state, cell(&row.via), maybe(row.metric), cell(row.used_by)]
 }
 
@@ -105,28 +105,28 @@ pub const BLOCKS: &[&str] = &["BLOCK", "SOURCE", "ANNOUNCED"];
 
 /// One block.
 pub fn block_row(row: &BlockRow) -> Vec<Cell> {
-    let announced = if row.announced { toned("yes", Tone::Good) } else { toned("no", Tone::Warn) };
+    let announced = if row.announced { styled("yes", Style::Good) } else { styled("no", Style::Warn) };
     vec![cell(row.net), cell(&row.source), announced]
 }
 
 /// `catbird status`
-pub fn status(out: &mut Out, full: &FullStatus) -> io::Result<()> {
+pub fn status(out: &mut Output, full: &FullStatus) -> io::Result<()> {
     let (s, p) = (&full.status, &full.process);
-    let who = out.paint(&toned(&s.name, Tone::Bold));
+    let who = out.paint(&styled(&s.name, Style::Bold));
     let cluster = s.cluster_id.map_or_else(String::new, |id| format!(", cluster id {id}"));
     let mode = if s.mode == "none" { "no cluster" } else { &s.mode };
     out.line(format!("{who}  AS {}, router id {}, {mode}{cluster}", s.asn, s.router_id))?;
     out.line(format!("catbird {}, pid {}, up {}, {} resident", p.version, p.pid, duration(s.uptime_seconds), octets(p.resident_bytes)))?;
     let all_up = s.peers_established >= s.peers_configured;
-    let peers = toned(format!("{}/{}", s.peers_established, s.peers_configured), if all_up { Tone::Good } else { Tone::Bad });
+    let peers = styled(format!("{}/{}", s.peers_established, s.peers_configured), if all_up { Style::Good } else { Style::Bad });
     out.line(format!("peers     {} established", out.paint(&peers)))?;
     for table in &s.tables {
         out.line(format!("routes    {} prefixes, {} paths ({})", table.prefixes, table.paths, table.family))?;
     }
     let f = &s.fib;
     let fib = format!("{} wanted, {} installed, {} failed, {} foreign", f.wanted, f.installed, f.failed, f.foreign);
-    let tone = if f.failed > 0 || f.wanted != f.installed { Tone::Warn } else { Tone::Plain };
-    out.line(format!("kernel    {}", out.paint(&toned(fib, tone))))?;
+    let style = if f.failed > 0 || f.wanted != f.installed { Style::Warn } else { Style::Plain };
+    out.line(format!("kernel    {}", out.paint(&styled(fib, style))))?;
     let held = octets(s.memory.routes_bytes + s.memory.attributes_bytes + s.memory.export_bytes);
     let budget = s.memory.budget_bytes.map_or_else(String::new, |budget| format!(" of {}", octets(budget)));
     out.line(format!("tables    {held}{budget}"))?;
@@ -134,13 +134,13 @@ pub fn status(out: &mut Out, full: &FullStatus) -> io::Result<()> {
     out.line(format!("reload    {}", reload_words(full)))?;
     let states = [(s.draining, s.phase.as_str()), (s.recovering, "recovering: old kernel routes are kept until they are learned again")];
     for (_, word) in states.iter().filter(|(on, _)| *on) {
-        out.line(out.paint(&toned(word, Tone::Warn)))?;
+        out.line(out.paint(&styled(word, Style::Warn)))?;
     }
     for job in &s.jobs {
         out.line(format!("at work   {}: {} looked at", job.what, job.done))?;
     }
     for warning in &s.warnings {
-        out.line(out.paint(&toned(format!("warning: {warning}"), Tone::Warn)))?;
+        out.line(out.paint(&styled(format!("warning: {warning}"), Style::Warn)))?;
     }
     Ok(())
 }
@@ -157,10 +157,10 @@ fn reload_words(full: &FullStatus) -> String {
 }
 
 /// `catbird peer X`
-pub fn peer(out: &mut Out, peer: &PeerDetail) -> io::Result<()> {
+pub fn peer(out: &mut Output, peer: &PeerDetail) -> io::Result<()> {
     let row = &peer.row;
-    let state = out.paint(&toned(&row.state, state_tone(row)));
-    out.line(format!("{}  {}  {}", out.paint(&toned(&row.name, Tone::Bold)), row.address, peer.description.as_deref().unwrap_or("")))?;
+    let state = out.paint(&styled(&row.state, state_tone(row)));
+    out.line(format!("{}  {}  {}", out.paint(&styled(&row.name, Style::Bold)), row.address, peer.description.as_deref().unwrap_or("")))?;
     out.line(format!("state       {state} since {}, {} flaps", duration(row.state_seconds), row.flaps))?;
     let admin = if row.admin_up { "" } else { ", administratively down" };
     let passive = if peer.passive { ", passive" } else { "" };
@@ -190,7 +190,7 @@ pub fn peer(out: &mut Out, peer: &PeerDetail) -> io::Result<()> {
         out.line(format!("last down   {} ago, {}: {}{code}{data}", duration(down.ago_seconds), down.direction, down.reason))?;
     }
     for warning in &row.warnings {
-        out.line(out.paint(&toned(format!("warning     {warning}"), Tone::Warn)))?;
+        out.line(out.paint(&styled(format!("warning     {warning}"), Style::Warn)))?;
     }
     for event in &peer.events {
         out.line(format!("{:>9} ago  {}", duration(event.ago_seconds), event.what))?;
@@ -198,7 +198,7 @@ pub fn peer(out: &mut Out, peer: &PeerDetail) -> io::Result<()> {
     Ok(())
 }
 
-fn peer_capabilities(out: &mut Out, peer: &PeerDetail) -> io::Result<()> {
+fn peer_capabilities(out: &mut Output, peer: &PeerDetail) -> io::Result<()> {
     let c = &peer.capabilities;
     for (title, list) in [("ours", &c.ours), ("theirs", &c.theirs), ("negotiated", &c.negotiated)] {
         if !list.is_empty() {
@@ -208,7 +208,7 @@ fn peer_capabilities(out: &mut Out, peer: &PeerDetail) -> io::Result<()> {
     Ok(())
 }
 
-fn peer_counters(out: &mut Out, peer: &PeerDetail) -> io::Result<()> {
+fn peer_counters(out: &mut Output, peer: &PeerDetail) -> io::Result<()> {
     for f in &peer.row.families {
         let limit = f.max_prefix.map_or_else(String::new, |max| format!(" of at most {max}"));
         let state = match (f.negotiated, f.end_of_rib) {
@@ -227,8 +227,8 @@ fn peer_counters(out: &mut Out, peer: &PeerDetail) -> io::Result<()> {
 }
 
 /// `catbird why`
-pub fn story(out: &mut Out, story: &Story) -> io::Result<()> {
-    out.line(out.paint(&toned(story.net, Tone::Bold)))?;
+pub fn story(out: &mut Output, story: &Story) -> io::Result<()> {
+    out.line(out.paint(&styled(story.net, Style::Bold)))?;
     if story.paths.is_empty() {
         out.line("  nobody announces it")?;
         if let Some(gone) = &story.departed {
@@ -237,13 +237,13 @@ pub fn story(out: &mut Out, story: &Story) -> io::Result<()> {
     }
     for path in &story.paths {
         let route = &path.route;
-        let tone = match path.verdict.as_str() {
-            "best" | "multipath" => Tone::Good,
-            verdict if verdict.starts_with("lost") => Tone::Plain,
-            _ => Tone::Bad,
+        let style = match path.verdict.as_str() {
+            "best" | "multipath" => Style::Good,
+            verdict if verdict.starts_with("lost") => Style::Plain,
+            _ => Style::Bad,
         };
         let from = route.peer_address.map_or_else(String::new, |addr| format!(" ({addr})"));
-        out.line(format!("  from {}{from}: {}", route.peer, out.paint(&toned(&path.verdict, tone))))?;
+        out.line(format!("  from {}{from}: {}", route.peer, out.paint(&styled(&path.verdict, style))))?;
         let as_path = if route.as_path.is_empty() { "empty" } else { &route.as_path };
         let pref = route.local_pref.map_or_else(String::new, |p| format!(", local pref {p}"));
         let med = route.med.map_or_else(String::new, |m| format!(", MED {m}"));
@@ -262,27 +262,27 @@ pub fn story(out: &mut Out, story: &Story) -> io::Result<()> {
         (None, None) => out.line("  kernel: not wanted there")?,
     }
     for export in &story.exports {
-        let told = if export.announced { toned("told", Tone::Good) } else { toned("not told", Tone::Dim) };
+        let told = if export.announced { styled("told", Style::Good) } else { styled("not told", Style::Dim) };
         out.line(format!("  {} {}: {}", export.peer, out.paint(&told), export.reason))?;
     }
     Ok(())
 }
 
 /// `catbird reload`
-pub fn reloaded(out: &mut Out, reloaded: &Reloaded) -> io::Result<()> {
+pub fn reloaded(out: &mut Output, reloaded: &Reloaded) -> io::Result<()> {
     for warning in &reloaded.warnings {
-        out.line(out.paint(&toned(warning, Tone::Warn)))?;
+        out.line(out.paint(&styled(warning, Style::Warn)))?;
     }
     if reloaded.changes.is_empty() {
         out.line("nothing changes")?;
     }
     for change in &reloaded.changes {
-        let tone = match change.grade {
-            Grade::Restart => Tone::Bad,
-            Grade::Refresh => Tone::Warn,
-            Grade::Live => Tone::Good,
+        let style = match change.grade {
+            Grade::Restart => Style::Bad,
+            Grade::Refresh => Style::Warn,
+            Grade::Live => Style::Good,
         };
-        let grade = out.paint(&toned(format!("{:8}", change.grade), tone));
+        let grade = out.paint(&styled(format!("{:8}", change.grade), style));
         let touched = if change.sessions.is_empty() { String::new() } else { format!("  [{}]", change.sessions.join(", ")) };
         out.line(format!("{grade}{}{touched}", change.what))?;
     }
