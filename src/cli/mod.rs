@@ -53,7 +53,7 @@ pub fn main(args: Args) -> ExitCode {
     if let Command::Run { config } = &args.command {
         return run(config);
     }
-    let mut out = Out::new(args.json);
+    let mut out = Output::new(args.json);
     let outcome = match &args.command {
         Command::Check { file, strict, node } => config_commands::check(&mut out, file, *strict, node.as_deref()),
         Command::Decode(what) => Ok(decode::run(what, args.json)),

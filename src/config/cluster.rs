@@ -26,12 +26,12 @@ pub(super) fn find_self(raw: &Raw, validator: &Validator<'_>) -> Option<usize> {
         let own: Vec<IpAddr> = raw.node.addresses.iter().flat_map(|list| &list.value).map(|a| a.value).collect();
         cluster.nodes.iter().position(|m| m.addresses.iter().flat_map(|list| &list.value).any(|a| own.contains(&a.value)))
     };
-    let by_host = || validator.around.hostname.as_deref().filter(|_| raw.node.name.is_none()).and_then(named);
+    let by_host = || validator.environment.hostname.as_deref().filter(|_| raw.node.name.is_none()).and_then(named);
     let found = by_name.or_else(by_address).or_else(by_host);
     if found.is_none() {
         let known = cluster.nodes.iter().filter_map(|m| m.name.as_ref()).map(|n| n.value.clone()).collect();
         let typed = raw.node.name.as_ref().map(|n| n.value.clone());
-        let name = typed.or_else(|| validator.around.hostname.clone()).unwrap_or_default();
+        let name = typed.or_else(|| validator.environment.hostname.clone()).unwrap_or_default();
         let span = raw.node.name.as_ref().map_or_else(|| cluster.span.clone(), |n| n.span.clone());
         validator.diagnostics.report(span, Problem::NotInCluster { name, known });
     }

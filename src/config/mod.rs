@@ -71,7 +71,7 @@ pub struct Checked {
 
 impl Config {
     /// Reads and checks a whole file. `name` is what the findings call it.
-    pub fn parse(name: &str, text: &str, around: &Environment<'_>) -> Checked {
+    pub fn parse(name: &str, text: &str, environment: &Environment<'_>) -> Checked {
         let diagnostics = Diagnostics::default();
         let (document, syntax) = DeTable::parse_recoverable(text);
         for error in &syntax {
@@ -83,7 +83,7 @@ impl Config {
         }
         let has_cluster = document.get_ref().contains_key("cluster");
         let raw = raw::Raw::read(reader::Section::root(&document, &diagnostics), has_cluster);
-        let config = validate::validate(&raw, around, &diagnostics);
+        let config = validate::validate(&raw, environment, &diagnostics);
         let config = (!diagnostics.has_errors()).then_some(config);
         Checked { config, report: diagnostics.into_report(name, text) }
     }

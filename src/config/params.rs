@@ -126,7 +126,7 @@ impl<'a> Chains<'a> {
 
 fn peer_config(config: &Config, session: &Session, chains: &mut Chains<'_>) -> PeerConfig {
     let params = peer_params(config, &session.name, session.kind, &session.remote, session.remote_asn, &session.options);
-    with_options(Arc::new(params), &session.options, chains)
+    with_options(Arc::new(params), &session.options, config, chains)
 }
 
 /// One for each prefix; its address is replaced by the one that comes.
@@ -139,12 +139,12 @@ fn listen_ranges(config: &Config, range: &Range, chains: &mut Chains<'_>) -> Vec
         let remote = ZonedAddr { addr, zone: None };
         let params = peer_params(config, &range.name, range.kind, &remote, range.remote_asn, &range.options);
         let limit = usize::try_from(range.limit).unwrap_or(usize::MAX);
-        Arc::new(ListenRange { net: *net, limit, template: with_options(Arc::new(params), &range.options, chains) })
+        Arc::new(ListenRange { net: *net, limit, template: with_options(Arc::new(params), &range.options, config, chains) })
     };
     range.nets.iter().map(one).collect()
 }
 
-fn with_options(session: Arc<peer::Params>, options: &PeerOptions, chains: &mut Chains<'_>) -> PeerConfig {
+fn with_options(session: Arc<peer::Params>, options: &PeerOptions, config: &Config, chains: &mut Chains<'_>) -> PeerConfig {
     let action = match options.max_prefix.action {
         MaxPrefixAction::Close => speaker::MaxPrefixAction::Close { restart: options.max_prefix.restart },
         MaxPrefixAction::Refuse => speaker::MaxPrefixAction::Refuse,

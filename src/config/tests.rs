@@ -1,7 +1,7 @@
 use super::model::{ChainRef, Mode};
 use super::*;
 use crate::peer::PeerKind;
-use crate::speaker::reload_plan::{self, Change, NotRunning, Severity};
+use crate::speaker::reload_plan::{self, Change, Grade, NotRunning};
 
 fn plan(old: &Config, new: &Config) -> Vec<Change> {
     reload_plan::diff(&params::speaker(old), &params::speaker(new), &NotRunning).into_changes()
@@ -288,7 +288,7 @@ fn equal_meanings_make_no_change_however_they_are_typed() {
 
 #[test]
 fn a_reload_names_each_change_its_cost_and_whom_it_touches() {
-    use Severity::{Live, Refresh, Restart};
+    use Grade::{Live, Refresh, Restart};
     let before = good(&format!(
         "{MESH}\n[pods]\nblocks = [\"10.1.0.0/26\"]\n[[peer]]\nname = \"tor\"\naddress = \"10.9.9.9\"\nasn = 65001\nimport = \"all\"\nexport = \"p\"\n[policy.p]\ndefault = \"accept\"\n"
     ));
@@ -296,8 +296,7 @@ fn a_reload_names_each_change_its_cost_and_whom_it_touches() {
     let after = good(&format!(
         "{after}\n[pods]\nblocks = [\"10.2.0.0/26\"]\n[[peer]]\nname = \"tor\"\naddress = \"10.9.9.9\"\nasn = 65001\nimport = \"none\"\nexport = \"p\"\n[policy.p]\ndefault = \"reject\"\n"
     ));
-    let told: Vec<(Severity, String, String)> =
-        plan(&before, &after).into_iter().map(|c| (c.severity, c.what, c.sessions.join(" "))).collect();
+    let told: Vec<(Grade, String, String)> = plan(&before, &after).into_iter().map(|c| (c.grade, c.what, c.sessions.join(" "))).collect();
     let change = |cost, what: &str, who: &str| (cost, what.to_owned(), who.to_owned());
     assert_eq!(
         told,

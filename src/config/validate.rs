@@ -49,14 +49,14 @@ fn list<T: Clone>(opt: &Opt<Vec<At<T>>>) -> Vec<T> {
 /// Everything that is needed to judge a section, and where to note what is wrong.
 pub(super) struct Validator<'a> {
     pub diagnostics: &'a Diagnostics,
-    pub around: &'a Environment<'a>,
+    pub environment: &'a Environment<'a>,
     pub policies: BTreeMap<String, Policy>,
 }
 
 /// The configuration that was meant; look into the diagnostics whether it may be used.
-pub(super) fn validate(raw: &Raw, around: &Environment<'_>, diagnostics: &Diagnostics) -> Config {
+pub(super) fn validate(raw: &Raw, environment: &Environment<'_>, diagnostics: &Diagnostics) -> Config {
     let policies = policy::policies(&raw.policies, &raw.prefix_sets, diagnostics);
-    let validator = Validator { diagnostics, around, policies };
+    let validator = Validator { diagnostics, environment, policies };
     let me = cluster::find_self(raw, &validator);
     let node = validator.node(&raw.node, raw, me);
     let mut sessions = cluster::sessions(raw, me, &node, &validator);
@@ -162,7 +162,7 @@ impl Validator<'_> {
         let mut addresses = list(&raw.addresses);
         addresses.extend(member.map(|m| list(&m.addresses)).unwrap_or_default());
         let (ipv4, ipv6) = by_family(&addresses);
-        let name = value(&raw.name).or_else(|| member.and_then(|m| value(&m.name))).or_else(|| self.around.hostname.clone());
+        let name = value(&raw.name).or_else(|| member.and_then(|m| value(&m.name))).or_else(|| self.environment.hostname.clone());
         let name = name.unwrap_or_else(|| "catbird".to_owned());
         let asn =
             value(&raw.asn).or_else(|| member.and_then(|m| value(&m.asn))).or_else(|| whole.cluster.as_ref().and_then(|c| value(&c.asn)));
@@ -406,7 +406,7 @@ impl Validator<'_> {
     /// Reads the file that holds the secret. Without one the session stays down, and the others run.
     fn password(&self, file: &At<SecretPath>) -> Password {
         let path = &file.value.0;
-        let secret = (self.around.read)(path).and_then(|found| {
+        let secret = (self.environment.read)(path).and_then(|found| {
             if found.world_readable {
                 let what = format!("everybody on this machine can read {}", path.display());
                 let help = "take the right to read it from others, as with `chmod o-r`".to_owned();

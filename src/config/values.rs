@@ -352,7 +352,7 @@ pub fn read_keyword<T: Keyword>(value: &DeValue<'_>, span: &Span, diagnostics: &
 
 /// Gives the values of types their words in the file.
 macro_rules! keywords {
-    ($($ty:ty { $($variant:ident = $word:literal),* $(,)? } $(formerly { $($old:literal = $new:literal),* })?)*) => {$(
+    ($($ty:ty { $($variant:ident = $word:literal),* $(; formerly $($old:literal = $new:literal),*)? })*) => {$(
         impl $crate::config::values::Keyword for $ty {
             const KEYWORDS: &'static [(&'static str, Self)] = &[$(($word, <$ty>::$variant)),*];
             $(const FORMER: &'static [(&'static str, &'static str)] = &[$(($old, $new)),*];)?
@@ -384,7 +384,7 @@ pub(crate) use keyword_enum;
 
 keywords! {
     Family { Ipv4Unicast = "ipv4-unicast", Ipv6Unicast = "ipv6-unicast" }
-    LocalKind { Block = "block", Pod = "pod", Service = "service", Network = "network" } formerly { "borrowed" = "pod" }
+    LocalKind { Block = "block", Pod = "pod", Service = "service", Network = "network"; formerly "borrowed" = "pod" }
     Shape { Unicast = "unicast", Blackhole = "blackhole" }
     Conflict { Yield = "yield", Heal = "heal", Take = "take" }
     overlay::Mode { Never = "never", CrossSubnet = "cross-subnet", Always = "always" }
