@@ -87,11 +87,11 @@ fn a_replaced_route_is_ours_again_and_a_shadow_is_shown() {
 #[test]
 fn a_foreign_route_that_was_first_stays_and_we_come_when_it_goes() {
     let Some(node) = Node::new("a_foreign_route_that_was_first_stays_and_we_come_when_it_goes") else { return };
-    node.ip("route add 10.244.2.0/26 via 10.0.1.2 proto static");
+    node.ip("route add 10.244.2.0/26 via 10.0.1.2 proto static metric 1024");
     let keeper = node.keeper(Params::default());
     keeper.want("10.244.2.0/26", &["10.0.0.2"]);
     assert!(patiently(PATIENT, || keeper.row("10.244.2.0/26").is_some_and(|r| r.state == State::Foreign)).is_some());
-    assert_eq!(node.ip("route show 10.244.2.0/26").trim(), "10.244.2.0/26 via 10.0.1.2 dev eth2 proto static");
+    assert_eq!(node.ip("route show 10.244.2.0/26").trim(), "10.244.2.0/26 via 10.0.1.2 dev eth2 proto static metric 1024");
     node.ip("route del 10.244.2.0/26");
     node.until_routes(SOON, "theirs went", |now| now.contains("10.244.2.0/26 via 10.0.0.2 dev eth1"));
 }
@@ -103,7 +103,7 @@ fn who_insists_is_not_fought() {
     furnish(&keeper);
     let mut insults = 0;
     while insults < 100 || keeper.look().totals.repaired < 4 {
-        node.ip("route replace 10.244.2.0/26 via 10.0.1.2");
+        node.ip("route replace 10.244.2.0/26 via 10.0.1.2 metric 1024");
         insults += 1;
         assert!(insults < 10_000, "put right at once, the first few times");
     }
@@ -114,7 +114,7 @@ fn who_insists_is_not_fought() {
     let yielding = Node::new("who_insists_is_not_fought").unwrap();
     let keeper = yielding.keeper(Params { conflict: Conflict::Yield, ..Params::default() });
     furnish(&keeper);
-    yielding.ip("route replace 10.244.2.0/26 via 10.0.1.2");
+    yielding.ip("route replace 10.244.2.0/26 via 10.0.1.2 metric 1024");
     assert!(patiently(PATIENT, || keeper.row("10.244.2.0/26").unwrap().state == State::Foreign).is_some());
 }
 
@@ -294,7 +294,7 @@ fn a_killed_keeper_finds_its_routes_again_and_writes_none() {
     keeper.reap();
     node.until_routes(SOON, "reaped", |now| !now.contains("10.244.7.0/26") && now.contains("10.244.2.0/26"));
     let said = monitor.said(&node.ns);
-    assert_eq!(said, ["Deleted 10.244.7.0/26 via 10.0.0.2 dev eth1 proto bgp "], "one route was removed, none was touched");
+    assert_eq!(said, ["Deleted 10.244.7.0/26 via 10.0.0.2 dev eth1 proto bgp metric 1024 "], "one route was removed, none was touched");
 }
 
 #[test]
@@ -383,4 +383,26 @@ fn a_way_of_several_that_is_lost_takes_no_packet_but_its_own() {
     let (sent, refused) = stream.stop();
     eprintln!("5 flaps of a way of two: {refused} of {sent} refused");
     assert_eq!(refused, 0, "the other way stood all the time");
+}
+
+/// Another daemon's nexthop object is replaced without end, and a great many of its routes use it.
+#[test]
+fn a_nexthop_object_that_changes_all_the_time_does_not_have_the_kernel_read_all_the_time() {
+    let test = "a_nexthop_object_that_changes_all_the_time_does_not_have_the_kernel_read_all_the_time";
+    let Some(node) = Node::new(test) else { return };
+    let keeper = node.keeper(Params::default());
+    furnish(&keeper);
+    node.ip("nexthop add id 7 via 10.0.0.2 dev eth1");
+    let lines: String = (0..2_000_u32).map(|i| format!("route add 172.{}.{}.0/24 nhid 7 proto static\n", 16 + (i >> 8), i & 255)).collect();
+    node.batch(&lines);
+    assert!(patiently(PATIENT, || keeper.look().settled).is_some());
+    let (before, changes) = (keeper.look().dumps, 100);
+    for i in 0..changes {
+        node.ip(&format!("nexthop replace id 7 via 10.0.0.{} dev eth1", 2 + i % 2));
+    }
+    let dumps = keeper.look().dumps - before;
+    println!("{changes} changes of an object under 2,000 routes: the kernel was read {dumps} times");
+    assert!(dumps <= changes / 10, "{dumps} dumps");
+    node.ip("route del 10.244.2.0/26");
+    assert!(patiently(PATIENT, || node.routes().contains("10.244.2.0/26 via 10.0.0.2")).is_some(), "nor is what is ours forgotten");
 }

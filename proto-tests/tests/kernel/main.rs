@@ -8,6 +8,7 @@ mod daemon;
 mod faults;
 #[cfg(feature = "kernel")]
 mod fib;
+mod links;
 mod netlab;
 mod overlay;
 mod ownership;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use catbird::num::Asn;
 use catbird::speaker::show::{Answer, Question};
-use catbird::wire::Message;
+use catbird::wire::{Capability, Message};
 use proto_tests::dsl::upd;
 use proto_tests::lab::{Lab, net, update};
 
@@ -60,6 +61,42 @@ fn a_route_that_is_not_written_carries_no_next_hop() {
     let lab = recursive(&["10.0.0.0/8"]);
     assert!(!lab.in_kernel("a", "203.0.113.0/24") && lab.in_kernel("a", "10.8.0.0/16"));
     assert!(!lab.in_kernel("a", "10.9.0.0/16"), "the kernel knows no way to its next hop");
+}
+
+/// RFC 1122 §3.2.1.3: no router has that address, and the kernel takes no such gateway.
+#[test]
+fn a_route_whose_next_hop_becomes_a_broadcast_address_is_gone() {
+    let mut lab = recursive(&[]);
+    for (hop, usable) in [([10, 255, 0, 9], true), ([10, 255, 255, 255], false), ([10, 255, 0, 9], true), ([10, 255, 0, 0], false)] {
+        lab.raw("x", &update(hop, &[64513], &["10.40.0.0/16"]));
+        lab.run(Duration::from_secs(2));
+        assert_eq!((lab.in_kernel("a", "10.40.0.0/16"), lab.best("a", "10.40.0.0/16").is_some()), (usable, usable), "{hop:?}");
+    }
+    let told = format!("{:?}", lab.story("a", "10.40.0.0/16"));
+    assert!(told.contains("the broadcast or network address of a subnet of ours"), "{told}");
+}
+
+#[test]
+fn tracked_next_hops_are_those_in_use() {
+    let mut lab = Lab::seeded(3).speaker("a", 64512).scripted("x", 64513).linked("a", "x").audit_every(100);
+    lab.script("x").offer(vec![
+        Capability::Multiprotocol { afi: 1, safi: 1 },
+        Capability::Multiprotocol { afi: 2, safi: 1 },
+        Capability::FourOctetAs(Asn(64513)),
+    ]);
+    lab.until_established("a", "x");
+    for n in 0..1000 {
+        lab.raw("x", &upd().reach("2001:db8:1::/48").next_hop(&format!("fe80::1:{n:x}")).as_path(&[64513]).octets());
+        lab.run(Duration::from_millis(20));
+    }
+    let tracked = |lab: &mut Lab| match lab.ask("a", Question::Nexthops { cursor: 0 }) {
+        Answer::Nexthops(page) => page.rows.len(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((tracked(&mut lab), lab.prefixes("a")), (1, 1), "one prefix, one next hop");
+    lab.raw("x", &upd().withdraw("2001:db8:1::/48").octets());
+    lab.run(Duration::from_secs(1));
+    assert_eq!((tracked(&mut lab), lab.prefixes("a")), (0, 0));
 }
 
 fn warnings(lab: &mut Lab) -> Vec<String> {

@@ -118,3 +118,82 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::{Duration, Instant};
+
+    use ipnet::{IpNet, Ipv4Net};
+    use netlink_packet_core::{NetlinkBuffer, NetlinkMessage};
+    use netlink_packet_route::RouteNetlinkMessage;
+    use netlink_packet_route::route::{RouteProtocol, RouteType};
+    use rtnetlink::RouteMessageBuilder;
+
+    use super::*;
+    use crate::fib::{FibKind, FibRoute};
+
+    const ROUTES: u32 = 50_000;
+
+    fn net(i: u32) -> Ipv4Net {
+        Ipv4Net::new(Ipv4Addr::from(0x0a00_0000 + (i << 6)), 26).unwrap()
+    }
+
+    fn route(i: u32) -> FibRoute {
+        FibRoute { net: IpNet::V4(net(i)), metric: 1024, kind: FibKind::Blackhole, source: None, former: None }
+    }
+
+    fn one_by_one() -> Duration {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+            tokio::spawn(connection);
+            let begun = Instant::now();
+            for i in 0..ROUTES {
+                let message = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(net(i).network(), 26).kind(RouteType::BlackHole);
+                let message = message.protocol(RouteProtocol::Other(187)).priority(7).build();
+                handle.route().add(message).execute().await.unwrap();
+            }
+            begun.elapsed()
+        })
+    }
+
+    fn in_batches() -> Duration {
+        let mut writer = Writer::open(Owner { table: 254, protocol: 186 }, Arc::default()).unwrap();
+        let changes: Vec<(u64, FibChange)> = (0..ROUTES).map(|i| (u64::from(i), FibChange::Add(route(i)))).collect();
+        let begun = Instant::now();
+        let mut rest = &changes[..];
+        while !rest.is_empty() {
+            let (done, taken) = writer.batch(rest);
+            assert!(done.iter().all(|(_, answer)| answer.is_ok()), "{done:?}");
+            rest = &rest[taken..];
+        }
+        begun.elapsed()
+    }
+
+    /// What the module documentation says of both; in a namespace of its own: `unshare -n`.
+    #[test]
+    #[ignore = "a measurement, which writes 100,000 routes into the kernel"]
+    fn routes_in_batches_and_by_the_crate() {
+        let (crate_, ours) = (one_by_one(), in_batches());
+        let rate = |took: Duration| f64::from(ROUTES) / took.as_secs_f64() / 1000.0;
+        println!("written: {:.0} k routes/s by rtnetlink, each awaited; {:.0} k in batches", rate(crate_), rate(ours));
+        let mut octets = Vec::new();
+        (0..ROUTES).for_each(|i| message::put_change(&mut octets, &FibChange::Add(route(i)), Owner { table: 254, protocol: 186 }, i, false));
+        let begun = Instant::now();
+        let read = message::messages(&octets).filter(|m| message::read(m).is_some()).count();
+        let ours = begun.elapsed();
+        let begun = Instant::now();
+        let mut rest = &octets[..];
+        let mut parsed = 0;
+        while let Ok(buffer) = NetlinkBuffer::new_checked(rest) {
+            let len = buffer.length() as usize;
+            parsed += usize::from(NetlinkMessage::<RouteNetlinkMessage>::deserialize(&rest[..len]).is_ok());
+            rest = &rest[len.next_multiple_of(4)..];
+        }
+        let crate_ = begun.elapsed();
+        assert_eq!((read, parsed), (ROUTES as usize, ROUTES as usize));
+        let each = |took: Duration| took.as_nanos() / u128::from(ROUTES);
+        println!("read: {} ns a route by netlink-packet-route, {} ns here", each(crate_), each(ours));
+    }
+}
