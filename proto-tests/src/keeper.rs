@@ -221,7 +221,7 @@ impl Loop {
 
     fn unwant(&mut self, net: IpNet) {
         self.unlink(net);
-        self.fib.want(net, None);
+        self.fib.set_desired(net, None);
     }
 
     fn unlink(&mut self, net: IpNet) {
@@ -242,7 +242,7 @@ impl Loop {
             (false, false) => Some((FibKind::Unicast(hops), self.params.metric.of(None))),
         };
         let source = self.params.source_for(&net);
-        self.fib.want(net, route.map(|(kind, metric)| FibRoute { net, metric, kind, source, former: None }));
+        self.fib.set_desired(net, route.map(|(kind, metric)| FibRoute { net, metric, kind, source, former: None }));
     }
 
     fn view(&self) -> View {

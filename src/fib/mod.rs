@@ -6,6 +6,7 @@
 //!
 //! Who owns which route, and how that is known, is told at `Fib`.
 
+mod kernel_events;
 pub mod overlay;
 mod params;
 mod plan;
@@ -14,7 +15,6 @@ mod show;
 mod store;
 #[cfg(test)]
 mod tests;
-mod watch;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -26,7 +26,7 @@ use crate::kernel::{Hops, KernelRoute, RouteKind};
 
 pub use params::{Conflict, DEFAULT_METRIC, Metric, Params, Refused};
 pub use plan::Fib;
-pub use show::{Counts, News, Row, State, Totals};
+pub use show::{Counts, FibEvent, Row, State, Totals};
 
 /// A route as we want it, or as it stands, in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]

@@ -1,7 +1,7 @@
 //! Tunnels to nodes that are on no link of ours: which devices and entries there should be, and what to do where others stand.
 //!
-//! In: what the operator wants (`Params`), this node's addresses, the nodes that paths name, and what stands in the kernel (`Standing`).
-//! Out: `Device`s, whole, and the `Deed`s that make the kernel so. Which next hop goes through a tunnel is `rib::nexthop`'s affair, the
+//! In: what the operator wants (`Params`), this node's addresses, the nodes that paths name, and what stands in the kernel (`ActualDevice`).
+//! Out: `Device`s, whole, and the `DeviceOp`s that make the kernel so. Which next hop goes through a tunnel is `rib::nexthop`'s affair, the
 //! route over it the planner's; netlink is the shell's.
 //!
 //! VXLAN (RFC 7348): one device for each address family of the nodes. It learns nothing and floods nothing: each remote node is a
@@ -88,13 +88,13 @@ impl Params {
     }
 
     /// The devices that should be there.
-    pub fn wanted(&self, v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>, nodes: &BTreeSet<IpAddr>) -> Wanted {
+    pub fn wanted(&self, v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>, nodes: &BTreeSet<IpAddr>) -> DesiredDevices {
         if self.mode == Mode::Never {
-            return Wanted::default();
+            return DesiredDevices::default();
         }
         let own = [v4.map(|a| (IpAddr::V4(a), self.device.clone())), v6.map(|a| (IpAddr::V6(a), self.device_v6()))];
         let reached = own.into_iter().flatten().filter(|(local, _)| self.kind == Kind::Vxlan || local.is_ipv4());
-        Wanted { devices: reached.map(|(local, name)| self.one(local, name, nodes)).collect(), recovering: false }
+        DesiredDevices { devices: reached.map(|(local, name)| self.one(local, name, nodes)).collect(), recovering: false }
     }
 
     fn one(&self, local: IpAddr, name: String, nodes: &BTreeSet<IpAddr>) -> Device {
@@ -116,7 +116,7 @@ impl Params {
 
 /// Everything that should be there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct DesiredDevices {
     pub devices: Vec<Device>,
     /// Routes of a former life stand in the kernel and may be learned again: what their tunnels had ([`Device::left_behind`]) stays.
     pub recovering: bool,
@@ -189,8 +189,8 @@ impl fmt::Display for Mac {
 
 /// A device as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    pub kind: StandingKind,
+pub struct ActualDevice {
+    pub kind: ActualKind,
     pub local: Option<IpAddr>,
     pub mac: Option<Mac>,
     pub mtu: u32,
@@ -204,7 +204,7 @@ pub struct Standing {
 
 /// What a device is, as far as it matters to us.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StandingKind {
+pub enum ActualKind {
     Vxlan { vni: u32, port: u16, checksum: bool, learning: bool },
     Ipip,
     Other(String),
@@ -212,7 +212,7 @@ pub enum StandingKind {
 
 /// One thing to do to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum DeviceOp {
     /// Make it as far as [`Tunnel`] and the local address go; the rest follows when it stands.
     Create,
     Delete,
@@ -249,27 +249,27 @@ impl Device {
     ///
     /// # Errors
     /// [`Occupied`].
-    pub fn deeds(&self, standing: Option<&Standing>, link_mtu: Option<u32>) -> Result<Vec<Deed>, Occupied> {
-        let Some(standing) = standing else { return Ok(vec![Deed::Create]) };
-        if let StandingKind::Other(kind) = &standing.kind {
+    pub fn ops(&self, actual: Option<&ActualDevice>, link_mtu: Option<u32>) -> Result<Vec<DeviceOp>, Occupied> {
+        let Some(actual) = actual else { return Ok(vec![DeviceOp::Create]) };
+        if let ActualKind::Other(kind) = &actual.kind {
             return Err(Occupied { name: self.name.clone(), by: kind.clone() });
         }
-        if !self.could_become(standing) {
-            return Ok(vec![Deed::Delete, Deed::Create]);
+        if !self.could_become(actual) {
+            return Ok(vec![DeviceOp::Delete, DeviceOp::Create]);
         }
-        let mut deeds = self.setting_deeds(standing, link_mtu);
+        let mut ops = self.setting_ops(actual, link_mtu);
         if matches!(self.tunnel, Tunnel::Vxlan { .. }) {
-            self.entry_deeds(standing, &mut deeds);
+            self.entry_ops(actual, &mut ops);
         }
-        Ok(deeds)
+        Ok(ops)
     }
 
     /// Is it ours but for what can be changed?
-    fn could_become(&self, standing: &Standing) -> bool {
-        match (self.tunnel, &standing.kind) {
-            (Tunnel::Ipip, StandingKind::Ipip) => self.is_fallback() || standing.local == Some(self.local),
-            (Tunnel::Vxlan { vni, port, checksum }, StandingKind::Vxlan { vni: v, port: p, checksum: c, learning }) => {
-                let family = standing.local.is_some_and(|l| l.is_ipv4() == self.local.is_ipv4());
+    fn could_become(&self, actual: &ActualDevice) -> bool {
+        match (self.tunnel, &actual.kind) {
+            (Tunnel::Ipip, ActualKind::Ipip) => self.is_fallback() || actual.local == Some(self.local),
+            (Tunnel::Vxlan { vni, port, checksum }, ActualKind::Vxlan { vni: v, port: p, checksum: c, learning }) => {
+                let family = actual.local.is_some_and(|l| l.is_ipv4() == self.local.is_ipv4());
                 (vni, port, checksum) == (*v, *p, *c) && !learning && family
             }
             _ => false,
@@ -281,25 +281,25 @@ impl Device {
         self.tunnel == Tunnel::Ipip && self.name == "tunl0"
     }
 
-    fn setting_deeds(&self, standing: &Standing, link_mtu: Option<u32>) -> Vec<Deed> {
-        let mut deeds = Vec::new();
+    fn setting_ops(&self, actual: &ActualDevice, link_mtu: Option<u32>) -> Vec<DeviceOp> {
+        let mut ops = Vec::new();
         let mtu = self.mtu_over(link_mtu);
         let vxlan = matches!(self.tunnel, Tunnel::Vxlan { .. });
-        let mut unless = |is_so: bool, deed: Deed| {
+        let mut unless = |is_so: bool, op: DeviceOp| {
             if !is_so {
-                deeds.push(deed);
+                ops.push(op);
             }
         };
-        unless(!vxlan || standing.local == Some(self.local), Deed::SetLocal(self.local));
-        unless(!vxlan || standing.mac == Some(Mac::of(self.local)), Deed::SetMac(Mac::of(self.local)));
-        unless(standing.mtu == mtu, Deed::SetMtu(mtu));
-        unless(standing.up, Deed::SetUp);
+        unless(!vxlan || actual.local == Some(self.local), DeviceOp::SetLocal(self.local));
+        unless(!vxlan || actual.mac == Some(Mac::of(self.local)), DeviceOp::SetMac(Mac::of(self.local)));
+        unless(actual.mtu == mtu, DeviceOp::SetMtu(mtu));
+        unless(actual.up, DeviceOp::SetUp);
         if let Some(address) = self.address {
-            unless(standing.addresses.contains(&address), Deed::AddAddress(address));
+            unless(actual.addresses.contains(&address), DeviceOp::AddAddress(address));
         }
-        let others = standing.addresses.iter().filter(|a| Some(**a) != self.address && !is_link_local(a));
-        deeds.extend(others.map(|a| Deed::DeleteAddress(*a)));
-        deeds
+        let others = actual.addresses.iter().filter(|a| Some(**a) != self.address && !is_link_local(a));
+        ops.extend(others.map(|a| DeviceOp::DeleteAddress(*a)));
+        ops
     }
 
     /// What the inner packets may be long.
@@ -312,47 +312,47 @@ impl Device {
         self.mtu.unwrap_or_else(|| link_mtu.unwrap_or(1500).saturating_sub(wrapping).max(576))
     }
 
-    fn entry_deeds(&self, standing: &Standing, deeds: &mut Vec<Deed>) {
+    fn entry_ops(&self, actual: &ActualDevice, ops: &mut Vec<DeviceOp>) {
         for &node in &self.nodes {
             let mac = Mac::of(node);
-            if !standing.forwards.contains(&(mac, node)) {
-                deeds.push(Deed::Forward(mac, node));
+            if !actual.forwards.contains(&(mac, node)) {
+                ops.push(DeviceOp::Forward(mac, node));
             }
-            if standing.neighbours.get(&gateway(node)) != Some(&mac) {
-                deeds.push(Deed::Neighbour(gateway(node), mac));
+            if actual.neighbours.get(&gateway(node)) != Some(&mac) {
+                ops.push(DeviceOp::Neighbour(gateway(node), mac));
             }
         }
         // A node by its own address is what our first release wrote for IPv6: routes may lead there still.
         let wanted: BTreeSet<IpAddr> = self.nodes.iter().flat_map(|node| [*node, gateway(*node)]).collect();
-        let old = standing.neighbours.keys().filter(|addr| !wanted.contains(addr));
-        deeds.extend(old.map(|node| Deed::DeleteNeighbour(*node)));
+        let old = actual.neighbours.keys().filter(|addr| !wanted.contains(addr));
+        ops.extend(old.map(|node| DeviceOp::DeleteNeighbour(*node)));
         // Of one MAC address' entries, the wanted one took the place of all others.
-        let told: BTreeSet<Mac> = deeds.iter().filter_map(|d| if let Deed::Forward(mac, _) = d { Some(*mac) } else { None }).collect();
-        let old = standing.forwards.iter().filter(|(mac, node)| {
+        let told: BTreeSet<Mac> = ops.iter().filter_map(|d| if let DeviceOp::Forward(mac, _) = d { Some(*mac) } else { None }).collect();
+        let old = actual.forwards.iter().filter(|(mac, node)| {
             let wanted = self.nodes.contains(node) && Mac::of(*node) == *mac;
             !wanted && !told.contains(mac)
         });
-        deeds.extend(old.map(|(mac, node)| Deed::DeleteForward(*mac, *node)));
+        ops.extend(old.map(|(mac, node)| DeviceOp::DeleteForward(*mac, *node)));
     }
 
     /// The nodes for which entries of a former life stand: those by our form. Routes may lead over them still.
-    pub fn left_behind(&self, standing: &Standing) -> BTreeSet<IpAddr> {
-        if !matches!(self.tunnel, Tunnel::Vxlan { .. }) || !self.could_become(standing) {
+    pub fn left_behind(&self, actual: &ActualDevice) -> BTreeSet<IpAddr> {
+        if !matches!(self.tunnel, Tunnel::Vxlan { .. }) || !self.could_become(actual) {
             return BTreeSet::new();
         }
-        let entries = standing.neighbours.iter().map(|(node, mac)| (*mac, *node)).chain(standing.forwards.iter().copied());
+        let entries = actual.neighbours.iter().map(|(node, mac)| (*mac, *node)).chain(actual.forwards.iter().copied());
         let ours = entries.filter(|(mac, node)| Mac::of(*node) == *mac && node.is_ipv4() == self.local.is_ipv4() && *node != self.local);
         ours.map(|(_, node)| node).collect()
     }
 
     /// Do packets to this node get through, as the device stands?
-    pub fn carries(&self, node: IpAddr, standing: &Standing) -> bool {
+    pub fn carries(&self, node: IpAddr, actual: &ActualDevice) -> bool {
         let mac = Mac::of(node);
         let known = match self.tunnel {
             Tunnel::Ipip => true,
-            Tunnel::Vxlan { .. } => standing.neighbours.get(&gateway(node)) == Some(&mac) && standing.forwards.contains(&(mac, node)),
+            Tunnel::Vxlan { .. } => actual.neighbours.get(&gateway(node)) == Some(&mac) && actual.forwards.contains(&(mac, node)),
         };
-        standing.up && known && self.nodes.contains(&node)
+        actual.up && known && self.nodes.contains(&node)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The planner: what is wanted, what stands, and the one change to make next for each prefix.
 //!
-//! In and out: see `Fib`. What the kernel says by itself is taken in by `watch`; rows and counts for the operator are made in `show`.
+//! In and out: see `Fib`. What the kernel says by itself is taken in by `kernel_events`; rows and counts for the operator are made in `show`.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use foldhash::fast::{FixedState, RandomState};
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
+use super::kernel_events::Recheck;
 use super::queue::Queue;
-use super::show::{Counts, News, Totals};
+use super::show::{Counts, FibEvent, Totals};
 use super::store::{Entries, Entry, Flags, Shape, ShapeId, Shapes, Slot};
-use super::watch::Recheck;
 use super::{Conflict, Errno, FibChange, FibKind, FibRoute, Owner, Params};
 use crate::kernel::IfIndex;
 use crate::num::{Family, Instant};
@@ -42,7 +42,7 @@ pub struct Fib {
     pub(super) entries: Entries,
     queue: Queue,
     /// By sequence number from `first_seq` on; answered ones are `None` until those before them are.
-    flights: VecDeque<Option<Flight>>,
+    ops_in_flight: VecDeque<Option<InFlight>>,
     first_seq: u64,
     in_flight: usize,
     pub(super) waits: hashbrown::HashMap<Slot, Wait, RandomState>,
@@ -50,7 +50,7 @@ pub struct Fib {
     /// Routes of others in our table, by prefix.
     pub(super) foreign: hashbrown::HashMap<IpNet, SmallVec<[Foreign; 1]>, RandomState>,
     /// Routes of ours at metrics that are not wanted any more.
-    pub(super) leftovers: hashbrown::HashMap<Slot, SmallVec<[ShapeId; 1]>, RandomState>,
+    pub(super) superseded: hashbrown::HashMap<Slot, SmallVec<[ShapeId; 1]>, RandomState>,
     /// Up or down, of links that our routes use or used.
     pub(super) links: hashbrown::HashMap<IfIndex, bool, FixedState>,
     pub(super) addrs: hashbrown::HashMap<IfIndex, SmallVec<[ipnet::Ipv4Net; 1]>, FixedState>,
@@ -63,8 +63,8 @@ pub struct Fib {
     reap_at_sync: bool,
     pub(super) counts: [Counts; 2],
     pub(super) totals: Totals,
-    pub(super) news: Vec<News>,
-    pub(super) displaced: bool,
+    pub(super) events: Vec<FibEvent>,
+    pub(super) displaced_foreign: bool,
     /// Routes of an earlier run stood in the kernel at the start, by family.
     pub(super) preserved: [bool; 2],
     pub(super) now: Instant,
@@ -75,7 +75,7 @@ pub(super) type Key = (u32, u32);
 
 /// A change on its way.
 #[derive(Clone, Copy, Debug)]
-struct Flight {
+struct InFlight {
     slot: Slot,
     op: Op,
     shape: ShapeId,
@@ -110,12 +110,12 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(30);
 /// So many times what others do is put right at once; from then on a route is put right so often at most, and in the whole so many a
 /// second. A minute of peace forgives all.
-const HEALS_AT_ONCE: u8 = 4;
-const HEAL_EVERY: Duration = Duration::from_millis(250);
-const HEALS_A_SECOND: u32 = 10_000;
-const HEAL_MOST: Duration = Duration::from_secs(30);
+const REPAIRS_AT_ONCE: u8 = 4;
+const REPAIR_EVERY: Duration = Duration::from_millis(250);
+const REPAIRS_A_SECOND: u32 = 10_000;
+const REPAIR_MOST: Duration = Duration::from_secs(30);
 const PEACE: Duration = Duration::from_secs(60);
-/// The unit of [`Entry::healed_at`].
+/// The unit of [`Entry::repaired_at`].
 const TICK: Duration = Duration::from_millis(10);
 /// Entries looked at in one go, after a dump or when a link has changed.
 const SWEEP_STEP: usize = 16 * 1024;
@@ -127,13 +127,13 @@ impl Fib {
             shapes: Shapes::default(),
             entries: Entries::new(),
             queue: Queue::new(),
-            flights: VecDeque::new(),
+            ops_in_flight: VecDeque::new(),
             first_seq: 1,
             in_flight: 0,
             waits: hashbrown::HashMap::default(),
             timers: BTreeSet::new(),
             foreign: hashbrown::HashMap::default(),
-            leftovers: hashbrown::HashMap::default(),
+            superseded: hashbrown::HashMap::default(),
             links: hashbrown::HashMap::default(),
             addrs: hashbrown::HashMap::default(),
             synced: false,
@@ -144,8 +144,8 @@ impl Fib {
             reap_at_sync: false,
             counts: Default::default(),
             totals: Totals::default(),
-            news: Vec::new(),
-            displaced: false,
+            events: Vec::new(),
+            displaced_foreign: false,
             preserved: [false; 2],
             now: Instant::ZERO,
         }
@@ -156,7 +156,7 @@ impl Fib {
     }
 
     /// What we want for this prefix from now on; `None` for nothing. What `Params::permits` refuses counts as nothing.
-    pub fn want(&mut self, net: IpNet, route: Option<FibRoute>) {
+    pub fn set_desired(&mut self, net: IpNet, route: Option<FibRoute>) {
         let net = net.trunc();
         let route = route.filter(|r| self.params.permits(&net, &r.kind).is_ok());
         let slot = match (self.entries.find(&net), &route) {
@@ -238,8 +238,8 @@ impl Fib {
     /// How the kernel answered. A number that is not on its way is ignored.
     pub fn on_done(&mut self, now: Instant, seq: u64, result: Result<(), Errno>) {
         self.now = self.now.max(now);
-        let Some(flight) = self.land(seq) else { return };
-        let slot = flight.slot;
+        let Some(op_in_flight) = self.complete(seq) else { return };
+        let slot = op_in_flight.slot;
         let doubt = self.entries.get(slot).is_some_and(|e| e.flags.has(Flags::DOUBT));
         // What is written while a dump is read, or compared, cannot be missing from it.
         let (dump, looking) = (self.dump, self.dumping || self.sweep.is_some());
@@ -248,16 +248,16 @@ impl Fib {
             e.flags.set(Flags::DOUBT, false);
             e.touched = if looking { dump } else { e.touched };
         });
-        self.totals.count(flight.op == Op::Remove, result.is_ok());
-        match (flight.op, result) {
-            (Op::Remove, Ok(()) | Err(Errno::ESRCH | Errno::ENOENT | Errno::ENODEV)) => self.on_removed(slot, flight.shape, doubt),
+        self.totals.count(op_in_flight.op == Op::Remove, result.is_ok());
+        match (op_in_flight.op, result) {
+            (Op::Remove, Ok(()) | Err(Errno::ESRCH | Errno::ENOENT | Errno::ENODEV)) => self.on_removed(slot, op_in_flight.shape, doubt),
             // Replacing a route by itself while another's stands before it under the same key (IPv4, `ip route append`).
-            (Op::Add | Op::Replace, Ok(())) | (Op::Replace, Err(Errno::EEXIST)) => self.on_put(slot, flight.shape, doubt),
-            (op, Err(errno)) => self.on_refused(slot, op, flight.shape, errno),
+            (Op::Add | Op::Replace, Ok(())) | (Op::Replace, Err(Errno::EEXIST)) => self.on_put(slot, op_in_flight.shape, doubt),
+            (op, Err(errno)) => self.on_refused(slot, op, op_in_flight.shape, errno),
         }
-        self.shapes.release(flight.shape);
+        self.shapes.release(op_in_flight.shape);
         match self.entries.get(slot) {
-            Some(e) if doubt && e.wanted.is_some() => self.lost(slot),
+            Some(e) if doubt && e.wanted.is_some() => self.external_change(slot),
             _ => self.tidy(slot),
         }
     }
@@ -305,7 +305,7 @@ impl Fib {
     pub fn remove_all(&mut self) {
         let nets: Vec<IpNet> = self.entries.iter_from(0).map(|(_, e)| e.net).collect();
         for net in nets {
-            self.want(net, None);
+            self.set_desired(net, None);
         }
         self.reap();
     }
@@ -329,7 +329,7 @@ impl Fib {
         if entry.flags.has(Flags::FLYING) || entry.flags.has(Flags::WAITING) {
             return None;
         }
-        if entry.wanted.is_none() && entry.installed.is_none() && !entry.flags.has(Flags::LEFTOVERS) {
+        if entry.wanted.is_none() && entry.installed.is_none() && !entry.flags.has(Flags::SUPERSEDED) {
             self.tidy(slot);
             return None;
         }
@@ -339,8 +339,8 @@ impl Fib {
         self.shapes.hold_again(shape);
         self.edit(slot, |e| e.flags.set(Flags::FLYING, true));
         self.in_flight += 1;
-        self.flights.push_back(Some(Flight { slot, op, shape }));
-        let seq = self.first_seq + self.flights.len() as u64 - 1;
+        self.ops_in_flight.push_back(Some(InFlight { slot, op, shape }));
+        let seq = self.first_seq + self.ops_in_flight.len() as u64 - 1;
         let change = match op {
             Op::Add => FibChange::Add(route),
             Op::Replace => FibChange::Replace(route),
@@ -355,11 +355,11 @@ impl Fib {
             if entry.flags.has(Flags::STALE) {
                 return None;
             }
-            let last = if entry.installed.is_some() { Some(entry.installed) } else { self.leftover(slot) };
+            let last = if entry.installed.is_some() { Some(entry.installed) } else { self.one_superseded(slot) };
             return last.map(|shape| (Op::Remove, shape));
         }
         if entry.installed == entry.wanted && entry.flags.has(Flags::SURE) {
-            return self.leftover(slot).map(|shape| (Op::Remove, shape));
+            return self.one_superseded(slot).map(|shape| (Op::Remove, shape));
         }
         let key = self.key(entry.wanted);
         self.align(slot, key);
@@ -380,7 +380,7 @@ impl Fib {
         }
         if !may {
             // What cannot come keeps nothing old alive.
-            return self.leftover(slot).map(|shape| (Op::Remove, shape));
+            return self.one_superseded(slot).map(|shape| (Op::Remove, shape));
         }
         if parked {
             return None;
@@ -396,8 +396,8 @@ impl Fib {
         self.shapes.get(id).map(|s| (s.former.map_or(self.params.table, |owner| owner.table), s.metric))
     }
 
-    fn leftover(&self, slot: Slot) -> Option<ShapeId> {
-        self.leftovers.get(&slot)?.last().copied()
+    fn one_superseded(&self, slot: Slot) -> Option<ShapeId> {
+        self.superseded.get(&slot)?.last().copied()
     }
 
     /// One key, one memory. What stands at another metric than the wanted one is kept until the new route stands, then removed;
@@ -406,39 +406,39 @@ impl Fib {
         let Some(installed) = self.entries.get(slot).map(|e| e.installed) else { return };
         if installed.is_some() && self.key(installed) != key {
             self.shapes.hold_again(installed);
-            self.add_leftover(slot, installed);
+            self.add_superseded(slot, installed);
             self.set_installed(slot, ShapeId::NONE, true);
         }
-        let list = self.leftovers.get(&slot);
+        let list = self.superseded.get(&slot);
         let same = list.and_then(|l| l.iter().copied().find(|&s| self.key(s) == key));
         let Some(same) = same else { return };
         if self.entries.get(slot).is_some_and(|e| e.installed.is_none()) {
             self.shapes.hold_again(same);
             self.set_installed(slot, same, false);
         }
-        self.drop_leftover(slot, same);
+        self.drop_superseded(slot, same);
     }
 
     /// A route of ours at a metric that is not wanted; it goes when what is wanted stands.
-    pub(super) fn add_leftover(&mut self, slot: Slot, shape: ShapeId) {
+    pub(super) fn add_superseded(&mut self, slot: Slot, shape: ShapeId) {
         let key = self.key(shape);
-        let same = self.leftovers.get(&slot).and_then(|l| l.iter().copied().find(|&s| self.key(s) == key));
+        let same = self.superseded.get(&slot).and_then(|l| l.iter().copied().find(|&s| self.key(s) == key));
         if let Some(same) = same {
-            self.drop_leftover(slot, same);
+            self.drop_superseded(slot, same);
         }
-        self.leftovers.entry(slot).or_default().push(shape);
-        self.edit(slot, |e| e.flags.set(Flags::LEFTOVERS, true));
+        self.superseded.entry(slot).or_default().push(shape);
+        self.edit(slot, |e| e.flags.set(Flags::SUPERSEDED, true));
     }
 
-    pub(super) fn drop_leftover(&mut self, slot: Slot, shape: ShapeId) {
-        let Some(list) = self.leftovers.get_mut(&slot) else { return };
+    pub(super) fn drop_superseded(&mut self, slot: Slot, shape: ShapeId) {
+        let Some(list) = self.superseded.get_mut(&slot) else { return };
         let Some(i) = list.iter().position(|&s| s == shape) else { return };
         list.remove(i);
         let none = list.is_empty();
         self.shapes.release(shape);
         if none {
-            self.leftovers.remove(&slot);
-            self.edit(slot, |e| e.flags.set(Flags::LEFTOVERS, false));
+            self.superseded.remove(&slot);
+            self.edit(slot, |e| e.flags.set(Flags::SUPERSEDED, false));
         }
     }
 
@@ -449,15 +449,15 @@ impl Fib {
 
     // ------------------------------------------------------------------------------------------------ answers
 
-    fn land(&mut self, seq: u64) -> Option<Flight> {
+    fn complete(&mut self, seq: u64) -> Option<InFlight> {
         let i = usize::try_from(seq.checked_sub(self.first_seq)?).ok()?;
-        let flight = self.flights.get_mut(i)?.take()?;
+        let op_in_flight = self.ops_in_flight.get_mut(i)?.take()?;
         self.in_flight -= 1;
-        while let Some(None) = self.flights.front() {
-            self.flights.pop_front();
+        while let Some(None) = self.ops_in_flight.front() {
+            self.ops_in_flight.pop_front();
             self.first_seq += 1;
         }
-        Some(flight)
+        Some(op_in_flight)
     }
 
     fn on_removed(&mut self, slot: Slot, shape: ShapeId, doubt: bool) {
@@ -465,7 +465,7 @@ impl Fib {
         if self.entries.get(slot).is_some_and(|e| e.installed == shape) {
             self.set_installed(slot, ShapeId::NONE, !doubt);
         } else {
-            self.drop_leftover(slot, shape);
+            self.drop_superseded(slot, shape);
         }
     }
 
@@ -473,10 +473,10 @@ impl Fib {
         self.forget_wait(slot);
         self.shapes.hold_again(shape);
         self.set_installed(slot, shape, !doubt);
-        let healed = self.entries.get(slot).is_some_and(|e| e.flags.has(Flags::HEALING));
-        self.totals.repaired += u64::from(healed);
+        let was_repair = self.entries.get(slot).is_some_and(|e| e.flags.has(Flags::REPAIRING));
+        self.totals.repaired += u64::from(was_repair);
         self.edit(slot, |e| {
-            for flag in [Flags::TAKEN, Flags::OVERWRITE, Flags::HEALING] {
+            for flag in [Flags::TAKEN, Flags::OVERWRITE, Flags::REPAIRING] {
                 e.flags.set(flag, false);
             }
         });
@@ -486,7 +486,7 @@ impl Fib {
             let net = entry.net;
             self.forget_foreign(net, metric);
             self.see_others(slot);
-            self.displaced = true;
+            self.displaced_foreign = true;
         }
     }
 
@@ -511,7 +511,7 @@ impl Fib {
         }
         let attempts = self.waits.get(&slot).map_or(0, |w| w.attempts) + 1;
         if attempts == 1 {
-            self.tell(News::Refused { net, errno });
+            self.tell(FibEvent::Refused { net, errno });
         }
         self.wait(slot, Some(errno), attempts, backoff(RETRY_FIRST, attempts, RETRY_MOST));
     }
@@ -541,22 +541,22 @@ impl Fib {
 
     /// Others changed what we wrote: put it right at once, or as soon as its turn has come if this goes on and on. Whoever stops fighting
     /// us finds our route back after that time.
-    pub(super) fn lost(&mut self, slot: Slot) {
+    pub(super) fn external_change(&mut self, slot: Slot) {
         let tick = (u128::from(self.now.as_nanos()) / TICK.as_nanos()) as u16;
         let contested = u32::try_from(self.waits.len()).unwrap_or(u32::MAX);
-        let every = (Duration::from_secs(1) * contested / HEALS_A_SECOND).clamp(HEAL_EVERY, HEAL_MOST);
+        let every = (Duration::from_secs(1) * contested / REPAIRS_A_SECOND).clamp(REPAIR_EVERY, REPAIR_MOST);
         let Some(entry) = self.entries.get_mut(slot) else { return };
         // It may be that the next time is still to come.
-        let ahead = TICK * u32::from(entry.healed_at.wrapping_sub(tick));
-        let since = if ahead <= HEAL_MOST { Duration::ZERO } else { TICK * u32::from(tick.wrapping_sub(entry.healed_at)) };
-        entry.heals = if since > PEACE { 1 } else { entry.heals.saturating_add(1) };
-        let (heals, net) = (entry.heals, entry.net);
-        let rest = if heals > HEALS_AT_ONCE { every.saturating_sub(since) } else { Duration::ZERO };
-        entry.healed_at = tick.wrapping_add((rest.as_nanos() / TICK.as_nanos()) as u16);
-        self.edit(slot, |e| e.flags.set(Flags::HEALING, true));
+        let ahead = TICK * u32::from(entry.repaired_at.wrapping_sub(tick));
+        let since = if ahead <= REPAIR_MOST { Duration::ZERO } else { TICK * u32::from(tick.wrapping_sub(entry.repaired_at)) };
+        entry.repairs = if since > PEACE { 1 } else { entry.repairs.saturating_add(1) };
+        let (repairs, net) = (entry.repairs, entry.net);
+        let rest = if repairs > REPAIRS_AT_ONCE { every.saturating_sub(since) } else { Duration::ZERO };
+        entry.repaired_at = tick.wrapping_add((rest.as_nanos() / TICK.as_nanos()) as u16);
+        self.edit(slot, |e| e.flags.set(Flags::REPAIRING, true));
         self.totals.disturbed += 1;
-        if heals == HEALS_AT_ONCE + 1 {
-            self.tell(News::Contested { net });
+        if repairs == REPAIRS_AT_ONCE + 1 {
+            self.tell(FibEvent::Contested { net });
         }
         if !rest.is_zero() {
             self.wait(slot, None, 0, rest);
@@ -610,15 +610,15 @@ impl Fib {
         if flags.has(Flags::FLYING) || flags.has(Flags::WAITING) || flags.has(Flags::QUEUED) {
             return;
         }
-        let leftovers = flags.has(Flags::LEFTOVERS);
-        if entry.wanted.is_none() && entry.installed.is_none() && !leftovers {
+        let superseded = flags.has(Flags::SUPERSEDED);
+        if entry.wanted.is_none() && entry.installed.is_none() && !superseded {
             self.forget_wait(slot);
             self.edit(slot, |e| e.flags = Flags::SURE);
             self.entries.remove(slot);
             return;
         }
         let idle = if entry.wanted.is_none() { flags.has(Flags::STALE) } else { entry.installed == entry.wanted && flags.has(Flags::SURE) };
-        if !idle || (leftovers && !flags.has(Flags::STALE)) {
+        if !idle || (superseded && !flags.has(Flags::STALE)) {
             entry.flags.set(Flags::QUEUED, true);
             self.queue.push(slot);
         }
@@ -634,9 +634,9 @@ impl Fib {
     }
 
     /// A new entry counts nothing, and neither does one that is forgotten.
-    pub(super) fn tell(&mut self, news: News) {
-        if self.news.len() < 1024 {
-            self.news.push(news);
+    pub(super) fn tell(&mut self, events: FibEvent) {
+        if self.events.len() < 1024 {
+            self.events.push(events);
         }
     }
 
@@ -650,16 +650,16 @@ impl Fib {
             flying += usize::from(e.flags.has(Flags::FLYING));
             queued += usize::from(e.flags.has(Flags::QUEUED));
             held += usize::from(e.wanted.is_some()) + usize::from(e.installed.is_some());
-            let leftovers = self.leftovers.get(&slot).map_or(0, SmallVec::len);
-            held += leftovers;
-            assert_eq!(leftovers > 0, e.flags.has(Flags::LEFTOVERS), "{}: leftovers", e.net);
+            let superseded = self.superseded.get(&slot).map_or(0, SmallVec::len);
+            held += superseded;
+            assert_eq!(superseded > 0, e.flags.has(Flags::SUPERSEDED), "{}: leftovers", e.net);
             assert_eq!(self.entries.find(&e.net), Some(slot), "{} is not found", e.net);
             let due = self.waits.get(&slot).map(|w| (w.until, slot));
             assert_eq!(e.flags.has(Flags::WAITING), due.is_some_and(|d| self.timers.contains(&d)), "{}: timer", e.net);
             let moving = [Flags::FLYING, Flags::QUEUED, Flags::WAITING].iter().any(|f| e.flags.has(*f));
-            assert!(e.wanted.is_some() || e.installed.is_some() || leftovers > 0 || moving, "{} is empty", e.net);
+            assert!(e.wanted.is_some() || e.installed.is_some() || superseded > 0 || moving, "{} is empty", e.net);
             let busy = [Flags::FLYING, Flags::QUEUED, Flags::WAITING, Flags::BLOCKED, Flags::PARKED, Flags::STALE];
-            let settled = e.installed == e.wanted && e.flags.has(Flags::SURE) && leftovers == 0;
+            let settled = e.installed == e.wanted && e.flags.has(Flags::SURE) && superseded == 0;
             assert!(settled || busy.iter().any(|f| e.flags.has(*f)), "{} is forgotten: {e:?}", e.net);
         }
         assert_eq!(counts, self.counts);

@@ -86,7 +86,7 @@ impl Totals {
 
 /// What deserves a line in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum FibEvent {
     /// The kernel refused a route, for the first time.
     Refused { net: IpNet, errno: Errno },
     /// Another's route took the place of ours.
@@ -160,13 +160,13 @@ impl Fib {
     }
 
     /// Whether another's route gave way to ours since the last call: nobody but us was told, so whoever keeps others' routes is to ask anew.
-    pub fn take_displaced(&mut self) -> bool {
-        std::mem::take(&mut self.displaced)
+    pub fn take_displaced_foreign(&mut self) -> bool {
+        std::mem::take(&mut self.displaced_foreign)
     }
 
     /// What happened since the last call. At most 1024 are kept; the counters know all.
-    pub fn take_news(&mut self) -> Vec<News> {
-        std::mem::take(&mut self.news)
+    pub fn take_events(&mut self) -> Vec<FibEvent> {
+        std::mem::take(&mut self.events)
     }
 
     /// Rows from a cursor on (0 at first), each with the cursor after it. In no order; a row that stays is told once.

@@ -189,11 +189,11 @@ impl Flags {
     /// Waits for its timer.
     pub const WAITING: Flags = Flags(1 << 9);
     /// What is written next puts right what others did.
-    pub const HEALING: Flags = Flags(1 << 10);
+    pub const REPAIRING: Flags = Flags(1 << 10);
     /// Something stands there that we do not know: replace it.
     pub const OVERWRITE: Flags = Flags(1 << 11);
     /// Routes of ours stand at other metrics of this prefix.
-    pub const LEFTOVERS: Flags = Flags(1 << 12);
+    pub const SUPERSEDED: Flags = Flags(1 << 12);
     /// Others have routes for this prefix.
     pub const FOREIGN: Flags = Flags(1 << 13);
     /// One of them has a better metric.
@@ -218,8 +218,8 @@ pub(super) struct Entry {
     pub seen: u8,
     pub touched: u8,
     /// How often it was put right lately, and when last or when next (in hundredths of a second, wrapping).
-    pub heals: u8,
-    pub healed_at: u16,
+    pub repairs: u8,
+    pub repaired_at: u16,
     pub flags: Flags,
     pub wanted: ShapeId,
     pub installed: ShapeId,
@@ -264,8 +264,16 @@ impl Entries {
         if let Some(slot) = self.find(&net) {
             return slot;
         }
-        let entry =
-            Entry { net, seen: 0, touched: 0, heals: 0, healed_at: 0, flags: Flags::SURE, wanted: ShapeId::NONE, installed: ShapeId::NONE };
+        let entry = Entry {
+            net,
+            seen: 0,
+            touched: 0,
+            repairs: 0,
+            repaired_at: 0,
+            flags: Flags::SURE,
+            wanted: ShapeId::NONE,
+            installed: ShapeId::NONE,
+        };
         let slot = self.free.pop().unwrap_or_else(|| self.grow());
         self.chunks[slot.0 as usize / CHUNK][slot.0 as usize % CHUNK] = Some(entry);
         self.len += 1;

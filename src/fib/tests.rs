@@ -48,7 +48,7 @@ impl Bench {
     }
 
     fn want(&mut self, route: &FibRoute) {
-        self.fib.want(route.net, Some(route.clone()));
+        self.fib.set_desired(route.net, Some(route.clone()));
         self.fib.check_invariants();
     }
 
@@ -79,7 +79,7 @@ const BLOCK: &str = "10.244.2.0/26";
 #[test]
 fn nothing_is_written_before_the_first_dump_has_ended() {
     let mut fib = Fib::new(Params::default());
-    fib.want(net(BLOCK), Some(via(BLOCK, "192.0.2.2")));
+    fib.set_desired(net(BLOCK), Some(via(BLOCK, "192.0.2.2")));
     assert_eq!(fib.poll(), None);
     fib.on_kernel(Instant::ZERO, &KernelEvent::DumpStart);
     assert_eq!(fib.poll(), None);
@@ -110,7 +110,7 @@ fn another_next_hop_is_one_replace_and_another_metric_adds_before_it_removes() {
     let better = FibRoute { metric: 50, ..two.clone() };
     b.want(&better);
     assert_eq!(b.grant(), [FibChange::Add(better.clone()), FibChange::Remove(two.clone())]);
-    b.fib.want(net(BLOCK), None);
+    b.fib.set_desired(net(BLOCK), None);
     assert_eq!(b.grant(), [FibChange::Remove(better)]);
     assert_eq!((b.state(BLOCK), b.fib.is_settled()), (None, true));
 }
@@ -154,7 +154,7 @@ fn a_refused_route_is_shown_with_its_errno_and_tried_again_ever_more_rarely() {
         b.wait(at.since(b.now));
     }
     assert_eq!(waits, [100, 200, 400, 800, 1600, 3200]);
-    assert_eq!(b.fib.take_news(), [News::Refused { net: net(BLOCK), errno: Errno::ENETUNREACH }], "said once");
+    assert_eq!(b.fib.take_events(), [FibEvent::Refused { net: net(BLOCK), errno: Errno::ENETUNREACH }], "said once");
     b.grant();
     assert_eq!((b.state(BLOCK), b.fib.counts(Family::Ipv4Unicast).failed), (Some(State::Installed), 0));
 }
@@ -193,7 +193,7 @@ fn a_deleted_route_is_back_at_once_and_a_fight_has_a_pace() {
     }
     assert!((380..=410).contains(&written), "{written} writes in 100 s, four a second");
     assert_eq!(b.fib.totals().repaired, written as u64);
-    assert_eq!(b.fib.take_news(), [News::Contested { net: net(BLOCK) }], "one line for all of it");
+    assert_eq!(b.fib.take_events(), [FibEvent::Contested { net: net(BLOCK) }], "one line for all of it");
     b.wait(Duration::from_millis(300));
     b.grant();
     assert_eq!(b.state(BLOCK), Some(State::Installed), "who stops fighting finds it there");
@@ -301,8 +301,8 @@ fn a_foreign_route_that_took_our_place_gives_it_back_unless_we_yield() {
         b.want(&ours);
         b.hear(KernelEvent::Route(theirs.clone()));
         assert_eq!((b.grant().len(), b.state(BLOCK)), (writes, Some(state)), "{conflict:?}");
-        assert_eq!(b.fib.take_news(), [News::Foreign { net: net(BLOCK), protocol: 3 }]);
-        assert_eq!(b.fib.take_displaced(), writes == 1, "nobody else hears that it gave way");
+        assert_eq!(b.fib.take_events(), [FibEvent::Foreign { net: net(BLOCK), protocol: 3 }]);
+        assert_eq!(b.fib.take_displaced_foreign(), writes == 1, "nobody else hears that it gave way");
     }
 }
 
@@ -367,7 +367,7 @@ fn a_link_under_many_routes_is_gone_through_in_steps() {
     const MANY: u32 = 100_000;
     let mut b = Bench::new(Params::default(), &[]);
     let many: Vec<FibRoute> = (0..MANY).map(|i| via(&format!("10.{}.{}.{}/32", i >> 16, i >> 8 & 255, i & 255), "192.0.2.2")).collect();
-    many.iter().for_each(|r| b.fib.want(r.net, Some(r.clone())));
+    many.iter().for_each(|r| b.fib.set_desired(r.net, Some(r.clone())));
     while let Some((seq, _)) = b.fib.poll() {
         b.fib.on_done(b.now, seq, Ok(()));
     }
@@ -421,7 +421,7 @@ fn removing_what_is_gone_is_no_failure() {
     let mut b = Bench::new(Params::default(), &[]);
     b.want(&via(BLOCK, "192.0.2.2"));
     b.grant();
-    b.fib.want(net(BLOCK), None);
+    b.fib.set_desired(net(BLOCK), None);
     let (seq, _) = b.fib.poll().unwrap();
     b.fib.on_done(b.now, seq, Err(Errno::ESRCH));
     b.fib.check_invariants();

@@ -315,8 +315,8 @@ mod tests {
             let changed = next_hops.take_changed();
             rib.nexthop_changed(&changed);
             let mut out = Vec::new();
-            while rib.settle(100, next_hops, &mut out) || next_hops.has_fresh() {
-                next_hops.take_fresh();
+            while rib.settle(100, next_hops, &mut out) || next_hops.has_newly_tracked() {
+                next_hops.take_newly_tracked();
             }
             rib.check_invariants();
             out

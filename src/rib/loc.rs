@@ -184,9 +184,9 @@ pub(super) fn choose<K: Key>(
 
 /// Whether a choice among these is better put off, which is noted.
 fn is_early(paths: &[Path], flags: &mut DestFlags, peers: &Peers, next_hops: &impl NextHops) -> bool {
-    let early = next_hops.has_fresh()
+    let early = next_hops.has_newly_tracked()
         && !flags.has(DestFlags::POSTPONED)
-        && paths.iter().any(|path| nh_of(path, peers).is_some_and(|id| next_hops.awaits_own(id)));
+        && paths.iter().any(|path| nh_of(path, peers).is_some_and(|id| next_hops.awaits_recursive(id)));
     flags.set(DestFlags::POSTPONED, early);
     early
 }

@@ -64,12 +64,12 @@ pub trait NextHops {
     fn untrack(&mut self, id: NhId);
     /// The interior cost; `None` if it cannot be reached.
     fn metric(&self, id: NhId) -> Option<u32>;
-    /// Whether [`awaits_own`](NextHops::awaits_own) holds for any.
-    fn has_fresh(&self) -> bool {
+    /// Whether [`awaits_recursive`](NextHops::awaits_recursive) holds for any.
+    fn has_newly_tracked(&self) -> bool {
         false
     }
     /// Whether [`metric`](NextHops::metric) may change as soon as it is known which of our own routes lead there.
-    fn awaits_own(&self, _id: NhId) -> bool {
+    fn awaits_recursive(&self, _id: NhId) -> bool {
         false
     }
 }
@@ -90,12 +90,12 @@ impl NextHops for NexthopTable {
         }
     }
 
-    fn has_fresh(&self) -> bool {
-        NexthopTable::has_fresh(self)
+    fn has_newly_tracked(&self) -> bool {
+        NexthopTable::has_newly_tracked(self)
     }
 
-    fn awaits_own(&self, id: NhId) -> bool {
-        NexthopTable::awaits_own(self, id)
+    fn awaits_recursive(&self, id: NhId) -> bool {
+        NexthopTable::awaits_recursive(self, id)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Next-hop tracking: whether, how and at what cost the address in a NEXT_HOP is reached right now.
 //!
 //! In: `KernelEvent`s (links, addresses, routes), the addresses that paths name (`track`), and those of our own routes that may carry
-//! one of these (`on_own`). Out: a `Resolution` for each tracked address, and the list of those that changed with an event.
+//! one of these (`on_bgp_route`). Out: a `Resolution` for each tracked address, and the list of those that changed with an event.
 //! What resolves what is told in `lookup`. Which path wins is `rib::decide`'s affair; what is written to the kernel is `fib`'s.
 //!
 //! RFC 4271 §5.1.3 and §9.1.2.1 ("Route Resolvability Condition"), RFC 8950 (an IPv4 path whose next hop is an IPv6 address).
@@ -21,14 +21,14 @@ use smallvec::SmallVec;
 
 use crate::kernel::{Hops, IfIndex, KernelEvent, KernelRoute, NamePattern, RouteKind};
 
-use lookup::{Found, Key, Own, edges};
+use lookup::{BgpEntry, Found, Key, edges};
 
 pub use lookup::combine;
 pub use tunnels::{Nodes, TunnelRule};
 
 /// A route of our own, as it stands in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OwnRoute<'a> {
+pub enum BgpRoute<'a> {
     /// A block of ours: what no pod of it answers stops here.
     Discards,
     Leads {
@@ -180,18 +180,18 @@ pub struct NexthopTable {
     by_addr: BTreeMap<Key, NhId>,
     links: HashMap<IfIndex, Link>,
     /// With the length of the prefix: one address may stand twice on a link while its subnet changes.
-    addrs: HashMap<IpAddr, Standing>,
+    addrs: HashMap<IpAddr, AddressLinks>,
     /// The first and the last address of our IPv4 subnets, and how often: nobody's next hop.
     edges: HashMap<IpAddr, u32>,
     v4: PrefixMap<Ipv4Net, Candidates>,
     v6: PrefixMap<Ipv6Net, Candidates>,
     /// Routes of our own that hold a tracked address: of a million routes to pods, none.
-    own_v4: PrefixMap<Ipv4Net, Own>,
-    own_v6: PrefixMap<Ipv6Net, Own>,
+    bgp_v4: PrefixMap<Ipv4Net, BgpEntry>,
+    bgp_v6: PrefixMap<Ipv6Net, BgpEntry>,
     /// The next hops that routes of our own were looked at for.
     recursive: BTreeSet<NhId>,
-    /// Tracked since the last `take_fresh`.
-    fresh: Vec<NhId>,
+    /// Tracked since the last `take_newly_tracked`.
+    newly_tracked: Vec<NhId>,
     changed: Vec<NhId>,
     /// Counts the dumps: what bears an older number at a dump's end is gone.
     generation: u32,
@@ -205,8 +205,8 @@ struct Entry {
     users: u32,
     answer: Found,
     changed: bool,
-    /// `take_fresh` has not named it yet.
-    fresh: bool,
+    /// `take_newly_tracked` has not named it yet.
+    newly_tracked: bool,
 }
 
 #[derive(Debug)]
@@ -229,7 +229,7 @@ struct Candidate {
 type Candidates = SmallVec<[Candidate; 1]>;
 
 /// Where an address stands: link, length of its prefix, generation.
-type Standing = SmallVec<[(IfIndex, u8, u32); 1]>;
+type AddressLinks = SmallVec<[(IfIndex, u8, u32); 1]>;
 
 /// Keys come from the kernel, not from peers: a fixed seed serves, and a run can be repeated.
 type HashMap<K, V> = hashbrown::HashMap<K, V, FixedState>;
@@ -246,10 +246,10 @@ impl NexthopTable {
             edges: HashMap::default(),
             v4: PrefixMap::new(),
             v6: PrefixMap::new(),
-            own_v4: PrefixMap::new(),
-            own_v6: PrefixMap::new(),
+            bgp_v4: PrefixMap::new(),
+            bgp_v6: PrefixMap::new(),
             recursive: BTreeSet::new(),
-            fresh: Vec::new(),
+            newly_tracked: Vec::new(),
             changed: Vec::new(),
             generation: 0,
             tunnels: tunnels::Tunnels::default(),
@@ -268,7 +268,7 @@ impl NexthopTable {
         }
         let answer = self.resolve((addr, ifindex));
         let recursive = !answer.asked.is_empty();
-        let entry = Entry { addr, ifindex, users: 1, answer, changed: false, fresh: true };
+        let entry = Entry { addr, ifindex, users: 1, answer, changed: false, newly_tracked: true };
         let id = self.free.pop().unwrap_or_else(|| {
             self.entries.push(None);
             NhId(u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 next hops fit in memory"))
@@ -278,7 +278,7 @@ impl NexthopTable {
         if recursive {
             self.recursive.insert(id);
         }
-        self.fresh.push(id);
+        self.newly_tracked.push(id);
         self.note_node(addr);
         id
     }
@@ -293,7 +293,7 @@ impl NexthopTable {
             self.recursive.remove(&id);
             self.entries[id.0 as usize] = None;
             self.free.push(id);
-            self.forget_own_around(key.0);
+            self.forget_bgp_around(key.0);
             self.note_node(key.0);
         }
     }
@@ -320,29 +320,29 @@ impl NexthopTable {
         !self.changed.is_empty()
     }
 
-    /// Addresses that are tracked since the last call: whoever has routes of our own around them is to say so (`on_own`).
-    pub fn take_fresh(&mut self) -> Vec<IpAddr> {
-        let fresh = std::mem::take(&mut self.fresh);
+    /// Addresses that are tracked since the last call: whoever has routes of our own around them is to say so (`on_bgp_route`).
+    pub fn take_newly_tracked(&mut self) -> Vec<IpAddr> {
+        let newly_tracked = std::mem::take(&mut self.newly_tracked);
         let addr = |id| {
             let entry = self.entry_mut(id)?;
-            std::mem::take(&mut entry.fresh).then_some(entry.addr)
+            std::mem::take(&mut entry.newly_tracked).then_some(entry.addr)
         };
-        fresh.into_iter().filter_map(addr).collect()
+        newly_tracked.into_iter().filter_map(addr).collect()
     }
 
-    /// Whether `take_fresh` has something to say.
-    pub fn has_fresh(&self) -> bool {
-        !self.fresh.is_empty()
+    /// Whether `take_newly_tracked` has something to say.
+    pub fn has_newly_tracked(&self) -> bool {
+        !self.newly_tracked.is_empty()
     }
 
-    /// Whether the next hop is one of those that `take_fresh` will name, and not connected: a route of our own may yet carry it.
-    pub fn awaits_own(&self, id: NhId) -> bool {
+    /// Whether the next hop is one of those that `take_newly_tracked` will name, and not connected: a route of our own may yet carry it.
+    pub fn awaits_recursive(&self, id: NhId) -> bool {
         let entry = self.entries.get(id.0 as usize).and_then(Option::as_ref);
-        entry.is_some_and(|entry| entry.fresh && !matches!(entry.answer.resolution, Resolution::Via { connected: true, .. }))
+        entry.is_some_and(|entry| entry.newly_tracked && !matches!(entry.answer.resolution, Resolution::Via { connected: true, .. }))
     }
 
     /// Is an address in this prefix tracked? Else it does not matter what we do with the prefix.
-    pub fn is_asked_in(&self, net: &IpNet) -> bool {
+    pub fn is_tracked_within(&self, net: &IpNet) -> bool {
         self.by_addr.range(around(net)).next().is_some()
     }
 
@@ -405,40 +405,40 @@ impl NexthopTable {
 
     /// A route that we have chosen and write to the kernel, or no longer: it may carry the next hops of other paths (`lookup`).
     /// Kept as long as it holds a tracked address. An identifier that is not tracked is left out.
-    pub fn on_own(&mut self, net: IpNet, route: Option<OwnRoute<'_>>) {
+    pub fn on_bgp_route(&mut self, net: IpNet, route: Option<BgpRoute<'_>>) {
         let key = |id: &NhId| self.entry(*id).map(|e| (e.addr, e.ifindex));
-        let kept = route.filter(|_| self.is_asked_in(&net)).map(|route| match route {
-            OwnRoute::Discards => Own { metric: 0, by: None },
-            OwnRoute::Leads { next_hops, metric } => Own { metric, by: Some(next_hops.iter().filter_map(key).collect()) },
+        let kept = route.filter(|_| self.is_tracked_within(&net)).map(|route| match route {
+            BgpRoute::Discards => BgpEntry { metric: 0, by: None },
+            BgpRoute::Leads { next_hops, metric } => BgpEntry { metric, by: Some(next_hops.iter().filter_map(key).collect()) },
         });
         if self.own(net) == kept.as_ref() {
             return;
         }
         match (net, kept) {
-            (IpNet::V4(n), Some(own)) => drop(self.own_v4.insert(n, own)),
-            (IpNet::V6(n), Some(own)) => drop(self.own_v6.insert(n, own)),
-            (IpNet::V4(n), None) => drop(self.own_v4.remove(&n)),
-            (IpNet::V6(n), None) => drop(self.own_v6.remove(&n)),
+            (IpNet::V4(n), Some(own)) => drop(self.bgp_v4.insert(n, own)),
+            (IpNet::V6(n), Some(own)) => drop(self.bgp_v6.insert(n, own)),
+            (IpNet::V4(n), None) => drop(self.bgp_v4.remove(&n)),
+            (IpNet::V6(n), None) => drop(self.bgp_v6.remove(&n)),
         }
         self.review(net);
     }
 
-    fn own(&self, net: IpNet) -> Option<&Own> {
+    fn own(&self, net: IpNet) -> Option<&BgpEntry> {
         match net {
-            IpNet::V4(n) => self.own_v4.get(&n),
-            IpNet::V6(n) => self.own_v6.get(&n),
+            IpNet::V4(n) => self.bgp_v4.get(&n),
+            IpNet::V6(n) => self.bgp_v6.get(&n),
         }
     }
 
     /// Nobody asks for this address any more: what held it, and nothing else that is tracked, goes.
-    fn forget_own_around(&mut self, addr: IpAddr) {
+    fn forget_bgp_around(&mut self, addr: IpAddr) {
         let held: SmallVec<[IpNet; 2]> = match addr {
-            IpAddr::V4(a) => self.own_v4.cover(&Ipv4Net::from(a)).map(|(n, _)| IpNet::from(n)).collect(),
-            IpAddr::V6(a) => self.own_v6.cover(&Ipv6Net::from(a)).map(|(n, _)| IpNet::from(n)).collect(),
+            IpAddr::V4(a) => self.bgp_v4.cover(&Ipv4Net::from(a)).map(|(n, _)| IpNet::from(n)).collect(),
+            IpAddr::V6(a) => self.bgp_v6.cover(&Ipv6Net::from(a)).map(|(n, _)| IpNet::from(n)).collect(),
         };
         for net in held {
-            if !self.is_asked_in(&net) {
-                self.on_own(net, None);
+            if !self.is_tracked_within(&net) {
+                self.on_bgp_route(net, None);
             }
         }
     }
@@ -544,7 +544,7 @@ impl NexthopTable {
         let now = self.generation;
         let links: Vec<IfIndex> = self.links.iter().filter(|(_, l)| l.generation != now).map(|(&i, _)| i).collect();
         links.into_iter().for_each(|i| self.on_link_gone(i));
-        let stale = |(&addr, list): (&IpAddr, &Standing)| -> Vec<(IfIndex, IpNet)> {
+        let stale = |(&addr, list): (&IpAddr, &AddressLinks)| -> Vec<(IfIndex, IpNet)> {
             let old = list.iter().filter(|(_, _, g)| *g != now);
             old.filter_map(|&(i, len, _)| Some((i, IpNet::new(addr, len).ok()?))).collect()
         };
@@ -600,7 +600,7 @@ impl NexthopTable {
     fn renew_one(&mut self, id: NhId) -> Option<Key> {
         let key = self.entry(id).map(|e| (e.addr, e.ifindex))?;
         let answer = self.resolve(key);
-        // What may go through a tunnel depends on what carries it (`swallows`).
+        // What may go through a tunnel depends on what carries it (`routes_own_underlay`).
         let tunnelled = answer.resolution.hops().is_some_and(|hops| hops.iter().any(|h| self.is_tunnel(h)));
         if answer.asked.is_empty() {
             self.recursive.remove(&id)
@@ -676,8 +676,8 @@ impl NexthopTable {
         assert!(self.recursive.iter().all(|id| self.entry(*id).is_some_and(asked)), "the index of recursive next hops");
         assert_eq!(self.entries.iter().flatten().filter(|e| asked(e)).count(), self.recursive.len());
         assert_eq!(self.by_addr.len() + self.free.len(), self.entries.len(), "a next hop leaked");
-        let own = self.own_v4.iter().map(|(n, _)| IpNet::from(n)).chain(self.own_v6.iter().map(|(n, _)| IpNet::from(n)));
-        own.for_each(|net| assert!(self.is_asked_in(&net), "{net} is kept, and holds nothing that is tracked"));
+        let own = self.bgp_v4.iter().map(|(n, _)| IpNet::from(n)).chain(self.bgp_v6.iter().map(|(n, _)| IpNet::from(n)));
+        own.for_each(|net| assert!(self.is_tracked_within(&net), "{net} is kept, and holds nothing that is tracked"));
     }
 }
 

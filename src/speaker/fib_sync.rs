@@ -9,9 +9,9 @@ use super::counters::RouterCounters;
 use super::io::{Effect, Effects};
 use super::origination::Origination;
 use super::params::Params;
-use crate::fib::{Errno, Fib, FibKind, FibRoute, News, Refused};
+use crate::fib::{Errno, Fib, FibEvent, FibKind, FibRoute, Refused};
 use crate::num::{Family, Instant, PeerId};
-use crate::rib::nexthop::{NexthopTable, OwnRoute, combine};
+use crate::rib::nexthop::{BgpRoute, NexthopTable, combine};
 use crate::rib::{Best, BestChange, DestId, Rib, Step, Touched};
 use crate::stats::Notice;
 
@@ -64,7 +64,7 @@ impl Desired<'_> {
         let width = usize::from(self.params.rules.multipath.width.max(1));
         let mut hops = combine(resolutions.iter().map(|id| self.nexthops.resolution(*id)), width);
         if !hops.is_empty() {
-            hops.retain(|hop| !self.nexthops.swallows(&net, hop));
+            hops.retain(|hop| !self.nexthops.routes_own_underlay(&net, hop));
             if hops.is_empty() {
                 return Err(Refused::Swallows);
             }
@@ -112,7 +112,7 @@ impl Program<'_> {
         for change in changes {
             let wanted = self.wanted(change);
             self.note_own(change, wanted.as_ref());
-            self.fib.want(change.net, wanted);
+            self.fib.set_desired(change.net, wanted);
         }
     }
 
@@ -124,8 +124,8 @@ impl Program<'_> {
     }
 
     /// Next hops that paths name since now may lie in routes that we use already: the table of next hops did not keep these.
-    pub fn carry_fresh(&mut self) {
-        for addr in self.nexthops.take_fresh() {
+    pub fn resolve_newly_tracked(&mut self) {
+        for addr in self.nexthops.take_newly_tracked() {
             if !self.params.fib.enabled {
                 continue;
             }
@@ -140,22 +140,22 @@ impl Program<'_> {
 
     /// A route of ours may carry other next hops (`rib::nexthop`), if it is to be in the kernel.
     fn note_own(&mut self, change: &BestChange, wanted: Option<&FibRoute>) {
-        if !self.nexthops.is_asked_in(&change.net) {
+        if !self.nexthops.is_tracked_within(&change.net) {
             return;
         }
         let next_hops = self.rib.next_hops(change.dest);
         let own = wanted.map(|route| match route.kind {
-            FibKind::Blackhole => OwnRoute::Discards,
-            FibKind::Unicast(_) => OwnRoute::Leads { next_hops: &next_hops, metric: route.metric },
+            FibKind::Blackhole => BgpRoute::Discards,
+            FibKind::Unicast(_) => BgpRoute::Leads { next_hops: &next_hops, metric: route.metric },
         });
-        self.nexthops.on_own(change.net, own);
+        self.nexthops.on_bgp_route(change.net, own);
     }
 
     /// The FIB was switched off: what is ours in the kernel goes, and carries nothing any more.
     pub fn nothing(&mut self) {
         for family in Family::ALL {
             let nets: Vec<IpNet> = self.rib.dests(family, 0).filter_map(|dest| self.rib.net(dest)).collect();
-            nets.into_iter().for_each(|net| self.nexthops.on_own(net, None));
+            nets.into_iter().for_each(|net| self.nexthops.on_bgp_route(net, None));
         }
         self.fib.remove_all();
     }
@@ -179,12 +179,12 @@ impl FibSync {
 
     /// What the planner met that an operator should know.
     fn notice_news(&mut self, effects: &mut Effects) {
-        for news in self.fib.take_news() {
+        for news in self.fib.take_events() {
             effects.notice(match news {
-                News::Refused { net, errno } => Notice::FibFailed { net, errno: errno.0, error: errno.text().to_owned() },
-                News::Foreign { net, protocol } => Notice::FibForeign { net, protocol },
-                News::Contested { net } => Notice::FibContested { net },
-                News::Others { protocol, routes } => Notice::FibOthers { protocol, routes },
+                FibEvent::Refused { net, errno } => Notice::FibFailed { net, errno: errno.0, error: errno.text().to_owned() },
+                FibEvent::Foreign { net, protocol } => Notice::FibForeign { net, protocol },
+                FibEvent::Contested { net } => Notice::FibContested { net },
+                FibEvent::Others { protocol, routes } => Notice::FibOthers { protocol, routes },
             });
         }
         let repaired = self.fib.totals().repaired;
@@ -196,7 +196,7 @@ impl FibSync {
 
     pub fn on_done(&mut self, seq: u64, result: Result<(), Errno>, counters: &mut RouterCounters, effects: &mut Effects, now: Instant) {
         self.fib.on_done(now, seq, result);
-        if self.fib.take_displaced() {
+        if self.fib.take_displaced_foreign() {
             effects.push(Effect::ReadKernel);
         }
         counters.acknowledged(seq, now);

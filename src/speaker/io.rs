@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use super::params::Params;
 use crate::api::{Answer, Command, Question};
-use crate::fib::overlay::Wanted;
+use crate::fib::overlay::DesiredDevices;
 use crate::fib::{Errno, FibChange};
 use crate::kernel::KernelEvent;
 use crate::num::ConnId;
@@ -108,7 +108,7 @@ pub enum Effect {
         change: FibChange,
     },
     /// The tunnel devices that there should be, whole. What stands of them comes back as `KernelEvent::Tunnel`.
-    Overlay(Box<Wanted>),
+    Overlay(Box<DesiredDevices>),
     /// Links, addresses and routes of the kernel are to be told again from the beginning.
     ReadKernel,
     Answer {

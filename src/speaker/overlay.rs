@@ -8,14 +8,14 @@ use std::net::IpAddr;
 
 use super::io::{Effect, Effects};
 use super::params::Params;
-use crate::fib::overlay::Wanted;
+use crate::fib::overlay::DesiredDevices;
 use crate::rib::nexthop::NexthopTable;
 
 /// What was asked for.
 #[derive(Default)]
 pub(super) struct Tunnels {
     nodes: BTreeSet<IpAddr>,
-    asked: Wanted,
+    asked: DesiredDevices,
 }
 
 impl Tunnels {
@@ -30,7 +30,7 @@ impl Tunnels {
         let addresses = params.addresses;
         let mut wanted = match params.fib.enabled {
             true => params.fib.overlay.wanted(addresses.v4, addresses.v6, &self.nodes),
-            false => Wanted::default(),
+            false => DesiredDevices::default(),
         };
         wanted.recovering = !wanted.devices.is_empty() && recovering;
         self.replace(wanted, effects);
@@ -38,10 +38,10 @@ impl Tunnels {
 
     /// The last route over them is gone.
     pub fn end(&mut self, effects: &mut Effects) {
-        self.replace(Wanted::default(), effects);
+        self.replace(DesiredDevices::default(), effects);
     }
 
-    fn replace(&mut self, wanted: Wanted, effects: &mut Effects) {
+    fn replace(&mut self, wanted: DesiredDevices, effects: &mut Effects) {
         if wanted != self.asked {
             self.asked = wanted.clone();
             effects.push(Effect::Overlay(Box::new(wanted)));

@@ -185,7 +185,7 @@ impl Speaker {
             self.ask_tunnels();
         }
         self.program().apply(&changes);
-        self.program().carry_fresh();
+        self.program().resolve_newly_tracked();
         self.groups.advertise(&self.rib, &changes);
         self.changes = changes;
         self.run_startup(now);
@@ -596,7 +596,7 @@ impl Speaker {
 
     /// All that was received is chosen by next hops as they are, or it must be before what is not wanted goes from the kernel.
     fn run_startup(&mut self, now: Instant) {
-        let chosen = !(self.rib.is_dirty() || self.nexthops.has_changed() || self.nexthops.has_fresh());
+        let chosen = !(self.rib.is_dirty() || self.nexthops.has_changed() || self.nexthops.has_newly_tracked());
         let progress = Progress { chosen, tunnels: !self.tunnels.are_awaited(&self.nexthops) };
         let due = self.startup.poll(now, &self.sessions, &self.params, &self.fib_sync.fib, progress);
         if due.release_eor {

@@ -187,7 +187,7 @@ impl World {
             Some(r) => drop(self.wanted.insert(net, r.clone())),
             None => drop(self.wanted.remove(&net)),
         }
-        self.fib.want(net, route);
+        self.fib.set_desired(net, route);
     }
 
     fn stranger_deletes(&mut self) {
@@ -227,7 +227,7 @@ impl World {
         self.kernel.mine = ours.iter().copied().collect();
         self.kernel.ever = self.kernel.mine.clone();
         for (net, route) in self.wanted.clone() {
-            self.fib.want(net, Some(route));
+            self.fib.set_desired(net, Some(route));
         }
     }
 

@@ -1,7 +1,7 @@
-//! A tunnel device in the terms of netlink: what is asked of the kernel, and what stands there, as `overlay::Standing`.
+//! A tunnel device in the terms of netlink: what is asked of the kernel, and what stands there, as `overlay::ActualDevice`.
 //!
-//! In: `overlay::Deed`s; messages of the kernel. Out: requests; links and entries as they stand. What is to be done is decided in
-//! `fib::overlay`, when it is done in [`super::overlay`].
+//! In: `overlay::DeviceOp`s; messages of the kernel. Out: requests; links and entries as they stand. What is to be done is decided in
+//! `fib::overlay`, when it is done in [`super::tunnels`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,14 +14,14 @@ use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, Neig
 use rtnetlink::{Error, Handle, LinkIpIp, LinkMessageBuilder, LinkUnspec, LinkVxlan};
 
 use crate::fib::Errno;
-use crate::fib::overlay::{Deed, Device, Mac, StandingKind, Tunnel};
+use crate::fib::overlay::{ActualKind, Device, DeviceOp, Mac, Tunnel};
 use crate::kernel::IfIndex;
 
 /// A link as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     pub ifindex: IfIndex,
-    pub kind: StandingKind,
+    pub kind: ActualKind,
     pub local: Option<IpAddr>,
     pub mac: Option<Mac>,
     pub mtu: u32,
@@ -52,35 +52,35 @@ pub struct Entry {
 ///
 /// # Errors
 /// The kernel's.
-pub async fn carry_out(handle: &Handle, deed: Deed, device: &Device, ifindex: IfIndex) -> Result<(), Errno> {
+pub async fn carry_out(handle: &Handle, op: DeviceOp, device: &Device, ifindex: IfIndex) -> Result<(), Errno> {
     let index = ifindex.0;
     let link = || LinkUnspec::new_with_index(index);
-    let done = match deed {
-        Deed::Create => handle.link().add(new_link(device)).execute().await,
-        Deed::Delete => handle.link().del(index).execute().await,
-        Deed::SetUp => handle.link().set(link().up().build()).execute().await,
-        Deed::SetMtu(mtu) => handle.link().set(link().mtu(mtu).build()).execute().await,
-        Deed::SetMac(mac) => handle.link().set(link().address(mac.0.to_vec()).build()).execute().await,
+    let done = match op {
+        DeviceOp::Create => handle.link().add(new_link(device)).execute().await,
+        DeviceOp::Delete => handle.link().del(index).execute().await,
+        DeviceOp::SetUp => handle.link().set(link().up().build()).execute().await,
+        DeviceOp::SetMtu(mtu) => handle.link().set(link().mtu(mtu).build()).execute().await,
+        DeviceOp::SetMac(mac) => handle.link().set(link().address(mac.0.to_vec()).build()).execute().await,
         // What belongs to the kind of the device is changed by RTM_NEWLINK only.
-        Deed::SetLocal(local) => {
+        DeviceOp::SetLocal(local) => {
             let message = with_local(LinkMessageBuilder::<LinkVxlan>::new_with_info_kind(InfoKind::Vxlan).index(index), local).build();
             handle.link().add(message).set_flags(NLM_F_REQUEST | NLM_F_ACK).execute().await
         }
-        Deed::AddAddress(net) => {
+        DeviceOp::AddAddress(net) => {
             let mut request = handle.address().add(index, net.addr(), net.prefix_len()).replace();
             if net.addr().is_ipv6() {
                 request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
             }
             request.execute().await
         }
-        Deed::DeleteAddress(net) => handle.address().del(address_of(net, index)).execute().await,
-        Deed::Neighbour(to, mac) => handle.neighbours().add(index, to).link_layer_address(&mac.0).replace().execute().await,
-        Deed::DeleteNeighbour(to) => handle.neighbours().del(entry_of(family(to), index, &[destination(to)])).execute().await,
-        Deed::Forward(mac, to) => {
+        DeviceOp::DeleteAddress(net) => handle.address().del(address_of(net, index)).execute().await,
+        DeviceOp::Neighbour(to, mac) => handle.neighbours().add(index, to).link_layer_address(&mac.0).replace().execute().await,
+        DeviceOp::DeleteNeighbour(to) => handle.neighbours().del(entry_of(family(to), index, &[destination(to)])).execute().await,
+        DeviceOp::Forward(mac, to) => {
             let request = handle.neighbours().add_bridge(index, &mac.0).destination(to).flags(NeighbourFlags::Own);
             request.replace().execute().await
         }
-        Deed::DeleteForward(mac, to) => {
+        DeviceOp::DeleteForward(mac, to) => {
             let mac = NeighbourAttribute::LinkLayerAddress(mac.0.to_vec());
             handle.neighbours().del(entry_of(AddressFamily::Bridge, index, &[mac, destination(to)])).execute().await
         }
@@ -153,7 +153,7 @@ pub fn errno(error: Error) -> Errno {
 pub fn read_link(message: &LinkMessage) -> Link {
     let up = message.header.flags.contains(LinkFlags::Up);
     let ifindex = IfIndex(message.header.index);
-    let mut link = Link { ifindex, kind: StandingKind::Other(String::new()), local: None, mac: None, mtu: 0, up };
+    let mut link = Link { ifindex, kind: ActualKind::Other(String::new()), local: None, mac: None, mtu: 0, up };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::Address(octets) => link.mac = mac(octets),
@@ -168,8 +168,8 @@ pub fn read_link(message: &LinkMessage) -> Link {
 fn read_info(infos: &[LinkInfo], link: &mut Link) {
     for info in infos {
         match info {
-            LinkInfo::Kind(InfoKind::IpIp) => link.kind = StandingKind::Ipip,
-            LinkInfo::Kind(kind) => link.kind = StandingKind::Other(kind.to_string()),
+            LinkInfo::Kind(InfoKind::IpIp) => link.kind = ActualKind::Ipip,
+            LinkInfo::Kind(kind) => link.kind = ActualKind::Other(kind.to_string()),
             _ => {}
         }
     }
@@ -185,7 +185,7 @@ fn read_info(infos: &[LinkInfo], link: &mut Link) {
     }
 }
 
-fn read_vxlan(data: &[InfoVxlan], local: &mut Option<IpAddr>) -> StandingKind {
+fn read_vxlan(data: &[InfoVxlan], local: &mut Option<IpAddr>) -> ActualKind {
     let (mut vni, mut port, mut learning, mut checksum4, mut zero6) = (0, 0, false, false, false);
     for info in data {
         match info {
@@ -200,7 +200,7 @@ fn read_vxlan(data: &[InfoVxlan], local: &mut Option<IpAddr>) -> StandingKind {
         }
     }
     let checksum = if local.is_some_and(|l| l.is_ipv6()) { !zero6 } else { checksum4 };
-    StandingKind::Vxlan { vni, port, checksum, learning }
+    ActualKind::Vxlan { vni, port, checksum, learning }
 }
 
 /// The address of this machine that a message tells of, and its link.
@@ -253,12 +253,12 @@ mod tests {
         for (v6, checksum) in [(false, true), (false, false), (true, true), (true, false)] {
             let device = device(&Params { vni: 77, port: 8472, checksum, ..Params::default() }, v6);
             let link = read_link(&new_link(&device));
-            assert_eq!(link.kind, StandingKind::Vxlan { vni: 77, port: 8472, checksum, learning: false });
+            assert_eq!(link.kind, ActualKind::Vxlan { vni: 77, port: 8472, checksum, learning: false });
             assert_eq!((link.local, link.mac), (Some(device.local), Some(Mac::of(device.local))));
         }
         let ipip = device(&Params { kind: Kind::Ipip, device: "ip0".into(), ..Params::default() }, false);
         let link = read_link(&new_link(&ipip));
-        assert_eq!((link.kind, link.local), (StandingKind::Ipip, Some(ipip.local)));
+        assert_eq!((link.kind, link.local), (ActualKind::Ipip, Some(ipip.local)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! rtnetlink's octets, as far as routes need them: what we write, and what the kernel tells.
 //!
-//! In: octets of a datagram; our `FibChange`s. Out: `Said`s, one for each message; octets for the kernel.
+//! In: octets of a datagram; our `FibChange`s. Out: `RtnlEvent`s, one for each message; octets for the kernel.
 //!
 //! Own code and no crate's, because a million routes pass here and nothing else: one pass, no allocation a message beyond the hops.
 //! `proto-tests/tests/kernel_netlink.rs` and the tests below hold it against `netlink-packet-route`. Numbers are in the machine's own
@@ -56,7 +56,7 @@ pub fn messages(mut octets: &[u8]) -> impl Iterator<Item = Message<'_>> {
 
 /// What a message tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum RtnlEvent {
     Link {
         ifindex: IfIndex,
         name: String,
@@ -89,13 +89,13 @@ pub enum NexthopObject {
 pub type ObjectId = Option<u32>;
 
 /// `None` for what does not concern us, or is malformed.
-pub fn read(message: &Message<'_>) -> Option<(Said, ObjectId)> {
+pub fn read(message: &Message<'_>) -> Option<(RtnlEvent, ObjectId)> {
     let body = message.body;
     match message.kind {
         RTM_NEWLINK | RTM_DELLINK => link(body, message.kind == RTM_DELLINK).map(|s| (s, None)),
         RTM_NEWADDR | RTM_DELADDR => {
             let (ifindex, net) = read_address(&AddressMessage::parse(body).ok()?)?;
-            Some((if message.kind == RTM_NEWADDR { Said::Address(ifindex, net) } else { Said::AddressGone(ifindex, net) }, None))
+            Some((if message.kind == RTM_NEWADDR { RtnlEvent::Address(ifindex, net) } else { RtnlEvent::AddressGone(ifindex, net) }, None))
         }
         RTM_NEWROUTE | RTM_DELROUTE => route(body, message.kind == RTM_DELROUTE),
         RTM_NEWNEXTHOP | RTM_DELNEXTHOP => nexthop(body, message.kind == RTM_DELNEXTHOP).map(|s| (s, None)),
@@ -111,7 +111,7 @@ pub fn errno(message: &Message<'_>) -> i32 {
 // ------------------------------------------------------------------------------------------------ reading
 
 /// Header and name only: whatever else a new kernel may tell of a link is no reason to miss it.
-fn link(body: &[u8], gone: bool) -> Option<Said> {
+fn link(body: &[u8], gone: bool) -> Option<RtnlEvent> {
     let header = LinkHeader::parse(body).ok()?;
     // Another family speaks of a bridge's port, which is no link of its own.
     if *body.first()? != 0 {
@@ -119,15 +119,15 @@ fn link(body: &[u8], gone: bool) -> Option<Said> {
     }
     let ifindex = IfIndex(header.index);
     if gone {
-        return Some(Said::LinkGone(ifindex));
+        return Some(RtnlEvent::LinkGone(ifindex));
     }
     let name = attributes(body.get(16..)?).find(|(kind, _)| *kind == libc::IFLA_IFNAME).map_or(&[][..], |(_, v)| v);
     let name = String::from_utf8_lossy(name.split(|&c| c == 0).next().unwrap_or(&[])).into_owned();
     let admin = header.flags.contains(LinkFlags::Up);
-    Some(Said::Link { ifindex, name, admin, up: admin && header.flags.contains(LinkFlags::LowerUp) })
+    Some(RtnlEvent::Link { ifindex, name, admin, up: admin && header.flags.contains(LinkFlags::LowerUp) })
 }
 
-fn route(body: &[u8], gone: bool) -> Option<(Said, ObjectId)> {
+fn route(body: &[u8], gone: bool) -> Option<(RtnlEvent, ObjectId)> {
     let header = body.get(..12)?;
     let (family, dst_len, src_len, tos) = (header[0], header[1], header[2], header[3]);
     let flags = u32_at(header, 8)?;
@@ -175,10 +175,10 @@ fn route(body: &[u8], gone: bool) -> Option<(Said, ObjectId)> {
         _ => RouteKind::Local,
     };
     Some(match object.filter(|_| !told && header[7] == RTN_UNICAST) {
-        Some(id) if gone => (Said::RouteByGone(r, id), object),
-        Some(id) => (Said::RouteBy(r, id), object),
-        None if gone => (Said::RouteGone(r), object),
-        None => (Said::Route(r), object),
+        Some(id) if gone => (RtnlEvent::RouteByGone(r, id), object),
+        Some(id) => (RtnlEvent::RouteBy(r, id), object),
+        None if gone => (RtnlEvent::RouteGone(r), object),
+        None => (RtnlEvent::Route(r), object),
     })
 }
 
@@ -199,7 +199,7 @@ fn multipath(family: u8, mut octets: &[u8]) -> Option<Hops> {
     Some(hops)
 }
 
-fn nexthop(body: &[u8], gone: bool) -> Option<Said> {
+fn nexthop(body: &[u8], gone: bool) -> Option<RtnlEvent> {
     const NHA_ID: u16 = 1;
     const NHA_GROUP: u16 = 2;
     const NHA_BLACKHOLE: u16 = 4;
@@ -219,10 +219,10 @@ fn nexthop(body: &[u8], gone: bool) -> Option<Said> {
     }
     let onlink = flags & u32::from(RTNH_F_ONLINK) != 0;
     match (gone, group, oif) {
-        (true, ..) => Some(Said::NexthopGone(id?)),
-        (false, Some(ids), _) => Some(Said::Nexthop(id?, NexthopObject::Group(ids))),
-        (false, None, _) if blackhole => Some(Said::Nexthop(id?, NexthopObject::Blackhole)),
-        (false, None, Some(oif)) => Some(Said::Nexthop(id?, NexthopObject::One(Hop { gateway, ifindex: IfIndex(oif), onlink }))),
+        (true, ..) => Some(RtnlEvent::NexthopGone(id?)),
+        (false, Some(ids), _) => Some(RtnlEvent::Nexthop(id?, NexthopObject::Group(ids))),
+        (false, None, _) if blackhole => Some(RtnlEvent::Nexthop(id?, NexthopObject::Blackhole)),
+        (false, None, Some(oif)) => Some(RtnlEvent::Nexthop(id?, NexthopObject::One(Hop { gateway, ifindex: IfIndex(oif), onlink }))),
         (false, None, None) => None,
     }
 }
@@ -435,7 +435,7 @@ mod tests {
         let route = FibRoute { former, ..samples().remove(0) };
         let mut octets = Vec::new();
         put_change(&mut octets, &FibChange::Remove(route), OWNER, 9, true);
-        let Some((Said::RouteGone(gone), None)) = read(&messages(&octets).next().unwrap()) else { panic!() };
+        let Some((RtnlEvent::RouteGone(gone), None)) = read(&messages(&octets).next().unwrap()) else { panic!() };
         assert_eq!(Some(Owner::of(&gone)), former);
     }
 
@@ -447,7 +447,7 @@ mod tests {
                 put_change(&mut octets, &FibChange::Add(route.clone()), Owner { table, ..OWNER }, 9, true);
                 let message = messages(&octets).next().unwrap();
                 assert_eq!((message.kind, message.seq, message.flags & NLM_F_ACK), (RTM_NEWROUTE, 9, NLM_F_ACK));
-                let Some((Said::Route(read), None)) = read(&message) else { panic!("{route:?}") };
+                let Some((RtnlEvent::Route(read), None)) = read(&message) else { panic!("{route:?}") };
                 assert_eq!((read.table, read.protocol), (table, 186));
                 assert_eq!(FibRoute::from_kernel(&read), Some(route));
             }
@@ -468,7 +468,7 @@ mod tests {
             again.finalize();
             let mut octets = vec![0; again.buffer_len()];
             again.serialize(&mut octets);
-            let Some((Said::Route(read), _)) = read(&messages(&octets).next().unwrap()) else { panic!("{route:?}") };
+            let Some((RtnlEvent::Route(read), _)) = read(&messages(&octets).next().unwrap()) else { panic!("{route:?}") };
             assert_eq!(FibRoute::from_kernel(&read), Some(route));
         }
     }

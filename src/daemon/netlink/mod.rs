@@ -11,14 +11,14 @@
 //! meanwhile arrive in the order in which they were true. If its buffer overflows all the same, it dumps at once; and now and then
 //! without cause.
 //!
-//! Tunnel devices have a thread of their own beside these ([`overlay`]), started when one is wanted.
+//! Tunnel devices have a thread of their own beside these ([`tunnels`]), started when one is wanted.
 
 mod device;
 mod message;
-mod mirror;
 mod monitor;
-mod objects;
-mod overlay;
+mod nexthop_objects;
+mod route_cache;
+mod tunnels;
 mod writer;
 
 use std::io;
@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::fib::overlay::Wanted;
+use crate::fib::overlay::DesiredDevices;
 use crate::fib::{Errno, FibChange, Owner, Params};
 use crate::kernel::KernelEvent;
 
@@ -107,7 +107,7 @@ pub struct Netlink {
     audit: Arc<Notify>,
     counters: Arc<Counters>,
     monitor: tokio::task::JoinHandle<()>,
-    overlay: overlay::Overlay,
+    overlay: tunnels::Tunnels,
 }
 
 /// Answers to changes, by their numbers.
@@ -142,7 +142,7 @@ impl Netlink {
         let audit = Arc::new(Notify::new());
         let monitor = monitor::Monitor::open(&settings, writer.port(), counters.clone(), audit.clone())?;
         std::thread::Builder::new().name("catbird-fib".into()).spawn(move || writer.run(&orders, &answers))?;
-        let overlay = overlay::Overlay::new(events.clone(), counters.clone());
+        let overlay = tunnels::Tunnels::new(events.clone(), counters.clone());
         let monitor = tokio::spawn(monitor.run(events));
         Ok((Netlink { changes, audit, counters, monitor, overlay }, Events { kernel, done }))
     }
@@ -164,7 +164,7 @@ impl Netlink {
     }
 
     /// The tunnel devices that there should be, whole. What they carry is told through `Events::kernel`.
-    pub fn tunnels(&mut self, wanted: Wanted) {
+    pub fn tunnels(&mut self, wanted: DesiredDevices) {
         self.overlay.want(wanted);
     }
 

@@ -13,10 +13,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::message::{
-    self, AF_INET, AF_INET6, Message, NLM_F_APPEND, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REPLACE, NLMSG_DONE, NLMSG_ERROR, Said,
+    self, AF_INET, AF_INET6, Message, NLM_F_APPEND, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REPLACE, NLMSG_DONE, NLMSG_ERROR, RtnlEvent,
 };
-use super::mirror::{Mirror, Placed};
-use super::objects::Objects;
+use super::nexthop_objects::NexthopObjects;
+use super::route_cache::{KernelRouteCache, RoutePosition};
 use super::{Counters, Settings};
 use crate::fib::Owner;
 use crate::kernel::{KernelEvent, KernelRoute};
@@ -45,8 +45,8 @@ pub struct Monitor {
     audit: Duration,
     asked: Arc<Notify>,
     counters: Arc<Counters>,
-    mirror: Mirror,
-    objects: Objects,
+    route_cache: KernelRouteCache,
+    nexthop_objects: NexthopObjects,
     dump: Dump,
     events: Vec<KernelEvent>,
 }
@@ -103,8 +103,8 @@ impl Monitor {
             audit: settings.audit,
             asked,
             counters,
-            mirror: Mirror::default(),
-            objects: Objects::default(),
+            route_cache: KernelRouteCache::default(),
+            nexthop_objects: NexthopObjects::default(),
             dump: Dump {
                 parts: VecDeque::new(),
                 seq: 0,
@@ -213,8 +213,8 @@ impl Monitor {
             return;
         }
         Counters::add(&self.counters.dumps, 1);
-        self.mirror.clear();
-        self.objects.clear();
+        self.route_cache.clear();
+        self.nexthop_objects.clear();
         let simple = |kind| Part { kind, family: 0, table: None };
         let routes = self
             .tables
@@ -292,65 +292,65 @@ impl Monitor {
     fn on_message(&mut self, message: &Message<'_>) {
         let Some((said, object)) = message::read(message) else { return };
         // A dump tells them in their order; news say what was asked for.
-        let placed = match message.flags {
-            f if f & NLM_F_MULTIPART != 0 => Placed::Listed,
-            f if f & NLM_F_APPEND != 0 => Placed::Behind,
-            f if f & NLM_F_REPLACE != 0 => Placed::Instead,
-            _ => Placed::Before,
+        let position = match message.flags {
+            f if f & NLM_F_MULTIPART != 0 => RoutePosition::Listed,
+            f if f & NLM_F_APPEND != 0 => RoutePosition::Behind,
+            f if f & NLM_F_REPLACE != 0 => RoutePosition::Instead,
+            _ => RoutePosition::Before,
         };
         match said {
-            Said::Link { ifindex, name, admin, up } => {
+            RtnlEvent::Link { ifindex, name, admin, up } => {
                 self.events.push(KernelEvent::Link { ifindex, name, up });
-                self.mirror.on_link(ifindex, admin, &mut self.events);
+                self.route_cache.on_link(ifindex, admin, &mut self.events);
             }
-            Said::LinkGone(ifindex) => {
+            RtnlEvent::LinkGone(ifindex) => {
                 self.events.push(KernelEvent::LinkGone { ifindex });
-                self.mirror.on_link_gone(ifindex, &mut self.events);
+                self.route_cache.on_link_gone(ifindex, &mut self.events);
             }
-            Said::Address(ifindex, net) => {
+            RtnlEvent::Address(ifindex, net) => {
                 self.events.push(KernelEvent::Address { ifindex, net });
-                self.mirror.on_address(ifindex, net);
+                self.route_cache.on_address(ifindex, net);
             }
-            Said::AddressGone(ifindex, net) => {
+            RtnlEvent::AddressGone(ifindex, net) => {
                 self.events.push(KernelEvent::AddressGone { ifindex, net });
-                self.mirror.on_address_gone(ifindex, net, &mut self.events);
+                self.route_cache.on_address_gone(ifindex, net, &mut self.events);
             }
-            Said::Route(route) => self.on_route(route, object, Some(placed)),
-            Said::RouteGone(route) => self.on_route(route, object, None),
-            Said::RouteBy(route, id) => {
-                let kind = self.objects.kind(id);
-                self.on_route(KernelRoute { kind, ..route }, object, Some(placed));
+            RtnlEvent::Route(route) => self.on_route(route, object, Some(position)),
+            RtnlEvent::RouteGone(route) => self.on_route(route, object, None),
+            RtnlEvent::RouteBy(route, id) => {
+                let kind = self.nexthop_objects.kind(id);
+                self.on_route(KernelRoute { kind, ..route }, object, Some(position));
             }
-            Said::RouteByGone(route, id) => {
-                let kind = self.objects.kind(id);
+            RtnlEvent::RouteByGone(route, id) => {
+                let kind = self.nexthop_objects.kind(id);
                 self.on_route(KernelRoute { kind, ..route }, object, None);
             }
-            Said::Nexthop(id, object) => {
-                if self.objects.set(id, object) {
+            RtnlEvent::Nexthop(id, object) => {
+                if self.nexthop_objects.set(id, object) {
                     self.begin_soon();
                 }
             }
-            Said::NexthopGone(id) => {
-                if self.objects.remove(id) {
+            RtnlEvent::NexthopGone(id) => {
+                if self.nexthop_objects.remove(id) {
                     self.begin_soon();
                 }
             }
         }
     }
 
-    /// `placed`: where it stands now; `None` if it is gone.
-    fn on_route(&mut self, route: KernelRoute, object: Option<u32>, placed: Option<Placed>) {
+    /// `position`: where it stands now; `None` if it is gone.
+    fn on_route(&mut self, route: KernelRoute, object: Option<u32>, position: Option<RoutePosition>) {
         if !self.tables.contains(&route.table) {
             return;
         }
         if let Some(id) = object {
-            self.objects.mark_used(id);
+            self.nexthop_objects.mark_used(id);
         }
         let foreign = !self.owners.contains(&Owner::of(&route));
-        let event = match placed {
-            Some(placed) if foreign => self.mirror.on_route(&route, placed),
+        let event = match position {
+            Some(position) if foreign => self.route_cache.on_route(&route, position),
             Some(_) => Some(KernelEvent::Route(route)),
-            None if foreign => self.mirror.on_route_gone(&route).unwrap_or_else(|_| {
+            None if foreign => self.route_cache.on_route_gone(&route).unwrap_or_else(|_| {
                 self.begin_soon();
                 None
             }),

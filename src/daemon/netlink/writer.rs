@@ -179,7 +179,8 @@ mod tests {
         let rate = |took: Duration| f64::from(ROUTES) / took.as_secs_f64() / 1000.0;
         println!("written: {:.0} k routes/s by rtnetlink, each awaited; {:.0} k in batches", rate(crate_), rate(ours));
         let mut octets = Vec::new();
-        (0..ROUTES).for_each(|i| message::put_change(&mut octets, &FibChange::Add(route(i)), Owner { table: 254, protocol: 186 }, i, false));
+        (0..ROUTES)
+            .for_each(|i| message::put_change(&mut octets, &FibChange::Add(route(i)), Owner { table: 254, protocol: 186 }, i, false));
         let begun = Instant::now();
         let read = message::messages(&octets).filter(|m| message::read(m).is_some()).count();
         let ours = begun.elapsed();

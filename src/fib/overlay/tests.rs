@@ -16,12 +16,12 @@ fn device(nodes: &[&str]) -> Device {
 }
 
 /// What the kernel makes of one deed.
-fn obey(device: &Device, standing: &mut Option<Standing>, deed: Deed) {
+fn obey(device: &Device, actual: &mut Option<ActualDevice>, op: DeviceOp) {
     let kind = match device.tunnel {
-        Tunnel::Vxlan { vni, port, checksum } => StandingKind::Vxlan { vni, port, checksum, learning: false },
-        Tunnel::Ipip => StandingKind::Ipip,
+        Tunnel::Vxlan { vni, port, checksum } => ActualKind::Vxlan { vni, port, checksum, learning: false },
+        Tunnel::Ipip => ActualKind::Ipip,
     };
-    let fresh = Standing {
+    let fresh = ActualDevice {
         kind,
         local: Some(device.local),
         mac: Some(Mac([2, 1, 1, 1, 1, 1])),
@@ -31,47 +31,47 @@ fn obey(device: &Device, standing: &mut Option<Standing>, deed: Deed) {
         neighbours: BTreeMap::new(),
         forwards: BTreeSet::new(),
     };
-    match (deed, standing.as_mut()) {
-        (Deed::Create, None) => *standing = Some(fresh),
-        (Deed::Delete, Some(_)) => *standing = None,
-        (Deed::SetLocal(a), Some(s)) => s.local = Some(a),
-        (Deed::SetMac(m), Some(s)) => s.mac = Some(m),
-        (Deed::SetMtu(m), Some(s)) => s.mtu = m,
-        (Deed::SetUp, Some(s)) => s.up = true,
-        (Deed::AddAddress(a), Some(s)) => assert!(s.addresses.insert(a)),
-        (Deed::DeleteAddress(a), Some(s)) => assert!(s.addresses.remove(&a)),
-        (Deed::Neighbour(n, m), Some(s)) => drop(s.neighbours.insert(n, m)),
-        (Deed::DeleteNeighbour(n), Some(s)) => assert!(s.neighbours.remove(&n).is_some()),
-        (Deed::Forward(m, n), Some(s)) => {
+    match (op, actual.as_mut()) {
+        (DeviceOp::Create, None) => *actual = Some(fresh),
+        (DeviceOp::Delete, Some(_)) => *actual = None,
+        (DeviceOp::SetLocal(a), Some(s)) => s.local = Some(a),
+        (DeviceOp::SetMac(m), Some(s)) => s.mac = Some(m),
+        (DeviceOp::SetMtu(m), Some(s)) => s.mtu = m,
+        (DeviceOp::SetUp, Some(s)) => s.up = true,
+        (DeviceOp::AddAddress(a), Some(s)) => assert!(s.addresses.insert(a)),
+        (DeviceOp::DeleteAddress(a), Some(s)) => assert!(s.addresses.remove(&a)),
+        (DeviceOp::Neighbour(n, m), Some(s)) => drop(s.neighbours.insert(n, m)),
+        (DeviceOp::DeleteNeighbour(n), Some(s)) => assert!(s.neighbours.remove(&n).is_some()),
+        (DeviceOp::Forward(m, n), Some(s)) => {
             s.forwards.retain(|(mac, _)| *mac != m);
             s.forwards.insert((m, n));
         }
-        (Deed::DeleteForward(m, n), Some(s)) => assert!(s.forwards.remove(&(m, n))),
-        (deed, standing) => panic!("{deed:?} on {standing:?}"),
+        (DeviceOp::DeleteForward(m, n), Some(s)) => assert!(s.forwards.remove(&(m, n))),
+        (op, actual) => panic!("{op:?} on {actual:?}"),
     }
 }
 
 /// Looks and obeys until nothing is left to do; how many looks that took.
-fn settle(device: &Device, standing: &mut Option<Standing>) -> usize {
+fn settle(device: &Device, actual: &mut Option<ActualDevice>) -> usize {
     for look in 1..=4 {
-        let deeds = device.deeds(standing.as_ref(), Some(1500)).unwrap();
-        if deeds.is_empty() {
+        let ops = device.ops(actual.as_ref(), Some(1500)).unwrap();
+        if ops.is_empty() {
             return look;
         }
-        deeds.into_iter().for_each(|deed| obey(device, standing, deed));
+        ops.into_iter().for_each(|op| obey(device, actual, op));
     }
-    panic!("it never ends: {standing:?}");
+    panic!("it never ends: {actual:?}");
 }
 
 #[test]
 fn from_nothing_to_a_device_that_carries_to_every_node() {
     let device = device(&["10.0.1.1", "10.0.2.1"]);
-    let mut standing = None;
-    assert_eq!(settle(&device, &mut standing), 3, "create, furnish, and then nothing is left");
-    let standing = standing.unwrap();
-    assert_eq!((standing.mtu, standing.up, standing.mac), (1450, true, Some(Mac([0x02, 0xcb, 10, 0, 0, 1]))));
-    assert!(device.carries(ip("10.0.1.1"), &standing) && device.carries(ip("10.0.2.1"), &standing));
-    assert!(!device.carries(ip("10.0.3.1"), &standing));
+    let mut actual = None;
+    assert_eq!(settle(&device, &mut actual), 3, "create, furnish, and then nothing is left");
+    let actual = actual.unwrap();
+    assert_eq!((actual.mtu, actual.up, actual.mac), (1450, true, Some(Mac([0x02, 0xcb, 10, 0, 0, 1]))));
+    assert!(device.carries(ip("10.0.1.1"), &actual) && device.carries(ip("10.0.2.1"), &actual));
+    assert!(!device.carries(ip("10.0.3.1"), &actual));
 }
 
 #[test]
@@ -80,44 +80,44 @@ fn whatever_was_done_to_it_is_put_right_and_nothing_else_is_touched() {
     let mut right = None;
     settle(&device, &mut right);
     let node = ip("10.0.1.1");
-    type Mischief = fn(&mut Standing, IpAddr);
-    let cases: [(Mischief, &[Deed]); 8] = [
-        (|s, _| s.mtu = 9000, &[Deed::SetMtu(1450)]),
-        (|s, _| s.up = false, &[Deed::SetUp]),
-        (|s, _| s.mac = None, &[Deed::SetMac(Mac([0x02, 0xcb, 10, 0, 0, 1]))]),
-        (|s, _| s.local = Some("10.9.9.9".parse().unwrap()), &[Deed::SetLocal(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)))]),
+    type Mischief = fn(&mut ActualDevice, IpAddr);
+    let cases: [(Mischief, &[DeviceOp]); 8] = [
+        (|s, _| s.mtu = 9000, &[DeviceOp::SetMtu(1450)]),
+        (|s, _| s.up = false, &[DeviceOp::SetUp]),
+        (|s, _| s.mac = None, &[DeviceOp::SetMac(Mac([0x02, 0xcb, 10, 0, 0, 1]))]),
+        (|s, _| s.local = Some("10.9.9.9".parse().unwrap()), &[DeviceOp::SetLocal(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)))]),
         (
             |s, n| assert!(s.neighbours.remove(&n).is_some()),
-            &[Deed::Neighbour(IpAddr::V4(Ipv4Addr::new(10, 0, 1, 1)), Mac([2, 0xcb, 10, 0, 1, 1]))],
+            &[DeviceOp::Neighbour(IpAddr::V4(Ipv4Addr::new(10, 0, 1, 1)), Mac([2, 0xcb, 10, 0, 1, 1]))],
         ),
         (
             |s, n| assert!(s.forwards.remove(&(Mac::of(n), n))),
-            &[Deed::Forward(Mac([2, 0xcb, 10, 0, 1, 1]), IpAddr::V4(Ipv4Addr::new(10, 0, 1, 1)))],
+            &[DeviceOp::Forward(Mac([2, 0xcb, 10, 0, 1, 1]), IpAddr::V4(Ipv4Addr::new(10, 0, 1, 1)))],
         ),
         (
             |s, _| assert!(s.neighbours.insert("10.0.9.9".parse().unwrap(), Mac([9; 6])).is_none()),
-            &[Deed::DeleteNeighbour(IpAddr::V4(Ipv4Addr::new(10, 0, 9, 9)))],
+            &[DeviceOp::DeleteNeighbour(IpAddr::V4(Ipv4Addr::new(10, 0, 9, 9)))],
         ),
-        (|s, _| s.kind = StandingKind::Vxlan { vni: 7, port: 4789, checksum: true, learning: false }, &[Deed::Delete, Deed::Create]),
+        (|s, _| s.kind = ActualKind::Vxlan { vni: 7, port: 4789, checksum: true, learning: false }, &[DeviceOp::Delete, DeviceOp::Create]),
     ];
     for (mischief, expected) in cases {
-        let mut standing = right.clone();
-        mischief(standing.as_mut().unwrap(), node);
-        assert_eq!(device.deeds(standing.as_ref(), Some(1500)).unwrap(), expected);
-        settle(&device, &mut standing);
-        assert_eq!(standing, right);
+        let mut actual = right.clone();
+        mischief(actual.as_mut().unwrap(), node);
+        assert_eq!(device.ops(actual.as_ref(), Some(1500)).unwrap(), expected);
+        settle(&device, &mut actual);
+        assert_eq!(actual, right);
     }
 }
 
 #[test]
 fn what_is_new_comes_before_what_is_old_goes() {
     let (before, after) = (device(&["10.0.1.1", "10.0.2.1"]), device(&["10.0.2.1", "10.0.3.1"]));
-    let mut standing = None;
-    settle(&before, &mut standing);
-    let deeds = after.deeds(standing.as_ref(), Some(1500)).unwrap();
-    let is_removal = |d: &Deed| matches!(d, Deed::DeleteNeighbour(_) | Deed::DeleteForward(..));
-    assert_eq!((deeds.len(), deeds.iter().filter(|d| is_removal(d)).count()), (4, 2));
-    assert!(deeds.is_sorted_by_key(is_removal));
+    let mut actual = None;
+    settle(&before, &mut actual);
+    let ops = after.ops(actual.as_ref(), Some(1500)).unwrap();
+    let is_removal = |d: &DeviceOp| matches!(d, DeviceOp::DeleteNeighbour(_) | DeviceOp::DeleteForward(..));
+    assert_eq!((ops.len(), ops.iter().filter(|d| is_removal(d)).count()), (4, 2));
+    assert!(ops.is_sorted_by_key(is_removal));
 }
 
 #[test]
@@ -134,15 +134,15 @@ fn random_states_all_end_where_they_should() {
         let wanted = pick(&mut next);
         let p = Params { addresses: vec![ip("10.244.1.0")], ..params() };
         let device = p.wanted(Some(Ipv4Addr::new(10, 0, 0, 1)), None, &wanted).devices.remove(0);
-        let mut standing = None;
-        obey(&device, &mut standing, Deed::Create);
-        let s = standing.as_mut().unwrap();
+        let mut actual = None;
+        obey(&device, &mut actual, DeviceOp::Create);
+        let s = actual.as_mut().unwrap();
         s.addresses = (0..next(3)).map(|i| IpNet::from(IpAddr::V4(Ipv4Addr::new(10, 244, 1, i as u8)))).collect();
         s.neighbours = pick(&mut next).into_iter().map(|n| (n, if next(2) == 0 { Mac::of(n) } else { Mac([8; 6]) })).collect();
         s.forwards =
             pick(&mut next).into_iter().map(|n| (if next(3) > 0 { Mac::of(n) } else { Mac([8, 0, 0, 0, 0, next(2) as u8]) }, n)).collect();
-        settle(&device, &mut standing);
-        let s = standing.unwrap();
+        settle(&device, &mut actual);
+        let s = actual.unwrap();
         assert!(wanted.iter().all(|n| device.carries(*n, &s)), "round {round}");
         assert_eq!((s.neighbours.len(), s.forwards.len(), s.addresses.len()), (wanted.len(), wanted.len(), 1), "round {round}");
     }
@@ -158,17 +158,17 @@ fn each_family_has_its_device_and_its_nodes() {
     let ipip = Params { kind: Kind::Ipip, device: "tunl0".into(), ..params() };
     let wanted = ipip.wanted(Some(Ipv4Addr::new(10, 0, 0, 1)), Some("fd00::1".parse().unwrap()), &nodes);
     assert_eq!(wanted.devices.iter().map(|d| (d.name.as_str(), d.mtu_over(None))).collect::<Vec<_>>(), [("tunl0", 1480)]);
-    assert_eq!(Params::default().wanted(Some(Ipv4Addr::LOCALHOST), None, &nodes), Wanted::default());
+    assert_eq!(Params::default().wanted(Some(Ipv4Addr::LOCALHOST), None, &nodes), DesiredDevices::default());
 }
 
 #[test]
 fn another_kind_of_interface_is_not_ours_to_remove() {
     let device = device(&[]);
-    let mut standing = None;
-    settle(&device, &mut standing);
-    let mut s = standing.unwrap();
-    s.kind = StandingKind::Other("bridge".into());
-    let occupied = device.deeds(Some(&s), None).unwrap_err();
+    let mut actual = None;
+    settle(&device, &mut actual);
+    let mut s = actual.unwrap();
+    s.kind = ActualKind::Other("bridge".into());
+    let occupied = device.ops(Some(&s), None).unwrap_err();
     assert!(occupied.to_string().contains("catbird of kind \"bridge\""), "{occupied}");
 }
 
@@ -186,44 +186,44 @@ fn mac_addresses_are_local_unicast_and_differ() {
 fn an_ipv6_node_is_the_neighbour_by_the_address_of_its_device() {
     let node = ip("fd00::2");
     let device = params().wanted(None, Some("fd00::1".parse().unwrap()), &[node].into()).devices.remove(0);
-    let mut standing = None;
-    settle(&device, &mut standing);
-    let mut standing = standing.unwrap();
+    let mut actual = None;
+    settle(&device, &mut actual);
+    let mut actual = actual.unwrap();
     let [.., last] = Mac::of(node).0;
     assert!(
         matches!(gateway(node), IpAddr::V6(a) if a.is_unicast_link_local() && a.octets()[15] == last && a.octets()[11..13] == [0xff, 0xfe])
     );
     assert_eq!(Mac([0x00, 0x11, 0x22, 0x33, 0x44, 0x55]).link_local().to_string(), "fe80::211:22ff:fe33:4455");
-    assert_eq!(standing.neighbours, [(gateway(node), Mac::of(node))].into());
-    assert!(device.carries(node, &standing));
+    assert_eq!(actual.neighbours, [(gateway(node), Mac::of(node))].into());
+    assert!(device.carries(node, &actual));
     // As the first release wrote it: it stays as long as the node does.
-    standing.neighbours.insert(node, Mac::of(node));
-    assert_eq!(device.deeds(Some(&standing), Some(1500)).unwrap(), []);
+    actual.neighbours.insert(node, Mac::of(node));
+    assert_eq!(device.ops(Some(&actual), Some(1500)).unwrap(), []);
     let without = Device { nodes: BTreeSet::new(), ..device };
-    let deeds = without.deeds(Some(&standing), Some(1500)).unwrap();
-    assert!(deeds.contains(&Deed::DeleteNeighbour(node)) && deeds.contains(&Deed::DeleteNeighbour(gateway(node))));
+    let ops = without.ops(Some(&actual), Some(1500)).unwrap();
+    assert!(ops.contains(&DeviceOp::DeleteNeighbour(node)) && ops.contains(&DeviceOp::DeleteNeighbour(gateway(node))));
 }
 
 #[test]
 fn what_a_former_life_left_is_known_by_its_form() {
     let device = device(&["10.0.1.1", "10.0.1.2"]);
-    let mut standing = None;
-    settle(&device, &mut standing);
-    let mut standing = standing.unwrap();
-    standing.neighbours.insert(ip("10.0.1.3"), Mac([2, 0, 0, 0, 0, 7]));
-    standing.neighbours.insert(ip("10.0.1.4"), Mac::of(ip("10.0.1.4")));
-    standing.neighbours.insert(device.local, Mac::of(device.local));
-    standing.neighbours.insert(ip("2001:db8::1"), Mac::of(ip("2001:db8::1")));
-    standing.forwards.insert((Mac::of(ip("10.0.1.5")), ip("10.0.1.6")));
+    let mut actual = None;
+    settle(&device, &mut actual);
+    let mut actual = actual.unwrap();
+    actual.neighbours.insert(ip("10.0.1.3"), Mac([2, 0, 0, 0, 0, 7]));
+    actual.neighbours.insert(ip("10.0.1.4"), Mac::of(ip("10.0.1.4")));
+    actual.neighbours.insert(device.local, Mac::of(device.local));
+    actual.neighbours.insert(ip("2001:db8::1"), Mac::of(ip("2001:db8::1")));
+    actual.forwards.insert((Mac::of(ip("10.0.1.5")), ip("10.0.1.6")));
     let fresh = Device { nodes: BTreeSet::new(), ..device.clone() };
     let left: BTreeSet<IpAddr> = ["10.0.1.1", "10.0.1.2", "10.0.1.4"].map(ip).into();
-    assert_eq!(fresh.left_behind(&standing), left);
+    assert_eq!(fresh.left_behind(&actual), left);
     // With these as nodes nothing of theirs is touched but what is half there, and all else goes.
-    let mut standing = Some(standing);
-    settle(&Device { nodes: left, ..device.clone() }, &mut standing);
-    let standing = standing.unwrap();
-    assert_eq!(standing.neighbours.len(), 3);
-    assert!(standing.forwards.contains(&(Mac::of(ip("10.0.1.4")), ip("10.0.1.4"))) && standing.forwards.len() == 3);
+    let mut actual = Some(actual);
+    settle(&Device { nodes: left, ..device.clone() }, &mut actual);
+    let actual = actual.unwrap();
+    assert_eq!(actual.neighbours.len(), 3);
+    assert!(actual.forwards.contains(&(Mac::of(ip("10.0.1.4")), ip("10.0.1.4"))) && actual.forwards.len() == 3);
     let other = Device { tunnel: Tunnel::Vxlan { vni: 1, port: 4789, checksum: true }, ..device };
-    assert!(other.left_behind(&standing).is_empty(), "another network's");
+    assert!(other.left_behind(&actual).is_empty(), "another network's");
 }

@@ -37,7 +37,7 @@ const MOST: usize = 256;
 
 /// A route of our own that holds a tracked address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Own {
+pub(super) struct BgpEntry {
     pub metric: u32,
     /// The next hops that it leads to; `None`: a block of ours, which discards.
     pub by: Option<SmallVec<[Key; 1]>>,
@@ -76,7 +76,7 @@ pub(super) struct Trail {
 /// A route that covers an address.
 enum Cover<'a> {
     Kernel(IpNet, &'a Candidate),
-    Own(IpNet, &'a Own),
+    BgpEntry(IpNet, &'a BgpEntry),
 }
 
 impl NexthopTable {
@@ -118,23 +118,23 @@ impl NexthopTable {
 
     /// The longest route that covers the address and does not lead back to it.
     pub(super) fn by_route(&self, addr: IpAddr, trail: &mut Trail) -> Found {
-        let foreign = self.longest(addr);
-        if let Some((net, candidate)) = foreign {
+        let kernel = self.longest(addr);
+        if let Some((net, candidate)) = kernel {
             let found = self.through(addr, net, candidate);
             if found.is_connected() {
                 return found;
             }
         }
-        let longer = |net: &IpNet, own: &Own| {
-            foreign.is_none_or(|(f, c)| (net.prefix_len(), std::cmp::Reverse(own.metric)) > (f.prefix_len(), std::cmp::Reverse(c.metric)))
+        let longer = |net: &IpNet, own: &BgpEntry| {
+            kernel.is_none_or(|(f, c)| (net.prefix_len(), std::cmp::Reverse(own.metric)) > (f.prefix_len(), std::cmp::Reverse(c.metric)))
         };
-        let own = self.own_covers(addr).into_iter().rev().filter(|(net, own)| longer(net, own)).map(|(net, own)| Cover::Own(net, own));
-        let covers = own.chain(foreign.map(|(net, candidate)| Cover::Kernel(net, candidate)));
+        let own = self.bgp_covers(addr).into_iter().rev().filter(|(net, own)| longer(net, own)).map(|(net, own)| Cover::BgpEntry(net, own));
+        let covers = own.chain(kernel.map(|(net, candidate)| Cover::Kernel(net, candidate)));
         let (mut asked, mut failed) = (SmallVec::new(), None);
         for cover in covers {
             let found = match cover {
                 Cover::Kernel(net, candidate) => Ok(self.through(addr, net, candidate)),
-                Cover::Own(net, own) => self.over_own(addr, net, own, trail, &mut asked),
+                Cover::BgpEntry(net, own) => self.over_bgp(addr, net, own, trail, &mut asked),
             };
             match found {
                 Ok(found) => return Found { asked, ..found },
@@ -145,11 +145,11 @@ impl NexthopTable {
     }
 
     /// The way over a route of our own; an error if all that it leads to leads back, or nowhere.
-    fn over_own(
+    fn over_bgp(
         &self,
         addr: IpAddr,
         net: IpNet,
-        own: &Own,
+        own: &BgpEntry,
         trail: &mut Trail,
         asked: &mut SmallVec<[Key; 1]>,
     ) -> Result<Found, Unresolved> {
@@ -181,10 +181,10 @@ impl NexthopTable {
     }
 
     /// Our own routes that hold the address, the longest last.
-    fn own_covers(&self, addr: IpAddr) -> SmallVec<[(IpNet, &Own); 2]> {
+    fn bgp_covers(&self, addr: IpAddr) -> SmallVec<[(IpNet, &BgpEntry); 2]> {
         match addr {
-            IpAddr::V4(a) => self.own_v4.cover(&Ipv4Net::from(a)).map(|(n, own)| (n.into(), own)).collect(),
-            IpAddr::V6(a) => self.own_v6.cover(&Ipv6Net::from(a)).map(|(n, own)| (n.into(), own)).collect(),
+            IpAddr::V4(a) => self.bgp_v4.cover(&Ipv4Net::from(a)).map(|(n, own)| (n.into(), own)).collect(),
+            IpAddr::V6(a) => self.bgp_v6.cover(&Ipv6Net::from(a)).map(|(n, own)| (n.into(), own)).collect(),
         }
     }
 

@@ -129,7 +129,7 @@ fn a_global_address_bound_to_an_interface_is_taken_to_be_on_its_link() {
 
 /// A route of our own over these next hops.
 fn own(table: &mut NexthopTable, net: &str, next_hops: &[NhId]) {
-    table.on_own(net.parse().unwrap(), Some(OwnRoute::Leads { next_hops, metric: 1024 }));
+    table.on_bgp_route(net.parse().unwrap(), Some(BgpRoute::Leads { next_hops, metric: 1024 }));
     table.check_invariants();
 }
 
@@ -147,7 +147,7 @@ fn our_routes_carry_next_hops_as_chosen_and_not_as_the_kernel_shows_them() {
         matches!(table.resolution(neighbour), Resolution::Via { connected: true, .. }),
         "a peer's own /32 cannot capture the way to it"
     );
-    table.on_own("203.0.113.0/24".parse().unwrap(), None);
+    table.on_bgp_route("203.0.113.0/24".parse().unwrap(), None);
     assert!(!table.resolution(id).is_usable());
     table.check_invariants();
 }
@@ -170,7 +170,7 @@ fn routes_stand_one_on_the_other_as_deep_as_that_goes() {
     table.check_invariants();
     table.on_kernel(&link(ETH0, true));
     assert!(table.resolution(below).is_usable());
-    table.on_own("10.3.0.0/24".parse().unwrap(), None);
+    table.on_bgp_route("10.3.0.0/24".parse().unwrap(), None);
     assert!(!table.resolution(below).is_usable(), "a piece is missing in the middle");
     table.check_invariants();
 }
@@ -226,7 +226,7 @@ fn a_next_hop_in_a_block_of_ours_is_none_unless_its_pod_is_there() {
     let mut table = plugged();
     let id = table.track(ip("10.244.1.5"), None);
     table.on_kernel(&KernelEvent::Route(route("0.0.0.0/0", &[hop("192.0.2.1", ETH0)])));
-    table.on_own("10.244.1.0/26".parse().unwrap(), Some(OwnRoute::Discards));
+    table.on_bgp_route("10.244.1.0/26".parse().unwrap(), Some(BgpRoute::Discards));
     assert_eq!(*table.resolution(id), Resolution::Unresolved(Unresolved::Discarded));
     table.on_kernel(&KernelEvent::Route(route("10.244.1.5/32", &[hop("", ETH1)])));
     assert_eq!(table.resolution(id).hops().unwrap()[..], [hop("10.244.1.5", ETH1)]);
@@ -263,15 +263,15 @@ fn broadcast_and_network_addresses_of_our_subnets_are_no_next_hops() {
 fn our_routes_are_kept_only_where_they_hold_a_tracked_address() {
     let mut table = plugged();
     let gateway = table.track(ip("192.0.2.9"), None);
-    table.take_fresh();
+    table.take_newly_tracked();
     let (pods, carrier) = ("10.244.0.0/26", "203.0.113.0/24");
     let kept = |table: &NexthopTable, net: &str| table.own(net.parse().unwrap()).is_some();
     own(&mut table, pods, &[gateway]);
     own(&mut table, carrier, &[gateway]);
     assert!(!kept(&table, pods) && !kept(&table, carrier));
     let [one, two] = ["203.0.113.5", "203.0.113.6"].map(|a| table.track(ip(a), None));
-    assert_eq!(table.take_fresh(), [ip("203.0.113.5"), ip("203.0.113.6")]);
-    assert!(table.take_fresh().is_empty() && !table.resolution(one).is_usable(), "told again, it is known");
+    assert_eq!(table.take_newly_tracked(), [ip("203.0.113.5"), ip("203.0.113.6")]);
+    assert!(table.take_newly_tracked().is_empty() && !table.resolution(one).is_usable(), "told again, it is known");
     own(&mut table, carrier, &[gateway]);
     assert_eq!(table.take_changed(), [one, two]);
     assert_eq!(table.resolution(one).hops().unwrap()[..], [hop("192.0.2.9", ETH0)]);

@@ -101,7 +101,7 @@ impl NexthopTable {
 
     /// Would a route to `net` over this hop take along what carries it? The outer packets of a tunnel go to the node itself: where that
     /// address is in `net`, and no longer route leads to it, they would enter the tunnel again, for ever (RFC 2003 §3.2).
-    pub fn swallows(&self, net: &IpNet, hop: &Hop) -> bool {
+    pub fn routes_own_underlay(&self, net: &IpNet, hop: &Hop) -> bool {
         let carried = |node: IpAddr| self.by_route(node, &mut Trail::default()).through.is_some_and(|t| t.prefix_len() > net.prefix_len());
         self.tunnels.nodes.get(hop).is_some_and(|node| net.contains(node) && !carried(*node))
     }
@@ -219,7 +219,8 @@ mod tests {
         table.on_kernel(&KernelEvent::Tunnel { node: ip("10.0.2.2"), gateway: ip("10.0.2.2"), ifindex: TUNNEL });
         let hop = table.resolution(far).hops().unwrap()[0];
         let swallowed = |table: &NexthopTable| {
-            ["10.244.2.0/26", "0.0.0.0/0", "10.0.0.0/16", "10.0.2.0/24", "10.0.2.2/32"].map(|n| table.swallows(&n.parse().unwrap(), &hop))
+            ["10.244.2.0/26", "0.0.0.0/0", "10.0.0.0/16", "10.0.2.0/24", "10.0.2.2/32"]
+                .map(|n| table.routes_own_underlay(&n.parse().unwrap(), &hop))
         };
         assert_eq!(swallowed(&table), [false, true, true, true, true], "only the default route leads to the node");
         table.take_changed();
@@ -229,7 +230,7 @@ mod tests {
         table.on_kernel(&KernelEvent::RouteGone(route("10.0.2.0/24", Some("10.0.1.254"))));
         assert_eq!((swallowed(&table)[2], table.take_changed()), (true, vec![far]));
         let direct = Hop { gateway: Some(ip("10.0.1.2")), ifindex: ETH0, onlink: false };
-        assert!(!table.swallows(&"10.0.0.0/16".parse().unwrap(), &direct), "a link needs no way to itself");
+        assert!(!table.routes_own_underlay(&"10.0.0.0/16".parse().unwrap(), &direct), "a link needs no way to itself");
     }
 
     #[test]
@@ -264,8 +265,8 @@ mod tests {
         table.on_kernel(&KernelEvent::Tunnel { node: ip("2001:db8:1::2"), gateway: ip("fe80::2"), ifindex: TUNNEL });
         let hop = Hop { gateway: Some(ip("fe80::2")), ifindex: TUNNEL, onlink: false };
         assert_eq!(table.resolution(far).hops().unwrap()[..], [hop]);
-        assert!(table.is_tunnel(&hop) && table.swallows(&"2001:db8:1::/48".parse().unwrap(), &hop));
-        assert!(!table.swallows(&"2001:db8:2::/48".parse().unwrap(), &hop));
+        assert!(table.is_tunnel(&hop) && table.routes_own_underlay(&"2001:db8:1::/48".parse().unwrap(), &hop));
+        assert!(!table.routes_own_underlay(&"2001:db8:2::/48".parse().unwrap(), &hop));
         table.on_kernel(&KernelEvent::TunnelGone { node: ip("2001:db8:1::2") });
         assert!(!table.is_tunnel(&hop) && !table.resolution(far).is_usable());
         table.check_invariants();

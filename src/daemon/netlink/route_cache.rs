@@ -28,7 +28,7 @@ const BY_ADVERTISEMENT: u8 = 9;
 
 /// Where a route came to stand among those of its prefix and metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placed {
+pub enum RoutePosition {
     Before,
     /// In the place of the first.
     Instead,
@@ -42,7 +42,7 @@ pub enum Placed {
 pub struct Unknown;
 
 #[derive(Debug, Default)]
-pub struct Mirror {
+pub struct KernelRouteCache {
     /// In the kernel's order.
     routes: Map<Key, Routes>,
     /// What the last line of the dump was about.
@@ -55,22 +55,22 @@ pub struct Mirror {
     up: Set<IfIndex>,
 }
 
-impl Mirror {
+impl KernelRouteCache {
     /// A dump begins.
     pub fn clear(&mut self) {
-        *self = Mirror::default();
+        *self = KernelRouteCache::default();
     }
 
     /// What the rooms are to hear of it: nothing if another of the same key stands before it.
-    pub fn on_route(&mut self, route: &KernelRoute, placed: Placed) -> Option<KernelEvent> {
+    pub fn on_route(&mut self, route: &KernelRoute, position: RoutePosition) -> Option<KernelEvent> {
         let key = (route.net, route.table, route.metric);
-        if placed == Placed::Listed && self.listed.replace(key) != Some(key) {
+        if position == RoutePosition::Listed && self.listed.replace(key) != Some(key) {
             // News that came before this line may have known them in another order.
             self.change(&key, Routes::clear);
         }
         let changed = self.change(&key, |list| match route.net {
-            IpNet::V4(_) => place_v4(list, route, placed),
-            IpNet::V6(_) => place_v6(list, route, placed),
+            IpNet::V4(_) => place_v4(list, route, position),
+            IpNet::V6(_) => place_v6(list, route, position),
         });
         let is_first = self.routes.get(&key).is_some_and(|list| list.first() == Some(route));
         // One that is known is said again all the same: a dump is what shows that it stands.
@@ -181,14 +181,14 @@ impl Mirror {
 }
 
 /// IPv4: what is replaced is the first, whatever it is.
-fn place_v4(list: &mut Routes, route: &KernelRoute, placed: Placed) {
+fn place_v4(list: &mut Routes, route: &KernelRoute, position: RoutePosition) {
     let known = list.contains(route);
-    match placed {
+    match position {
         _ if list.first() == Some(route) => {}
-        Placed::Behind | Placed::Listed if known => {}
-        Placed::Behind | Placed::Listed => list.push(route.clone()),
-        Placed::Before | Placed::Instead => {
-            if placed == Placed::Instead && !list.is_empty() {
+        RoutePosition::Behind | RoutePosition::Listed if known => {}
+        RoutePosition::Behind | RoutePosition::Listed => list.push(route.clone()),
+        RoutePosition::Before | RoutePosition::Instead => {
+            if position == RoutePosition::Instead && !list.is_empty() {
                 list.remove(0);
             }
             list.retain(|r| r != route);
@@ -199,15 +199,17 @@ fn place_v4(list: &mut Routes, route: &KernelRoute, placed: Placed) {
 
 /// IPv6: what is new stands behind; another way of a multipath route is told with those that it has joined; what is replaced is the
 /// first that could be multipath as this could, or else the first (`fib6_add_rt2node`).
-fn place_v6(list: &mut Routes, route: &KernelRoute, placed: Placed) {
+fn place_v6(list: &mut Routes, route: &KernelRoute, position: RoutePosition) {
     if list.contains(route) {
         return;
     }
     let alike = |r: &KernelRoute| is_v6_multipath(r) == is_v6_multipath(route);
-    let at = match placed {
-        Placed::Instead => list.iter().position(alike).or((!list.is_empty()).then_some(0)),
-        Placed::Listed => None,
-        Placed::Before | Placed::Behind => list.iter().position(|r| is_v6_multipath(route) && is_v6_multipath(r) && way_of(r, route)),
+    let at = match position {
+        RoutePosition::Instead => list.iter().position(alike).or((!list.is_empty()).then_some(0)),
+        RoutePosition::Listed => None,
+        RoutePosition::Before | RoutePosition::Behind => {
+            list.iter().position(|r| is_v6_multipath(route) && is_v6_multipath(r) && way_of(r, route))
+        }
     };
     match at.and_then(|at| list.get_mut(at)) {
         Some(old) => *old = route.clone(),
@@ -249,8 +251,8 @@ mod tests {
         KernelRoute { net: net.parse().unwrap(), table: 254, metric: 0, protocol: 3, kind, source: None }
     }
 
-    fn told(mirror: &mut Mirror, route: &KernelRoute, placed: Placed) -> bool {
-        match mirror.on_route(route, placed) {
+    fn told(route_cache: &mut KernelRouteCache, route: &KernelRoute, position: RoutePosition) -> bool {
+        match route_cache.on_route(route, position) {
             None => false,
             Some(event) => event == KernelEvent::Route(route.clone()),
         }
@@ -258,75 +260,81 @@ mod tests {
 
     #[test]
     fn a_link_takes_along_what_has_no_other_way() {
-        let mut mirror = Mirror::default();
+        let mut route_cache = KernelRouteCache::default();
         let mut gone = Vec::new();
-        mirror.on_link(IfIndex(2), true, &mut gone);
-        mirror.on_link(IfIndex(3), true, &mut gone);
+        route_cache.on_link(IfIndex(2), true, &mut gone);
+        route_cache.on_link(IfIndex(3), true, &mut gone);
         let (one, both) = (route("10.1.0.0/16", &[2]), route("10.2.0.0/16", &[2, 3]));
-        assert!(told(&mut mirror, &one, Placed::Behind) && told(&mut mirror, &both, Placed::Behind));
-        mirror.on_link(IfIndex(2), false, &mut gone);
+        assert!(told(&mut route_cache, &one, RoutePosition::Behind) && told(&mut route_cache, &both, RoutePosition::Behind));
+        route_cache.on_link(IfIndex(2), false, &mut gone);
         assert_eq!(gone, [KernelEvent::RouteGone(one)]);
-        mirror.on_link_gone(IfIndex(3), &mut gone);
+        route_cache.on_link_gone(IfIndex(3), &mut gone);
         assert_eq!(gone.last(), Some(&KernelEvent::RouteGone(both)));
-        assert!(mirror.routes.is_empty() && mirror.by_link.is_empty());
+        assert!(route_cache.routes.is_empty() && route_cache.by_link.is_empty());
     }
 
     #[test]
     fn the_last_address_and_a_preferred_source_take_routes_along() {
-        let mut mirror = Mirror::default();
+        let mut route_cache = KernelRouteCache::default();
         let mut gone = Vec::new();
         let (a, b): (IpNet, IpNet) = ("192.0.2.1/24".parse().unwrap(), "198.51.100.1/24".parse().unwrap());
-        mirror.on_link(IfIndex(2), true, &mut gone);
-        mirror.on_address(IfIndex(2), a);
-        mirror.on_address(IfIndex(2), b);
+        route_cache.on_link(IfIndex(2), true, &mut gone);
+        route_cache.on_address(IfIndex(2), a);
+        route_cache.on_address(IfIndex(2), b);
         let (plain, sourced) = (route("10.1.0.0/16", &[2]), KernelRoute { source: Some(b.addr()), ..route("10.2.0.0/16", &[2]) });
-        assert!(told(&mut mirror, &plain, Placed::Behind) && told(&mut mirror, &sourced, Placed::Behind));
-        mirror.on_address_gone(IfIndex(2), b, &mut gone);
+        assert!(told(&mut route_cache, &plain, RoutePosition::Behind) && told(&mut route_cache, &sourced, RoutePosition::Behind));
+        route_cache.on_address_gone(IfIndex(2), b, &mut gone);
         assert_eq!(gone, [KernelEvent::RouteGone(sourced)]);
         // Another length of the same address, and then the former goes: nothing goes with it.
-        mirror.on_address(IfIndex(2), "192.0.2.1/16".parse().unwrap());
-        told(&mut mirror, &KernelRoute { source: Some(a.addr()), ..route("10.3.0.0/16", &[2]) }, Placed::Before);
-        mirror.on_address_gone(IfIndex(2), a, &mut gone);
+        route_cache.on_address(IfIndex(2), "192.0.2.1/16".parse().unwrap());
+        told(&mut route_cache, &KernelRoute { source: Some(a.addr()), ..route("10.3.0.0/16", &[2]) }, RoutePosition::Before);
+        route_cache.on_address_gone(IfIndex(2), a, &mut gone);
         assert_eq!(gone.len(), 1);
-        mirror.on_address_gone(IfIndex(2), "192.0.2.1/16".parse().unwrap(), &mut gone);
+        route_cache.on_address_gone(IfIndex(2), "192.0.2.1/16".parse().unwrap(), &mut gone);
         gone.retain(|e| !matches!(e, KernelEvent::RouteGone(r) if r.source.is_some()));
         assert_eq!(gone.last(), Some(&KernelEvent::RouteGone(plain)));
     }
 
     #[test]
     fn of_several_routes_under_one_key_the_first_is_told_and_the_next_when_that_goes() {
-        let mut mirror = Mirror::default();
+        let mut route_cache = KernelRouteCache::default();
         let mut out = Vec::new();
         for link in [2, 3, 4] {
-            mirror.on_link(IfIndex(link), true, &mut out);
+            route_cache.on_link(IfIndex(link), true, &mut out);
         }
         let [a, b, c, d] = [2, 3, 4, 5].map(|link| route("10.0.0.0/24", &[link]));
-        assert!(told(&mut mirror, &a, Placed::Behind));
-        assert!(!told(&mut mirror, &b, Placed::Behind), "a subnet on a second link");
-        assert!(!told(&mut mirror, &b, Placed::Behind), "and again in a dump");
-        assert_eq!(mirror.on_route_gone(&b), Ok(None));
-        assert_eq!(mirror.on_route_gone(&b), Err(Unknown), "its address had taken it along before");
-        assert!(told(&mut mirror, &a, Placed::Behind) && !told(&mut mirror, &b, Placed::Behind) && told(&mut mirror, &c, Placed::Before));
-        assert_eq!(mirror.on_route_gone(&d), Err(Unknown));
-        assert_eq!(mirror.on_route_gone(&c), Ok(Some(KernelEvent::Route(a.clone()))));
-        assert!(told(&mut mirror, &c, Placed::Instead), "of a");
-        mirror.on_link(IfIndex(4), false, &mut out);
+        assert!(told(&mut route_cache, &a, RoutePosition::Behind));
+        assert!(!told(&mut route_cache, &b, RoutePosition::Behind), "a subnet on a second link");
+        assert!(!told(&mut route_cache, &b, RoutePosition::Behind), "and again in a dump");
+        assert_eq!(route_cache.on_route_gone(&b), Ok(None));
+        assert_eq!(route_cache.on_route_gone(&b), Err(Unknown), "its address had taken it along before");
+        assert!(
+            told(&mut route_cache, &a, RoutePosition::Behind)
+                && !told(&mut route_cache, &b, RoutePosition::Behind)
+                && told(&mut route_cache, &c, RoutePosition::Before)
+        );
+        assert_eq!(route_cache.on_route_gone(&d), Err(Unknown));
+        assert_eq!(route_cache.on_route_gone(&c), Ok(Some(KernelEvent::Route(a.clone()))));
+        assert!(told(&mut route_cache, &c, RoutePosition::Instead), "of a");
+        route_cache.on_link(IfIndex(4), false, &mut out);
         assert_eq!(out, [KernelEvent::Route(b.clone())], "the link of the first took it along");
-        mirror.on_link(IfIndex(3), false, &mut out);
+        route_cache.on_link(IfIndex(3), false, &mut out);
         assert_eq!(out.last(), Some(&KernelEvent::RouteGone(b)));
-        assert!(mirror.routes.is_empty() && mirror.by_link.is_empty());
+        assert!(route_cache.routes.is_empty() && route_cache.by_link.is_empty());
     }
 
     #[test]
     fn a_dump_knows_the_order_better_than_news_that_came_before_its_line() {
-        let mut mirror = Mirror::default();
+        let mut route_cache = KernelRouteCache::default();
         let [a, b] = [2, 3].map(|link| route("10.0.0.0/24", &[link]));
-        assert!(told(&mut mirror, &b, Placed::Behind), "behind a, which nobody has told yet");
-        assert!(told(&mut mirror, &a, Placed::Listed) && !told(&mut mirror, &b, Placed::Listed));
-        assert_eq!(mirror.on_route_gone(&a), Ok(Some(KernelEvent::Route(b.clone()))));
+        assert!(told(&mut route_cache, &b, RoutePosition::Behind), "behind a, which nobody has told yet");
+        assert!(told(&mut route_cache, &a, RoutePosition::Listed) && !told(&mut route_cache, &b, RoutePosition::Listed));
+        assert_eq!(route_cache.on_route_gone(&a), Ok(Some(KernelEvent::Route(b.clone()))));
         // Another dump of the same.
-        assert!(told(&mut mirror, &route("10.1.0.0/24", &[2]), Placed::Listed) && told(&mut mirror, &b, Placed::Listed));
-        assert_eq!(mirror.on_route_gone(&b), Ok(Some(KernelEvent::RouteGone(b))));
+        assert!(
+            told(&mut route_cache, &route("10.1.0.0/24", &[2]), RoutePosition::Listed) && told(&mut route_cache, &b, RoutePosition::Listed)
+        );
+        assert_eq!(route_cache.on_route_gone(&b), Ok(Some(KernelEvent::RouteGone(b))));
     }
 
     fn by(net: &str, gateways: &[&str], protocol: u8) -> KernelRoute {
@@ -337,51 +345,51 @@ mod tests {
 
     #[test]
     fn an_ipv6_subnet_on_a_second_link_comes_and_goes_unheard() {
-        let mut mirror = Mirror::default();
+        let mut route_cache = KernelRouteCache::default();
         let [a, b] = [2, 3].map(|link| KernelRoute { metric: 256, protocol: 2, ..route("2001:db8::/64", &[link]) });
-        assert!(told(&mut mirror, &a, Placed::Before));
-        assert_eq!(mirror.on_route(&b, Placed::Before), None, "the kernel puts it behind");
-        assert_eq!(mirror.on_route_gone(&b), Ok(None));
-        assert_eq!(mirror.on_route(&b, Placed::Before), None);
-        assert_eq!(mirror.on_route_gone(&a), Ok(Some(KernelEvent::Route(b.clone()))));
-        assert_eq!(mirror.on_route_gone(&b), Ok(Some(KernelEvent::RouteGone(b))));
-        assert!(mirror.routes.is_empty() && mirror.by_link.is_empty());
+        assert!(told(&mut route_cache, &a, RoutePosition::Before));
+        assert_eq!(route_cache.on_route(&b, RoutePosition::Before), None, "the kernel puts it behind");
+        assert_eq!(route_cache.on_route_gone(&b), Ok(None));
+        assert_eq!(route_cache.on_route(&b, RoutePosition::Before), None);
+        assert_eq!(route_cache.on_route_gone(&a), Ok(Some(KernelEvent::Route(b.clone()))));
+        assert_eq!(route_cache.on_route_gone(&b), Ok(Some(KernelEvent::RouteGone(b))));
+        assert!(route_cache.routes.is_empty() && route_cache.by_link.is_empty());
     }
 
     #[test]
     fn of_two_advertised_routers_one_may_go() {
-        let mut mirror = Mirror::default();
+        let mut route_cache = KernelRouteCache::default();
         let [a, b] = ["fe80::1", "fe80::2"].map(|g| by("::/0", &[g], BY_ADVERTISEMENT));
-        assert!(told(&mut mirror, &a, Placed::Before) && !told(&mut mirror, &b, Placed::Before));
-        assert_eq!(mirror.on_route_gone(&a), Ok(Some(KernelEvent::Route(b.clone()))));
-        assert!(told(&mut mirror, &b, Placed::Before), "advertised again");
-        assert_eq!(mirror.on_route(&a, Placed::Before), None);
+        assert!(told(&mut route_cache, &a, RoutePosition::Before) && !told(&mut route_cache, &b, RoutePosition::Before));
+        assert_eq!(route_cache.on_route_gone(&a), Ok(Some(KernelEvent::Route(b.clone()))));
+        assert!(told(&mut route_cache, &b, RoutePosition::Before), "advertised again");
+        assert_eq!(route_cache.on_route(&a, RoutePosition::Before), None);
     }
 
     #[test]
     fn the_ways_of_an_ipv6_multipath_route_come_and_go_one_by_one() {
-        let mut mirror = Mirror::default();
+        let mut route_cache = KernelRouteCache::default();
         let of = |gateways: &[&str]| by("2001:db8:5::/48", gateways, 4);
         let (one, both, all) = (of(&["fe80::1"]), of(&["fe80::1", "fe80::2"]), of(&["fe80::1", "fe80::2", "fe80::3"]));
-        assert!(told(&mut mirror, &one, Placed::Before));
-        assert!(told(&mut mirror, &both, Placed::Behind), "told with the way that it has joined");
-        assert!(told(&mut mirror, &all, Placed::Behind));
-        assert_eq!(mirror.on_route_gone(&of(&["fe80::3"])), Ok(Some(KernelEvent::Route(both.clone()))));
-        assert_eq!(mirror.on_route_gone(&of(&["fe80::2"])), Ok(Some(KernelEvent::Route(one))));
-        assert_eq!(mirror.on_route_gone(&of(&["fe80::9"])), Err(Unknown));
-        assert!(told(&mut mirror, &both, Placed::Instead));
-        assert_eq!(mirror.on_route_gone(&both), Ok(Some(KernelEvent::RouteGone(both))));
-        assert!(mirror.routes.is_empty() && mirror.by_link.is_empty());
+        assert!(told(&mut route_cache, &one, RoutePosition::Before));
+        assert!(told(&mut route_cache, &both, RoutePosition::Behind), "told with the way that it has joined");
+        assert!(told(&mut route_cache, &all, RoutePosition::Behind));
+        assert_eq!(route_cache.on_route_gone(&of(&["fe80::3"])), Ok(Some(KernelEvent::Route(both.clone()))));
+        assert_eq!(route_cache.on_route_gone(&of(&["fe80::2"])), Ok(Some(KernelEvent::Route(one))));
+        assert_eq!(route_cache.on_route_gone(&of(&["fe80::9"])), Err(Unknown));
+        assert!(told(&mut route_cache, &both, RoutePosition::Instead));
+        assert_eq!(route_cache.on_route_gone(&both), Ok(Some(KernelEvent::RouteGone(both))));
+        assert!(route_cache.routes.is_empty() && route_cache.by_link.is_empty());
     }
 
     #[test]
     fn an_ipv6_route_takes_the_place_of_one_of_its_kind() {
-        let mut mirror = Mirror::default();
+        let mut route_cache = KernelRouteCache::default();
         let link = |i| KernelRoute { metric: 1024, ..route("2001:db8:6::/48", &[i]) };
         let (direct, via) = (link(2), by("2001:db8:6::/48", &["fe80::1"], 4));
-        assert!(told(&mut mirror, &direct, Placed::Before) && !told(&mut mirror, &via, Placed::Before));
+        assert!(told(&mut route_cache, &direct, RoutePosition::Before) && !told(&mut route_cache, &via, RoutePosition::Before));
         let other = by("2001:db8:6::/48", &["fe80::2"], 4);
-        assert_eq!(mirror.on_route(&other, Placed::Instead), None, "of the one with a gateway, which is not the first");
-        assert_eq!(mirror.on_route_gone(&direct), Ok(Some(KernelEvent::Route(other))));
+        assert_eq!(route_cache.on_route(&other, RoutePosition::Instead), None, "of the one with a gateway, which is not the first");
+        assert_eq!(route_cache.on_route_gone(&direct), Ok(Some(KernelEvent::Route(other))));
     }
 }

@@ -1,6 +1,6 @@
 //! Keeps the tunnel devices: makes them, gives them their entries, and puts right what others do to them.
 //!
-//! In: the devices that there should be (`Overlay::want`). Out: `KernelEvent::Tunnel` for each node that a device carries packets to, and
+//! In: the devices that there should be (`Tunnels::want`). Out: `KernelEvent::Tunnel` for each node that a device carries packets to, and
 //! `TunnelGone` when it no longer does. What is to be done to a device that is not as it should be is decided in `fib::overlay`; how that
 //! is asked of the kernel stands in [`super::device`].
 //!
@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use super::Counters;
 use super::device::{self, Entry, Link, Table};
 use crate::fib::Errno;
-use crate::fib::overlay::{self, Deed, Device, Mac, Standing, StandingKind, Tunnel, Wanted};
+use crate::fib::overlay::{self, ActualDevice, ActualKind, DesiredDevices, Device, DeviceOp, Mac, Tunnel};
 use crate::kernel::{IfIndex, KernelEvent};
 
 /// How long what is not wanted any more stays.
@@ -55,27 +55,27 @@ const AT_ONCE: usize = 64;
 /// What the core wants; only the newest counts.
 #[derive(Debug, Default)]
 struct Order {
-    wanted: Wanted,
+    wanted: DesiredDevices,
     /// Take down at once what is not wanted, and end.
     end: bool,
 }
 
 /// The keeper of tunnels; asleep until something is wanted.
 #[derive(Debug)]
-pub struct Overlay {
+pub struct Tunnels {
     events: mpsc::Sender<Vec<KernelEvent>>,
     counters: Arc<Counters>,
     /// Dropping it without `finish` leaves everything as it is.
     running: Option<(watch::Sender<Order>, std::thread::JoinHandle<()>)>,
 }
 
-impl Overlay {
-    pub fn new(events: mpsc::Sender<Vec<KernelEvent>>, counters: Arc<Counters>) -> Overlay {
-        Overlay { events, counters, running: None }
+impl Tunnels {
+    pub fn new(events: mpsc::Sender<Vec<KernelEvent>>, counters: Arc<Counters>) -> Tunnels {
+        Tunnels { events, counters, running: None }
     }
 
     /// From now on these devices, and no others of those that were wanted before. Never waits.
-    pub fn want(&mut self, wanted: Wanted) {
+    pub fn want(&mut self, wanted: DesiredDevices) {
         if self.running.is_none() {
             match self.start() {
                 Ok(running) => self.running = Some(running),
@@ -103,7 +103,7 @@ impl Overlay {
         let thread = std::thread::Builder::new().name("catbird-tunnels".into()).spawn(move || {
             runtime.block_on(async {
                 match Client::open() {
-                    Ok(client) => Keeper::new(client, events, counters).run(inbox).await,
+                    Ok(client) => TunnelManager::new(client, events, counters).run(inbox).await,
                     Err(error) => tracing::error!(%error, "no tunnel device can be kept"),
                 }
             });
@@ -142,7 +142,7 @@ impl Client {
     }
 
     /// The device of that name with everything on it.
-    async fn look(&self, name: &str) -> Result<Option<(IfIndex, Standing)>, Errno> {
+    async fn look(&self, name: &str) -> Result<Option<(IfIndex, ActualDevice)>, Errno> {
         let links = self.handle.link().get().match_name(name).execute().try_collect::<Vec<_>>().await;
         let link = match links.map_err(device::errno) {
             Ok(links) => links.first().map(device::read_link),
@@ -157,12 +157,12 @@ impl Client {
             neighbours.extend(on_it.into_iter().filter(|e| e.permanent).filter_map(|e| Some((e.to, e.mac?))));
         }
         let forwards = match link.kind {
-            StandingKind::Vxlan { .. } => self.entries(AddressFamily::Bridge, link.ifindex).await?,
+            ActualKind::Vxlan { .. } => self.entries(AddressFamily::Bridge, link.ifindex).await?,
             _ => Vec::new(),
         };
         let forwards = forwards.into_iter().filter_map(|e| Some((e.mac?, e.to))).collect();
         let Link { ifindex, kind, local, mac, mtu, up } = link;
-        Ok(Some((ifindex, Standing { kind, local, mac, mtu, up, addresses, neighbours, forwards })))
+        Ok(Some((ifindex, ActualDevice { kind, local, mac, mtu, up, addresses, neighbours, forwards })))
     }
 
     async fn addresses(&self) -> Result<Vec<(IfIndex, ipnet::IpNet)>, Errno> {
@@ -262,20 +262,20 @@ impl Concern {
 
 // ------------------------------------------------------------------------------------------------ keeping
 
-struct Keeper {
+struct TunnelManager {
     client: Client,
     concern: Concern,
     events: mpsc::Sender<Vec<KernelEvent>>,
     counters: Arc<Counters>,
-    wanted: Wanted,
+    wanted: DesiredDevices,
     /// Nodes that are not wanted any more, until when their entries stay.
-    fading: BTreeMap<IpAddr, Instant>,
+    expiring_entries: BTreeMap<IpAddr, Instant>,
     /// Nodes for which a former life of ours left entries, as long as its routes may be learned again.
     adopted: BTreeSet<IpAddr>,
     /// Devices that have been looked at for such entries.
     looked: BTreeSet<String>,
     /// Devices that are not wanted any more, until when they stay.
-    leaving: Vec<(Device, Instant)>,
+    expiring_devices: Vec<(Device, Instant)>,
     /// What the core was told.
     carried: BTreeMap<IpAddr, IfIndex>,
     /// What is wrong, by device, as it was logged.
@@ -289,20 +289,20 @@ struct Keeper {
 }
 
 /// What became of one device.
-type Kept = Result<(IfIndex, Standing), String>;
+type Kept = Result<(IfIndex, ActualDevice), String>;
 
-impl Keeper {
-    fn new(client: Client, events: mpsc::Sender<Vec<KernelEvent>>, counters: Arc<Counters>) -> Keeper {
-        Keeper {
+impl TunnelManager {
+    fn new(client: Client, events: mpsc::Sender<Vec<KernelEvent>>, counters: Arc<Counters>) -> TunnelManager {
+        TunnelManager {
             client,
             concern: Concern::default(),
             events,
             counters,
-            wanted: Wanted::default(),
-            fading: BTreeMap::new(),
+            wanted: DesiredDevices::default(),
+            expiring_entries: BTreeMap::new(),
             adopted: BTreeSet::new(),
             looked: BTreeSet::new(),
-            leaving: Vec::new(),
+            expiring_devices: Vec::new(),
             carried: BTreeMap::new(),
             trouble: BTreeMap::new(),
             failures: 0,
@@ -367,28 +367,28 @@ impl Keeper {
     /// Until the next look without cause.
     fn rest(&self) -> Duration {
         let retry = (self.failures > 0).then(|| RETRY_FIRST.saturating_mul(1 << (self.failures - 1).min(8)).min(RETRY_MOST));
-        let due = self.fading.values().copied().chain(self.leaving.iter().map(|(_, at)| *at)).min();
+        let due = self.expiring_entries.values().copied().chain(self.expiring_devices.iter().map(|(_, at)| *at)).min();
         let due = due.map(|at| at.saturating_duration_since(Instant::now()));
         let untold = self.untold.then_some(PACE);
         [Some(AUDIT), retry, due, untold].into_iter().flatten().min().unwrap_or(AUDIT)
     }
 
-    fn want(&mut self, wanted: Wanted) {
+    fn want(&mut self, wanted: DesiredDevices) {
         let until = Instant::now() + LINGER;
-        let nodes = |w: &Wanted| w.devices.iter().flat_map(|d| d.nodes.iter().copied()).collect::<BTreeSet<IpAddr>>();
+        let nodes = |w: &DesiredDevices| w.devices.iter().flat_map(|d| d.nodes.iter().copied()).collect::<BTreeSet<IpAddr>>();
         let (old, new) = (nodes(&self.wanted), nodes(&wanted));
-        self.fading.extend(old.difference(&new).map(|node| (*node, until)));
+        self.expiring_entries.extend(old.difference(&new).map(|node| (*node, until)));
         if !wanted.recovering {
-            self.fading.extend(std::mem::take(&mut self.adopted).into_iter().map(|node| (node, until)));
+            self.expiring_entries.extend(std::mem::take(&mut self.adopted).into_iter().map(|node| (node, until)));
         }
-        self.fading.retain(|node, _| !new.contains(node));
+        self.expiring_entries.retain(|node, _| !new.contains(node));
         let same = |a: &Device, name: &str| a.name == name;
         for old in &self.wanted.devices {
             if !wanted.devices.iter().any(|d| same(d, &old.name)) {
-                self.leaving.push((old.clone(), until));
+                self.expiring_devices.push((old.clone(), until));
             }
         }
-        self.leaving.retain(|(old, _)| !wanted.devices.iter().any(|d| same(d, &old.name)));
+        self.expiring_devices.retain(|(old, _)| !wanted.devices.iter().any(|d| same(d, &old.name)));
         self.wanted = wanted;
         self.failures = 0;
     }
@@ -396,8 +396,8 @@ impl Keeper {
     /// Looks at everything and puts it right; true if there was something to put right.
     async fn keep(&mut self, ordered: bool) -> bool {
         let now = Instant::now();
-        self.fading.retain(|_, until| *until > now);
-        let gone: Vec<Device> = self.leaving.extract_if(.., |(_, until)| *until <= now).map(|(device, _)| device).collect();
+        self.expiring_entries.retain(|_, until| *until > now);
+        let gone: Vec<Device> = self.expiring_devices.extract_if(.., |(_, until)| *until <= now).map(|(device, _)| device).collect();
         for device in gone {
             self.remove(&device).await;
         }
@@ -406,16 +406,16 @@ impl Keeper {
         let (mut done, mut failed) = (0, false);
         for mut device in self.wanted.devices.clone() {
             let adopted = self.adopt(&device).await;
-            let staying = self.fading.keys().chain(&self.adopted).filter(|n| n.is_ipv4() == device.local.is_ipv4());
+            let staying = self.expiring_entries.keys().chain(&self.adopted).filter(|n| n.is_ipv4() == device.local.is_ipv4());
             device.nodes.extend(staying);
             let kept = match adopted {
                 Ok(()) => self.keep_one(&device, &mut concern, &mut done).await,
                 Err(why) => Err(why),
             };
             match kept {
-                Ok((ifindex, standing)) => {
+                Ok((ifindex, actual)) => {
                     concern.add(ifindex, &device);
-                    carried.extend(device.nodes.iter().filter(|n| device.carries(**n, &standing)).map(|n| (*n, ifindex)));
+                    carried.extend(device.nodes.iter().filter(|n| device.carries(**n, &actual)).map(|n| (*n, ifindex)));
                     failed |= self.trouble.contains_key(&device.name);
                 }
                 Err(why) => {
@@ -440,9 +440,9 @@ impl Keeper {
         if !self.wanted.recovering || self.looked.contains(&device.name) {
             return Ok(());
         }
-        let standing = self.client.look(&device.name).await.map_err(|e| e.to_string())?;
+        let actual = self.client.look(&device.name).await.map_err(|e| e.to_string())?;
         self.looked.insert(device.name.clone());
-        self.adopted.extend(standing.iter().flat_map(|(_, s)| device.left_behind(s)));
+        self.adopted.extend(actual.iter().flat_map(|(_, s)| device.left_behind(s)));
         Ok(())
     }
 
@@ -452,39 +452,38 @@ impl Keeper {
         concern.below.extend(below.map(|(ifindex, _)| ifindex));
         let (mut refused, mut round) = (None, 0);
         loop {
-            let standing = self.client.look(&device.name).await.map_err(|e| e.to_string())?;
-            let deeds = device.deeds(standing.as_ref().map(|(_, s)| s), below.map(|(_, mtu)| mtu)).map_err(|e| e.to_string())?;
-            if let Some(kept) = standing.as_ref()
-                && (deeds.is_empty() || refused.is_some() || round >= ROUNDS)
+            let actual = self.client.look(&device.name).await.map_err(|e| e.to_string())?;
+            let ops = device.ops(actual.as_ref().map(|(_, s)| s), below.map(|(_, mtu)| mtu)).map_err(|e| e.to_string())?;
+            if let Some(kept) = actual.as_ref()
+                && (ops.is_empty() || refused.is_some() || round >= ROUNDS)
             {
                 self.note(&device.name, refused);
                 return Ok(kept.clone());
             }
-            if round >= ROUNDS || standing.is_none() && refused.is_some() {
+            if round >= ROUNDS || actual.is_none() && refused.is_some() {
                 return Err(refused.unwrap_or_else(|| "it vanishes as soon as it is made".to_owned()));
             }
-            let ifindex = standing.map_or(IfIndex(0), |(ifindex, _)| ifindex);
-            refused = self.do_all(deeds, device, ifindex, done).await;
+            let ifindex = actual.map_or(IfIndex(0), |(ifindex, _)| ifindex);
+            refused = self.do_all(ops, device, ifindex, done).await;
             round += 1;
         }
     }
 
     /// Every deed, in order; the first refusal in words.
-    async fn do_all(&mut self, deeds: Vec<Deed>, device: &Device, ifindex: IfIndex, done: &mut u64) -> Option<String> {
+    async fn do_all(&mut self, ops: Vec<DeviceOp>, device: &Device, ifindex: IfIndex, done: &mut u64) -> Option<String> {
         let handle = &self.client.handle;
-        let answers =
-            futures_util::stream::iter(deeds).map(|deed| async move { (deed, device::carry_out(handle, deed, device, ifindex).await) });
-        let answers: Vec<(Deed, Result<(), Errno>)> = answers.buffered(AT_ONCE).collect().await;
+        let answers = futures_util::stream::iter(ops).map(|op| async move { (op, device::carry_out(handle, op, device, ifindex).await) });
+        let answers: Vec<(DeviceOp, Result<(), Errno>)> = answers.buffered(AT_ONCE).collect().await;
         let mut refused = None;
-        for (deed, answer) in answers {
+        for (op, answer) in answers {
             match answer {
                 Ok(()) => *done += 1,
                 // It went by itself, or the module that makes the device made it already.
-                Err(Errno::ENOENT | Errno::ESRCH) if is_removal(deed) => {}
-                Err(Errno::EEXIST) if deed == Deed::Create && device.is_fallback() => *done += 1,
+                Err(Errno::ENOENT | Errno::ESRCH) if is_removal(op) => {}
+                Err(Errno::EEXIST) if op == DeviceOp::Create && device.is_fallback() => *done += 1,
                 Err(errno) => {
                     Counters::add(&self.counters.tunnel_failures, 1);
-                    refused.get_or_insert_with(|| in_words(deed, device, errno));
+                    refused.get_or_insert_with(|| in_words(op, device, errno));
                 }
             }
         }
@@ -493,20 +492,18 @@ impl Keeper {
 
     async fn remove(&mut self, device: &Device) {
         let found = self.client.look(&device.name).await.ok().flatten();
-        let Some((ifindex, standing)) = found else { return };
-        let ours = matches!(
-            (device.tunnel, &standing.kind),
-            (Tunnel::Vxlan { .. }, StandingKind::Vxlan { .. }) | (Tunnel::Ipip, StandingKind::Ipip)
-        );
+        let Some((ifindex, actual)) = found else { return };
+        let ours =
+            matches!((device.tunnel, &actual.kind), (Tunnel::Vxlan { .. }, ActualKind::Vxlan { .. }) | (Tunnel::Ipip, ActualKind::Ipip));
         // tunl0 comes with the module and cannot go.
         if ours && !device.is_fallback() {
-            let refused = self.do_all(vec![Deed::Delete], device, ifindex, &mut 0).await;
+            let refused = self.do_all(vec![DeviceOp::Delete], device, ifindex, &mut 0).await;
             self.note(&device.name, refused);
         }
     }
 
     async fn end(mut self) {
-        for (device, _) in std::mem::take(&mut self.leaving) {
+        for (device, _) in std::mem::take(&mut self.expiring_devices) {
             self.remove(&device).await;
         }
     }
@@ -540,27 +537,27 @@ impl Keeper {
     }
 }
 
-fn is_removal(deed: Deed) -> bool {
-    matches!(deed, Deed::DeleteNeighbour(_) | Deed::DeleteForward(..) | Deed::DeleteAddress(_) | Deed::Delete)
+fn is_removal(op: DeviceOp) -> bool {
+    matches!(op, DeviceOp::DeleteNeighbour(_) | DeviceOp::DeleteForward(..) | DeviceOp::DeleteAddress(_) | DeviceOp::Delete)
 }
 
 /// A refusal as an operator can use it.
-fn in_words(deed: Deed, device: &Device, errno: Errno) -> String {
-    let done = match deed {
-        Deed::Create => "it cannot be made",
-        Deed::Delete => "it cannot be removed",
-        Deed::SetLocal(_) => "its local address cannot be set",
-        Deed::SetMac(_) => "its MAC address cannot be set",
-        Deed::SetMtu(_) => "its MTU cannot be set",
-        Deed::SetUp => "it cannot be brought up",
-        Deed::AddAddress(_) | Deed::DeleteAddress(_) => "its address cannot be changed",
-        Deed::Neighbour(..) | Deed::DeleteNeighbour(_) => "a neighbour cannot be changed",
-        Deed::Forward(..) | Deed::DeleteForward(..) => "a forwarding entry cannot be changed",
+fn in_words(op: DeviceOp, device: &Device, errno: Errno) -> String {
+    let done = match op {
+        DeviceOp::Create => "it cannot be made",
+        DeviceOp::Delete => "it cannot be removed",
+        DeviceOp::SetLocal(_) => "its local address cannot be set",
+        DeviceOp::SetMac(_) => "its MAC address cannot be set",
+        DeviceOp::SetMtu(_) => "its MTU cannot be set",
+        DeviceOp::SetUp => "it cannot be brought up",
+        DeviceOp::AddAddress(_) | DeviceOp::DeleteAddress(_) => "its address cannot be changed",
+        DeviceOp::Neighbour(..) | DeviceOp::DeleteNeighbour(_) => "a neighbour cannot be changed",
+        DeviceOp::Forward(..) | DeviceOp::DeleteForward(..) => "a forwarding entry cannot be changed",
     };
-    let why = match (deed, errno.0, device.tunnel) {
-        (Deed::Create, libc::EEXIST, Tunnel::Vxlan { vni, port, .. }) => format!("another device has VNI {vni} on port {port}"),
-        (Deed::Create, libc::EOPNOTSUPP, Tunnel::Vxlan { .. }) => "this kernel has no VXLAN".to_owned(),
-        (Deed::Create, libc::EOPNOTSUPP, Tunnel::Ipip) => "this kernel has no IPIP".to_owned(),
+    let why = match (op, errno.0, device.tunnel) {
+        (DeviceOp::Create, libc::EEXIST, Tunnel::Vxlan { vni, port, .. }) => format!("another device has VNI {vni} on port {port}"),
+        (DeviceOp::Create, libc::EOPNOTSUPP, Tunnel::Vxlan { .. }) => "this kernel has no VXLAN".to_owned(),
+        (DeviceOp::Create, libc::EOPNOTSUPP, Tunnel::Ipip) => "this kernel has no IPIP".to_owned(),
         _ => errno.to_string(),
     };
     format!("{done}: {why}")

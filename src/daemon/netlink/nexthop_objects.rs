@@ -9,15 +9,15 @@ use super::message::NexthopObject;
 use crate::kernel::{Hops, RouteKind};
 
 #[derive(Debug, Default)]
-pub struct Objects {
-    objects: HashMap<u32, NexthopObject, foldhash::fast::RandomState>,
+pub struct NexthopObjects {
+    nexthop_objects: HashMap<u32, NexthopObject, foldhash::fast::RandomState>,
     /// Named by a route since the last dump.
     used: HashSet<u32, foldhash::fast::RandomState>,
 }
 
-impl Objects {
+impl NexthopObjects {
     pub fn clear(&mut self) {
-        self.objects.clear();
+        self.nexthop_objects.clear();
         self.used.clear();
     }
 
@@ -27,25 +27,25 @@ impl Objects {
 
     /// True if routes may have changed with it.
     pub fn set(&mut self, id: u32, object: NexthopObject) -> bool {
-        let changed = self.objects.insert(id, object.clone()).is_some_and(|old| old != object);
+        let changed = self.nexthop_objects.insert(id, object.clone()).is_some_and(|old| old != object);
         changed && self.concerns_routes(id)
     }
 
     /// True if routes may have gone with it.
     pub fn remove(&mut self, id: u32) -> bool {
         let concerned = self.concerns_routes(id);
-        self.objects.remove(&id);
+        self.nexthop_objects.remove(&id);
         concerned
     }
 
     fn concerns_routes(&self, id: u32) -> bool {
-        let inside = |g: &u32| matches!(self.objects.get(g), Some(NexthopObject::Group(ids)) if ids.contains(&id));
+        let inside = |g: &u32| matches!(self.nexthop_objects.get(g), Some(NexthopObject::Group(ids)) if ids.contains(&id));
         self.used.contains(&id) || self.used.iter().any(inside)
     }
 
     /// The ways behind an object, as if the route had told them itself.
     pub fn kind(&self, id: u32) -> RouteKind {
-        match self.objects.get(&id) {
+        match self.nexthop_objects.get(&id) {
             Some(NexthopObject::Blackhole) => RouteKind::Blackhole,
             Some(NexthopObject::One(hop)) => RouteKind::Unicast([*hop].into_iter().collect()),
             Some(NexthopObject::Group(ids)) => {
@@ -58,7 +58,7 @@ impl Objects {
     }
 
     fn one(&self, id: u32) -> Option<crate::kernel::Hop> {
-        match self.objects.get(&id) {
+        match self.nexthop_objects.get(&id) {
             Some(NexthopObject::One(hop)) => Some(*hop),
             _ => None,
         }

@@ -6,7 +6,7 @@
 use ipnet::IpNet;
 
 use super::plan::{Fib, Foreign};
-use super::show::News;
+use super::show::FibEvent;
 use super::store::{Entry, Flags, Shape, ShapeSet, Slot};
 use super::{Conflict, FibRoute};
 use crate::kernel::{IfIndex, KernelEvent, KernelRoute, RouteKind};
@@ -21,7 +21,7 @@ impl Fib {
             KernelEvent::Address { ifindex, net } => self.on_address(*ifindex, *net),
             KernelEvent::AddressGone { ifindex, net } => self.on_address_gone(*ifindex, *net),
             KernelEvent::Route(route) => match self.params.as_ours(route) {
-                Some(shape) => self.on_own(route, shape),
+                Some(shape) => self.on_bgp_route(route, shape),
                 None => self.on_foreign(route),
             },
             KernelEvent::RouteGone(route) => match self.params.as_ours(route) {
@@ -45,7 +45,7 @@ impl Fib {
         // RTPROT_ZEBRA, RTPROT_BIRD, RTPROT_BABEL, and RTPROT_BGP to RTPROT_EIGRP.
         let daemons = self.foreign.values().flatten().filter(|route| matches!(route.protocol, 11 | 12 | 42 | 186..=192));
         daemons.for_each(|route| *others.entry(route.protocol).or_default() += 1);
-        others.into_iter().for_each(|(protocol, routes)| self.tell(News::Others { protocol, routes }));
+        others.into_iter().for_each(|(protocol, routes)| self.tell(FibEvent::Others { protocol, routes }));
     }
 
     fn on_dump_end(&mut self) {
@@ -86,7 +86,7 @@ impl Fib {
             .get(slot)
             .map(|e| e.wanted.is_some() && e.installed != e.wanted || e.wanted.is_some() && !e.flags.has(Flags::SURE))
         {
-            Some(true) => self.lost(slot),
+            Some(true) => self.external_change(slot),
             Some(false) => {
                 // It stands as it should: nothing is left to wait for.
                 self.forget_wait(slot);
@@ -96,7 +96,7 @@ impl Fib {
         }
     }
 
-    fn on_own(&mut self, route: &KernelRoute, shape: FibRoute) {
+    fn on_bgp_route(&mut self, route: &KernelRoute, shape: FibRoute) {
         let Some(slot) = self.entries.find(&route.net) else {
             return if self.synced { self.on_namesake(route, &shape) } else { self.adopt(shape) };
         };
@@ -117,7 +117,7 @@ impl Fib {
         if same_key || wanted_there {
             self.edit(slot, |e| e.seen = dump);
         }
-        if installed == said && flags.has(Flags::SURE) || self.leftovers.get(&slot).is_some_and(|l| l.contains(&said)) {
+        if installed == said && flags.has(Flags::SURE) || self.superseded.get(&slot).is_some_and(|l| l.contains(&said)) {
             return self.shapes.release(said);
         }
         if flags.has(Flags::FLYING) {
@@ -131,7 +131,7 @@ impl Fib {
         }
         if ours || wanted_there {
             self.count_adopted(&route.net);
-            self.add_leftover(slot, said);
+            self.add_superseded(slot, said);
             return self.tidy(slot);
         }
         if let Some(shape) = self.shapes.get(said).map(|s| s.with(route.net)) {
@@ -221,7 +221,7 @@ impl Fib {
         if entry.flags.has(Flags::FLYING) {
             return self.edit(slot, |e| e.flags.set(Flags::DOUBT, true));
         }
-        let (net, heals) = (entry.net, entry.heals);
+        let (net, repairs) = (entry.net, entry.repairs);
         let wanted_there = self.key(wanted) == Some(key);
         self.set_gone(slot);
         self.edit(slot, |e| {
@@ -229,8 +229,8 @@ impl Fib {
             e.flags.set(Flags::STALE, false);
         });
         // Of a fight one line is enough, and `lost` has it.
-        if heals == 0 {
-            self.tell(News::Foreign { net, protocol: route.protocol });
+        if repairs == 0 {
+            self.tell(FibEvent::Foreign { net, protocol: route.protocol });
         }
         if self.params.conflict == Conflict::Yield { self.tidy(slot) } else { self.disturbed(slot) }
     }
