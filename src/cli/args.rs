@@ -94,7 +94,7 @@ pub enum Command {
         #[arg(long, value_name = "PEER")]
         peer: Option<String>,
     },
-    /// The whole story of a prefix: who said it, what decided, what the kernel answered, who was told
+    /// Explain a prefix: who announced it, what decided, what the kernel answered, to whom it is announced
     Why { prefix: IpNet },
     /// Kernel routes: wanted, installed, failed, foreign
     Fib { prefix: Option<IpNet> },
@@ -134,13 +134,13 @@ pub enum Command {
 
 #[derive(Debug, Subcommand)]
 pub enum PeerCommand {
-    /// What it told us (Adj-RIB-In), with what became of it
+    /// What it announced (Adj-RIB-In), with the verdict of import
     Received {
         /// Only what was refused, and why
         #[arg(long)]
         rejected: bool,
     },
-    /// What we tell it (Adj-RIB-Out)
+    /// What we announce to it (Adj-RIB-Out)
     Advertised,
     /// Close the session and keep it closed (RFC 9003)
     Down {
@@ -158,9 +158,9 @@ pub enum PeerCommand {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Direction {
-    /// Judge what it told us again
+    /// Judge again what it announced
     In,
-    /// Tell it everything again
+    /// Announce everything to it again
     Out,
 }
 

@@ -53,7 +53,7 @@ pub fn diff(out: &mut Output, from: &Path, to: &Path, node: Option<&str>) -> Res
     Ok(Exit::Fine)
 }
 
-/// `None` after it was said that the file cannot be read.
+/// `None` where the file cannot be read, after a line about it.
 fn read(file: &Path, node: Option<&str>) -> Option<Checked> {
     match config::load_as(file, node) {
         Ok(checked) => Some(checked),

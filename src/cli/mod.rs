@@ -76,7 +76,7 @@ pub fn main(args: Args) -> ExitCode {
     }
 }
 
-/// The daemon, with whatever is to be said about its configuration first.
+/// The daemon, after the diagnostics of its configuration.
 fn run(path: &Path) -> ExitCode {
     // Before the files are read: what the daemon cannot read later it does not read at its start either.
     let rights = crate::daemon::privilege::drop_others();

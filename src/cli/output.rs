@@ -55,7 +55,7 @@ pub fn maybe(value: Option<impl Display>) -> Cell {
     value.map_or_else(|| styled("-", Style::Dim), cell)
 }
 
-/// Is colour wanted? A terminal, and nobody said NO_COLOR (no-color.org).
+/// Is colour wanted? On a terminal, unless NO_COLOR is set (no-color.org).
 pub fn colour_on(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
@@ -142,7 +142,7 @@ impl Listing {
         Ok(())
     }
 
-    /// After the last page; `nothing` is said if there were no rows.
+    /// After the last page; `nothing` is printed if there were no rows.
     pub fn end(self, out: &mut Output, nothing: &str) -> io::Result<()> {
         if out.json {
             return if self.begun { out.line("]") } else { out.line("[]") };

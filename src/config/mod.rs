@@ -34,7 +34,7 @@ pub use validate::usable_secret;
 
 use report::{Diagnostics, Problem};
 
-/// Where `catbird` listens for its operator unless told otherwise.
+/// Where `catbird` listens for its operator by default.
 pub const DEFAULT_SOCKET: &str = "/run/catbird/catbird.sock";
 
 /// What a configuration may depend on besides its own text.
@@ -61,7 +61,7 @@ impl From<&str> for SecretFile {
     }
 }
 
-/// A configuration and everything that is to be said about it.
+/// A configuration and everything that was found in its file.
 #[derive(Clone, Debug)]
 pub struct Checked {
     /// `None` if there is an error.

@@ -145,7 +145,7 @@ pub struct MaxPrefix {
     pub ipv4: Option<u32>,
     pub ipv6: Option<u32>,
     pub action: MaxPrefixAction,
-    /// Try again after this time; `None`: stay down until told.
+    /// Try again after this time; `None`: stay down until an operator starts it.
     pub restart: Option<Duration>,
 }
 
@@ -201,7 +201,7 @@ pub struct PeerOptions {
     pub families: FamilySet,
     pub graceful_restart: bool,
     pub add_path: AddPath,
-    /// At most so many paths of a prefix are told; 0: all.
+    /// At most so many paths of a prefix are announced; 0: all.
     pub add_path_limit: u8,
     pub extended_messages: bool,
     pub extended_next_hop: bool,
@@ -256,7 +256,7 @@ pub struct Graceful {
     pub enabled: bool,
     pub restart_time: u16,
     pub stale_time: Duration,
-    /// After this, routes of our former life that nobody said again are removed.
+    /// After this, routes of an earlier run that nobody announced again are removed.
     pub startup_deadline: Duration,
     /// Our End-of-RIB waits no longer than this for peers that do not come up.
     pub end_of_rib_wait: Duration,

@@ -102,7 +102,7 @@ impl<'a> Chains<'a> {
         Chains { policies: config.policies.iter().map(made).collect(), made: HashMap::new() }
     }
 
-    /// `None`: nobody said anything (RFC 8212).
+    /// `None`: no policy is set (RFC 8212).
     fn chain(&mut self, of: &ChainRef) -> Option<Chain> {
         if *of == ChainRef::Missing {
             return None;

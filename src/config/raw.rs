@@ -36,7 +36,7 @@ macro_rules! settings {
             pub fn read(section: &mut Section<'_>) -> $name {
                 $name { $($field: section.take(stringify!($field))),* }
             }
-            /// What is not said here is as in `base`.
+            /// What is not set here is as in `base`.
             #[must_use]
             pub fn or(self, base: &$name) -> $name {
                 $name { $($field: self.$field.or_else(|| base.$field.clone())),* }
@@ -46,7 +46,7 @@ macro_rules! settings {
 }
 
 settings! {
-    /// What may be said of a session, by `[[peer]]`, `[[peer_group]]` and `[cluster]` alike.
+    /// The settings of a session, of `[[peer]]`, `[[peer_group]]` and `[cluster]` alike.
     Settings {
         description: String,
         port: NonZeroU16,

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, said so that it can be put right without a manual.
+//! What is wrong with a configuration, in words with which it can be put right without a manual.
 //!
 //! In: problems with the place where they were found. Out: text for people (a line, a caret, what is accepted, what was perhaps meant).
 //! Whether a problem is there at all is for [`super::validate`] and [`super::reader`] to find.

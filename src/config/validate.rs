@@ -29,7 +29,7 @@ const OPEN_TIMEOUT: Interval = Interval(Duration::from_secs(240));
 const IDLE_HOLD: Interval = Interval(Duration::from_secs(1));
 const IDLE_HOLD_MAX: Interval = Interval(Duration::from_secs(30));
 
-/// The value, or what it is if nothing was said.
+/// The value, or the default if it is not set.
 pub(super) fn or<T: Clone>(opt: &Opt<T>, default: T) -> T {
     opt.as_ref().map_or(default, |at| at.value.clone())
 }
@@ -129,7 +129,7 @@ fn fib(raw: &RawFib) -> fib::Params {
     }
 }
 
-/// Half of what the machine lets us have, unless something else was said: the rest is for what the budget does not count.
+/// Half of what the machine lets us have, unless `memory` is set: the rest is for what the budget does not count.
 fn limits(raw: &RawLimits, memory_limit: Option<u64>) -> Limits {
     let (peer, tables) = (Burden::default(), rib::Limits::default());
     let typed = raw.memory.as_ref().map(|at| Some(at.value.0).filter(|octets| *octets > 0));

@@ -131,7 +131,7 @@ impl Chain {
         Chain::from_policies(vec![Arc::new(Policy::all())])
     }
 
-    /// Accepts nothing, because somebody said so.
+    /// Accepts nothing, by configuration.
     pub fn none() -> Chain {
         Chain::from_policies(vec![Arc::new(Policy::none())])
     }

@@ -1,4 +1,4 @@
-//! Policy: which routes are taken from a peer or told to it, and with which attributes.
+//! Policy: which routes are accepted from a peer or announced to it, and with which attributes.
 //!
 //! In: a [`Chain`] of named policies, a prefix with its attributes, and the [`PeerFacts`] of the session. Out: a [`Verdict`], which names
 //! the policy and the rule when it refuses. A chain is immutable and cheap to clone; an equal pointer means an equal chain.
@@ -7,7 +7,7 @@
 //! (`rib::adj_out`), and what becomes of a refused route (`rib`).
 //!
 //! RFC 4271 §9.1.1 and §9.1.3 name the two places where policy acts. RFC 8212: an external session without a policy neither imports nor
-//! exports; that refusal has a name of its own, [`RuleRef::NO_POLICY`], so that it can be said aloud.
+//! exports; that refusal has a name of its own, [`RuleRef::NO_POLICY`], so that it can be shown.
 
 mod chain;
 mod community;
@@ -93,7 +93,7 @@ pub struct PeerName {
     pub asn: Asn,
 }
 
-/// What a chain is told besides the route. Made once for a session (or an update group) and used for many routes; only `source` changes.
+/// What a chain knows besides the route. Made once for a session (or an update group) and used for many routes; only `source` changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerFacts {
     /// `None` for an update group whose chain asks no such question ([`Chain::depends_on_peer`]).
