@@ -119,8 +119,12 @@ fn without_descriptors_the_daemon_keeps_what_it_has_and_recovers() {
     let used = daemon.ticks() - before;
     assert!(used < 200, "{used} ticks of CPU in four seconds");
     drop(crowd);
-    let served =
-        patiently(PATIENCE, || Caller::from(Ipv4Addr::new(127, 16, 9, 9), daemon.port).is_ok_and(|c| c.established().is_established()));
+    // Turned away until the daemon has seen that the crowd has gone.
+    let serves = |mut caller: Caller| {
+        caller.say(&usual_open(caller.addr));
+        caller.hear_type(1).is_some() && caller.hear_type(4).is_some()
+    };
+    let served = patiently(PATIENCE, || Caller::from(Ipv4Addr::new(127, 16, 9, 9), daemon.port).is_ok_and(serves));
     assert!(served.is_some(), "nobody is served though the crowd has gone");
     let longest = polite.end().expect("the session that stood before stands");
     assert!(longest < Duration::from_secs(9), "{longest:?} without a word");

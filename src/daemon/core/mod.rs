@@ -67,7 +67,7 @@ const CATCHING_UP: Duration = Duration::from_secs(2);
 const QUIET: u32 = 3;
 
 /// A sleep of this length says the same.
-const IDLE: Duration = Duration::from_millis(1);
+const IDLE: Duration = Duration::from_millis(20);
 
 /// How long closed connections may linger once the speaker has stopped.
 const SHUTDOWN: Duration = Duration::from_secs(3);
