@@ -75,6 +75,8 @@ pub struct Config {
     pub ready: Ready,
     pub metrics: Metrics,
     pub control: Control,
+    /// Take over this file by itself when it is a link and leads to another version.
+    pub follow_file: bool,
     pub log: Log,
 }
 

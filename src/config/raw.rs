@@ -339,6 +339,7 @@ pub struct RawOutside {
     pub per_peer: Opt<PerPeer>,
     pub socket: Opt<PathBuf>,
     pub socket_mode: Opt<FileMode>,
+    pub follow_file: Opt<bool>,
     pub log_level: Opt<LogLevel>,
     pub log_format: Opt<LogFormat>,
 }
@@ -535,6 +536,7 @@ fn outside(root: &mut Section<'_>) -> RawOutside {
         per_peer: metrics.take("per_peer"),
         socket: control.take("socket"),
         socket_mode: control.take("mode"),
+        follow_file: control.take("follow_file"),
         log_level: log.take("level"),
         log_format: log.take("format"),
     };

@@ -92,6 +92,7 @@ pub(super) fn validate(raw: &Raw, environment: &Environment<'_>, diagnostics: &D
             socket: or(&raw.outside.socket, PathBuf::from(super::DEFAULT_SOCKET)),
             mode: raw.outside.socket_mode.as_ref().map_or(0o660, |m| m.value.0),
         },
+        follow_file: or(&raw.outside.follow_file, true),
         log: Log { level: or(&raw.outside.log_level, LogLevel::Info), format: or(&raw.outside.log_format, LogFormat::Text) },
         policies: validator.policies,
         node,

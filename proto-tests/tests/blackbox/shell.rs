@@ -184,6 +184,18 @@ fn a_configuration_behind_a_link_is_taken_over_when_it_is_replaced() {
     assert!(patiently(PATIENCE, || daemon.ask(&["status"]).contains("the last reload failed")).is_some(), "{}", daemon.log());
     mount("..4", &peer(3));
     assert!(patiently(PATIENCE, || daemon.ask(&["peers"]).contains("node-3")).is_some(), "{}", daemon.log());
+    // Switched off, it is only said.
+    let with_control = |text: String| text.replace("[control]\n", "[control]\nfollow_file = false\n");
+    let off = |name: &str, n: u8| {
+        mount(name, &peer(n));
+        let path = folder.join(name).join("catbird.toml");
+        fs::write(&path, with_control(fs::read_to_string(&path).expect("there"))).expect("written");
+    };
+    off("..5", 3);
+    daemon.ask(&["reload"]);
+    off("..6", 4);
+    assert!(patiently(PATIENCE, || daemon.ask(&["status"]).contains("has changed since it was read")).is_some(), "{}", daemon.log());
+    assert!(!daemon.ask(&["peers"]).contains("node-4"));
 }
 
 #[test]

@@ -613,4 +613,56 @@ mod tests {
         assert!(listeners.arrange(&[], AllowedPeers::default()).is_empty());
         assert!(listeners.queue.counters().warnings().is_empty(), "what is no longer wanted is no longer refused");
     }
+
+    fn keyed(secret: &str) -> AllowedPeer {
+        AllowedPeer { md5: Some(Secret::new(secret.as_bytes())), ..peer(None) }
+    }
+
+    fn hosts(range: std::ops::Range<u8>, secret: &str) -> AllowedPeers {
+        let host = |n| (IpAddr::from(Ipv4Addr::new(10, 0, 0, n)), keyed(secret));
+        AllowedPeers { hosts: range.map(host).collect(), ranges: Vec::new() }
+    }
+
+    #[test]
+    fn a_peer_or_range_whose_key_is_refused_hides_the_open_ranges_around_it() {
+        let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
+        let mut allowed = hosts(1..3, "key");
+        allowed.ranges = vec![(net("10.0.1.0/24"), keyed("key")), (net("10.0.0.0/16"), peer(None))];
+        let addr = |text: &str| text.parse::<IpAddr>().expect("an address");
+        assert!(["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.1"].iter().all(|text| allowed.find(addr(text)).is_some()));
+        allowed.bar(net("10.0.0.1/32"));
+        allowed.bar(net("10.0.1.0/24"));
+        let open: Vec<bool> =
+            ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.1"].iter().map(|text| allowed.find(addr(text)).is_some()).collect();
+        assert_eq!(open, [false, true, true, false]);
+    }
+
+    #[test]
+    fn one_key_serves_the_peers_of_a_subnet_if_nobody_else_there_may_come_without_it() {
+        let subnet: IpNet = "10.0.0.0/24".parse().expect("a prefix");
+        let alone = |plan: KeyPlan| plan.len() == 1 && plan.contains_key(&subnet);
+        assert!(alone(key_plan(&hosts(1..100, "key"), true)));
+        assert!(key_plan(&hosts(1..100, "key"), false).is_empty(), "another family");
+        assert_eq!(key_plan(&hosts(1..4, "key"), true).len(), 3, "too few to matter");
+        let mut mixed = hosts(1..100, "key");
+        mixed.hosts.insert(IpAddr::from(Ipv4Addr::new(10, 0, 0, 200)), peer(None));
+        assert_eq!(key_plan(&mixed, true).len(), 99, "one of them has no password");
+        let mut around = hosts(1..100, "key");
+        around.ranges.push(("10.0.0.0/8".parse().expect("a prefix"), peer(None)));
+        assert_eq!(key_plan(&around, true).len(), 99, "the range around them has no password");
+        let mut same = hosts(1..100, "key");
+        same.ranges.push(("10.0.0.0/8".parse().expect("a prefix"), keyed("key")));
+        assert_eq!(key_plan(&same, true).len(), 2, "the range's and the subnet's");
+    }
+
+    #[test]
+    fn keys_that_the_kernel_refuses_for_one_reason_are_one_line_with_its_cure() {
+        let failed = |n| (IpNet::from(IpAddr::from(Ipv4Addr::new(10, 0, 0, n))), io::Error::from_raw_os_error(libc::ENOMEM));
+        let (mut allowed, mut refused) = (hosts(1..100, "key"), Vec::new());
+        note_keys(SocketAddr::new(HOST, 179), (1..100).map(failed).collect(), &mut allowed, &mut refused);
+        let [one] = refused.as_slice() else { panic!("{refused:?}") };
+        let text = one.to_string();
+        assert!(text.starts_with("cannot set 99 TCP-MD5 keys on 127.0.0.1:179") && text.contains("net.core.optmem_max"), "{text}");
+        assert!(allowed.hosts.values().all(|peer| peer.barred));
+    }
 }

@@ -8,7 +8,7 @@
 //! A reload that waits for confirmation goes back by itself.
 //!
 //! A configuration file that is a link, as in a mounted ConfigMap, is replaced whole by whoever keeps it, and is taken over when that has
-//! happened. One that is edited in place may be half written or meant for `catbird diff`; that it has changed is only said.
+//! happened (`[control] follow_file`). One that is edited in place may be half written or meant for `catbird diff`; that it has changed is only said.
 
 use std::io;
 use std::net::SocketAddr;
@@ -242,17 +242,17 @@ impl ConfigManager {
         }
         match self.file.look().await {
             FileChange::None => {}
-            FileChange::Edited => {
-                let path = self.file.path.display();
-                let text = format!("{path} has changed since it was read: `catbird diff` shows how, `catbird reload` takes it over");
-                self.counters.warn(TOPIC, vec![text]);
-            }
-            FileChange::Replaced => match self.reload(None, handle).await {
+            FileChange::Replaced if config.follow_file => match self.reload(None, handle).await {
                 Ok(reloaded) => tracing::info!(changes = reloaded.changes.len(), "the configuration file was replaced and is taken over"),
                 Err(report) => {
                     tracing::error!("the configuration file was replaced by one that is not usable; the last good one stays:\n{report}")
                 }
             },
+            FileChange::Edited | FileChange::Replaced => {
+                let path = self.file.path.display();
+                let text = format!("{path} has changed since it was read: `catbird diff` shows how, `catbird reload` takes it over");
+                self.counters.warn(TOPIC, vec![text]);
+            }
         }
     }
 
