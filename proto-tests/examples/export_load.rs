@@ -1,6 +1,6 @@
 //! What telling costs: CPU time of the update groups alone, with no sockets and no decoding, for the shapes of scenarios S1, S4 and S5.
 //!
-//! `cargo run --release -p proto-tests --example export_load [table|reflector|flap|one]...` prints one line for each.
+//! `cargo run --release -p proto-tests --example export_load [table|reflector|flap|one|rekey]...` prints one line for each.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -135,9 +135,48 @@ fn one() {
     println!("one: telling {:.0} ns, polling 500 members {:.0} ns a change", per(tell), per(poll));
 }
 
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
+}
+
+/// Fifty members of one group come to another key over 200,000 prefixes, as by a drain: once they read, once they do not.
+fn rekey() {
+    for reads in [true, false] {
+        let mut world = World::new(Bounds::default());
+        world.source(1, SourceKind::Internal, true);
+        (2..=51).for_each(|n| world.join(n, reflecting(true)));
+        for set in 0..2000 {
+            world.announce_all(1, (set * 100..set * 100 + 100).map(prefix), &route(1).prepend(Asn(100_000 + set), 1).finish());
+            world.settle();
+            drain(&mut world);
+        }
+        let (before, start) = (resident(), cpu());
+        let (mut octets, mut longest) = (0, 0.0f64);
+        (2..=51).for_each(|n| {
+            world.groups.rekey(catbird::num::PeerId(n), catbird::rib::adj_out::GroupKey { graceful_shutdown: true, ..reflecting(true) })
+        });
+        while world.groups.has_work() {
+            let step = cpu();
+            world.groups.work(&world.rib);
+            longest = longest.max(cpu() - step);
+            octets += if reads { drain(&mut world).0 } else { 0 };
+        }
+        let taken = cpu() - start;
+        println!(
+            "rekey: {taken:.3} s, the longest step {:.2} ms, {octets} octets, {before} -> {} kB, {} groups, {} prefixes owed",
+            longest * 1e3,
+            resident(),
+            world.groups.groups().count(),
+            world.groups.owed()
+        );
+    }
+}
+
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let all: [(&str, fn()); 4] = [("table", table), ("reflector", reflector), ("flap", flap), ("one", one)];
+    let all: [(&str, fn()); 5] = [("table", table), ("reflector", reflector), ("flap", flap), ("one", one), ("rekey", rekey)];
     for (_, run) in all.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name)) {
         run();
     }
