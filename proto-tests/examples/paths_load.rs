@@ -34,6 +34,7 @@ fn main() {
     for limit in [AddPathSend::Best(2), AddPathSend::All] {
         let mut world = world(nodes);
         world.join(nodes + 1, several(limit));
+        world.rib.rank_paths(world.groups.ranked());
         (1..=nodes).for_each(|n| world.announce(n, net("10.96.0.10/32"), &route(n).finish()));
         world.flush();
         let before = cpu();
@@ -45,6 +46,7 @@ fn main() {
     }
     let mut world = world(1);
     world.join(2, several(AddPathSend::All));
+    world.rib.rank_paths(world.groups.ranked());
     let before = cpu();
     for round in 0..2 {
         let attrs = world.rib.intern_new(route(1).set_med(Some(round)).finish());

@@ -38,6 +38,8 @@ pub(super) struct Core {
     pub untracked: Vec<NhId>,
     /// Tell of every path that comes, goes or changes, not only of the best.
     pub all_paths: bool,
+    /// Then so many of a destination stand in order of preference.
+    pub ranked: usize,
     /// Seconds of the speaker's time line.
     pub now: u32,
 }
@@ -59,6 +61,7 @@ impl Core {
             jobs: Jobs::default(),
             untracked: Vec::new(),
             all_paths: false,
+            ranked: usize::MAX,
             now: 0,
         }
     }
@@ -238,7 +241,8 @@ impl Core {
     pub fn settle_one<K: Key>(&mut self, table: &mut Table<K>, dirty: Dirty, next_hops: &mut impl NextHops, out: &mut Vec<BestChange>) {
         let Dirty { dest: id, old } = dirty;
         let Some(dest) = table.get_mut(id.raw()) else { return };
-        let Some((new, why, mut touched)) = choose(dest, &mut self.peers, &self.rules, next_hops, self.all_paths) else {
+        let ranked = if self.all_paths { self.ranked } else { 1 };
+        let Some((new, why, mut touched)) = choose(dest, &mut self.peers, &self.rules, next_hops, ranked) else {
             return self.postponed.push(Dirty { dest: id, old });
         };
         touched.paths = self.all_paths;
@@ -396,6 +400,28 @@ mod tests {
         tables.settle_all();
         tables.rib.check_invariants();
         assert_eq!(tables.rib.paths(tables.rib.find(&net(7)).unwrap()).len(), 167);
+    }
+
+    /// Nobody wants more than the best two, or three, in order of preference.
+    #[test]
+    fn as_many_paths_stand_in_order_as_somebody_wants() {
+        use super::super::testing::{Table, net};
+        let mut tables = Table::with_peers(1);
+        tables.rib.tell_all_paths(true);
+        tables.rib.rank_paths(2);
+        (0..30).for_each(|id| tables.announce_path(1, 7, id, 40 - id));
+        tables.settle_all();
+        let lengths = |tables: &Table| -> Vec<usize> {
+            tables.rib.paths(tables.rib.find(&net(7)).unwrap()).iter().map(|p| p.received.as_path_len()).collect()
+        };
+        assert!(lengths(&tables)[..2] == [11, 12] && !lengths(&tables).is_sorted());
+        tables.rib.rank_paths(5);
+        tables.settle_all();
+        assert_eq!(lengths(&tables)[..5], [11, 12, 13, 14, 15]);
+        tables.rib.rank_paths(20);
+        tables.settle_all();
+        assert!(lengths(&tables).is_sorted());
+        tables.rib.check_invariants();
     }
 
     /// Beyond the bound a peer's further paths of a prefix are not taken, which concerns neither its other prefixes nor other peers.

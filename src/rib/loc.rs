@@ -120,7 +120,7 @@ pub(super) fn candidates<'a>(
     (all, places)
 }
 
-/// Chooses anew for one destination. Leaves the best path first, with `ranked` all others in order of preference, and the bits of all
+/// Chooses anew for one destination. Leaves the best path first, behind it as many in order of preference as make `ranked`, and the bits of all
 /// paths true.
 ///
 /// `None`, with nothing changed: the next hop of a path was not heard of before, and our own routes may lead there. Who chooses without them
@@ -131,7 +131,7 @@ pub(super) fn choose<K: Key>(
     peers: &mut Peers,
     rules: &Rules,
     next_hops: &mut impl NextHops,
-    ranked: bool,
+    ranked: usize,
 ) -> Option<(Option<Best>, Step, Touched)> {
     let mut touched = Touched { share: dest.flags.has(DestFlags::SHARE_TOUCHED), way: dest.flags.has(DestFlags::WAY_TOUCHED), paths: true };
     let mut moved = false;
@@ -164,9 +164,9 @@ pub(super) fn choose<K: Key>(
                 metrics.swap(0, at);
                 moved = true;
             }
-            if ranked {
+            if ranked > 1 {
                 moved = true;
-                order(paths, &metrics, peers, rules);
+                order(paths, &mut metrics, peers, rules, ranked);
             }
             selection.best.map(|_| selection.why)
         }
@@ -196,8 +196,14 @@ fn mark_usable(path: &mut Path, metric: Option<u32>) -> Option<u32> {
     metric
 }
 
+/// So many places are filled as quickly by one choice after the other as by putting all in order.
+const FEW: usize = 8;
+
 /// Puts the paths behind the best one in the order in which they would be chosen if those before were gone (RFC 7911: the best N).
-fn order(paths: &mut [Path], metrics: &[Option<u32>], peers: &Peers, rules: &Rules) {
+fn order(paths: &mut [Path], metrics: &mut [Option<u32>], peers: &Peers, rules: &Rules, ranked: usize) {
+    if ranked <= FEW {
+        return order_few(paths, metrics, peers, rules, ranked);
+    }
     let (Some(rest), Some(costs)) = (paths.get_mut(1..), metrics.get(1..)) else { return };
     let (all, places) = candidates(rest, false, peers, costs);
     let ranked = rank(&all, rules);
@@ -216,6 +222,19 @@ fn order(paths: &mut [Path], metrics: &[Option<u32>], peers: &Peers, rules: &Rul
             rest.swap(at, to);
             wanted.swap(at, to);
         }
+    }
+}
+
+/// The same for the first few only, one choice after the other.
+fn order_few(paths: &mut [Path], metrics: &mut [Option<u32>], peers: &Peers, rules: &Rules, ranked: usize) {
+    for from in 1..ranked.min(paths.len()) {
+        let (Some(rest), Some(costs)) = (paths.get(from..), metrics.get(from..)) else { return };
+        let (all, places) = candidates(rest, false, peers, costs);
+        let next = select(&all, rules).best.and_then(|i| places.get(i)).map(|at| from + at);
+        drop(all);
+        let Some(next) = next else { return };
+        paths.swap(from, next);
+        metrics.swap(from, next);
     }
 }
 

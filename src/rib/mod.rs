@@ -260,6 +260,15 @@ impl Rib {
         self.core.all_paths = yes;
     }
 
+    /// How many paths of a destination anybody wants in order of preference, while [`Rib::tell_all_paths`] is on; all, unless it is said. Who is
+    /// sent all of them needs no order.
+    pub fn rank_paths(&mut self, most: usize) {
+        if self.core.all_paths && most > self.core.ranked {
+            self.touch_choices();
+        }
+        self.core.ranked = most;
+    }
+
     /// From now on; what is there stays.
     pub fn set_limits(&mut self, limits: Limits) {
         self.core.limits = limits;

@@ -180,6 +180,7 @@ impl Speaker {
         self.track_nexthops();
         let mut changes = std::mem::take(&mut self.changes);
         changes.clear();
+        self.rib.rank_paths(self.groups.ranked());
         let more = self.rib.settle(SETTLE_BUDGET, &mut self.nexthops, &mut changes);
         if self.tunnels.take_nodes(&mut self.nexthops) {
             self.ask_tunnels();

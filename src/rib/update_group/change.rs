@@ -11,7 +11,7 @@ use super::advertised::{AdvertisedPath, AdvertisedPaths, ClassId, Outgoing};
 use super::batch::current;
 use super::group::UpdateGroup;
 use super::member::{Member, Mode};
-use crate::num::{Family, Nlri, PathId};
+use crate::num::{Family, Nlri, PathId, PeerId};
 use crate::rib::adj_out::{AddPathSend, SplitHorizon};
 use crate::rib::{BATCH, Best, BestChange, DestId, Rib};
 
@@ -86,17 +86,28 @@ impl UpdateGroup {
         if self.routes.is_fresh(dest) {
             self.flush();
         }
-        let (before, after) = (by_id(&old), by_id(&new));
+        if old.len() == new.len() && old.iter().zip(&new).all(|(old, new)| old.id == new.id) {
+            for (old, new) in old.iter().zip(&new).filter(|(old, new)| old.class != new.class) {
+                self.move_path(dest, Nlri { net, path_id: new.id }, old.class, new.class);
+            }
+        } else {
+            self.move_paths(dest, net, &old, &new);
+        }
+        self.routes.put_list(dest, new);
+    }
+
+    /// From one list of paths to another in which some came, went or stand elsewhere.
+    fn move_paths(&mut self, dest: DestId, net: IpNet, old: &AdvertisedPaths, new: &AdvertisedPaths) {
+        let (before, after) = (by_id(old), by_id(new));
         for (id, class) in before.iter().filter(|(id, _)| class_of(&after, *id).is_none()) {
             self.move_path(dest, Nlri { net, path_id: *id }, *class, ClassId::NONE);
         }
-        for listed in &new {
+        for listed in new {
             let class = class_of(&before, listed.id);
             if class != listed.class {
                 self.move_path(dest, Nlri { net, path_id: listed.id }, class, listed.class);
             }
         }
-        self.routes.put_list(dest, new);
     }
 
     /// A destination that was announced under the former key is announced under this one from now on.
@@ -151,14 +162,13 @@ impl UpdateGroup {
             AddPathSend::Best(n) => usize::from(n),
             AddPathSend::All => usize::MAX,
         };
-        let known = Numbers::of(old);
-        let mut free = known.free();
+        let mut known = Numbers::new(old);
         let mut new = AdvertisedPaths::new();
         rib.each_usable(dest, |best| {
             let class = self.routes.classify(&best, rib, &self.key);
             if !class.is_none() && !self.routes.is_withheld(class, net, &self.key) {
                 let from = (best.peer, best.path_id);
-                let id = known.get(from).unwrap_or_else(|| free.next().unwrap_or(PathId(u32::MAX)));
+                let id = known.of(from, new.len());
                 new.push(AdvertisedPath { id, from, class });
             }
             new.len() < limit
@@ -257,31 +267,47 @@ fn class_of(classes: &[(PathId, ClassId)], id: PathId) -> ClassId {
 }
 
 /// The identifiers that the paths of a destination have, by whose path it is.
-struct Numbers {
-    by_source: SmallVec<[((crate::num::PeerId, PathId), PathId); 2]>,
+struct Numbers<'a> {
+    list: &'a AdvertisedPaths,
+    /// Made when a path stands elsewhere than it stood, or is new: most changes change one path among many.
+    sorted: Option<Sorted>,
+    next: u32,
+}
+
+struct Sorted {
+    by_source: SmallVec<[((PeerId, PathId), PathId); 2]>,
     taken: SmallVec<[PathId; 2]>,
 }
 
-impl Numbers {
-    fn of(list: &AdvertisedPaths) -> Numbers {
+impl<'a> Numbers<'a> {
+    fn new(list: &'a AdvertisedPaths) -> Numbers<'a> {
+        Numbers { list, sorted: None, next: 1 }
+    }
+
+    /// That of a path, which may stand in this place; a free one if it is new.
+    fn of(&mut self, from: (PeerId, PathId), place: usize) -> PathId {
+        if let Some(same) = self.list.get(place).filter(|l| l.from == from) {
+            return same.id;
+        }
+        let Sorted { by_source, taken } = self.sorted.get_or_insert_with(|| Sorted::of(self.list));
+        let known = by_source.binary_search_by_key(&from, |(from, _)| *from).ok().and_then(|at| by_source.get(at));
+        if let Some((_, id)) = known {
+            return *id;
+        }
+        while taken.binary_search(&PathId(self.next)).is_ok() {
+            self.next += 1;
+        }
+        self.next += 1;
+        PathId(self.next - 1)
+    }
+}
+
+impl Sorted {
+    fn of(list: &AdvertisedPaths) -> Sorted {
         let mut by_source: SmallVec<[_; 2]> = list.iter().map(|l| (l.from, l.id)).collect();
         let mut taken: SmallVec<[PathId; 2]> = list.iter().map(|l| l.id).collect();
         by_source.sort_unstable();
         taken.sort_unstable();
-        Numbers { by_source, taken }
-    }
-
-    fn get(&self, from: (crate::num::PeerId, PathId)) -> Option<PathId> {
-        let at = self.by_source.binary_search_by_key(&from, |(from, _)| *from).ok()?;
-        self.by_source.get(at).map(|(_, id)| *id)
-    }
-
-    /// Those that none has, from 1 on.
-    fn free(&self) -> impl Iterator<Item = PathId> + '_ {
-        let mut taken = self.taken.iter().peekable();
-        (1..u32::MAX).map(PathId).filter(move |id| {
-            while taken.next_if(|t| *t < id).is_some() {}
-            taken.peek() != Some(&id)
-        })
+        Sorted { by_source, taken }
     }
 }

@@ -273,6 +273,16 @@ impl UpdateGroups {
         self.groups.iter().flatten().any(|g| Family::ALL.into_iter().any(|family| g.key().tells_paths(family)))
     }
 
+    /// How many paths of a prefix have to stand in order of preference: as many as the best that somebody is sent. Where all are, none but the
+    /// first.
+    pub fn ranked(&self) -> usize {
+        let best = |key: &GroupKey| match key.add_path {
+            AddPathSend::Best(n) if Family::ALL.into_iter().any(|family| key.tells_paths(family)) => usize::from(n),
+            _ => 1,
+        };
+        self.groups.iter().flatten().map(UpdateGroup::key).chain(self.wishes.values()).map(best).max().unwrap_or(1)
+    }
+
     /// Does anybody have something to hear, or a group something to look at?
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty() || self.has_work()
