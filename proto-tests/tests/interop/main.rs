@@ -4,3 +4,4 @@ mod bird;
 mod frr;
 mod gobgp;
 mod openbgpd;
+mod reload;
