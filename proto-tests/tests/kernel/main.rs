@@ -9,6 +9,8 @@ mod faults;
 #[cfg(feature = "kernel")]
 mod fib;
 mod links;
+#[cfg(feature = "kernel")]
+mod hostile;
 mod netlab;
 mod overlay;
 mod ownership;
