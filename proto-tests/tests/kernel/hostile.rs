@@ -12,12 +12,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use proto_tests::netlab::mounts::Scratch;
-use proto_tests::netlab::ns::{Ns, finish};
+use proto_tests::netlab::ns::Ns;
 use proto_tests::netlab::patiently;
 use proto_tests::netlab::proc::catbird;
 use proto_tests::node::Node;
@@ -27,6 +26,8 @@ const DAEMON: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const AS: u16 = 65001;
 /// From one innocent to the other, in the middle; the worst is printed.
 const P50: Duration = Duration::from_millis(20);
+/// What the tables may hold, in MiB; a daemon without routes takes about as much again.
+const BUDGET: u64 = 32;
 /// The innocents' hold time, in seconds.
 const HOLD: u16 = 3;
 
@@ -71,7 +72,8 @@ impl Arena {
         command.arg("run").arg("-c").arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let daemon = node.ns.spawn(command).expect("the daemon starts");
         let arena = Arena { node, daemon, scratch };
-        let up = patiently(Duration::from_secs(20), || arena.socket().exists() && arena.router(|| TcpStream::connect((DAEMON, 179)).is_ok()));
+        let up =
+            patiently(Duration::from_secs(20), || arena.socket().exists() && arena.router(|| TcpStream::connect((DAEMON, 179)).is_ok()));
         assert!(up.is_some(), "the daemon does not listen");
         Some(arena)
     }
@@ -80,8 +82,9 @@ impl Arena {
         self.scratch.path().join("sock")
     }
 
+    /// On a thread of its own behind the link, so that others can go on there.
     fn router<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
-        self.node.router.run(job)
+        aside(&self.node.router, job).join().expect("the job does not panic")
     }
 
     /// Resident memory in MiB.
@@ -104,7 +107,13 @@ impl Arena {
         let (p50, worst) = (latencies[latencies.len() / 2], latencies[latencies.len() - 1]);
         println!("{what}: {took:.1?}; {} routes, half within {p50:.1?}, worst {worst:.1?}; {} MiB", latencies.len(), self.resident());
         assert!(p50 <= P50, "{what}: half of the routes took longer than {p50:?}");
+        assert!(self.resident() <= 3 * BUDGET, "{what}: {} MiB resident with a budget of {BUDGET} MiB", self.resident());
     }
+}
+
+/// A thread in a namespace: it lives where the thread does that begins it.
+fn aside<T: Send + 'static>(ns: &Ns, job: impl FnOnce() -> T + Send + 'static) -> thread::JoinHandle<T> {
+    ns.run(move || thread::spawn(job))
 }
 
 fn ip(words: &str) -> Command {
@@ -116,20 +125,20 @@ fn ip(words: &str) -> Command {
 /// Two sessions, and a route that goes from one to the other again and again.
 struct Innocents {
     done: Arc<AtomicBool>,
-    outcome: Receiver<thread::Result<Result<Vec<Duration>, String>>>,
+    outcome: thread::JoinHandle<Result<Vec<Duration>, String>>,
 }
 
 impl Innocents {
     fn start(ns: &Ns) -> Innocents {
         let done = Arc::new(AtomicBool::new(false));
         let flag = done.clone();
-        Innocents { done, outcome: ns.start(move || Innocents::work(&flag)) }
+        Innocents { done, outcome: aside(ns, move || Innocents::work(&flag)) }
     }
 
     fn stop_after(self, time: Duration) -> Result<Vec<Duration>, String> {
         thread::sleep(time);
         self.done.store(true, Ordering::Relaxed);
-        finish(&self.outcome)
+        self.outcome.join().map_err(|_| "the innocents panicked".to_owned())?
     }
 
     fn work(done: &AtomicBool) -> Result<Vec<Duration>, String> {
@@ -212,6 +221,7 @@ fn table(n: u8, first: u32, count: u32) -> Vec<u8> {
 /// Says it all, reading on meanwhile what the daemon says; how it ends is of no concern.
 fn say_all(mut caller: Caller, octets: &[u8]) {
     let mut reader = caller.socket.try_clone().expect("a descriptor");
+    reader.set_read_timeout(Some(Duration::from_secs(30))).expect("not zero");
     let reading = thread::spawn(move || {
         let mut sink = [0; 65536];
         while matches!(reader.read(&mut sink), Ok(1..)) {}
@@ -221,9 +231,8 @@ fn say_all(mut caller: Caller, octets: &[u8]) {
             break;
         }
     }
-    caller.say(&keepalive());
-    thread::sleep(Duration::from_millis(500));
-    let _ = caller.socket.shutdown(std::net::Shutdown::Both);
+    // The daemon sees the end behind all of it, and closes.
+    let _ = caller.socket.shutdown(std::net::Shutdown::Write);
     reading.join().expect("the reader does not panic");
 }
 
@@ -233,7 +242,7 @@ fn no_neighbour_stops_the_others() {
     let fifo = |folder: &std::path::Path| {
         let path = folder.join("blocks");
         assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo runs").success());
-        format!("[pods]\nfile = \"{}\"\n", path.display())
+        format!("[limits]\nmemory = \"{BUDGET}MiB\"\n[pods]\nfile = \"{}\"\n", path.display())
     };
     // Its log goes to a pipe that nobody reads, and its blocks are in a FIFO that nobody writes.
     let Some(mut arena) = Arena::new("no_neighbour_stops_the_others", fifo, stalled) else { return };
@@ -281,7 +290,10 @@ fn no_neighbour_stops_the_others() {
     arena.under("60,000 prefixes that come and go, and one who reads nothing", || {
         let mut deaf = session(24, 90);
         let prefixes: Vec<Vec<u8>> = (0..60_000u32).map(|i| [&[32][..], &(0x7000_0000 + i).to_be_bytes()].concat()).collect();
-        let octets: Vec<u8> = prefixes.chunks(700).flat_map(|p| [update(&[], &attributes(20, &[]), &p.concat()), update(&p.concat(), &[], &[])].concat()).collect();
+        let octets: Vec<u8> = prefixes
+            .chunks(700)
+            .flat_map(|p| [update(&[], &attributes(20, &[]), &p.concat()), update(&p.concat(), &[], &[])].concat())
+            .collect();
         say_all(session(20, 90), &octets);
         deaf.say(&keepalive());
     });

@@ -8,9 +8,9 @@ mod daemon;
 mod faults;
 #[cfg(feature = "kernel")]
 mod fib;
-mod links;
 #[cfg(feature = "kernel")]
 mod hostile;
+mod links;
 mod netlab;
 mod overlay;
 mod ownership;
