@@ -118,7 +118,7 @@ impl Arena {
         let (before, after) = live_pair(seed);
         let (old, new) = (read(&before).expect("accepted"), read(&after).expect("accepted"));
         let of = |config: &catbird::config::Config| config.sessions.iter().find(|s| s.remote.addr.to_string() == FRR).cloned();
-        let ours = of(&old).filter(|s| s.setup.enabled)?;
+        let ours = of(&old).filter(|s| s.options.enabled)?;
         let _frr = self.frr(&ours);
         let _catbird = self.catbird(&before);
         patiently(UP, || self.session().is_some_and(|(state, _)| state == "Established"))?;
@@ -167,7 +167,7 @@ fn ip(ns: &Ns, words: &str) {
 
 /// The mirror of our session.
 fn frr_config(ours: &Session) -> String {
-    let local = ours.setup.local_asn.0;
+    let local = ours.options.local_asn.0;
     let theirs = match ours.remote_asn {
         RemoteAsn::Exactly(asn) => asn.0,
         RemoteAsn::Internal => local,
@@ -178,10 +178,10 @@ fn frr_config(ours: &Session) -> String {
         "frr defaults traditional\nrouter bgp {theirs}\n bgp router-id {FRR}\n no bgp ebgp-requires-policy\n no bgp network import-check\n \
          neighbor {us} remote-as {local}\n neighbor {us} timers connect 1\n"
     );
-    if let Some(secret) = ours.setup.password.as_ref().and_then(|p| p.secret.as_ref().ok()) {
+    if let Some(secret) = ours.options.password.as_ref().and_then(|p| p.secret.as_ref().ok()) {
         text += &format!(" neighbor {us} password {secret}\n");
     }
-    if let Some(hops) = ours.setup.ttl_security {
+    if let Some(hops) = ours.options.ttl_security {
         text += &format!(" neighbor {us} ttl-security hops {hops}\n");
     }
     text + &format!(
