@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use catbird::config::model::{RemoteAsn, Session};
+use catbird::config::model::Session;
+use catbird::peer::RemoteAs;
 use proto_tests::netlab::mounts::{Scratch, fresh_run};
 use proto_tests::netlab::ns::Ns;
 use proto_tests::netlab::proc::{catbird, frr_program};
@@ -169,9 +170,9 @@ fn ip(ns: &Ns, words: &str) {
 fn frr_config(ours: &Session) -> String {
     let local = ours.options.local_asn.0;
     let theirs = match ours.remote_asn {
-        RemoteAsn::Exactly(asn) => asn.0,
-        RemoteAsn::Internal => local,
-        RemoteAsn::External => 65_099,
+        RemoteAs::Exactly(asn) => asn.0,
+        RemoteAs::Internal => local,
+        RemoteAs::External | RemoteAs::Any => 65_099,
     };
     let us = "10.99.0.1";
     let mut text = format!(
