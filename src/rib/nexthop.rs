@@ -519,23 +519,8 @@ impl NexthopTable {
         self.review(route.net);
     }
 
-    /// IPv6 says goodbye to each way of a multipath route apart: what remains stays.
     fn on_route_gone(&mut self, route: &KernelRoute) {
-        let mut partly = false;
-        if let RouteKind::Unicast(gone) = &route.kind {
-            let list = self.candidates_mut(route.net);
-            if let Some(known) = list.iter_mut().find(|c| c.metric == route.metric)
-                && let RouteKind::Unicast(hops) = &mut known.kind
-                && hops.iter().any(|h| !gone.contains(h))
-                && hops.iter().any(|h| gone.contains(h))
-            {
-                hops.retain(|h| !gone.contains(h));
-                partly = true;
-            }
-        }
-        if !partly {
-            self.drop_candidates(route.net, |c| c.metric == route.metric);
-        }
+        self.drop_candidates(route.net, |c| c.metric == route.metric);
         self.review(route.net);
     }
 

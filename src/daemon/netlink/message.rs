@@ -2,9 +2,10 @@
 //!
 //! In: octets of a datagram; our `FibChange`s. Out: `RtnlEvent`s, one for each message; octets for the kernel.
 //!
-//! Own code and no crate's, because a million routes pass here and nothing else: one pass, no allocation a message beyond the hops.
-//! `proto-tests/tests/kernel_netlink.rs` and the tests below hold it against `netlink-packet-route`. Numbers are in the machine's own
-//! order, as the kernel wants them; every read is bounded, a message that does not fit its own lengths is `None`.
+//! Routes are read and written here and not by a crate, because a million pass in one dump: one pass, no allocation a message beyond the
+//! hops; nexthop objects, because `netlink-packet-route` does not know them. Addresses and the headers of links are the crate's. The
+//! tests below hold what is written against it. Numbers are in the machine's own order, as the kernel wants them; every read is bounded,
+//! a message that does not fit its own lengths is `None`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,4 +1,7 @@
 //! The writer: changes into the kernel, many a send, each answered.
+//!
+//! Written by hand, because `rtnetlink` awaits each answer: that comes to 20-47 k routes a second where batches come to 88-184 k (in a
+//! build without optimisation on a busy machine, 6 k and 43 k). `routes_in_batches_and_by_the_crate` below measures both.
 
 use std::io;
 use std::sync::Arc;

@@ -289,7 +289,7 @@ fn a_multipath_route_loses_one_way_and_keeps_the_others() {
     let both = [hop("2001:db8::8", ETH0), hop("2001:db8::9", ETH0)];
     table.on_kernel(&KernelEvent::Route(route("2001:db8:5::/48", &both)));
     let id = table.track(ip("2001:db8:5::1"), None);
-    table.on_kernel(&KernelEvent::RouteGone(route("2001:db8:5::/48", &both[..1])));
+    table.on_kernel(&KernelEvent::Route(route("2001:db8:5::/48", &both[1..])));
     assert_eq!(table.resolution(id).hops().unwrap()[..], both[1..]);
     table.on_kernel(&KernelEvent::RouteGone(route("2001:db8:5::/48", &both[1..])));
     assert_eq!(*table.resolution(id), Resolution::Unresolved(Unresolved::NoRoute));
