@@ -393,16 +393,16 @@ fn a_nexthop_object_that_changes_all_the_time_does_not_have_the_kernel_read_all_
     let keeper = node.keeper(Params::default());
     furnish(&keeper);
     node.ip("nexthop add id 7 via 10.0.0.2 dev eth1");
-    let lines: String = (0..2_000_u32).map(|i| format!("route add 172.{}.{}.0/24 nhid 7 proto static\n", 16 + (i >> 8), i & 255)).collect();
+    let lines: String = (0..5_000_u32).map(|i| format!("route add 172.{}.{}.0/24 nhid 7 proto static\n", 16 + (i >> 8), i & 255)).collect();
     node.batch(&lines);
     assert!(patiently(PATIENT, || keeper.look().settled).is_some());
-    let (before, changes) = (keeper.look().dumps, 100);
+    let (before, changes) = (keeper.look().dumps, 40);
     for i in 0..changes {
         node.ip(&format!("nexthop replace id 7 via 10.0.0.{} dev eth1", 2 + i % 2));
     }
     let dumps = keeper.look().dumps - before;
-    println!("{changes} changes of an object under 2,000 routes: the kernel was read {dumps} times");
-    assert!(dumps <= changes / 10, "{dumps} dumps");
+    println!("{changes} changes of an object under 5,000 routes: the kernel was read {dumps} times");
+    assert!(dumps <= changes / 4, "{dumps} dumps");
     node.ip("route del 10.244.2.0/26");
     assert!(patiently(PATIENT, || node.routes().contains("10.244.2.0/26 via 10.0.0.2")).is_some(), "nor is what is ours forgotten");
 }
