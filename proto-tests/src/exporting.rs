@@ -60,7 +60,7 @@ pub fn key(kind: SourceKind) -> GroupKey {
         },
         reflect: None,
         chain: Chain::all(),
-        send: Context { four_octet_as: true, families: FamilySet::ALL, external, ..Context::INITIAL },
+        send: Context { four_octet_as: true, families: FamilySet::ALL, refresh_subtypes: true, external, ..Context::INITIAL },
         families: FamilySet::ALL,
         add_path: AddPathSend::Off,
         remove_private: None,

@@ -194,6 +194,8 @@ pub enum Withheld {
     Family,
     /// The attributes fill a message by themselves (RFC 4271 §9.2).
     TooLong,
+    /// The attributes leave room for a shorter prefix, but not for this one.
+    NoRoom,
 }
 
 impl fmt::Display for Withheld {
@@ -213,6 +215,7 @@ impl fmt::Display for Withheld {
             Withheld::NoNextHop => "we have no address of this family to offer as the next hop",
             Withheld::Family => "the session does not carry this family",
             Withheld::TooLong => "its attributes do not fit into a message",
+            Withheld::NoRoom => "its prefix does not fit into a message beside its attributes",
         })
     }
 }
@@ -249,7 +252,7 @@ pub fn export(net: &IpNet, attrs: &PathAttributes, source: &RouteSource, key: &G
         .chain
         .run(net, attrs, &key.facts(source.source))
         .map_err(|rule| if rule.is_no_policy() { Withheld::NoPolicy } else { Withheld::Policy(rule) })?;
-    finish(family, attrs, &accepted, source, key)
+    finish(net, attrs, &accepted, source, key)
 }
 
 /// RFC 1997, on the route as it was received: what our own policy adds is for those who hear it.
@@ -267,14 +270,14 @@ fn well_known(attrs: &PathAttributes, external: bool) -> Result<(), Withheld> {
 
 /// What the session does to every route that policy let pass.
 fn finish(
-    family: Family,
+    net: &IpNet,
     attrs: &PathAttributes,
     accepted: &Accepted,
     source: &RouteSource,
     key: &GroupKey,
 ) -> Result<PathAttributes, Withheld> {
     let passed = accepted.attrs.as_ref().unwrap_or(attrs);
-    let next_hop = next_hop(family, passed, accepted.next_hop, source, key).ok_or(Withheld::NoNextHop)?;
+    let next_hop = next_hop(Family::of(net), passed, accepted.next_hop, source, key).ok_or(Withheld::NoNextHop)?;
     let med = passed.med().filter(|_| accepted.med_decided || source.source.is_local());
     let reflected = key.reflect.filter(|_| source.source == Source::Internal).map(|r| (source.router_id, r.cluster));
     let out = if key.graceful_shutdown || (key.external && (key.remove_private.is_some() || key.as_override.is_some())) {
@@ -284,7 +287,7 @@ fn finish(
     } else {
         passed.to_internal(next_hop, key.local_pref, reflected)
     };
-    Some(out).filter(|out| fits(out, family, key)).ok_or(Withheld::TooLong)
+    fits(&out, net, &key.send).map(|()| out)
 }
 
 /// The same where the session wants more than most.
@@ -308,17 +311,31 @@ fn edited(
     editor.finish()
 }
 
-/// RFC 4271 §9.2: a route whose attributes leave no room for a prefix is not told, rather than told in part.
-fn fits(out: &PathAttributes, family: Family, key: &GroupKey) -> bool {
-    // AS4_PATH and the frame of MP_REACH_NLRI may come on top; far below the limit there is no need to look.
-    if out.octets().len() < usize::from(key.send.max_len) / 4 {
-        return true;
+/// RFC 4271 §9.2: a route whose attributes leave no room for its prefix is not advertised, rather than in part.
+fn fits(out: &PathAttributes, net: &IpNet, send: &Context) -> Result<(), Withheld> {
+    if fits_every_prefix(out, Family::of(net), send) || has_room(out, *net, send) {
+        return Ok(());
     }
-    let longest = match family {
-        Family::Ipv4Unicast => IpNet::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        Family::Ipv6Unicast => IpNet::from(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+    Err(if has_room(out, default_route(Family::of(net), 0), send) { Withheld::NoRoom } else { Withheld::TooLong })
+}
+
+/// No prefix of the family is too long to stand beside these attributes, so that what holds for one holds for all.
+pub(super) fn fits_every_prefix(out: &PathAttributes, family: Family, send: &Context) -> bool {
+    // AS4_PATH and the frame of MP_REACH_NLRI may come on top; far below the limit there is no need to look.
+    out.octets().len() < usize::from(send.max_len) / 4 || has_room(out, default_route(family, family.max_len()), send)
+}
+
+fn has_room(out: &PathAttributes, net: IpNet, send: &Context) -> bool {
+    encode_reach(out, &[Nlri::new(net)], send, &mut BytesMut::new()) > 0
+}
+
+/// Zeros, of this length.
+fn default_route(family: Family, len: u8) -> IpNet {
+    let zero = match family {
+        Family::Ipv4Unicast => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Family::Ipv6Unicast => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
-    encode_reach(out, &[Nlri::new(longest)], &key.send, &mut BytesMut::new()) > 0
+    IpNet::new_assert(zero, len)
 }
 
 /// RFC 4271 §5.1.2(b) AS_PATH, §5.1.4 MED, §5.1.5 LOCAL_PREF; RFC 4456 §8 and RFC 4360 §6 have the rest stay inside.

@@ -3,11 +3,12 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use catbird::num::{Asn, Family, FamilySet};
+use bytes::BytesMut;
+use catbird::num::{Asn, Family, FamilySet, Nlri};
 use catbird::policy::{Chain, Edit, LocalKind, MedEdit, NextHopEdit, Policy, Rule, Source, Step};
 use catbird::rib::SourceKind;
 use catbird::rib::adj_out::{GroupKey, MemberFacts, NextHopMode, NextHopRule, SplitHorizon, Withheld, export};
-use catbird::wire::{Community, Context, ExtendedCommunity, NextHop, PathAttributes};
+use catbird::wire::{AttrCode, Community, Context, ExtendedCommunity, NextHop, PathAttributes, encode_reach};
 use proto_tests::exporting::{LOCAL_ADDR, LOCAL_AS, addr, from, key, net, route, router_id};
 
 const V4: &str = "10.1.0.0/24";
@@ -189,10 +190,42 @@ fn attributes_that_fill_a_message_are_not_told() {
     };
     let base = key(SourceKind::Internal);
     let to = |attrs: &PathAttributes, key: &GroupKey| export(&net(V4), attrs, &from(1, Source::External), key).map(|_| ());
-    assert_eq!(to(&with(1010), &base), Ok(()), "a prefix has room beside them");
-    assert_eq!(to(&with(1011), &base), Err(Withheld::TooLong));
+    assert_eq!(to(&with(1011), &base), Ok(()), "a /24 has room beside them: 4,096 octets");
+    let host = export(&net("10.1.0.1/32"), &with(1011), &from(1, Source::External), &base).map(|_| ());
+    assert_eq!(host, Err(Withheld::NoRoom), "a /32 has not");
+    assert_eq!(to(&with(1012), &base), Err(Withheld::TooLong));
     let long = GroupKey { send: Context { max_len: 65535, ..base.send.clone() }, ..base };
-    assert_eq!(to(&with(1011), &long), Ok(()), "an extended message carries it (RFC 8654)");
+    assert_eq!(to(&with(1012), &long), Ok(()), "an extended message carries it (RFC 8654)");
+}
+
+#[test]
+fn a_route_is_withheld_exactly_when_no_message_has_room_for_it() {
+    let (mut told, mut withheld) = (0, 0);
+    for (prefix, add_path) in
+        ["10.1.0.0/24", "10.1.0.1/32", "0.0.0.0/0"].into_iter().flat_map(|p| [(p, FamilySet::NONE), (p, FamilySet::ALL)])
+    {
+        let short = key(SourceKind::External);
+        let short = GroupKey { send: Context { add_path, ..short.send.clone() }, ..short };
+        let long = GroupKey { send: Context { max_len: 65535, ..short.send.clone() }, ..short.clone() };
+        for filler in 4000..4060 {
+            let attrs = route(1).set_unknown(AttrCode(99), &vec![7; filler]).finish();
+            let out = |key: &GroupKey| export(&net(prefix), &attrs, &from(1, Source::External), key);
+            let octets = out(&long).expect("an extended message has room");
+            let room = encode_reach(&octets, &[Nlri::new(net(prefix))], &short.send, &mut BytesMut::new());
+            match out(&short) {
+                Ok(attrs) => {
+                    assert_eq!((room, attrs), (1, octets), "{prefix} beside {filler}");
+                    told += 1;
+                }
+                Err(Withheld::TooLong | Withheld::NoRoom) => {
+                    assert_eq!(room, 0, "{prefix} beside {filler}");
+                    withheld += 1;
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+    assert!(told > 60 && withheld > 60, "{told} {withheld}");
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn net(n: u8) -> IpNet {
 }
 
 fn send(external: bool) -> Context {
-    Context { four_octet_as: true, families: FamilySet::ALL, external, ..Context::INITIAL }
+    Context { four_octet_as: true, families: FamilySet::ALL, refresh_subtypes: true, external, ..Context::INITIAL }
 }
 
 /// Two peers are sent several paths of IPv4 prefixes (RFC 7911).

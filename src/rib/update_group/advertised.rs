@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
 
-use super::super::adj_out::{GroupKey, RouteSource, SplitHorizon, Withheld, barred, export};
+use super::super::adj_out::{GroupKey, RouteSource, SplitHorizon, Withheld, barred, export, fits_every_prefix};
 use super::super::keyed::{Keyed, tag};
 use super::super::{Attrs, BATCH, Best, DestId, Rib};
 use crate::num::{Family, PathId, PeerId};
@@ -357,7 +357,12 @@ impl AdvertisedRoutes {
             return Ok(Outgoing { attrs: attrs.clone(), horizon: SplitHorizon::new(source, attrs) });
         }
         let made = export(net, &known.attrs, &known.source, key);
-        if uniform {
+        // Near the limit of a message one prefix fits beside the attributes and a longer one does not.
+        let any_prefix = match &made {
+            Ok(attrs) => fits_every_prefix(attrs, family, &key.send),
+            Err(why) => *why != Withheld::NoRoom,
+        };
+        if uniform && any_prefix {
             let out = &mut known.out[family.index()];
             let number = if let Out::Brief(brief) = out { brief.horizon } else { SplitHorizonId::NONE };
             *out = made.as_ref().map_or(Out::Withheld, |attrs| Out::Held(attrs.clone(), number));

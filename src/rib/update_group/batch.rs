@@ -11,7 +11,7 @@ use foldhash::fast::FixedState;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
-use super::super::adj_out::{GroupKey, SplitHorizon};
+use super::super::adj_out::{GroupKey, SplitHorizon, fits_every_prefix};
 use super::super::keyed::Keyed;
 use super::super::pack::{Buckets, Load};
 use super::advertised::{AdvertisedRoutes, ClassId, Outgoing};
@@ -32,6 +32,7 @@ pub(super) struct Batch {
     last: Option<(Kind, u32)>,
     horizons: HashMap<(SplitHorizon, Family), u32, Keyed>,
     uniform: bool,
+    send: Context,
     /// Withdrawn for those whom the first names and the second does not.
     pub horizon_withdrawn: Buckets<(SplitHorizon, SplitHorizon)>,
     /// Announced to those whom the avoidance names and that of the route does not.
@@ -58,6 +59,7 @@ impl Batch {
             last: None,
             horizons: HashMap::with_hasher(hasher.clone()),
             uniform: !key.chain.depends_on_prefix(),
+            send: key.send.clone(),
             horizon_withdrawn: Buckets::new(),
             horizon_announced: Buckets::new(),
             moves: HashMap::with_hasher(hasher.clone()),
@@ -92,7 +94,9 @@ impl Batch {
             return *same;
         }
         let slot = reach.slot((out.clone(), kind.2));
-        slots.push(slot);
+        if fits_every_prefix(&out.attrs, kind.1, &self.send) {
+            slots.push(slot);
+        }
         slot
     }
 
