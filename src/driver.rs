@@ -7,7 +7,7 @@
 //! What stands behind an OPEN is not decoded before its context is there: its meaning (AS width, ADD-PATH) depends on it. A length is
 //! believed only after [`frame_len`] has seen marker, length and type (RFC 4271 §6.1), so a stranger's header reserves nothing.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::wire::{Context, DecodeError, Decoder, Message, frame_len};
 
@@ -35,6 +35,8 @@ pub struct Driver {
     decoder: Decoder,
     octets: BytesMut,
     phase: Phase,
+    /// The OPENs have agreed.
+    agreed: bool,
 }
 
 impl Driver {
@@ -74,9 +76,15 @@ impl Driver {
     /// From here on messages are read as the OPENs agreed.
     pub fn set_context(&mut self, context: Context) {
         self.decoder.set_context(context);
+        self.agreed = true;
         if self.phase == Phase::AwaitingContext {
             self.phase = Phase::Reading;
         }
+    }
+
+    /// The UPDATE that ended a session, whole, for the log (RFC 7606 §6). `None` before the OPENs agreed: strangers do not fill the log.
+    pub fn refused(&self) -> Option<&Bytes> {
+        Some(self.decoder.refused()).filter(|message| self.agreed && !message.is_empty())
     }
 
     /// An OPEN was delivered, and [`Driver::set_context`] is to be called before there is more.
@@ -142,5 +150,21 @@ mod tests {
         driver.set_context(Context::INITIAL);
         driver.push(KEEPALIVE);
         assert!(driver.next_batch().is_none());
+    }
+
+    #[test]
+    fn the_update_that_ends_a_session_is_kept_for_the_log_and_a_strangers_is_not() {
+        let bad = [&KEEPALIVE[..16], &[0, 27, 2, 0, 0, 0, 4, 0x40, 1, 32, 0]].concat();
+        let ended = |mut driver: Driver| {
+            driver.push(&bad);
+            assert!(driver.next_batch().is_some_and(|batch| batch.error.is_some()));
+            driver.refused().cloned()
+        };
+        assert_eq!(ended(Driver::default()), None);
+        let mut driver = Driver::default();
+        driver.push(&open());
+        assert!(driver.next_batch().is_some());
+        driver.set_context(Context::INITIAL);
+        assert_eq!(ended(driver), Some(bad.clone().into()));
     }
 }

@@ -53,11 +53,15 @@ pub enum Notice {
         peer: String,
         reason: String,
     },
-    /// RFC 7606: an attribute was dropped or its routes were taken as withdrawn.
+    /// RFC 7606: an attribute was dropped or its routes were taken as withdrawn. §6 wants the prefixes and the message in the log.
     Malformed {
         peer: String,
         action: &'static str,
         detail: String,
+        /// What the UPDATE announced.
+        prefixes: Vec<IpNet>,
+        /// The whole message in hexadecimal digits, as `catbird decode` reads them.
+        message: String,
     },
     /// RFC 4271 §6.3: prefixes that make no sense, of one UPDATE.
     NotUnicast {
@@ -207,7 +211,9 @@ impl fmt::Display for Notice {
                 write!(f, "{peer}: down with {address}, {direction}: {reason}{kept}")
             }
             Notice::PeerFailed { peer, reason } => write!(f, "{peer}: not up: {reason}"),
-            Notice::Malformed { peer, action, detail } => write!(f, "{peer}: malformed, {action}: {detail}"),
+            Notice::Malformed { peer, action, detail, prefixes, message } => {
+                write!(f, "{peer}: malformed, {action}: {detail}; prefixes: {}; message: {message}", list(prefixes))
+            }
             Notice::NotUnicast { peer, prefixes } => write!(f, "{peer}: refused what no unicast route leads to: {}", list(prefixes)),
             Notice::EndOfRib { peer, family } => write!(f, "{peer}: End-of-RIB for {family}"),
             Notice::MaxPrefix { peer, family, count, limit, action } => {

@@ -36,7 +36,7 @@ pub fn route_refresh(body: &[u8]) {
 fn small(kind: u8, body: &[u8]) {
     let Some(frame) = framed(kind, body) else { return };
     let mut decoder = Decoder::new();
-    decoder.set_context(Context { max_len: 65535, ..Context::INITIAL });
+    decoder.set_context(Context { max_len: 65535, refresh_subtypes: true, ..Context::INITIAL });
     match decoder.decode(frame) {
         Ok(message) => {
             assert!(!message.to_string().is_empty());
@@ -62,6 +62,7 @@ pub fn update(data: &[u8]) {
         families: if bit(1) { FamilySet::IPV4 } else { FamilySet::ALL },
         add_path: if bit(2) { FamilySet::ALL } else { FamilySet::NONE },
         extended_next_hop: if bit(3) { FamilySet::ALL } else { FamilySet::NONE },
+        refresh_subtypes: bit(6),
         max_len: 65535,
         external: bit(4),
         confederation: bit(5),
@@ -138,7 +139,7 @@ pub fn mrt_file(data: &[u8]) -> Vec<u8> {
         (16, 9),
         (17, 4),
         (17, 11),
-        (48, 3),
+        (12, 1),
     ];
     let Some((choice, data)) = data.split_first() else { return Vec::new() };
     if choice & 1 == 0 {

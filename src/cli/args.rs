@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::decode::DecodeArgs;
 use crate::config::DEFAULT_SOCKET;
+use crate::wire::MAX_SHUTDOWN_TEXT;
 
 /// A BGP speaker for clusters: announces a node's pod blocks, learns everybody else's, and keeps the kernel's routes true.
 #[derive(Debug, Parser)]
@@ -144,8 +145,8 @@ pub enum PeerCommand {
     Advertised,
     /// Close the session and keep it closed (RFC 9003)
     Down {
-        /// Why, for the other side's log
-        #[arg(short, long, value_name = "TEXT")]
+        /// Why, for the other side's log: up to 128 octets
+        #[arg(short, long, value_name = "TEXT", value_parser = shutdown_text)]
         message: Option<String>,
     },
     /// Open it again
@@ -210,6 +211,14 @@ impl std::str::FromStr for Target {
 }
 
 /// As in the configuration: `90`, `90s`, `2m`.
+/// RFC 9003 §3: what is longer does not reach every peer.
+fn shutdown_text(text: &str) -> Result<String, String> {
+    match text.len() {
+        ..=MAX_SHUTDOWN_TEXT => Ok(text.to_owned()),
+        long => Err(format!("{long} octets, and {MAX_SHUTDOWN_TEXT} is what every peer reads")),
+    }
+}
+
 fn time(text: &str) -> Result<Duration, String> {
     text.parse::<crate::config::values::Time>().map(|time| time.0)
 }
@@ -239,6 +248,14 @@ mod tests {
         assert_eq!(what("10.0.0.0/8"), Some(Target::Net("10.0.0.0/8".parse().expect("a prefix"))));
         assert!(Args::try_parse_from(["catbird", "routes", "ten"]).is_err());
         assert!(Args::try_parse_from(["catbird", "reload", "--confirm", "soon"]).is_err());
+    }
+
+    #[test]
+    fn a_shutdown_text_that_not_every_peer_reads_is_refused() {
+        let down = |text: &str| Args::try_parse_from(["catbird", "peer", "b", "down", "-m", text]).map_err(|error| error.to_string());
+        assert!(down(&"x".repeat(128)).is_ok());
+        let error = down(&"ü".repeat(65)).expect_err("130 octets");
+        assert!(error.contains("130 octets, and 128 is what every peer reads"), "{error}");
     }
 
     #[test]

@@ -169,6 +169,7 @@ pub(super) fn agree(params: &Params, ours: &Open, theirs: Arc<Open>, link: &Link
         families,
         add_path: FamilySet::NONE,
         extended_next_hop: next_hops_of(ours).and(next_hops_of(&theirs)).and(families),
+        refresh_subtypes: has(&theirs, |c| *c == Capability::EnhancedRouteRefresh),
         // RFC 8654 §4 lets a speaker send long messages to whoever offers. What we send stays within RFC 4271 if only the peer does.
         max_len: if both(|c| *c == Capability::ExtendedMessage) { MAX_EXTENDED_LEN } else { MAX_LEN },
         external: !internal,
@@ -194,7 +195,11 @@ pub(super) fn agree(params: &Params, ours: &Open, theirs: Arc<Open>, link: &Link
             max_len: if has(ours, |c| *c == Capability::ExtendedMessage) { MAX_EXTENDED_LEN } else { MAX_LEN },
             ..context.clone()
         },
-        send: Context { add_path: we_send.and(they_receive).and(families), ..context },
+        send: Context {
+            add_path: we_send.and(they_receive).and(families),
+            refresh_subtypes: has(ours, |c| *c == Capability::EnhancedRouteRefresh),
+            ..context
+        },
         families,
         refresh: refreshes(&theirs),
         enhanced_refresh: both(|c| *c == Capability::EnhancedRouteRefresh),

@@ -22,7 +22,7 @@ use crate::policy::Verdict;
 use crate::rib::nexthop::NexthopTable;
 use crate::rib::{Attrs, Cause, Rib, Route, RouteChange};
 use crate::stats::Notice;
-use crate::wire::{Announced, DecodeError, Message, PathAttributes, RefreshSubtype, RouteRefresh, Severity, Update};
+use crate::wire::{Announced, DecodeError, Hex, Message, PathAttributes, RefreshSubtype, RouteRefresh, Update};
 
 /// A peer's memory is weighed each time it has announced so many prefixes more.
 const WEIGHED: u64 = 256;
@@ -82,8 +82,7 @@ impl Import<'_> {
 
     /// RFC 7606 §2: what was announced with a malformed attribute is as good as withdrawn.
     fn withdraw_malformed(&mut self, id: PeerId, run: &Announced, update: &Update) {
-        let strongest = update.errors.iter().flat_map(|e| e.iter()).max_by_key(|e| e.severity());
-        let cause = Cause::Malformed(strongest.and_then(DecodeError::attribute).map_or(0, |c| c.0));
+        let cause = Cause::Malformed(update.strongest_error().and_then(DecodeError::attribute).map_or(0, |c| c.0));
         for nlri in run.nlri.iter() {
             self.rib.apply(RouteChange { peer: id, nlri, route: None, cause: cause.clone() });
         }
@@ -263,23 +262,18 @@ impl Import<'_> {
         }
     }
 
-    /// Counts what was malformed, and says it.
+    /// Counts what was malformed, and says it with the prefixes and the message (RFC 7606 §6), as often as a session may complain.
     fn note_errors(&mut self, id: PeerId, update: &Update) {
-        let Some(errors) = &update.errors else { return };
+        let (Some(malformed), Some(strongest)) = (&update.errors, update.strongest_error()) else { return };
         let Some(entry) = self.sessions.get_mut(id) else { return };
-        let mut said = Vec::new();
-        for error in errors.iter() {
-            let action = match error.severity() {
-                Severity::Discard => "attribute discarded",
-                Severity::Withdraw => "treated as withdrawn",
-                Severity::Reset => "session reset",
-            };
-            entry.traffic.count_malformed(error.attribute(), action);
-            if entry.traffic.may_complain() {
-                said.push(Notice::Malformed { peer: entry.name().to_owned(), action, detail: error.to_string() });
-            }
+        malformed.iter().for_each(|error| entry.traffic.count_malformed(error.attribute(), error.severity().action()));
+        if entry.traffic.may_complain() {
+            let peer = entry.name().to_owned();
+            let detail = malformed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let prefixes = update.announced.iter().flat_map(|a| a.nlri.iter()).map(|n| n.net).collect();
+            let message = Hex(malformed.message()).to_string();
+            self.effects.notice(Notice::Malformed { peer, action: strongest.severity().action(), detail, prefixes, message });
         }
-        said.into_iter().for_each(|n| self.effects.notice(n));
     }
 
     /// The peer is judged by other reasons from now on (policy, name, limits). What it announced before is judged again by [`Import::revalidate`].

@@ -16,8 +16,11 @@
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use nom::Parser;
+use nom::combinator::{all_consuming, success};
+use nom::multi::{length_data, many0};
 
-use super::read::Reader;
+use super::read::{Read, be_u8, be_u16, be_u32, whole};
 use crate::num::{Asn, Family};
 
 /// What a sender of ADD-PATH offers (RFC 7911 §4).
@@ -134,39 +137,33 @@ impl Capability {
         }
     }
 
-    /// One Capabilities parameter: appends what it holds to `out`. `None` when the lengths inside do not fill it exactly.
-    pub(crate) fn decode_all(value: &Bytes, out: &mut Vec<Capability>) -> Option<()> {
-        let mut r = Reader::new(value);
-        while !r.is_empty() {
-            let (code, len) = (r.u8()?, r.u8()?);
-            let octets = r.take(usize::from(len))?;
-            out.push(Capability::decode(code, octets).unwrap_or_else(|| Capability::Other { code, value: value.slice_ref(octets) }));
-        }
-        Some(())
+    /// One Capabilities parameter, whole: code, length and value of each.
+    pub(crate) fn read_all(octets: &[u8]) -> Read<'_, Vec<(u8, &[u8])>> {
+        all_consuming(many0((be_u8, length_data(be_u8)))).parse_complete(octets)
+    }
+
+    /// A code that is unknown, or a value of another shape, is kept as it came; `message` holds the value.
+    pub(crate) fn decode(code: u8, value: &[u8], message: &Bytes) -> Capability {
+        Capability::known(code, value).unwrap_or_else(|| Capability::Other { code, value: message.slice_ref(value) })
     }
 
     /// `None` when the code is unknown or the value has another shape.
-    fn decode(code: u8, octets: &[u8]) -> Option<Capability> {
-        let mut r = Reader::new(octets);
-        let capability = match code {
-            1 => {
-                let (afi, _reserved, safi) = (r.u16()?, r.u8()?, r.u8()?);
-                Capability::Multiprotocol { afi, safi }
-            }
-            2 => Capability::RouteRefresh,
-            5 => Capability::ExtendedNextHop(all(&mut r, |r| Some((r.u16()?, r.u16()?, r.u16()?)))?),
-            6 => Capability::ExtendedMessage,
-            9 => Capability::Role(r.u8()?),
-            64 => Capability::GracefulRestart(decode_graceful(&mut r)?),
-            65 => Capability::FourOctetAs(Asn(r.u32()?)),
-            69 => Capability::AddPath(all(&mut r, |r| Some((r.u16()?, r.u8()?, AddPathMode::from_code(r.u8()?)?)))?),
-            70 => Capability::EnhancedRouteRefresh,
-            71 => Capability::LongLivedGracefulRestart(all(&mut r, decode_long_lived)?),
-            73 => Capability::Hostname { host: text(&mut r)?, domain: text(&mut r)? },
-            75 => Capability::SoftwareVersion(text(&mut r)?),
+    fn known(code: u8, value: &[u8]) -> Option<Capability> {
+        Some(match code {
+            1 => whole(value, (be_u16, be_u8, be_u8).map(|(afi, _reserved, safi)| Capability::Multiprotocol { afi, safi }))?,
+            2 => whole(value, success(Capability::RouteRefresh))?,
+            5 => Capability::ExtendedNextHop(whole(value, many0((be_u16, be_u16, be_u16)))?),
+            6 => whole(value, success(Capability::ExtendedMessage))?,
+            9 => Capability::Role(whole(value, be_u8)?),
+            64 => Capability::GracefulRestart(whole(value, graceful)?),
+            65 => Capability::FourOctetAs(Asn(whole(value, be_u32)?)),
+            69 => Capability::AddPath(whole(value, many0((be_u16, be_u8, be_u8.map_opt(AddPathMode::from_code))))?),
+            70 => whole(value, success(Capability::EnhancedRouteRefresh))?,
+            71 => Capability::LongLivedGracefulRestart(whole(value, many0(long_lived))?),
+            73 => whole(value, (text, text).map(|(host, domain)| Capability::Hostname { host, domain }))?,
+            75 => Capability::SoftwareVersion(whole(value, text)?),
             _ => return None,
-        };
-        r.is_empty().then_some(capability)
+        })
     }
 
     /// Code, length and value. A value that does not fit into 255 octets is cut at an entry or a character.
@@ -215,19 +212,11 @@ impl Capability {
     }
 }
 
-/// Entries until nothing is left; `None` if the last one is cut off.
-fn all<T>(r: &mut Reader<'_>, mut one: impl FnMut(&mut Reader<'_>) -> Option<T>) -> Option<Vec<T>> {
-    let mut entries = Vec::new();
-    while !r.is_empty() {
-        entries.push(one(r)?);
-    }
-    Some(entries)
-}
-
-fn decode_graceful(r: &mut Reader<'_>) -> Option<GracefulRestart> {
-    let head = r.u16()?;
-    let families = all(r, |r| Some((r.u16()?, r.u8()?, r.u8()? & 0x80 != 0)))?;
-    Some(GracefulRestart { restarting: head & 0x8000 != 0, notification: head & 0x4000 != 0, time: head & 0x0fff, families })
+/// Flags and time in two octets, then the families.
+fn graceful(octets: &[u8]) -> Read<'_, GracefulRestart> {
+    let family = (be_u16, be_u8, be_u8.map(|flags| flags & 0x80 != 0));
+    let (rest, (head, families)) = (be_u16, many0(family)).parse_complete(octets)?;
+    Ok((rest, GracefulRestart { restarting: head & 0x8000 != 0, notification: head & 0x4000 != 0, time: head & 0x0fff, families }))
 }
 
 fn encode_graceful(graceful: &GracefulRestart, out: &mut BytesMut) {
@@ -240,15 +229,15 @@ fn encode_graceful(graceful: &GracefulRestart, out: &mut BytesMut) {
     }
 }
 
-fn decode_long_lived(r: &mut Reader<'_>) -> Option<LongLivedFamily> {
-    let (afi, safi, flags, high, low) = (r.u16()?, r.u8()?, r.u8()?, r.u8()?, r.u16()?);
-    Some(LongLivedFamily { afi, safi, forwarding: flags & 0x80 != 0, stale_time: (u32::from(high) << 16) | u32::from(low) })
+/// AFI, SAFI, flags, and a stale time of three octets.
+fn long_lived(octets: &[u8]) -> Read<'_, LongLivedFamily> {
+    let (rest, (afi, safi, flags, high, low)) = (be_u16, be_u8, be_u8, be_u8, be_u16).parse_complete(octets)?;
+    Ok((rest, LongLivedFamily { afi, safi, forwarding: flags & 0x80 != 0, stale_time: (u32::from(high) << 16) | u32::from(low) }))
 }
 
 /// A length octet and so much UTF-8.
-fn text(r: &mut Reader<'_>) -> Option<String> {
-    let len = r.u8()?;
-    String::from_utf8(r.take(usize::from(len))?.to_vec()).ok()
+fn text(octets: &[u8]) -> Read<'_, String> {
+    length_data(be_u8).map_opt(|text: &[u8]| String::from_utf8(text.to_vec()).ok()).parse_complete(octets)
 }
 
 fn put_text(text: &str, most: usize, out: &mut BytesMut) {
@@ -329,11 +318,35 @@ pub(crate) fn role_name(role: u8) -> Option<&'static str> {
 /// A family in words, or its two numbers.
 pub(crate) struct FamilyName(pub(crate) u16, pub(crate) u16);
 
+impl FamilyName {
+    /// What people call a family that this house does not route (IANA's registries of AFI and SAFI).
+    pub(crate) fn foreign(&self) -> Option<&'static str> {
+        Some(match (self.0, self.1) {
+            (1 | 2, 2) => "multicast",
+            (1 | 2, 4) => "labeled unicast",
+            (1 | 2, 5) => "multicast VPN",
+            (1 | 2, 73) => "SR policy",
+            (1 | 2, 128) => "MPLS VPN",
+            (1 | 2, 129) => "multicast MPLS VPN",
+            (1, 132) => "route target",
+            (1 | 2, 133) => "flow specification",
+            (1 | 2, 134) => "VPN flow specification",
+            (25, 65) => "VPLS",
+            (25, 70) => "EVPN",
+            (16388, 71 | 72) => "link state",
+            _ => return None,
+        })
+    }
+}
+
 impl fmt::Display for FamilyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match u8::try_from(self.1).ok().and_then(|safi| Family::from_codes(self.0, safi)) {
             Some(family) => family.fmt(f),
-            None => write!(f, "afi {} safi {}", self.0, self.1),
+            None => {
+                write!(f, "afi {} safi {}", self.0, self.1)?;
+                self.foreign().map_or(Ok(()), |name| write!(f, " ({name})"))
+            }
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct Context {
     pub add_path: FamilySet,
     /// Families whose prefixes may have an IPv6 next hop (RFC 8950); IPv6 itself always may.
     pub extended_next_hop: FamilySet,
+    /// The third octet of a ROUTE-REFRESH is its subtype: the sender has offered capability 70 (RFC 7313 §3.2, §5). Without that it is reserved.
+    pub refresh_subtypes: bool,
     /// The longest message in this direction: 4,096, or 65,535 (RFC 8654).
     pub max_len: u16,
     /// The peer is in another AS.
@@ -32,6 +34,7 @@ impl Context {
         families: FamilySet::IPV4,
         add_path: FamilySet::NONE,
         extended_next_hop: FamilySet::NONE,
+        refresh_subtypes: false,
         max_len: header::MAX_LEN,
         external: true,
         confederation: false,
@@ -43,6 +46,7 @@ impl Context {
         families: FamilySet::ALL,
         add_path: FamilySet::NONE,
         extended_next_hop: FamilySet::ALL,
+        refresh_subtypes: true,
         max_len: header::MAX_EXTENDED_LEN,
         external: false,
         confederation: true,

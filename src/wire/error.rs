@@ -30,6 +30,15 @@ impl Severity {
             Severity::Reset => "reset",
         }
     }
+
+    /// What is done, in words.
+    pub fn action(self) -> &'static str {
+        match self {
+            Severity::Discard => "attribute discarded",
+            Severity::Withdraw => "treated as withdrawn",
+            Severity::Reset => "session reset",
+        }
+    }
 }
 
 /// Which run of prefixes could not be read.
@@ -137,9 +146,9 @@ pub enum DecodeError {
     /// RFC 7606 §3(i), §5.3: prefixes that cannot be read, so nothing can be withdrawn in their stead.
     #[error("{} for {family}: prefix at offset {offset} cannot be read", field.name())]
     Nlri { field: NlriField, family: Family, offset: u16 },
-    /// RFC 7606 §4: an attribute runs over the end of all attributes, or its header does.
-    #[error("attribute at offset {offset} runs over the end of all attributes")]
-    AttributeOverrun { offset: u16 },
+    /// RFC 7606 §4: an attribute runs over the end of all attributes, or its header does. The type is that of the header, as far as there is one.
+    #[error("{} at offset {offset} runs over the end of all attributes", code.map_or_else(|| "attribute".into(), |code| code.to_string()))]
+    AttributeOverrun { code: Option<AttrCode>, offset: u16 },
     /// RFC 7606 §3(d).
     #[error("{0} is missing")]
     MissingAttribute(AttrCode),
@@ -159,6 +168,8 @@ impl DecodeError {
     pub fn severity(&self) -> Severity {
         match self {
             DecodeError::Attribute(e) => e.severity,
+            // RFC 7606 §3(j): prefixes that are cut off are prefixes that nobody can withdraw.
+            DecodeError::AttributeOverrun { code: Some(AttrCode::MP_REACH_NLRI | AttrCode::MP_UNREACH_NLRI), .. } => Severity::Reset,
             DecodeError::AttributeOverrun { .. } | DecodeError::MissingAttribute(_) => Severity::Withdraw,
             _ => Severity::Reset,
         }
@@ -169,6 +180,7 @@ impl DecodeError {
         match self {
             DecodeError::Attribute(e) => Some(e.code),
             DecodeError::MissingAttribute(code) => Some(*code),
+            DecodeError::AttributeOverrun { code, .. } => *code,
             DecodeError::NothingToWithdraw(inner) => inner.attribute(),
             _ => None,
         }
@@ -185,7 +197,7 @@ impl DecodeError {
             DecodeError::Identifier => Some(24),
             DecodeError::MalformedParameter { offset }
             | DecodeError::Nlri { offset, .. }
-            | DecodeError::AttributeOverrun { offset }
+            | DecodeError::AttributeOverrun { offset, .. }
             | DecodeError::Attribute(AttributeError { offset, .. }) => Some(*offset),
             DecodeError::NothingToWithdraw(inner) => inner.offset(),
             _ => None,

@@ -12,9 +12,10 @@
 //! ```
 
 use bytes::{BufMut, BytesMut};
+use nom::Parser;
 
 use super::error::DecodeError;
-use super::read::Reader;
+use super::read::{array, be_u8, be_u16};
 
 /// Marker, length, type.
 pub const HEADER_LEN: usize = 19;
@@ -42,8 +43,7 @@ pub fn frame_len(octets: &[u8], max_len: u16) -> Result<Option<usize>, DecodeErr
 
 /// Length and type, both checked.
 pub(crate) fn header(octets: &[u8], max_len: u16) -> Result<Option<(usize, u8)>, DecodeError> {
-    let mut r = Reader::new(octets);
-    let (Some(marker), Some(len), Some(kind)) = (r.array::<16>(), r.u16(), r.u8()) else { return Ok(None) };
+    let Ok((_, (marker, len, kind))) = (array::<16>, be_u16, be_u8).parse_complete(octets) else { return Ok(None) };
     if marker != [0xff; 16] {
         return Err(DecodeError::NotSynchronized);
     }

@@ -33,7 +33,7 @@ mod header;
 mod nlri;
 mod notification;
 mod open;
-mod read;
+pub(crate) mod read;
 mod refresh;
 mod update;
 
@@ -46,10 +46,22 @@ pub use context::Context;
 pub use error::{AttributeError, DecodeError, Fault, NlriField, Severity};
 pub use header::{HEADER_LEN, MAX_EXTENDED_LEN, MAX_LEN, frame_len};
 pub use nlri::{NlriIter, NlriSet};
-pub use notification::{CeaseSubcode, FsmSubcode, Notification};
+pub use notification::{CeaseSubcode, FsmSubcode, MAX_SHUTDOWN_TEXT, Notification};
 pub use open::Open;
 pub use refresh::{RefreshSubtype, RouteRefresh};
-pub use update::{Announced, Decoder, Update, encode_end_of_rib, encode_reach, encode_unreach};
+pub use update::{Announced, Decoder, Malformed, Unread, Update, encode_end_of_rib, encode_reach, encode_unreach, unread};
+
+/// Octets in hexadecimal digits; what is beyond 4,096 is counted only, as a line of a log must end.
+#[derive(Clone, Copy, Debug)]
+pub struct Hex<'a>(pub &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shown, rest) = self.0.split_at_checked(usize::from(MAX_LEN)).unwrap_or((self.0, &[]));
+        shown.iter().try_for_each(|octet| write!(f, "{octet:02x}"))?;
+        if rest.is_empty() { Ok(()) } else { write!(f, "... and {} octets", rest.len()) }
+    }
+}
 
 /// Any message.
 #[derive(Clone, Debug, PartialEq, Eq)]

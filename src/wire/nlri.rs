@@ -34,6 +34,9 @@ impl NlriSet {
     pub const EMPTY: NlriSet = NlriSet { octets: Bytes::new(), family: Family::Ipv4Unicast, add_path: false };
 
     /// `Err` is the position of the first prefix that cannot be read (RFC 7606 §5.3: too long for the family, or for the field).
+    ///
+    /// By hand: with nom's combinators in its place an UPDATE of one prefix costs 564 instructions instead of 481, and one of a table transfer 1,706 instead
+    /// of 1,552 (`proto-tests/benches/codecs`, `counts`).
     #[inline]
     pub(crate) fn check(octets: &[u8], family: Family, add_path: bool) -> Result<(), usize> {
         let (head, max_len) = (if add_path { 4 } else { 0 }, family.max_len());

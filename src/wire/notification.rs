@@ -14,13 +14,16 @@
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use nom::Parser;
+use nom::multi::length_data;
 
-use super::read::Reader;
+use super::read::{Read, be_u8};
 
 /// The data that fits beside code and subcode into a message of 4,096 octets.
 pub(crate) const MAX_DATA: usize = 4096 - 21;
-/// A shutdown text is at most 255 octets of UTF-8 (RFC 9003 §2).
-const MAX_TEXT: usize = 255;
+/// A shutdown text has up to 255 octets of UTF-8, but to a peer that is not known to read so many only 128, the limit of RFC 8203 (RFC 9003 §3).
+/// Nothing in an OPEN says which of the two a peer knows, so we keep to 128; what comes is read up to 255.
+pub const MAX_SHUTDOWN_TEXT: usize = 128;
 
 /// Error code, subcode and data.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -107,7 +110,7 @@ impl Notification {
         Notification::bare(2, 11)
     }
 
-    /// RFC 4486; the text goes with Administrative Shutdown and Reset only (RFC 9003 §2) and is cut at a character to 255 octets.
+    /// RFC 4486; the text goes with Administrative Shutdown and Reset only (RFC 9003 §2) and is cut at a character to [`MAX_SHUTDOWN_TEXT`].
     pub fn cease(subcode: CeaseSubcode, text: Option<&str>) -> Notification {
         let with_text = matches!(subcode, CeaseSubcode::AdministrativeShutdown | CeaseSubcode::AdministrativeReset);
         let data = match text.filter(|t| with_text && !t.is_empty()) {
@@ -151,17 +154,14 @@ impl Notification {
         if self.code != 6 || !with_text.contains(&self.subcode) {
             return None;
         }
-        let mut r = Reader::new(&self.data);
-        let len = r.u8()?;
-        let text = r.take(usize::from(len))?;
+        let (_, text) = text(&self.data).ok()?;
         (!text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
     }
 
     /// The body without the header. `None` if it is too short, which framing has excluded (RFC 4271 §6.4: nothing could be answered anyway).
     pub(crate) fn decode(body: Bytes) -> Option<Notification> {
-        let mut r = Reader::new(&body);
-        let (code, subcode) = (r.u8()?, r.u8()?);
-        Some(Notification::new(code, subcode, body.slice(2..)))
+        let (data, (code, subcode)) = (be_u8, be_u8).parse_complete(&body[..]).ok()?;
+        Some(Notification::new(code, subcode, body.slice_ref(data)))
     }
 
     pub(crate) fn encode_body(&self, out: &mut BytesMut) {
@@ -229,9 +229,14 @@ impl Notification {
     }
 }
 
-/// Length octet and text, cut at a character boundary to what RFC 9003 §2 allows.
+/// Length octet and so much text (RFC 9003 §2).
+fn text(octets: &[u8]) -> Read<'_, &[u8]> {
+    length_data(be_u8).parse_complete(octets)
+}
+
+/// Length octet and text, cut at a character boundary to what any peer reads.
 fn text_octets(text: &str) -> Bytes {
-    let end = (0..=text.len().min(MAX_TEXT)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let end = (0..=text.len().min(MAX_SHUTDOWN_TEXT)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     let cut = text.get(..end).unwrap_or_default();
     let mut data = BytesMut::with_capacity(cut.len().saturating_add(1));
     data.put_u8(u8::try_from(cut.len()).unwrap_or(u8::MAX));

@@ -22,11 +22,16 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use nom::Parser;
+use nom::bytes::complete::{tag, take};
+use nom::combinator::{cond, opt, verify};
+use nom::multi::length_data;
+use nom::sequence::preceded;
 
 use super::capability::Capability;
 use super::error::DecodeError;
 use super::header::HEADER_LEN;
-use super::read::Reader;
+use super::read::{Read, be_u8, be_u16, be_u32, position};
 use crate::num::{Asn, HoldTime, RouterId};
 
 const VERSION: u8 = 4;
@@ -53,9 +58,9 @@ impl Open {
 
     /// In the order of RFC 4271 §6.2: version, AS, hold time, identifier, parameters.
     pub(crate) fn decode(message: &Bytes) -> Result<Open, DecodeError> {
-        let short = || DecodeError::MessageLength { len: u16::try_from(message.len()).unwrap_or(u16::MAX), kind: super::header::OPEN };
-        let mut r = Reader::new(message.get(HEADER_LEN..).ok_or_else(short)?);
-        let (Some(version), Some(my_as), Some(hold), Some(id)) = (r.u8(), r.u16(), r.u16(), r.u32()) else { return Err(short()) };
+        let short = |_| DecodeError::MessageLength { len: u16::try_from(message.len()).unwrap_or(u16::MAX), kind: super::header::OPEN };
+        let mut fixed = (take(HEADER_LEN), be_u8, be_u16, be_u16, be_u32);
+        let (optional, (_, version, my_as, hold, id)) = fixed.parse_complete(message).map_err(short)?;
         if version != VERSION {
             return Err(DecodeError::Version { version });
         }
@@ -64,8 +69,7 @@ impl Open {
         }
         let hold_time = HoldTime::new(hold).map_err(|seconds| DecodeError::HoldTime { seconds })?;
         let router_id = RouterId::new(Ipv4Addr::from_bits(id)).ok_or(DecodeError::Identifier)?;
-        let mut capabilities = Vec::new();
-        decode_parameters(message, r, &mut capabilities)?;
+        let capabilities = capabilities(message, optional)?;
         let asn = four_octet_as(&capabilities).map_or(Ok(Asn(u32::from(my_as))), |asn| match asn {
             Asn(0) => Err(DecodeError::AsZero),
             asn => Ok(asn),
@@ -118,32 +122,49 @@ fn four_octet_as(capabilities: &[Capability]) -> Option<Asn> {
     })
 }
 
-/// `r` stands at Opt Parm Len.
-fn decode_parameters(message: &Bytes, mut r: Reader<'_>, out: &mut Vec<Capability>) -> Result<(), DecodeError> {
-    let at = |r: &Reader<'_>| u16::try_from(message.len().saturating_sub(r.len())).unwrap_or(u16::MAX);
-    let malformed = |r: &Reader<'_>| DecodeError::MalformedParameter { offset: at(r) };
-    let short_len = r.u8().ok_or_else(|| malformed(&r))?;
-    let extended = short_len != 0 && r.rest().first() == Some(&PARAMETER_EXTENDED);
-    let len = if extended { r.u8().zip(r.u16()).map(|(_, len)| len).ok_or_else(|| malformed(&r))? } else { u16::from(short_len) };
-    if r.len() != usize::from(len) {
-        return Err(malformed(&r));
-    }
-    while !r.is_empty() {
-        let here = malformed(&r);
-        let Some(kind) = r.u8() else { return Err(here) };
-        let Some(len) = (if extended { r.u16() } else { r.u8().map(u16::from) }) else { return Err(here) };
-        let Some(value) = r.take(usize::from(len)) else { return Err(here) };
+/// What the optional parameters say; `octets` begin at Opt Parm Len.
+fn capabilities(message: &Bytes, octets: &[u8]) -> Result<Vec<Capability>, DecodeError> {
+    let malformed = |rest: &[u8]| DecodeError::MalformedParameter { offset: offset(message, rest) };
+    let (mut rest, extended) =
+        parameters_length(octets).map_err(|stop| malformed(octets.get(position(octets, stop)..).unwrap_or_default()))?;
+    let mut capabilities = Vec::new();
+    while !rest.is_empty() {
+        let (next, (kind, value)) = parameter(extended, rest).map_err(|_| malformed(rest))?;
         if kind != PARAMETER_CAPABILITIES {
             return Err(DecodeError::OptionalParameter { kind });
         }
-        let known = out.len();
-        Capability::decode_all(&message.slice_ref(value), out).ok_or(here.clone())?;
+        let (_, list) = Capability::read_all(value).map_err(|_| malformed(rest))?;
+        let known = capabilities.len();
+        capabilities.extend(list.into_iter().map(|(code, value)| Capability::decode(code, value, message)));
         // A four-octet AS number that is not four octets long leaves us without the peer's number (RFC 6793 §4.1).
-        if out.iter().skip(known).any(|c| matches!(c, Capability::Other { code: 65, .. })) {
-            return Err(here);
+        if capabilities.iter().skip(known).any(|c| matches!(c, Capability::Other { code: 65, .. })) {
+            return Err(malformed(rest));
         }
+        rest = next;
     }
-    Ok(())
+    Ok(capabilities)
+}
+
+/// Where `rest`, the end of the message, begins.
+fn offset(message: &Bytes, rest: &[u8]) -> u16 {
+    u16::try_from(message.len().saturating_sub(rest.len())).unwrap_or(u16::MAX)
+}
+
+/// Opt Parm Len, which must be that of all that follows; whether it came in the extended form (RFC 9072 §2).
+fn parameters_length(octets: &[u8]) -> Read<'_, bool> {
+    let (rest, short) = be_u8(octets)?;
+    let (rest, long) = cond(short != 0, opt(preceded(tag(&[PARAMETER_EXTENDED][..]), be_u16))).map(Option::flatten).parse_complete(rest)?;
+    let len = usize::from(long.unwrap_or(u16::from(short)));
+    let (_, _) = verify(nom::combinator::rest, |rest: &[u8]| rest.len() == len).parse_complete(rest)?;
+    Ok((rest, long.is_some()))
+}
+
+/// Type, length and value.
+fn parameter(extended: bool, octets: &[u8]) -> Read<'_, (u8, &[u8])> {
+    match extended {
+        true => (be_u8, length_data(be_u16)).parse_complete(octets),
+        false => (be_u8, length_data(be_u8)).parse_complete(octets),
+    }
 }
 
 impl fmt::Display for Open {

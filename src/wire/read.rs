@@ -1,10 +1,68 @@
-//! The bounded reader: the one file that names nom.
+//! The bounded readers, and the one file that says how nom is used here.
 //!
-//! In: a slice that was cut to its exact length before. Out: numbers and sub-slices, or `None` when the octets end too early.
-//! What a missing octet means (which error, whose fault) is left to the caller, who knows what was being read.
+//! In: a slice that was cut to its exact length before. Out: values and what stands behind them, or a [`Stop`] at the octet that could not be read.
+//! What that means (which error, whose fault) is left to the caller, who knows what was being read.
+//!
+//! Messages that come once a session, headers and files are read with nom's combinators over the parsers below, always by `parse_complete`: what is
+//! there is all there is, and nom's other way answers "incomplete" instead of a place. Inside of an UPDATE a [`Reader`] walks,
+//! by hand; the figures that say why stand in `wire::attr::block` and `wire::nlri`.
 
-use nom::IResult;
 use nom::bytes::complete::take;
+use nom::combinator::all_consuming;
+use nom::error::{ErrorKind, ParseError};
+use nom::{IResult, Parser};
+
+/// What a parser answers: the octets that are left, and the value.
+pub(crate) type Read<'a, T> = IResult<&'a [u8], T, Stop<'a>>;
+
+/// What was left where reading stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stop<'a>(&'a [u8]);
+
+impl<'a> ParseError<&'a [u8]> for Stop<'a> {
+    fn from_error_kind(rest: &'a [u8], _: ErrorKind) -> Stop<'a> {
+        Stop(rest)
+    }
+
+    /// The innermost place is the most exact one.
+    fn append(_: &'a [u8], _: ErrorKind, inner: Stop<'a>) -> Stop<'a> {
+        inner
+    }
+}
+
+/// How many octets of `whole` stand before the place where reading stopped.
+pub(crate) fn position(whole: &[u8], stop: nom::Err<Stop<'_>>) -> usize {
+    match stop {
+        nom::Err::Error(Stop(rest)) | nom::Err::Failure(Stop(rest)) => whole.len().saturating_sub(rest.len()),
+        nom::Err::Incomplete(_) => whole.len(),
+    }
+}
+
+/// The value that fills `octets` to the last one.
+pub(crate) fn whole<'a, T>(octets: &'a [u8], parser: impl Parser<&'a [u8], Output = T, Error = Stop<'a>>) -> Option<T> {
+    all_consuming(parser).parse_complete(octets).ok().map(|(_, value)| value)
+}
+
+/// The next `N` octets. (nom's own numbers are put together octet by octet.)
+#[inline]
+pub(crate) fn array<const N: usize>(octets: &[u8]) -> Read<'_, [u8; N]> {
+    take(N).map_opt(|taken: &[u8]| taken.try_into().ok()).parse_complete(octets)
+}
+
+#[inline]
+pub(crate) fn be_u8(octets: &[u8]) -> Read<'_, u8> {
+    array.map(u8::from_be_bytes).parse_complete(octets)
+}
+
+#[inline]
+pub(crate) fn be_u16(octets: &[u8]) -> Read<'_, u16> {
+    array.map(u16::from_be_bytes).parse_complete(octets)
+}
+
+#[inline]
+pub(crate) fn be_u32(octets: &[u8]) -> Read<'_, u32> {
+    array.map(u32::from_be_bytes).parse_complete(octets)
+}
 
 /// What is left to read of a slice.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +103,7 @@ impl<'a> Reader<'a> {
         Some(value)
     }
 
-    /// The next `N` octets as an array. (nom's own numbers are put together octet by octet.)
+    /// The next `N` octets as an array.
     #[inline]
     pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.take(N).and_then(|s| s.try_into().ok())
@@ -92,5 +150,18 @@ mod tests {
         assert_eq!(r.take(4), None);
         assert_eq!(r.take(3), Some(&[1, 2, 3][..]));
         assert_eq!(r.array::<1>(), None);
+    }
+
+    #[test]
+    fn a_parser_says_at_which_octet_it_stopped() {
+        let octets = [1, 0, 2, 0, 0, 3];
+        assert_eq!((be_u8, be_u16).parse_complete(&octets), Ok((&octets[3..], (1, 2))));
+        let stopped = (be_u8, be_u16, be_u32).parse_complete(&octets).unwrap_err();
+        assert_eq!(position(&octets, stopped), 3);
+        assert_eq!(whole(&octets, (be_u32, be_u16)), Some((0x0100_0200, 3)));
+        assert_eq!(whole(&octets, be_u32), None, "two octets too many");
+        let run = nom::multi::length_data(be_u8);
+        let stopped = (run, nom::multi::length_data(be_u16)).parse_complete(&octets).unwrap_err();
+        assert_eq!(position(&octets, stopped), 4, "where the 512 octets should begin");
     }
 }

@@ -13,10 +13,12 @@
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use nom::Parser;
+use nom::bytes::complete::take;
 
 use super::error::DecodeError;
 use super::header::HEADER_LEN;
-use super::read::Reader;
+use super::read::{be_u8, be_u16};
 use crate::num::Family;
 
 /// The octet that RFC 2918 reserved and RFC 7313 §3.2 gave a meaning.
@@ -61,17 +63,18 @@ impl RouteRefresh {
     }
 
     /// RFC 7313 §5: begin and end markers must be exactly four octets; a request may carry outbound filters (RFC 5291), which we never offer and skip.
-    pub(crate) fn decode(message: &Bytes) -> Result<RouteRefresh, DecodeError> {
+    /// From a sender without that capability all are requests: the subtype is a reserved octet, and what follows means nothing (RFC 2918 §3).
+    pub(crate) fn decode(message: &Bytes, subtypes: bool) -> Result<RouteRefresh, DecodeError> {
         let wrong = || DecodeError::RefreshLength { message: message.clone() };
-        let mut r = Reader::new(message.get(HEADER_LEN..).ok_or_else(wrong)?);
-        let (Some(afi), Some(subtype), Some(safi)) = (r.u16(), r.u8(), r.u8()) else { return Err(wrong()) };
+        let (rest, (_, afi, subtype, safi)) = (take(HEADER_LEN), be_u16, be_u8, be_u8).parse_complete(&message[..]).map_err(|_| wrong())?;
         let subtype = match subtype {
+            _ if !subtypes => RefreshSubtype::Normal,
             0 => RefreshSubtype::Normal,
             1 => RefreshSubtype::BoRR,
             2 => RefreshSubtype::EoRR,
             other => RefreshSubtype::Other(other),
         };
-        if !r.is_empty() && matches!(subtype, RefreshSubtype::BoRR | RefreshSubtype::EoRR) {
+        if !rest.is_empty() && matches!(subtype, RefreshSubtype::BoRR | RefreshSubtype::EoRR) {
             return Err(wrong());
         }
         Ok(RouteRefresh { afi, safi, subtype })
@@ -96,5 +99,40 @@ impl fmt::Display for RouteRefresh {
             Some(family) => write!(f, " {family}"),
             None => write!(f, " afi {} safi {}", self.afi, self.safi),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Context, Decoder, Message, Notification};
+
+    /// A ROUTE-REFRESH with this body.
+    fn decode(body: &[u8], subtypes: bool) -> Result<RouteRefresh, DecodeError> {
+        let mut decoder = Decoder::new();
+        decoder.set_context(Context { refresh_subtypes: subtypes, ..Context::INITIAL });
+        match decoder.decode([&[0xff; 16][..], &[0, body.len() as u8 + 19, 5], body].concat().into())? {
+            Message::RouteRefresh(refresh) => Ok(refresh),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn without_the_capability_the_third_octet_and_the_rest_mean_nothing() {
+        let request = RouteRefresh::new(Family::Ipv4Unicast, RefreshSubtype::Normal);
+        for body in [&[0, 1, 0, 1][..], &[0, 1, 1, 1], &[0, 1, 1, 1, 0], &[0, 1, 2, 1], &[0, 1, 255, 1, 7, 7]] {
+            assert_eq!(decode(body, false), Ok(request), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn with_the_capability_a_mark_has_exactly_four_octets() {
+        for (code, subtype) in [(1, RefreshSubtype::BoRR), (2, RefreshSubtype::EoRR)] {
+            assert_eq!(decode(&[0, 2, code, 1], true), Ok(RouteRefresh::new(Family::Ipv6Unicast, subtype)));
+            let told = Notification::from(&decode(&[0, 2, code, 1, 0], true).unwrap_err());
+            assert_eq!((told.code, told.subcode, &told.data[18..]), (7, 1, &[5, 0, 2, code, 1, 0][..]));
+        }
+        assert_eq!(decode(&[0, 1, 0, 1, 9], true).unwrap().subtype, RefreshSubtype::Normal, "a request may carry filters (RFC 5291)");
+        assert_eq!(decode(&[0, 1, 3, 1, 9], true).unwrap().subtype, RefreshSubtype::Other(3));
     }
 }

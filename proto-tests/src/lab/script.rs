@@ -173,6 +173,7 @@ impl Script {
             families: FamilySet::ALL,
             add_path: paths(sender, |m| m.sends()).and(paths(receiver, |m| m.receives())),
             extended_next_hop: FamilySet::NONE,
+            refresh_subtypes: has(sender, &Capability::EnhancedRouteRefresh),
             max_len: if long { MAX_EXTENDED_LEN } else { MAX_LEN },
             external: self.open.asn != theirs.asn,
             confederation: false,

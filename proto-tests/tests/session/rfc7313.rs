@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use catbird::num::Family;
 use catbird::wire::{Capability, GracefulRestart, Message, RefreshSubtype, RouteRefresh};
-use proto_tests::lab::{Lab, update};
+use proto_tests::lab::{Lab, session, update};
 
 fn pair(enhanced: bool) -> Lab {
     let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked("a", "x");
@@ -71,14 +71,37 @@ fn what_is_not_said_again_between_the_marks_is_gone() {
 }
 
 #[test]
-fn marks_that_were_not_negotiated_and_unknown_subtypes_change_nothing() {
-    for (enhanced, subtype) in [(false, RefreshSubtype::EoRR), (true, RefreshSubtype::Other(9)), (false, RefreshSubtype::BoRR)] {
-        let mut lab = pair(enhanced);
+fn unknown_subtypes_and_marks_that_we_did_not_offer_change_nothing() {
+    for (offered, subtype) in [(true, RefreshSubtype::Other(9)), (false, RefreshSubtype::BoRR), (false, RefreshSubtype::EoRR)] {
+        let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513);
+        lab = lab.linked_as("a", "x", |_, config| session(config, |p| p.offer.enhanced_refresh = offered));
+        lab.blocks("a", &["10.9.0.0/26", "10.9.1.0/26"]);
+        lab.until_established("a", "x");
+        lab.run(Duration::from_secs(15));
+        lab.heard("x");
         lab.raw("x", &update([10, 255, 0, 2], &[64513], &["10.1.0.0/26"]));
         lab.say("x", &refresh(subtype));
         lab.run(Duration::from_secs(1));
         assert!(lab.established("a", "x") && lab.best("a", "10.1.0.0/26").is_some());
         assert_eq!(shape(&mut lab), "", "no answer to {subtype:?}");
+    }
+}
+
+/// A ROUTE-REFRESH for IPv4 with this octet between AFI and SAFI, and these behind.
+fn octets(reserved: u8, more: &[u8]) -> Vec<u8> {
+    [&[0xff; 16][..], &[0, 23 + more.len() as u8, 5, 0, 1, reserved, 1], more].concat()
+}
+
+#[test]
+fn from_a_peer_without_the_capability_every_route_refresh_is_a_request() {
+    for (reserved, more) in [(0, &[][..]), (1, &[]), (1, &[0]), (2, &[]), (2, &[0, 0]), (7, &[]), (255, &[1, 2, 3])] {
+        let mut lab = pair(false);
+        lab.raw("x", &update([10, 255, 0, 2], &[64513], &["10.1.0.0/26"]));
+        lab.raw("x", &octets(reserved, more));
+        lab.run(Duration::from_secs(1));
+        assert!(lab.established("a", "x"), "{reserved} {more:?}: {}", lab.why_down("a", "x"));
+        assert_eq!(shape(&mut lab), "u", "{reserved} {more:?}: the reserved octet and the rest mean nothing (RFC 2918 section 3)");
+        assert!(lab.best("a", "10.1.0.0/26").is_some_and(|best| !best.stale), "{reserved} {more:?} is no mark");
     }
 }
 

@@ -30,7 +30,9 @@ fn our_operators_words_are_sent() {
 fn long_words_are_cut_at_a_character() {
     let told = shut_down_with(&"ü".repeat(200));
     let text = told.shutdown_text().unwrap();
-    assert_eq!((text.len(), told.data.len()), (254, 255), "127 characters of two octets");
+    assert_eq!((text.len(), told.data.len()), (128, 129), "64 characters of two octets: what a speaker of RFC 8203 reads");
+    let told = shut_down_with(&"€".repeat(80));
+    assert_eq!(told.shutdown_text().unwrap().len(), 126, "42 characters of three octets");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Octets and messages: what is read, what is refused and how, what is written. No session, no table.
 
 mod bgpkit_differential;
+mod failures;
 mod fuzz_corpus;
 // `catbird decode` is the daemon program's.
 #[cfg(feature = "kernel")]

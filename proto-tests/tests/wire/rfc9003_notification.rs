@@ -26,10 +26,17 @@ fn the_operators_words_travel_with_a_shutdown() {
 }
 
 #[test]
-fn words_are_cut_at_a_character_to_255_octets() {
+fn words_are_cut_at_a_character_to_the_128_octets_that_every_peer_reads() {
     let n = Notification::cease(CeaseSubcode::AdministrativeReset, Some(&"é".repeat(200)));
-    assert_eq!((n.data.len(), n.data[0]), (255, 254));
-    assert_eq!(n.shutdown_text().unwrap(), "é".repeat(127));
+    assert_eq!((n.data.len(), n.data[0]), (129, 128));
+    assert_eq!(n.shutdown_text().unwrap(), "é".repeat(64));
+    assert_eq!(Notification::cease(CeaseSubcode::AdministrativeShutdown, Some(&"€".repeat(80))).data[0], 126);
+}
+
+#[test]
+fn words_of_255_octets_are_read() {
+    let long = [&[255][..], &[b'x'; 255]].concat();
+    assert_eq!(decode(notification(6, 2, &long)).shutdown_text().unwrap(), "x".repeat(255));
 }
 
 #[test]
@@ -90,8 +97,11 @@ fn a_notification_never_exceeds_4096_octets() {
     assert_eq!(octets(&Message::Notification(n.into_hard_reset())).len(), 4096);
 }
 
+/// From a peer that offered capability 70.
 fn refresh(octets: Vec<u8>) -> Result<RouteRefresh, Notification> {
-    match Decoder::new().decode(octets.into()) {
+    let mut decoder = Decoder::new();
+    decoder.set_context(Context { refresh_subtypes: true, ..Context::INITIAL });
+    match decoder.decode(octets.into()) {
         Ok(Message::RouteRefresh(r)) => Ok(r),
         Ok(other) => panic!("{other:?}"),
         Err(e) => Err(Notification::from(&e)),

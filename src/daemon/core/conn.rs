@@ -31,7 +31,7 @@ use tokio::time::timeout;
 use crate::driver::{Batch, Driver};
 use crate::num::ConnId;
 use crate::speaker::Input;
-use crate::wire::Context;
+use crate::wire::{Context, Hex};
 
 use super::{CoreEvent, EventQueue};
 use crate::daemon::tasks::{Panicked, caught};
@@ -165,6 +165,9 @@ async fn read_loop(id: ConnId, mut socket: OwnedReadHalf, context: Arc<Slot>, qu
         }
         while let Some(batch) = driver.next_batch() {
             let malformed = batch.error.is_some();
+            if let (Some(error), Some(message), Ok(peer)) = (&batch.error, driver.refused(), socket.peer_addr()) {
+                tracing::warn!(target: "catbird", "{}: malformed, session reset: {error}; message: {}", peer.ip(), Hex(message));
+            }
             deliver(id, batch, &ahead, queue).await;
             if malformed {
                 return End::Malformed;

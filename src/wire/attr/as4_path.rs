@@ -29,7 +29,8 @@ fn check(value: &[u8]) -> Result<(), Fault> {
 }
 
 /// The path as it was before an old speaker narrowed it (RFC 6793 §4.2.3): the leading part of `as_path` (two octets a number, checked) that is longer
-/// than `as4_path` (checked), then `as4_path`. An AS4_PATH with more numbers than AS_PATH is ignored.
+/// than `as4_path` (checked), then `as4_path`. An AS4_PATH with more numbers than AS_PATH is ignored,
+/// and so is one that makes the path longer than an attribute can be.
 pub(crate) fn merge(as_path: &[u8], as4_path: &[u8], out: &mut SmallVec<[u8; 64]>) {
     let mut wide = SmallVec::new();
     as_path::widen(as_path, &mut wide);
@@ -51,6 +52,11 @@ pub(crate) fn merge(as_path: &[u8], as4_path: &[u8], out: &mut SmallVec<[u8; 64]
     }
     for segment in newer {
         put_segment(segment.kind, segment.asns().map(|a| a.0), out);
+    }
+    // Sets count as one number and may hold 255: both together can be longer than an attribute.
+    if out.len() > usize::from(u16::MAX) {
+        out.clear();
+        out.extend_from_slice(&wide);
     }
 }
 

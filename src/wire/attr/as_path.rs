@@ -13,7 +13,7 @@ use bytes::{BufMut, BytesMut};
 use serde::{Serialize, Serializer};
 use smallvec::SmallVec;
 
-use super::{AttrCode, Row, WELL_KNOWN};
+use super::{AttrCode, Row, WELL_KNOWN, length};
 use crate::num::Asn;
 use crate::wire::context::Context;
 use crate::wire::error::{Fault, Severity};
@@ -27,6 +27,9 @@ pub(crate) const ROW: Row = Row {
     internal_only: false,
     rule: "RFC 7606 §7.2",
     decode: |value, ctx, facts| {
+        if !ctx.four_octet_as && value.len() > MAX_NARROW {
+            return Err(length(value));
+        }
         let counted = check(value, if ctx.four_octet_as { 4 } else { 2 }, ctx.confederation)?;
         facts.path_len = counted.len;
         facts.neighbor_as = counted.neighbor_as;
@@ -35,6 +38,9 @@ pub(crate) const ROW: Row = Row {
     encode,
     show: |value, f| AsPath(value).fmt(f),
 };
+
+/// With two octets a number; one that is longer would be longer than an attribute can be when its numbers have four.
+const MAX_NARROW: usize = u16::MAX as usize / 2;
 
 /// RFC 4271 §4.3, RFC 5065 §3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

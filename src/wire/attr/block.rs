@@ -283,11 +283,14 @@ impl<'a> Block<'a> {
         self.errors.push(DecodeError::Attribute(AttributeError { code, fault, severity, offset, octets }));
     }
 
+    /// It counts as seen: an UPDATE with it is no mere withdrawal, and what is cut off is not missing. (Type 0, reserved, where not even the type came.)
     #[cold]
     fn overrun(&mut self, start: usize, place: Place<'_>) {
         self.canonical = false;
         let offset = u16::try_from(start.saturating_add(place.at)).unwrap_or(u16::MAX);
-        self.errors.push(DecodeError::AttributeOverrun { offset });
+        let code = self.octets.get(start.saturating_add(1)).copied();
+        self.seen.insert(code.unwrap_or(0));
+        self.errors.push(DecodeError::AttributeOverrun { code: code.map(AttrCode), offset });
     }
 
     /// NEXT_HOP, which the prefixes in the body need.
@@ -393,6 +396,9 @@ impl<'a> Block<'a> {
 }
 
 /// Flags, code and value; `None` when they do not fit.
+///
+/// By hand: the bare walk over the attributes of an UPDATE takes 113 to 139 instructions so and 181 to 229 by nom's combinators, which is up to 15 % of a
+/// whole UPDATE (`proto-tests/benches/codecs`, `counts`).
 #[inline(always)]
 fn next<'a>(r: &mut Reader<'a>) -> Option<(u8, u8, &'a [u8])> {
     let [flags, code, len] = r.array()?;

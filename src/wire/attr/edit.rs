@@ -14,8 +14,8 @@ use super::{
 use crate::num::{Asn, ClusterId, RouterId};
 use crate::wire::context::Context;
 
-/// Values that are longer than this are not made longer: they would not fit into any message.
-const MAX_VALUE: usize = 60_000;
+/// What the length of an attribute can say. A value that wants to be longer is filled to this: then the set fits into no message, and nobody is told a part.
+const MAX_VALUE: usize = u16::MAX as usize;
 
 type Value = SmallVec<[u8; 24]>;
 
@@ -168,7 +168,9 @@ impl Editor {
         let mut value = Value::new();
         for (kind, asns) in segments {
             for chunk in asns.chunks(255) {
-                if value.len() < MAX_VALUE {
+                let room = MAX_VALUE.saturating_sub(value.len()).saturating_sub(2) / 4;
+                let chunk = chunk.get(..room).unwrap_or(chunk);
+                if !chunk.is_empty() {
                     value.extend_from_slice(&[*kind as u8, u8::try_from(chunk.len()).unwrap_or(u8::MAX)]);
                     chunk.iter().for_each(|asn| value.extend_from_slice(&asn.0.to_be_bytes()));
                 }
@@ -227,7 +229,7 @@ impl Editor {
     /// At the end, unless it is there already.
     fn add<const N: usize>(&mut self, code: AttrCode, entry: [u8; N]) -> &mut Editor {
         let mut value = self.find(code).map(|i| i.value.clone()).unwrap_or_default();
-        if value.len() < MAX_VALUE && !value.as_chunks::<N>().0.contains(&entry) {
+        if value.len() <= MAX_VALUE.saturating_sub(N) && !value.as_chunks::<N>().0.contains(&entry) {
             value.extend_from_slice(&entry);
             self.put(code, value);
         }
@@ -287,7 +289,7 @@ impl Editor {
 
     /// An optional transitive attribute that has no row here. Others are not taken.
     pub fn set_unknown(&mut self, code: AttrCode, value: &[u8]) -> &mut Editor {
-        if row(code).is_none() && value.len() < MAX_VALUE {
+        if row(code).is_none() && value.len() <= MAX_VALUE {
             self.put(code, Value::from_slice(value));
         }
         self

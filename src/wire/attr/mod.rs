@@ -51,6 +51,7 @@ pub use extended_communities::ExtendedCommunity;
 pub use large_communities::LargeCommunity;
 pub use next_hop::NextHop;
 pub use origin::Origin;
+pub(crate) use set::raw;
 pub use set::{PathAttributes, RawAttribute, UnknownAttribute};
 
 pub(crate) const OPTIONAL: u8 = 0x80;

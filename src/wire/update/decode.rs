@@ -1,20 +1,24 @@
 //! From octets to an `Update`, with the memory of one attribute block.
 
+use std::fmt;
+
 use bytes::{Buf, Bytes};
+use nom::Parser;
 use smallvec::SmallVec;
 
-use super::{Announced, Update, strongest};
+use super::{Announced, Malformed, Update, strongest};
 use crate::num::Family;
 use crate::wire::Message;
 use crate::wire::attr::block::{Block, Place, find_reach};
-use crate::wire::attr::{AttrCode, NextHop, PathAttributes};
+use crate::wire::attr::{AttrCode, NextHop, PathAttributes, RawAttribute, raw};
+use crate::wire::capability::FamilyName;
 use crate::wire::context::Context;
 use crate::wire::error::{AttributeError, DecodeError, Fault, NlriField, Severity};
 use crate::wire::header::{self, HEADER_LEN};
 use crate::wire::nlri::NlriSet;
 use crate::wire::notification::Notification;
 use crate::wire::open::Open;
-use crate::wire::read::Reader;
+use crate::wire::read::{Reader, be_u8, be_u16};
 use crate::wire::refresh::RouteRefresh;
 
 /// Reads the messages of one connection. Remembers the last attribute block, because the next UPDATE often has the same one.
@@ -24,6 +28,7 @@ pub struct Decoder {
     last: Option<Last>,
     /// The octets of `last`, in a buffer that is used again.
     key: Vec<u8>,
+    refused: Bytes,
 }
 
 /// What the remembered octets mean.
@@ -54,7 +59,7 @@ impl Default for Decoder {
 impl Decoder {
     /// In [`Context::INITIAL`].
     pub fn new() -> Decoder {
-        Decoder { ctx: Context::INITIAL, last: None, key: Vec::new() }
+        Decoder { ctx: Context::INITIAL, last: None, key: Vec::new(), refused: Bytes::new() }
     }
 
     /// From here on messages are read in another way; what was remembered is forgotten.
@@ -67,21 +72,32 @@ impl Decoder {
         &self.ctx
     }
 
+    /// The UPDATE that [`Decoder::decode`] refused last, whole, for the log (RFC 7606 §6); empty if it refused none.
+    pub fn refused(&self) -> &Bytes {
+        &self.refused
+    }
+
     /// One whole message with its header.
     ///
     /// # Errors
     /// Only what resets the session ([`Severity::Reset`]). Weaker errors are in [`Update::errors`].
-    pub fn decode(&mut self, frame: Bytes) -> Result<Message, DecodeError> {
+    pub fn decode(&mut self, mut frame: Bytes) -> Result<Message, DecodeError> {
         let claimed = header::header(&frame, self.ctx.max_len)?;
         let Some((_, kind)) = claimed.filter(|(len, _)| *len == frame.len()) else {
             let kind = frame.get(18).copied().unwrap_or_default();
             return Err(DecodeError::MessageLength { len: u16::try_from(frame.len()).unwrap_or(u16::MAX), kind });
         };
         Ok(match kind {
-            header::UPDATE => Message::Update(self.update(frame)?),
+            header::UPDATE => match self.update(&mut frame) {
+                Ok(update) => Message::Update(update),
+                Err(error) => {
+                    self.refused = frame;
+                    return Err(error);
+                }
+            },
             header::KEEPALIVE => Message::KeepAlive,
             header::OPEN => Message::Open(Box::new(Open::decode(&frame)?)),
-            header::ROUTE_REFRESH => Message::RouteRefresh(RouteRefresh::decode(&frame)?),
+            header::ROUTE_REFRESH => Message::RouteRefresh(RouteRefresh::decode(&frame, self.ctx.refresh_subtypes)?),
             header::NOTIFICATION => {
                 let len = u16::try_from(frame.len()).unwrap_or(u16::MAX);
                 let body = frame.slice(HEADER_LEN.min(frame.len())..);
@@ -91,49 +107,55 @@ impl Decoder {
         })
     }
 
-    fn update(&mut self, frame: Bytes) -> Result<Update, DecodeError> {
-        let fields = Fields::cut(&frame)?;
+    /// Takes the frame away if its own octets become the prefixes.
+    fn update(&mut self, frame: &mut Bytes) -> Result<Update, DecodeError> {
+        let fields = Fields::cut(frame)?;
         if fields.nlri.is_empty() || !self.ctx.families.contains(Family::Ipv4Unicast) {
             return self.without_body(frame);
         }
         let add_path = self.ctx.add_path.contains(Family::Ipv4Unicast);
-        check(fields.withdrawn, NlriField::Withdrawn, Family::Ipv4Unicast, add_path, &frame)?;
-        check(fields.nlri, NlriField::Announced, Family::Ipv4Unicast, add_path, &frame)?;
+        check(fields.withdrawn, NlriField::Withdrawn, Family::Ipv4Unicast, add_path, frame)?;
+        check(fields.nlri, NlriField::Announced, Family::Ipv4Unicast, add_path, frame)?;
         let attrs = match self.remembered_body(&fields) {
             Some(attrs) => attrs,
             None => {
                 let mut block = Block::new(fields.attributes, &self.ctx);
-                block.walk(&self.ctx, Place { message: &frame, at: fields.attributes_at });
+                block.walk(&self.ctx, Place { message: frame, at: fields.attributes_at });
                 let Some(next_hop) = block.body_next_hop().filter(|_| block.is_plain()) else {
-                    return self.weighed(&fields, block, &frame);
+                    return self.weighed(&fields, block, frame);
                 };
                 let attrs = block.assemble(next_hop);
                 self.remember(&fields, &block, &attrs, Family::Ipv4Unicast);
                 attrs
             }
         };
-        let withdrawn = self.withdrawn(&fields, &frame);
+        let withdrawn = self.withdrawn(&fields, frame);
         let nlri_at = fields.nlri_at;
-        Ok(Update { withdrawn, announced: [body(frame, nlri_at, add_path, Some(attrs))].into(), end_of_rib: None, errors: None })
+        Ok(Update {
+            withdrawn,
+            announced: [body(std::mem::take(frame), nlri_at, add_path, Some(attrs))].into(),
+            end_of_rib: None,
+            errors: None,
+        })
     }
 
     /// No prefix in the body that this session would look at.
-    fn without_body(&mut self, frame: Bytes) -> Result<Update, DecodeError> {
-        let fields = Fields::cut(&frame)?;
+    fn without_body(&mut self, frame: &Bytes) -> Result<Update, DecodeError> {
+        let fields = Fields::cut(frame)?;
         if self.ctx.families.contains(Family::Ipv4Unicast) {
-            check(fields.withdrawn, NlriField::Withdrawn, Family::Ipv4Unicast, self.ctx.add_path.contains(Family::Ipv4Unicast), &frame)?;
+            check(fields.withdrawn, NlriField::Withdrawn, Family::Ipv4Unicast, self.ctx.add_path.contains(Family::Ipv4Unicast), frame)?;
         }
-        if let Some((attrs, nlri)) = self.remembered_reach(&fields, &frame)? {
+        if let Some((attrs, nlri)) = self.remembered_reach(&fields, frame)? {
             return Ok(Update {
-                withdrawn: self.withdrawn(&fields, &frame),
+                withdrawn: self.withdrawn(&fields, frame),
                 announced: [Announced { nlri, attrs: Some(attrs) }].into(),
                 end_of_rib: None,
                 errors: None,
             });
         }
         let mut block = Block::new(fields.attributes, &self.ctx);
-        block.walk(&self.ctx, Place { message: &frame, at: fields.attributes_at });
-        self.weighed(&fields, block, &frame)
+        block.walk(&self.ctx, Place { message: frame, at: fields.attributes_at });
+        self.weighed(&fields, block, frame)
     }
 
     /// Prefixes in the body under the very attributes of last time.
@@ -198,7 +220,7 @@ impl Decoder {
         }
         update.end_of_rib = self.end_of_rib(&block, fields);
         if !block.errors.is_empty() {
-            update.errors = Some(Box::new(block.errors));
+            update.errors = Some(Box::new(Malformed { errors: block.errors, message: frame.clone() }));
         }
         Ok(update)
     }
@@ -306,6 +328,35 @@ impl<'a> Fields<'a> {
             _ => Err(DecodeError::UpdateLengths { withdrawn: withdrawn_len, attributes: attributes_len }),
         }
     }
+}
+
+/// Prefixes of a family that is not read: what an UPDATE says beside the [`Update`] that was made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// MP_REACH_NLRI or MP_UNREACH_NLRI.
+    pub code: AttrCode,
+    pub afi: u16,
+    pub safi: u8,
+    /// The length of the attribute's value.
+    pub octets: usize,
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}, {} octets, not read", self.code, FamilyName(self.afi, u16::from(self.safi)), self.octets)
+    }
+}
+
+/// What in this message is of families that `ctx` does not read. For people; the decoder passes over it without a look.
+pub fn unread(frame: &[u8], ctx: &Context) -> Vec<Unread> {
+    let one = |attribute: RawAttribute<'_>| {
+        let mp = matches!(attribute.code, AttrCode::MP_REACH_NLRI | AttrCode::MP_UNREACH_NLRI);
+        let (_, (afi, safi)) = (be_u16, be_u8).parse_complete(attribute.value).ok().filter(|_| mp)?;
+        let read = Family::from_codes(afi, safi).is_some_and(|family| ctx.families.contains(family));
+        (!read).then_some(Unread { code: attribute.code, afi, safi, octets: attribute.value.len() })
+    };
+    let fields = Fields::cut(frame).ok().filter(|_| frame.get(18) == Some(&header::UPDATE));
+    fields.map_or_else(Vec::new, |fields| raw(fields.attributes).filter_map(one).collect())
 }
 
 /// The frame itself becomes the run of prefixes: nothing is counted up or down.

@@ -17,17 +17,17 @@ const FIXED: usize = HEADER_LEN + 4;
 /// Packs prefixes of one family that share `attrs` into as few messages as `ctx.max_len` allows; answers how many.
 ///
 /// IPv4 with an IPv4 next hop goes into the body, everything else into MP_REACH_NLRI, which comes first (RFC 7606 §5.1). Prefixes of another family than the
-/// first one's are left out. Attributes that are too long for a single prefix beside them make no message at all (RFC 4271 §9.2 has the caller not advertise
-/// the route): the answer is zero then.
+/// first one's are left out, and so are prefixes that do not fit beside the attributes (RFC 4271 §9.2 has the caller not advertise such a route): if none
+/// does, the answer is zero.
 pub fn encode_reach(attrs: &PathAttributes, nlri: &[Nlri], ctx: &Context, out: &mut BytesMut) -> usize {
     let Some(family) = nlri.first().map(Nlri::family) else { return 0 };
     let body = family == Family::Ipv4Unicast && matches!(attrs.next_hop(), NextHop::V4(_));
     let block = attributes_for(attrs, body, ctx);
-    // An MP attribute's own header takes four octets at most.
     let head = if body { 0 } else { mp_reach::head_len(family, attrs.next_hop()) };
-    let fixed = FIXED.saturating_add(block.len()).saturating_add(head).saturating_add(if body { 0 } else { 4 });
+    let fixed = FIXED.saturating_add(block.len());
     let add_path = ctx.add_path.contains(family);
-    messages(nlri, family, add_path, fixed, ctx, |run, len| {
+    let room = if body { free(fixed, ctx) } else { free_in_mp(fixed, head, ctx) };
+    messages(nlri, family, add_path, room, |run, len| {
         let start = header::begin(header::UPDATE, out);
         out.put_u16(0);
         if body {
@@ -52,8 +52,8 @@ pub fn encode_unreach(nlri: &[Nlri], ctx: &Context, out: &mut BytesMut) -> usize
     let Some(family) = nlri.first().map(Nlri::family) else { return 0 };
     let body = family == Family::Ipv4Unicast;
     let add_path = ctx.add_path.contains(family);
-    let fixed = if body { FIXED } else { FIXED.saturating_add(7) };
-    messages(nlri, family, add_path, fixed, ctx, |run, len| {
+    let room = if body { free(FIXED, ctx) } else { free_in_mp(FIXED, 3, ctx) };
+    messages(nlri, family, add_path, room, |run, len| {
         let start = header::begin(header::UPDATE, out);
         if body {
             put_u16_len(len, out);
@@ -86,11 +86,14 @@ pub fn encode_end_of_rib(family: Family, out: &mut BytesMut) {
 
 impl Update {
     /// Appends this UPDATE and answers how many messages it took: one if the fields allow it and it fits, else one for each run of prefixes, cut as needed.
-    /// What is treated as withdrawn is written as withdrawn.
+    /// What is treated as withdrawn is written as withdrawn. An UPDATE that says nothing makes no message: without a prefix it would be an End-of-RIB.
     pub fn encode(&self, ctx: &Context, out: &mut BytesMut) -> usize {
         if let Some(family) = self.end_of_rib {
             encode_end_of_rib(family, out);
             return 1;
+        }
+        if self.is_empty() {
+            return 0;
         }
         let start = out.len();
         if self.encode_whole(ctx, out).is_some() && out.len().saturating_sub(start) <= usize::from(ctx.max_len) {
@@ -153,9 +156,19 @@ impl Update {
     }
 }
 
-/// Cuts `nlri` into runs that fit beside `fixed` octets and has each one written.
-fn messages(nlri: &[Nlri], family: Family, add_path: bool, fixed: usize, ctx: &Context, mut write: impl FnMut(&[Nlri], usize)) -> usize {
-    let room = usize::from(ctx.max_len).saturating_sub(fixed);
+/// How many octets of prefixes have room in the body beside `fixed` others.
+fn free(fixed: usize, ctx: &Context) -> usize {
+    usize::from(ctx.max_len).saturating_sub(fixed)
+}
+
+/// The same in an MP attribute, whose own header takes four octets, or three before a value of at most 255 (`head` and the prefixes).
+fn free_in_mp(fixed: usize, head: usize, ctx: &Context) -> usize {
+    let room = free(fixed.saturating_add(head).saturating_add(3), ctx);
+    if head.saturating_add(room) > 255 { room.saturating_sub(1) } else { room }
+}
+
+/// Cuts `nlri` into runs of at most `room` octets and has each one written. A prefix that is longer alone is left out.
+fn messages(nlri: &[Nlri], family: Family, add_path: bool, room: usize, mut write: impl FnMut(&[Nlri], usize)) -> usize {
     let (mut count, mut rest) = (0usize, nlri);
     loop {
         let mut len = 0usize;
@@ -166,7 +179,7 @@ fn messages(nlri: &[Nlri], family: Family, add_path: bool, fixed: usize, ctx: &C
             fits
         });
         let fitting = fitting.count();
-        let Some((run, later)) = rest.split_at_checked(fitting).filter(|(run, _)| !run.is_empty()) else { return count };
+        let Some((run, later)) = rest.split_at_checked(fitting.max(1)) else { return count };
         if len > 0 {
             write(run, len);
             count = count.saturating_add(1);

@@ -18,7 +18,9 @@
 //! ```
 
 use std::fmt;
+use std::ops::Deref;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::attr::PathAttributes;
@@ -31,7 +33,7 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
-pub use decode::Decoder;
+pub use decode::{Decoder, Unread, unread};
 pub use encode::{encode_end_of_rib, encode_reach, encode_unreach};
 
 /// One UPDATE message. `withdrawn` is to be applied before `announced`: a prefix in both counts as announced (RFC 4271 §4.3).
@@ -41,8 +43,30 @@ pub struct Update {
     pub announced: SmallVec<[Announced; 1]>,
     /// The marker of RFC 4724 §2 for this family, and nothing else.
     pub end_of_rib: Option<Family>,
-    /// What was wrong with it, in the order of the message: of severity Discard or Withdraw.
-    pub errors: Option<Box<Vec<DecodeError>>>,
+    /// What was wrong with it.
+    pub errors: Option<Box<Malformed>>,
+}
+
+/// What was wrong with an UPDATE, and its octets. Reads as the list of errors: of severity Discard or Withdraw, in the order of the message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    errors: Vec<DecodeError>,
+    message: Bytes,
+}
+
+impl Malformed {
+    /// The whole message with its header, for the log (RFC 7606 §6).
+    pub fn message(&self) -> &Bytes {
+        &self.message
+    }
+}
+
+impl Deref for Malformed {
+    type Target = [DecodeError];
+
+    fn deref(&self) -> &[DecodeError] {
+        &self.errors
+    }
 }
 
 /// Prefixes that share their attributes.
@@ -54,6 +78,11 @@ pub struct Announced {
 }
 
 impl Update {
+    /// It says nothing, not even End-of-RIB: what it said was for families that are not read.
+    pub fn is_empty(&self) -> bool {
+        self.withdrawn.is_empty() && self.announced.is_empty() && self.end_of_rib.is_none()
+    }
+
     /// The strongest error, if there was one; of equals the first.
     pub fn strongest_error(&self) -> Option<&DecodeError> {
         strongest(self.errors.as_deref()?)

@@ -146,7 +146,7 @@ fn an_attribute_that_runs_over_the_end_withdraws_what_the_total_length_finds() {
     let last = block.len() - 5;
     block[last] = 77; // length of NEXT_HOP
     let update = decode(&[], &block, &NLRI).unwrap();
-    assert_eq!(withdrawn_for(&update), &DecodeError::AttributeOverrun { offset: 36 });
+    assert_eq!(withdrawn_for(&update), &DecodeError::AttributeOverrun { code: Some(AttrCode::NEXT_HOP), offset: 36 });
     assert_eq!(update.announced[0].nlri.iter().next().unwrap().to_string(), "10.1.0.0/26");
 }
 
@@ -245,6 +245,73 @@ fn an_error_with_nothing_to_withdraw_resets() {
     assert_eq!(Notification::from(&error), Notification::new(3, 5, Bytes::from_static(&[0x80, 4, 3, 0, 0, 1])));
     // One that is only discarded does not.
     assert!(decode(&[], &[0x40, 6, 1, 0], &[]).unwrap().errors.is_some());
+}
+
+/// What it is, withdrawn routes, attributes, and the subcode of the reset if there is one.
+type Unreachable<'a> = (&'a str, &'a [u8], &'a [u8], Option<u8>);
+
+/// RFC 7606 section 5.2, in all its corners.
+#[test]
+fn where_no_reachable_prefix_is_named_only_a_discarded_attribute_keeps_the_session() {
+    let unreach = [0x80, 15, 6, 0, 2, 1, 16, 0x20, 1]; // MP_UNREACH_NLRI of 2001::/16
+    let after_unreach = |more: &[u8]| [&unreach[..], more].concat();
+    let cases: [Unreachable<'_>; 18] = [
+        ("the first attribute runs over the end", &[], &[0x40, 1, 32, 0], Some(1)),
+        ("a header without a length", &[], &[0x40, 1], Some(1)),
+        ("a header without a type", &[], &[0x40], Some(1)),
+        ("an extended length cut in half", &[], &[0x50, 1, 0], Some(1)),
+        ("a good attribute before it", &[], &[0x40, 1, 1, 0, 0x40, 2, 9, 2], Some(1)),
+        ("withdrawn routes beside it", &[8, 10], &[0x40, 1, 32, 0], Some(1)),
+        ("MP_UNREACH_NLRI before it", &[], &after_unreach(&[0x40, 1, 32, 0]), Some(1)),
+        ("MP_UNREACH_NLRI before an ORIGIN of two octets", &[], &after_unreach(&[0x40, 1, 2, 0, 0]), Some(5)),
+        ("MP_UNREACH_NLRI that runs over the end", &[], &[0x80, 15, 9, 0, 2, 1, 16, 0x20, 1], Some(1)),
+        ("MP_REACH_NLRI that runs over the end", &[], &[0x80, 14, 9, 0, 2, 1], Some(1)),
+        ("MP_REACH_NLRI that cannot be read", &[], &[0x80, 14, 2, 0, 2], Some(9)),
+        ("MP_REACH_NLRI without a prefix and a bad MED", &[], &[&reach(&[])[..], &[0x80, 4, 1, 0]].concat(), Some(5)),
+        ("an attribute that is discarded", &[], &[0x40, 6, 1, 0], None),
+        ("the same beside withdrawn routes", &[8, 10], &[0x40, 6, 1, 0], None),
+        ("a second ORIGIN, which is discarded", &[], &[0x40, 1, 1, 0, 0x40, 1, 1, 0], None),
+        ("attributes and nothing else", &[], &plain(), None),
+        ("MP_UNREACH_NLRI with wrong flags: nothing else could be withdrawn", &[], &[0xc0, 15, 6, 0, 2, 1, 16, 0x20, 1], None),
+        ("MP_UNREACH_NLRI of a family that is not read", &[], &[0x80, 15, 4, 0, 1, 128, 0], None),
+    ];
+    for (what, withdrawn, attributes, reset) in cases {
+        let got = decode(withdrawn, attributes, &[]);
+        match (got, reset) {
+            (Err(error), Some(subcode)) => {
+                let told = Notification::from(&error);
+                assert_eq!((error.severity(), told.code, told.subcode), (Severity::Reset, 3, subcode), "{what}: {error}");
+            }
+            (Ok(update), None) => assert_eq!(update.end_of_rib, None, "{what} is no End-of-RIB"),
+            (got, _) => panic!("{what}: {got:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_mp_attribute_that_is_cut_off_resets_whatever_the_body_names() {
+    for code in [14, 15] {
+        let error = decode(&[], &with(&[0x80, code, 200, 0, 2, 1]), &NLRI).unwrap_err();
+        assert_eq!(error, DecodeError::AttributeOverrun { code: Some(AttrCode(code)), offset: 43 }, "its prefixes would stay for ever");
+        assert_eq!(Notification::from(&error), Notification::new(3, 1, Bytes::new()));
+    }
+    let cut = decode(&[], &with(&[0x80, 4, 200, 0]), &NLRI).unwrap();
+    assert_eq!(withdrawn_for(&cut).attribute(), Some(AttrCode::MULTI_EXIT_DISC));
+    let [DecodeError::AttributeOverrun { .. }] = &cut.errors.as_ref().unwrap()[..] else { panic!("what is cut off is not missing: {cut}") };
+}
+
+#[test]
+fn a_malformed_update_is_kept_whole_for_the_log() {
+    let octets = message(&[], &with(&[0x80, 4, 3, 0, 0, 1]), &NLRI);
+    let update = decode_in(&modern(), octets.clone()).unwrap();
+    assert_eq!(update.errors.as_ref().unwrap().message(), &octets);
+    let mut decoder = Decoder::new();
+    decoder.set_context(modern());
+    assert!(decoder.decode(message(&[], &plain(), &NLRI)).is_ok() && decoder.refused().is_empty());
+    for refused in [message(&[], &[0x40, 1, 32, 0], &[]), message(&[], &plain(), &[33, 1, 2, 3, 4, 5]), message(&[], &reach(&[129]), &[])] {
+        assert!(decoder.decode(refused.clone()).is_err());
+        assert_eq!(decoder.refused(), &refused);
+    }
 }
 
 #[test]
@@ -389,6 +456,91 @@ fn attributes_too_long_for_one_prefix_make_no_message() {
     assert!(out.is_empty());
     let long = Context { max_len: 65535, ..modern() };
     assert_eq!(encode_reach(&editor.finish(), &[Nlri::new("10.0.0.0/8".parse().unwrap())], &long, &mut out), 1);
+}
+
+/// Attributes of so many octets, and one prefix: how long the one message is, or `None` if there is none.
+fn alone(next_hop: NextHop, filler: usize, nlri: Nlri, ctx: &Context) -> Option<usize> {
+    let mut editor = PathAttributes::builder(Origin::Igp, next_hop);
+    editor.set_unknown(AttrCode(98), &vec![7; filler / 2]).set_unknown(AttrCode(99), &vec![7; filler - filler / 2]);
+    let set = editor.finish();
+    let mut out = BytesMut::new();
+    let count = encode_reach(&set, &[nlri], ctx, &mut out);
+    let out = out.freeze();
+    assert_eq!(count, usize::from(!out.is_empty()));
+    let update = (count == 1).then(|| decode_in(ctx, out.clone()).unwrap())?;
+    assert_eq!((attrs(&update), update.announced[0].nlri.iter().collect::<Vec<_>>()), (&set, vec![nlri]));
+    Some(out.len())
+}
+
+#[test]
+fn a_message_may_be_exactly_as_long_as_was_agreed() {
+    let v6: NextHop = "2001:db8::1".parse::<std::net::IpAddr>().unwrap().into();
+    let both = NextHop::V6 { global: "2001:db8::1".parse().unwrap(), link_local: Some("fe80::1".parse().unwrap()) };
+    let cases = [
+        (NextHop::V4([192, 0, 2, 1].into()), "10.1.2.0/24"),
+        (NextHop::V4([192, 0, 2, 1].into()), "0.0.0.0/0"),
+        (v6, "10.1.2.0/24"),
+        (v6, "2001:db8::/32"),
+        (both, "2001:db8::1/128"),
+    ];
+    for max_len in [4096u16, 65535] {
+        for ((next_hop, nlri), add_path) in cases.into_iter().flat_map(|case| [(case, false), (case, true)]) {
+            let add_path = if add_path { FamilySet::ALL } else { FamilySet::NONE };
+            let ctx = Context { max_len, add_path, extended_next_hop: FamilySet::ALL, ..modern() };
+            let nlri = Nlri::new(nlri.parse().unwrap());
+            let lengths: Vec<usize> =
+                (usize::from(max_len) - 150..usize::from(max_len)).map_while(|filler| alone(next_hop, filler, nlri, &ctx)).collect();
+            assert_eq!(lengths.last(), Some(&usize::from(max_len)), "{nlri} by {next_hop}, {add_path:?}");
+            assert!(lengths.windows(2).all(|w| w[1] == w[0] + 1), "and every length before");
+        }
+    }
+}
+
+#[test]
+fn withdrawals_fill_a_message_to_the_last_octet() {
+    let v4: Vec<Nlri> = (0..1500u32).map(|i| Nlri::new(format!("10.{}.{}.0/24", i / 256, i % 256).parse().unwrap())).collect();
+    let v6: Vec<Nlri> = (0..600u32).map(|i| Nlri::new(format!("2001:db8:{i:x}::/48").parse().unwrap())).collect();
+    // 23 octets, and 7 more around the prefixes of MP_UNREACH_NLRI; the sum is what 4,096 leaves: 1018 x 4 + 1, 580 x 7 + 5 + 1.
+    for (mut nlri, least) in [(v4, "0.0.0.0/0"), (v6, "2000::/3")] {
+        nlri.insert(0, Nlri::new(least.parse().unwrap()));
+        let sizes: Vec<usize> = nlri.iter().map(|n| crate::wire::nlri::encoded_len(n, false)).collect();
+        let mut out = BytesMut::new();
+        encode_unreach(&nlri, &modern(), &mut out);
+        let first = crate::wire::frame_len(&out, 4096).unwrap().unwrap();
+        let count = decode_in(&modern(), out.split_to(first).freeze()).unwrap().withdrawn[0].iter().count();
+        assert!(first + sizes[count] > 4096, "the next prefix of {} octets has no room beside {first}", sizes[count]);
+    }
+}
+
+#[test]
+fn a_prefix_too_long_for_a_message_costs_no_other_prefix() {
+    // Room for three octets beside the attributes.
+    let filler = (3900..4096)
+        .find(|n| alone(NextHop::V4([192, 0, 2, 1].into()), *n, Nlri::new("10.0.0.0/16".parse().unwrap()), &modern()) == Some(4096));
+    let filler = filler.unwrap();
+    let mut editor = PathAttributes::builder(Origin::Igp, NextHop::V4([192, 0, 2, 1].into()));
+    let set = editor.set_unknown(AttrCode(98), &vec![7; filler / 2]).set_unknown(AttrCode(99), &vec![7; filler - filler / 2]).finish();
+    let nlri: Vec<Nlri> =
+        ["10.1.2.0/24", "10.1.0.0/16", "10.1.2.3/32", "11.0.0.0/8"].iter().map(|n| Nlri::new(n.parse().unwrap())).collect();
+    let mut out = BytesMut::new();
+    assert_eq!(encode_reach(&set, &nlri, &modern(), &mut out), 2);
+    let mut got = Vec::new();
+    while let Some(len) = crate::wire::frame_len(&out, 4096).unwrap() {
+        got.extend(announced(&decode_in(&modern(), out.split_to(len).freeze()).unwrap()));
+    }
+    assert_eq!(got, ["10.1.0.0/16", "11.0.0.0/8"]);
+}
+
+#[test]
+fn an_update_that_says_nothing_is_not_written_as_end_of_rib() {
+    for attributes in [&[0x80, 15, 4, 0, 1, 128, 0][..], &plain()] {
+        let update = decode(&[], attributes, &[]).unwrap();
+        assert!(update.is_empty());
+        assert_eq!(Message::Update(update).to_bytes(&modern()), Bytes::new());
+    }
+    let end = decode(&[], &[], &[]).unwrap();
+    assert!(!end.is_empty());
+    assert_eq!(Message::Update(end).to_bytes(&modern()), message(&[], &[], &[]));
 }
 
 #[test]
