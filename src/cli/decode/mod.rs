@@ -1,6 +1,6 @@
 //! `catbird decode`: what stands in a capture, an MRT file or a line of hexadecimal digits, message by message, as our own decoder sees it.
 //!
-//! In: a file or standard input, gzip or not; what it is is seen from its first octets. Out: text, or one JSON object a message and line.
+//! In: a file or standard input, gzip or bzip2 or neither; what it is is seen from its first octets. Out: text, or one JSON object a message and line.
 //! A malformed message is shown with its place, the rule and the verdict, and the run goes on; a file that is not what it says ends it with one line.
 //!
 //! `source` finds out what the input is, `hex`, `pcap` (with `packet` and `tcp`) and `mrt` find messages in it, `show` writes them down.
@@ -19,15 +19,15 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::Exit;
-use crate::num::FamilySet;
-use crate::wire::{Context, MAX_EXTENDED_LEN};
+use crate::num::{Family, FamilySet};
+use crate::wire::{AddPathMode, Capability, Context, MAX_EXTENDED_LEN, MAX_LEN, Open};
 use show::Printer;
 use source::Kind;
 
 /// What may be typed after `catbird decode`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct DecodeArgs {
-    /// A capture (pcap, pcapng), an MRT file, or hexadecimal digits; gzip or not; `-` is standard input
+    /// A capture (pcap, pcapng), an MRT file, or hexadecimal digits; gzip, bzip2 or neither; `-` is standard input
     #[arg(default_value = "-")]
     pub file: PathBuf,
     /// The input is hexadecimal digits: messages one after the other, `#` begins a comment
@@ -55,6 +55,7 @@ impl DecodeArgs {
             families: FamilySet::ALL,
             add_path: if self.add_path { FamilySet::ALL } else { FamilySet::NONE },
             extended_next_hop: FamilySet::ALL,
+            refresh_subtypes: true,
             max_len: MAX_EXTENDED_LEN,
             external: self.external,
             confederation: true,
@@ -109,6 +110,29 @@ pub fn decode(input: impl BufRead, out: impl Write, args: &DecodeArgs, json: boo
     };
     printer.flush()?;
     outcome
+}
+
+/// How messages of `sender` to `receiver` are read.
+fn agreed(sender: &Open, receiver: &Open) -> Context {
+    let add_path = Family::ALL
+        .into_iter()
+        .filter(|f| mode(sender, *f).is_some_and(AddPathMode::sends) && mode(receiver, *f).is_some_and(AddPathMode::receives));
+    let long = receiver.capabilities.contains(&Capability::ExtendedMessage);
+    Context {
+        four_octet_as: sender.has_four_octet_as() && receiver.has_four_octet_as(),
+        families: FamilySet::ALL,
+        add_path: add_path.collect(),
+        extended_next_hop: FamilySet::ALL,
+        refresh_subtypes: sender.capabilities.contains(&Capability::EnhancedRouteRefresh),
+        max_len: if long { MAX_EXTENDED_LEN } else { MAX_LEN },
+        external: sender.asn != receiver.asn,
+        confederation: true,
+    }
+}
+
+fn mode(open: &Open, family: Family) -> Option<AddPathMode> {
+    let entries = open.capabilities.iter().filter_map(|c| if let Capability::AddPath(entries) = c { Some(entries) } else { None });
+    entries.flatten().find(|(afi, safi, _)| Family::from_codes(*afi, *safi) == Some(family)).map(|(.., mode)| *mode)
 }
 
 #[cfg(test)]

@@ -2,6 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use nom::Parser;
+use nom::bytes::complete::take;
+use nom::combinator::{fail, rest, success, verify};
+use nom::sequence::preceded;
+
+use crate::wire::read::{Read, array, be_u8, be_u16, be_u32};
+
 /// What TCP says in one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment<'a> {
@@ -14,82 +21,69 @@ pub(super) struct Segment<'a> {
 
 /// `None` for whatever is not a whole TCP segment over IP on a link that we know.
 pub(super) fn segment(link: u32, frame: &[u8]) -> Option<Segment<'_>> {
-    let ip = match link {
-        0 | 108 => frame.get(4..)?,         // NULL and LOOP: a family word
-        1 => ethernet(frame.get(12..)?)?,   // Ethernet
-        12 | 14 | 101 | 228 | 229 => frame, // RAW, IPV4, IPV6
-        113 => ethernet(frame.get(14..)?)?, // Linux cooked
-        276 => {
-            let (kind, rest) = (frame.first_chunk::<2>()?, frame.get(20..)?);
-            is_ip(*kind).then_some(rest)? // Linux cooked, version 2
-        }
+    let (packet, ()) = link_layer(link, frame).ok()?;
+    let segment = match packet.first()? >> 4 {
+        4 => ipv4(packet),
+        6 => ipv6(packet),
         _ => return None,
     };
-    match ip.first()? >> 4 {
-        4 => ipv4(ip),
-        6 => ipv6(ip),
-        _ => None,
+    segment.ok().map(|(_, segment)| segment)
+}
+
+/// Up to the IP packet.
+fn link_layer(link: u32, frame: &[u8]) -> Read<'_, ()> {
+    match link {
+        0 | 108 => take(4usize).map(drop).parse_complete(frame), // NULL and LOOP: a family word
+        1 => preceded(take(12usize), ethertype).parse_complete(frame), // Ethernet
+        12 | 14 | 101 | 228 | 229 => success(()).parse_complete(frame), // RAW, IPV4, IPV6
+        113 => preceded(take(14usize), ethertype).parse_complete(frame), // Linux cooked
+        276 => preceded(verify(be_u16, is_ip), take(18usize)).map(drop).parse_complete(frame), // Linux cooked, version 2
+        _ => fail().parse_complete(frame),
     }
 }
 
-fn is_ip(kind: [u8; 2]) -> bool {
-    matches!(kind, [0x08, 0x00] | [0x86, 0xdd])
+fn is_ip(ethertype: &u16) -> bool {
+    matches!(ethertype, 0x0800 | 0x86dd)
 }
 
-/// From the EtherType on; VLAN tags are stepped over.
-fn ethernet(octets: &[u8]) -> Option<&[u8]> {
-    let (kind, rest) = octets.split_first_chunk::<2>()?;
-    match kind {
-        [0x81, 0x00] | [0x88, 0xa8] => ethernet(rest.get(2..)?),
-        kind => is_ip(*kind).then_some(rest),
+/// IP; VLAN tags are stepped over.
+fn ethertype(octets: &[u8]) -> Read<'_, ()> {
+    match be_u16(octets)? {
+        (tagged, 0x8100 | 0x88a8) => preceded(take(2usize), ethertype).parse_complete(tagged),
+        _ => verify(be_u16, is_ip).map(drop).parse_complete(octets),
     }
 }
 
-fn ipv4(packet: &[u8]) -> Option<Segment<'_>> {
-    let header = packet.first_chunk::<20>()?;
-    let (total, offset) = (word(packet, 2)?, word(packet, 6)?);
+fn ipv4(packet: &[u8]) -> Read<'_, Segment<'_>> {
+    let fields = (be_u8, be_u8, be_u16, be_u16, be_u16, be_u8, be_u8, be_u16, array::<4>, array::<4>);
+    let (_, (head, _, total, _, offset, _, protocol, _, from, to)) = { fields }.parse_complete(packet)?;
     // Only whole datagrams: BGP does not fragment where path MTU discovery works.
-    if header[9] != 6 || offset & 0x3fff != 0 {
-        return None;
+    if protocol != 6 || offset & 0x3fff != 0 {
+        return fail().parse_complete(packet);
     }
-    let head = usize::from(header[0] & 15) * 4;
-    let from = Ipv4Addr::from(*packet.get(12..)?.first_chunk::<4>()?);
-    let to = Ipv4Addr::from(*packet.get(16..)?.first_chunk::<4>()?);
     // A total length of zero is what offloading leaves behind.
-    let end = if total == 0 { packet.len() } else { usize::from(total) };
-    tcp(from.into(), to.into(), packet.get(head.max(20)..end.min(packet.len()))?)
+    let end = if total == 0 { packet.len() } else { usize::from(total).min(packet.len()) };
+    let (_, packet) = take(end).parse_complete(packet)?;
+    let (octets, _) = take((usize::from(head & 15) * 4).max(20)).parse_complete(packet)?;
+    tcp(Ipv4Addr::from(from).into(), Ipv4Addr::from(to).into(), octets)
 }
 
-fn ipv6(packet: &[u8]) -> Option<Segment<'_>> {
-    let header = packet.first_chunk::<40>()?;
-    let len = usize::from(word(packet, 4)?);
-    let from = Ipv6Addr::from(*packet.get(8..)?.first_chunk::<16>()?);
-    let to = Ipv6Addr::from(*packet.get(24..)?.first_chunk::<16>()?);
-    let body = packet.get(40..)?;
-    let mut body = body.get(..if len == 0 { body.len() } else { len.min(body.len()) })?;
-    let mut next = header[6];
+fn ipv6(packet: &[u8]) -> Read<'_, Segment<'_>> {
+    let (body, (_, len, next, _, from, to)) = (be_u32, be_u16, be_u8, be_u8, array::<16>, array::<16>).parse_complete(packet)?;
+    let len = if len == 0 { body.len() } else { usize::from(len).min(body.len()) };
+    let (_, mut body) = take(len).parse_complete(body)?;
+    let mut next = next;
     while matches!(next, 0 | 43 | 60) {
-        let (kind, len) = (*body.first()?, usize::from(*body.get(1)?));
-        body = body.get(len.checked_mul(8)?.checked_add(8)?..)?;
+        let (_, (kind, len)) = (be_u8, be_u8).parse_complete(body)?;
+        (body, _) = take((usize::from(len) + 1) * 8).parse_complete(body)?;
         next = kind;
     }
-    (next == 6).then(|| tcp(from.into(), to.into(), body))?
+    if next == 6 { tcp(Ipv6Addr::from(from).into(), Ipv6Addr::from(to).into(), body) } else { fail().parse_complete(body) }
 }
 
-fn tcp(from: IpAddr, to: IpAddr, octets: &[u8]) -> Option<Segment<'_>> {
-    let header = octets.first_chunk::<20>()?;
-    let (from_port, to_port) = (word(octets, 0)?, word(octets, 2)?);
-    let seq = u32::from_be_bytes(*octets.get(4..)?.first_chunk::<4>()?);
-    let head = usize::from(header[12] >> 4) * 4;
-    Some(Segment {
-        from: SocketAddr::new(from, from_port),
-        to: SocketAddr::new(to, to_port),
-        seq,
-        syn: header[13] & 2 != 0,
-        payload: octets.get(head.max(20)..)?,
-    })
-}
-
-fn word(octets: &[u8], at: usize) -> Option<u16> {
-    octets.get(at..)?.first_chunk::<2>().map(|o| u16::from_be_bytes(*o))
+fn tcp(from: IpAddr, to: IpAddr, octets: &[u8]) -> Read<'_, Segment<'_>> {
+    let (_, (from_port, to_port, seq, _ack, head, flags)) = (be_u16, be_u16, be_u32, be_u32, be_u8, be_u8).parse_complete(octets)?;
+    let (left, payload) = preceded(take((usize::from(head >> 4) * 4).max(20)), rest).parse_complete(octets)?;
+    let (from, to) = (SocketAddr::new(from, from_port), SocketAddr::new(to, to_port));
+    Ok((left, Segment { from, to, seq, syn: flags & 2 != 0, payload }))
 }

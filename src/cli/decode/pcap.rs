@@ -1,24 +1,35 @@
 //! Captures: pcap (with micro- or nanoseconds, either byte order) and pcapng.
+//!
+//! Read here and not by a crate, because those at hand (`pcap-file`, `pcap-parser`) do not say at which octet of the file they stopped.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Read as _, Write};
+
+use nom::Parser;
+use nom::bytes::complete::take;
+use nom::combinator::{opt, rest};
+use nom::multi::{length_data, many0};
+use nom::number::Endianness;
+use nom::number::complete::{u16, u32};
 
 use super::DecodeFileError;
 use super::packet::segment;
 use super::show::{Origin, Printer};
 use super::tcp::Connections;
 use crate::wire::Context;
+use crate::wire::read::{Read, whole};
 
 /// A block that is longer is no capture of a network.
 const MAX_BLOCK: u32 = 1 << 24;
+const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 
-/// Reads numbers in the byte order of the file, and counts.
+/// The file, its byte order, and how much of it was read.
 struct Input<R> {
     inner: R,
     at: u64,
-    little: bool,
+    order: Endianness,
 }
 
-impl<R: Read> Input<R> {
+impl<R: io::Read> Input<R> {
     /// As many octets; `None` if the input ends before the first of them.
     fn take(&mut self, n: usize) -> Result<Option<Vec<u8>>, DecodeFileError> {
         let mut octets = Vec::new();
@@ -32,14 +43,15 @@ impl<R: Read> Input<R> {
         }
     }
 
-    fn u32(&self, octets: &[u8], at: usize) -> u32 {
-        let word = octets.get(at..).and_then(|o| o.first_chunk::<4>()).copied().unwrap_or_default();
-        if self.little { u32::from_le_bytes(word) } else { u32::from_be_bytes(word) }
+    /// The same where the input must not end; `what` says what it means if it does.
+    fn must(&mut self, n: usize, what: &'static str) -> Result<Vec<u8>, DecodeFileError> {
+        self.take(n)?.map_or_else(|| self.malformed(what), Ok)
     }
 
-    fn u16(&self, octets: &[u8], at: usize) -> u16 {
-        let word = octets.get(at..).and_then(|o| o.first_chunk::<2>()).copied().unwrap_or_default();
-        if self.little { u16::from_le_bytes(word) } else { u16::from_be_bytes(word) }
+    /// One number of four octets.
+    fn number(&mut self, what: &'static str) -> Result<u32, DecodeFileError> {
+        let octets = self.must(4, what)?;
+        whole(&octets, u32(self.order)).map_or_else(|| self.malformed(what), Ok)
     }
 
     fn malformed<T>(&self, what: &'static str) -> Result<T, DecodeFileError> {
@@ -65,42 +77,40 @@ impl<W: Write> Packets<'_, W> {
 }
 
 pub(super) fn decode(input: impl BufRead, printer: &mut Printer<impl Write>, ctx: &Context) -> Result<(), DecodeFileError> {
-    let mut input = Input { inner: input, at: 0, little: false };
+    let mut input = Input { inner: input, at: 0, order: Endianness::Big };
     let mut packets = Packets { connections: Connections::new(ctx), printer, number: 0 };
     let Some(magic) = input.take(4)? else { return Ok(()) };
-    match magic[..] {
-        [0x0a, 0x0d, 0x0d, 0x0a] => blocks(&mut input, &mut packets),
-        [0xa1, 0xb2, 0xc3, 0xd4] => classic(&mut input, &mut packets, 1000),
-        [0xa1, 0xb2, 0x3c, 0x4d] => classic(&mut input, &mut packets, 1),
-        [0xd4, 0xc3, 0xb2, 0xa1] => {
-            input.little = true;
-            classic(&mut input, &mut packets, 1000)
-        }
-        [0x4d, 0x3c, 0xb2, 0xa1] => {
-            input.little = true;
-            classic(&mut input, &mut packets, 1)
-        }
-        _ => input.malformed("not a capture after all"),
+    let unit = match magic[..] {
+        [0x0a, 0x0d, 0x0d, 0x0a] => return blocks(&mut input, &mut packets),
+        [0xa1, 0xb2, 0xc3, 0xd4] | [0xd4, 0xc3, 0xb2, 0xa1] => 1000,
+        [0xa1, 0xb2, 0x3c, 0x4d] | [0x4d, 0x3c, 0xb2, 0xa1] => 1,
+        _ => return input.malformed("not a capture after all"),
+    };
+    if magic.first() != Some(&0xa1) {
+        input.order = Endianness::Little;
     }
+    classic(&mut input, &mut packets, unit)
 }
 
 /// The old format: one header, then packets. `unit` is the nanoseconds of the fraction.
-fn classic<R: Read, W: Write>(input: &mut Input<R>, packets: &mut Packets<'_, W>, unit: u64) -> Result<(), DecodeFileError> {
-    let Some(header) = input.take(20)? else { return input.malformed("the capture ends in its header") };
-    let link = input.u32(&header, 16) & 0xffff;
+fn classic<R: io::Read, W: Write>(input: &mut Input<R>, packets: &mut Packets<'_, W>, unit: u64) -> Result<(), DecodeFileError> {
+    let header = input.must(20, "the capture ends in its header")?;
+    let word = || u32(input.order);
+    let Some((_, link)) = whole(&header, (take(16usize), word())) else { return input.malformed("the capture ends in its header") };
     while let Some(head) = input.take(16)? {
-        let (seconds, fraction, len) = (input.u32(&head, 0), input.u32(&head, 4), input.u32(&head, 8));
+        let word = || u32(input.order);
+        let Some((seconds, fraction, len, _original)) = whole(&head, (word(), word(), word(), word())) else {
+            return input.malformed("the capture ends in the head of a packet");
+        };
         if len > MAX_BLOCK {
             return input.malformed("a packet of impossible length");
         }
-        let Some(frame) = input.take(len as usize)? else {
-            if len == 0 {
-                continue;
-            }
-            return input.malformed("the capture ends in the middle of a packet");
-        };
+        if len == 0 {
+            continue;
+        }
+        let frame = input.must(len as usize, "the capture ends in the middle of a packet")?;
         let time = u64::from(seconds).saturating_mul(1_000_000_000).saturating_add(u64::from(fraction).saturating_mul(unit));
-        packets.packet(link, time, &frame)?;
+        packets.packet(link & 0xffff, time, &frame)?;
     }
     Ok(())
 }
@@ -112,20 +122,19 @@ struct Interface {
 }
 
 /// pcapng: sections, interfaces, packets; other blocks are stepped over.
-fn blocks<R: Read, W: Write>(input: &mut Input<R>, packets: &mut Packets<'_, W>) -> Result<(), DecodeFileError> {
+fn blocks<R: io::Read, W: Write>(input: &mut Input<R>, packets: &mut Packets<'_, W>) -> Result<(), DecodeFileError> {
     let mut interfaces: Vec<Interface> = Vec::new();
-    let mut kind = Some(0x0a0d_0d0a);
+    let mut kind = Some(SECTION_HEADER);
     while let Some(block) = kind {
-        let Some(len) = input.take(4)? else { return input.malformed("the capture ends in the head of a block") };
-        let body = if block == 0x0a0d_0d0a {
+        let body = if block == SECTION_HEADER {
             interfaces.clear();
-            section(input, &len)?
+            section(input)?
         } else {
-            let len = input.u32(&len, 0);
+            let len = input.number("the capture ends in the head of a block")?;
             body(input, len, 8)?
         };
         match block {
-            1 => interfaces.push(interface(input, &body)),
+            1 => interfaces.extend(interface(input.order, &body).ok().map(|(_, interface)| interface)),
             6 => enhanced(input, &interfaces, packets, &body)?,
             3 => {
                 if let (Some(interface), Some(frame)) = (interfaces.first(), body.get(4..)) {
@@ -134,61 +143,65 @@ fn blocks<R: Read, W: Write>(input: &mut Input<R>, packets: &mut Packets<'_, W>)
             }
             _ => {}
         }
-        kind = input.take(4)?.map(|k| input.u32(&k, 0));
+        kind = input.take(4)?.and_then(|kind| whole(&kind, u32(input.order)));
     }
     Ok(())
 }
 
 /// A section header says the byte order, of its own length too.
-fn section<R: Read>(input: &mut Input<R>, len: &[u8]) -> Result<Vec<u8>, DecodeFileError> {
-    let Some(order) = input.take(4)? else { return input.malformed("the capture ends in a section header") };
-    input.little = match order[..] {
-        [0x1a, 0x2b, 0x3c, 0x4d] => false,
-        [0x4d, 0x3c, 0x2b, 0x1a] => true,
+fn section<R: io::Read>(input: &mut Input<R>) -> Result<Vec<u8>, DecodeFileError> {
+    let len = input.must(4, "the capture ends in the head of a block")?;
+    let order = input.must(4, "the capture ends in a section header")?;
+    input.order = match order[..] {
+        [0x1a, 0x2b, 0x3c, 0x4d] => Endianness::Big,
+        [0x4d, 0x3c, 0x2b, 0x1a] => Endianness::Little,
         _ => return input.malformed("a section without its byte order"),
     };
-    let len = input.u32(len, 0);
+    let len = whole(&len, u32(input.order)).unwrap_or_default();
     body(input, len, 12)
 }
 
 /// The rest of a block of `len` octets of which `before` were read, without the length at its end.
-fn body<R: Read>(input: &mut Input<R>, len: u32, before: u32) -> Result<Vec<u8>, DecodeFileError> {
+fn body<R: io::Read>(input: &mut Input<R>, len: u32, before: u32) -> Result<Vec<u8>, DecodeFileError> {
     let rest = len.checked_sub(before).and_then(|n| n.checked_sub(4)).filter(|_| len <= MAX_BLOCK && len.is_multiple_of(4));
     let Some(rest) = rest else { return input.malformed("a block of impossible length") };
-    let octets = if rest == 0 { Some(Vec::new()) } else { input.take(rest as usize)? };
-    match (octets, input.take(4)?) {
-        (Some(octets), Some(again)) if input.u32(&again, 0) == len => Ok(octets),
-        _ => input.malformed("a block whose two lengths differ"),
-    }
+    let differ = "a block whose two lengths differ";
+    let octets = input.must(rest as usize, differ)?;
+    if input.number(differ)? == len { Ok(octets) } else { input.malformed(differ) }
 }
 
-fn interface<R: Read>(input: &Input<R>, body: &[u8]) -> Interface {
-    let link = u32::from(input.u16(body, 0));
-    let mut options = body.get(8..).unwrap_or_default();
-    let mut ticks = 1_000_000;
-    while let Some(head) = options.get(..4) {
-        let (code, len) = (input.u16(head, 0), usize::from(input.u16(head, 2)));
-        if let (9, Some(value)) = (code, options.get(4)) {
-            let base: u64 = if value & 0x80 == 0 { 10 } else { 2 };
-            ticks = base.checked_pow(u32::from(value & 0x7f)).unwrap_or(1_000_000);
-        }
-        let Some(rest) = len.checked_next_multiple_of(4).and_then(|n| n.checked_add(4)).and_then(|n| options.get(n..)) else { break };
-        options = rest;
-    }
-    Interface { link, ticks: ticks.max(1) }
+/// Link type, two reserved octets, the longest capture; then options, of which 9 is the resolution of times.
+fn interface(order: Endianness, body: &[u8]) -> Read<'_, Interface> {
+    let (left, (link, _)) = (u16(order), take(6usize)).parse_complete(body)?;
+    let (left, options) = many0(|octets| option(order, octets)).parse_complete(left)?;
+    let resolution = options.iter().rev().find(|(code, _)| *code == 9).and_then(|(_, value)| value.first());
+    let ticks = resolution.map_or(Some(1_000_000), |value| {
+        let base: u64 = if value & 0x80 == 0 { 10 } else { 2 };
+        base.checked_pow(u32::from(value & 0x7f))
+    });
+    Ok((left, Interface { link: u32::from(link), ticks: ticks.unwrap_or(1_000_000).max(1) }))
 }
 
-fn enhanced<R: Read, W: Write>(
+/// Code and value, which is filled up to a multiple of four.
+fn option(order: Endianness, octets: &[u8]) -> Read<'_, (u16, &[u8])> {
+    let (left, (code, value)) = (u16(order), length_data(u16(order))).parse_complete(octets)?;
+    let (left, _) = opt(take(value.len().wrapping_neg() % 4)).parse_complete(left)?;
+    Ok((left, (code, value)))
+}
+
+fn enhanced<R: io::Read, W: Write>(
     input: &Input<R>,
     interfaces: &[Interface],
     packets: &mut Packets<'_, W>,
     body: &[u8],
 ) -> Result<(), DecodeFileError> {
-    let number = input.u32(body, 0) as usize;
-    let ticks = (u64::from(input.u32(body, 4)) << 32) | u64::from(input.u32(body, 8));
-    let len = input.u32(body, 12) as usize;
-    let frame = body.get(20..).and_then(|b| b.get(..len));
-    let (Some(interface), Some(frame)) = (interfaces.get(number), frame) else {
+    let word = || u32(input.order);
+    let parsed = whole(body, (word(), word(), word(), word(), word(), rest));
+    let packet = parsed.and_then(|(number, high, low, len, _original, octets)| {
+        let interface = interfaces.get(number as usize)?;
+        Some((interface, (u64::from(high) << 32) | u64::from(low), octets.get(..len as usize)?))
+    });
+    let Some((interface, ticks, frame)) = packet else {
         return input.malformed("a packet that is longer than its block, or of no interface");
     };
     let nanos = u128::from(ticks).saturating_mul(1_000_000_000) / u128::from(interface.ticks);

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::{Map, Value, json};
 
 use crate::num::Nlri;
-use crate::wire::{Context, DecodeError, Message, Notification, Open, Severity, Update, frame_len};
+use crate::wire::{Context, DecodeError, Message, Notification, Open, Severity, Unread, Update, frame_len, unread};
 
 /// Where a message was found.
 #[derive(Clone, Debug, Default)]
@@ -57,8 +57,11 @@ impl<W: Write> Printer<W> {
             return writeln!(self.out, "{}", Value::Object(object));
         }
         match result {
-            Ok(message) if self.reencode => self.digits(&message, ctx),
-            Ok(message) => writeln!(self.out, "{}{message}", self.prefix(origin)),
+            Ok(message) if self.reencode => self.digits(&message, octets, ctx),
+            Ok(message) => {
+                writeln!(self.out, "{}{message}", self.prefix(origin))?;
+                unread(octets, ctx).iter().try_for_each(|unread| writeln!(self.out, "  {unread}"))
+            }
             Err(error) => {
                 let prefix = if self.reencode { format!("# {}", self.prefix(origin)) } else { self.prefix(origin) };
                 writeln!(self.out, "{prefix}malformed, {} octets: {error} [{}]", octets.len(), error.rule())?;
@@ -87,7 +90,8 @@ impl<W: Write> Printer<W> {
         format!("#{} {}", self.number, place(origin))
     }
 
-    fn digits(&mut self, message: &Message, ctx: &Context) -> io::Result<()> {
+    fn digits(&mut self, message: &Message, octets: &Bytes, ctx: &Context) -> io::Result<()> {
+        unread(octets, ctx).iter().try_for_each(|unread| writeln!(self.out, "# {unread}"))?;
         reencoded(message, ctx).iter().try_for_each(|line| writeln!(self.out, "{line}"))
     }
 
@@ -112,7 +116,13 @@ impl<W: Write> Printer<W> {
                 put("verdict", verdict(message).into());
                 match message {
                     Message::Open(open) => put("open", open_json(open)),
-                    Message::Update(update) => put("update", update_json(update)),
+                    Message::Update(update) => {
+                        let unread: Vec<Value> = unread(octets, ctx).iter().map(unread_json).collect();
+                        if !unread.is_empty() {
+                            put("not_read", unread.into());
+                        }
+                        put("update", update_json(update))
+                    }
                     Message::Notification(n) => put("notification", notification_json(n)),
                     Message::RouteRefresh(r) => put("route_refresh", json!({"afi": r.afi, "safi": r.safi, "text": r.to_string()})),
                     Message::KeepAlive => None,
@@ -171,6 +181,10 @@ fn update_json(update: &Update) -> Value {
         object.insert("errors".into(), errors.iter().map(error_json).collect::<Vec<_>>().into());
     }
     Value::Object(object)
+}
+
+fn unread_json(unread: &Unread) -> Value {
+    json!({"attribute": unread.code, "afi": unread.afi, "safi": unread.safi, "octets": unread.octets, "text": unread.to_string()})
 }
 
 fn nlri_json(nlri: &Nlri) -> Value {

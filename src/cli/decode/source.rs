@@ -1,9 +1,10 @@
-//! What the input is: seen from its first octets, after gzip was taken off.
+//! What the input is: seen from its first octets, after gzip or bzip2 was taken off.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
+use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 
 use super::DecodeFileError;
@@ -28,6 +29,7 @@ pub(super) fn recognise<'a>(input: impl BufRead + 'a, hex: bool) -> Result<(Kind
     let (head, input) = peek(input)?;
     let (head, input) = match head {
         [0x1f, 0x8b, ..] => peek(BufReader::new(MultiGzDecoder::new(input)))?,
+        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..] => peek(BufReader::new(MultiBzDecoder::new(input)))?,
         head => (head, input),
     };
     let kind = if hex { Some(Kind::Hex) } else { kind_of(&head) };

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
+use super::agreed;
 use super::hex::next_marker;
 use super::packet::Segment;
 use super::show::{Origin, Printer};
-use crate::num::{Family, FamilySet};
-use crate::wire::{AddPathMode, Capability, Context, Decoder, MAX_EXTENDED_LEN, Message, Open, frame_len};
+use crate::wire::{Context, DecodeError, Decoder, MAX_EXTENDED_LEN, Message, Open, frame_len};
 
 /// Octets that may wait for a missing segment before it is given up.
 const MAX_WAITING: usize = 1 << 18;
@@ -28,6 +28,8 @@ struct Stream {
     buffer: BytesMut,
     decoder: Decoder,
     open: Option<Box<Open>>,
+    /// How messages are read is known: from both OPENs, or because it was guessed and said.
+    settled: bool,
     /// The beginning was not seen: the first marker is to be found.
     lost: bool,
 }
@@ -36,7 +38,7 @@ impl Stream {
     fn new(ctx: &Context) -> Stream {
         let mut decoder = Decoder::new();
         decoder.set_context(ctx.clone());
-        Stream { next: None, waiting: BTreeMap::new(), buffer: BytesMut::new(), decoder, open: None, lost: true }
+        Stream { next: None, waiting: BTreeMap::new(), buffer: BytesMut::new(), decoder, open: None, settled: false, lost: true }
     }
 
     /// Takes what the segment brings. Answers how many octets had to be given up.
@@ -86,6 +88,39 @@ impl Stream {
         self.lost = true;
         self.catch_up();
         nearest.wrapping_sub(next)
+    }
+}
+
+impl Stream {
+    /// Without OPENs the width of AS numbers is guessed. At the first UPDATE that it does not fit the other one is tried; what to tell of that.
+    fn guess(&mut self, frame: &Bytes, result: &mut Result<Message, DecodeError>) -> Option<&'static str> {
+        if !is_off(result, frame) {
+            return None;
+        }
+        self.settled = true;
+        let guessed = self.decoder.context().clone();
+        let mut other = Decoder::new();
+        other.set_context(Context { four_octet_as: !guessed.four_octet_as, ..guessed.clone() });
+        let again = other.decode(frame.clone());
+        let fits = !is_off(&again, frame);
+        if fits {
+            (self.decoder, *result) = (other, again);
+        }
+        Some(match (fits, guessed.four_octet_as) {
+            (true, true) => "no OPENs were seen: AS numbers are read with two octets from here on, four do not fit",
+            (true, false) => "no OPENs were seen: AS numbers are read with four octets from here on, two do not fit",
+            (false, true) => "no OPENs were seen: that AS numbers have four octets is guessed (--two-octet-as)",
+            (false, false) => "no OPENs were seen: that AS numbers have two octets is guessed",
+        })
+    }
+}
+
+/// An UPDATE with anything wrong.
+fn is_off(result: &Result<Message, DecodeError>, frame: &Bytes) -> bool {
+    match result {
+        Ok(Message::Update(update)) => update.errors.is_some(),
+        Ok(_) => false,
+        Err(_) => frame.get(18) == Some(&2),
     }
 }
 
@@ -139,7 +174,12 @@ impl Connections {
                     continue;
                 }
             };
-            let result = stream.decoder.decode(frame.clone());
+            let mut result = stream.decoder.decode(frame.clone());
+            if !stream.settled
+                && let Some(said) = stream.guess(&frame, &mut result)
+            {
+                printer.note(origin, said)?;
+            }
             let ctx = stream.decoder.context().clone();
             let open = if let Ok(Message::Open(open)) = &result { Some(open.clone()) } else { None };
             printer.message(origin, &frame, result, &ctx)?;
@@ -158,6 +198,7 @@ impl Connections {
         for (key, sender, receiver) in [((from, to), &one, &other), ((to, from), &other, &one)] {
             if let Some(stream) = self.streams.get_mut(&key) {
                 stream.decoder.set_context(agreed(sender, receiver));
+                stream.settled = true;
             }
         }
     }
@@ -168,26 +209,4 @@ fn find_beginning(stream: &mut Stream) {
     stream.lost = at == stream.buffer.len();
     // A marker may have come in half.
     stream.buffer.advance(if stream.lost { at.saturating_sub(18) } else { at });
-}
-
-/// How messages of `sender` to `receiver` are read.
-fn agreed(sender: &Open, receiver: &Open) -> Context {
-    let add_path = Family::ALL
-        .into_iter()
-        .filter(|f| mode(sender, *f).is_some_and(AddPathMode::sends) && mode(receiver, *f).is_some_and(AddPathMode::receives));
-    let long = receiver.capabilities.contains(&Capability::ExtendedMessage);
-    Context {
-        four_octet_as: sender.has_four_octet_as() && receiver.has_four_octet_as(),
-        families: FamilySet::ALL,
-        add_path: add_path.collect(),
-        extended_next_hop: FamilySet::ALL,
-        max_len: if long { MAX_EXTENDED_LEN } else { crate::wire::MAX_LEN },
-        external: sender.asn != receiver.asn,
-        confederation: true,
-    }
-}
-
-fn mode(open: &Open, family: Family) -> Option<AddPathMode> {
-    let entries = open.capabilities.iter().filter_map(|c| if let Capability::AddPath(entries) = c { Some(entries) } else { None });
-    entries.flatten().find(|(afi, safi, _)| Family::from_codes(*afi, *safi) == Some(family)).map(|(.., mode)| *mode)
 }

@@ -85,6 +85,33 @@ fn what_is_encoded_again_is_what_came() {
 }
 
 #[test]
+fn what_is_of_no_family_of_ours_is_named_and_never_written_as_end_of_rib() {
+    // MP_UNREACH_NLRI for 1/128, alone and beside a route that is read; 5 octets of prefix.
+    let foreign = "ffffffffffffffffffffffffffffffff0022 02 0000 000b 800f08 000180 28 00000164";
+    let line = "MP_UNREACH_NLRI of afi 1 safi 128 (MPLS VPN), 8 octets, not read";
+    assert_eq!(text(foreign.as_bytes()), format!("#1 at 0 UPDATE \n  {line}\n"));
+    let found = &json(foreign.as_bytes())[0];
+    assert_eq!((&found["not_read"][0]["text"], &found["not_read"][0]["octets"]), (&Value::from(line), &Value::from(8)));
+    let args = DecodeArgs { reencode: true, ..DecodeArgs::default() };
+    assert_eq!(run(foreign.as_bytes(), &args, false).0, format!("# {line}\n"), "nothing, rather than another's message");
+    // EVPN, as MP_REACH_NLRI.
+    let evpn = "ffffffffffffffffffffffffffffffff0023 02 0000 000c 800e09 001946 04 0a000001 00";
+    assert!(text(evpn.as_bytes()).contains("MP_REACH_NLRI of afi 25 safi 70 (EVPN), 9 octets, not read"));
+    assert!(json(update().as_bytes())[0]["not_read"].is_null(), "what is read is not named again");
+}
+
+#[test]
+fn bzip2_is_taken_off() {
+    let mut bz = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    bz.write_all(KEEPALIVE.as_bytes()).unwrap();
+    let file = bz.finish().unwrap();
+    assert_eq!(text(&file), "#1 at 0 KEEPALIVE\n");
+    assert_eq!(text(&[&file[..], &file].concat()).lines().count(), 2, "several streams one after the other are one file");
+    let error = run(&file[..file.len() - 4], &DecodeArgs::default(), false).1.unwrap_err();
+    assert!(matches!(error, DecodeFileError::Io(_)), "{error}");
+}
+
+#[test]
 fn gzip_is_taken_off() {
     let mut gz = GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gz.write_all(KEEPALIVE.as_bytes()).unwrap();
@@ -184,6 +211,34 @@ fn tcp_is_put_together_in_both_directions_and_read_as_the_opens_agree() {
     }
 }
 
+/// UPDATE of a session with AS numbers of two octets.
+fn narrow_update() -> Vec<u8> {
+    let mut narrow = octets(&update().replace("40020602010000fc00", "4002040201fc00"));
+    (narrow[17], narrow[22]) = (narrow[17] - 2, narrow[22] - 2);
+    narrow
+}
+
+#[test]
+fn without_opens_the_width_of_as_numbers_is_guessed_and_said() {
+    let narrow = narrow_update();
+    let lines = json(&pcap(&[segment(true, 1, 0x18, &[octets(KEEPALIVE), narrow.clone(), narrow.clone()].concat())]));
+    assert_eq!(lines.iter().map(|l| l["type"].as_str().unwrap()).collect::<Vec<_>>(), ["KEEPALIVE", "NOTE", "UPDATE", "UPDATE"]);
+    assert_eq!(lines[1]["text"], "no OPENs were seen: AS numbers are read with two octets from here on, four do not fit");
+    for line in &lines[2..] {
+        assert_eq!((&line["verdict"], &line["update"]["announced"][0]["attributes"]["as_path"]), (&"fine".into(), &"64512".into()));
+    }
+    // What fits neither way: the guess is named before the verdict.
+    let bad = octets(&update().replace("40010100", "40010109"));
+    let lines = json(&pcap(&[segment(true, 1, 0x18, &[bad.clone(), bad].concat())]));
+    assert_eq!(lines[0]["text"], "no OPENs were seen: that AS numbers have four octets is guessed (--two-octet-as)");
+    assert_eq!((&lines[1]["verdict"], &lines[2]["verdict"], lines.len()), (&"withdraw".into(), &"withdraw".into(), 3));
+    // With OPENs nothing is guessed.
+    let open = octets(OPEN);
+    let packets = [segment(false, 1, 0x18, &open), segment(true, 1, 0x18, &[open.clone(), narrow].concat())];
+    let lines = json(&pcap(&packets));
+    assert_eq!((&lines[2]["type"], &lines[2]["verdict"], lines.len()), (&"UPDATE".into(), &"withdraw".into(), 3));
+}
+
 #[test]
 fn a_capture_that_begins_in_the_middle_finds_the_first_message() {
     let stream = [&octets(&update())[20..], &octets(KEEPALIVE), &octets(&update())].concat();
@@ -219,8 +274,7 @@ fn mrt_messages_are_read_in_the_width_of_their_record() {
         true => [&[0, 0, 0xfc, 0, 0, 0, 0xfc, 1][..], &[0, 0, 0, 1], &[10, 0, 0, 1], &[10, 0, 0, 2]].concat(),
         false => [&[0xfc, 0, 0xfc, 1][..], &[0, 0, 0, 1], &[10, 0, 0, 1], &[10, 0, 0, 2]].concat(),
     };
-    let mut narrow = octets(&update().replace("40020602010000fc00", "4002040201fc00"));
-    (narrow[17], narrow[22]) = (narrow[17] - 2, narrow[22] - 2);
+    let narrow = narrow_update();
     let file = [
         mrt(16, 4, &[head(true), octets(&update())].concat()),
         mrt(16, 1, &[head(false), narrow].concat()),
@@ -237,8 +291,57 @@ fn mrt_messages_are_read_in_the_width_of_their_record() {
     }
     assert_eq!((&lines[2]["from"], &lines[2]["time"]), (&Value::from("10.0.0.2:179"), &Value::from(1.000005)));
     assert_eq!(lines[3]["text"], "peer 10.0.0.1 as 64512: Idle to Established");
-    assert_eq!(lines[4]["text"], "record of type 13, subtype 6, passed over");
-    assert_eq!(lines[5]["text"], "record of type 16, subtype 4 is malformed");
+    assert_eq!(lines[4]["text"], "record of type 13, subtype 6, 3 octets, passed over");
+    assert_eq!(lines[5]["text"], "record of type 16, subtype 4 is malformed at octet 0 of 3");
+}
+
+/// The ends of a BGP4MP record with AS numbers of four octets: peer 64512 at 10.0.0.1, collector 64513 at 10.0.0.2.
+fn ends() -> Vec<u8> {
+    [&[0, 0, 0xfc, 0, 0, 0, 0xfc, 1][..], &[0, 0, 0, 1], &[10, 0, 0, 1], &[10, 0, 0, 2]].concat()
+}
+
+#[test]
+fn mrt_prefixes_carry_a_path_identifier_where_the_opens_in_the_file_agree() {
+    let theirs = add_path_open();
+    let mut ours = theirs.clone();
+    (ours[21], ours[27], ours[36]) = (1, 2, 1); // AS 64513, identifier 10.0.0.2
+    let record = |subtype: u16, message: &[u8]| mrt(16, subtype, &[&ends()[..], message].concat());
+    let update = add_path_update();
+    let path_ids = |file: &[u8]| -> Vec<Value> {
+        json(file).iter().filter(|l| l["type"] == "UPDATE").map(|l| l["update"]["announced"][0]["nlri"][0]["path_id"].clone()).collect()
+    };
+    // Our own message marked as ours (subtype 7), and by a writer that marks none.
+    for own in [7, 4] {
+        let file = [record(own, &ours), record(4, &theirs), record(4, &update), record(7, &update)].concat();
+        assert_eq!(path_ids(&file), [7, 7], "subtype {own}");
+    }
+    // One of them only: not agreed. And what was agreed ends with the session.
+    let plain = octets(&self::update());
+    let file = [record(4, &theirs), record(4, &plain)].concat();
+    assert_eq!(path_ids(&file), [Value::Null]);
+    let idle = mrt(16, 5, &[&ends()[..], &[0, 6, 0, 1]].concat());
+    let file = [record(7, &ours), record(4, &theirs), idle, record(4, &plain)].concat();
+    assert_eq!(path_ids(&file), [Value::Null]);
+    // No OPENs: what the operator says.
+    let args = DecodeArgs { add_path: true, ..DecodeArgs::default() };
+    assert!(run(&record(4, &update), &args, false).0.contains("announced 10.1.0.0/26 path 7"));
+}
+
+#[test]
+fn mrt_tables_of_the_old_format_are_shown() {
+    let attributes = octets("40010100 400204 0201 fc00 400304 0a000001");
+    let v4 = [&[0, 0, 0, 5, 10, 1, 0, 0, 26, 1, 0, 0, 0, 9, 10, 0, 0, 1, 0xfc, 0, 0, attributes.len() as u8][..], &attributes].concat();
+    let v6_attributes =
+        [&octets("40010100 400204 0201 fc00 800e1a 0002 01 10")[..], &[0x20, 1, 0xd, 0xb8], &[0; 11], &[1, 0, 32, 0x20, 1, 0xd, 0xb8]]
+            .concat();
+    let v6_head = [&[0, 0, 0, 6, 0x20, 1, 0xd, 0xb8][..], &[0; 12], &[32, 1, 0, 0, 0, 9], &[0x20, 1], &[0; 13], &[7, 0xfc, 1]].concat();
+    let v6 = [&v6_head[..], &[0, v6_attributes.len() as u8], &v6_attributes].concat();
+    let lines = json(&[mrt(12, 1, &v4), mrt(12, 2, &v6), mrt(12, 1, &v4[..20])].concat());
+    assert_eq!((&lines[0]["peer"], &lines[0]["time"]), (&Value::from("10.0.0.1 as 64512"), &Value::from(9.0)));
+    assert_eq!(lines[0]["update"]["announced"][0]["nlri"][0], "10.1.0.0/26");
+    assert_eq!(lines[0]["update"]["announced"][0]["attributes"]["as_path"], "64512");
+    assert_eq!((&lines[1]["peer"], &lines[1]["update"]["announced"][0]["nlri"][0]), (&"2001::7 as 64513".into(), &"2001:db8::/32".into()));
+    assert_eq!(lines[2]["text"], "record of type 12, subtype 1 is malformed at octet 20 of 20");
 }
 
 #[test]
