@@ -530,8 +530,22 @@ impl Peer {
         if restart && self.wanted {
             self.on_stop(now, StopKind::ConfigChange, None);
             self.without = Default::default();
-        } else if old.passive && !self.params.passive && self.main.fsm.state() == State::Active {
-            self.on_connect_retry(now, Which::Main, conns);
+            return;
+        }
+        match self.main.fsm {
+            Fsm::Active(Waiting { link: None }) if old.passive && !self.params.passive => self.on_connect_retry(now, Which::Main, conns),
+            // The attempt that is under way, and the next one, would be ours.
+            Fsm::Connect(Dialing { link: None, .. }) if self.params.passive => {
+                self.close_attempt(Which::Main);
+                self.listen(now);
+                self.note_state(now, Which::Main, State::Connect, Trigger::TcpConnectionFails);
+            }
+            Fsm::Active(_) if self.params.passive => self.main.timers.stop(Timer::ConnectRetry),
+            // A rest that was longer than any is now.
+            Fsm::Idle(Resting::Held) if self.timers.get(Timer::IdleHold).is_some_and(|at| at > now + self.params.idle_hold_max) => {
+                self.rest(now, Resting::Held, self.params.idle_hold_max);
+            }
+            Fsm::Idle(_) | Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) | Fsm::Established(_) => {}
         }
     }
 

@@ -655,6 +655,35 @@ fn a_changed_hold_time_restarts_the_session_and_a_changed_description_does_not()
     assert_eq!(desk.pass(secs(2)), [Did::Dial(ConnId(2))]);
 }
 
+/// A peer that is told of other parameters, which no session was agreed by.
+fn reconfigured(desk: &mut Desk, change: impl FnOnce(&mut Params)) -> Vec<Did> {
+    let mut p = Params::clone(desk.peer.params());
+    change(&mut p);
+    desk.tell(Event::Reconfigured { params: Arc::new(p), restart: false })
+}
+
+#[test]
+fn a_peer_that_becomes_passive_gives_up_its_attempt_and_dials_no_more() {
+    let mut desk = Desk::new();
+    assert_eq!(desk.tell(Event::Start), [Did::Dial(ConnId(1))]);
+    assert_eq!(reconfigured(&mut desk, |p| p.passive = true), [Did::Close(ConnId(1))]);
+    assert_eq!((desk.peer.state(), desk.pass(secs(3600))), (State::Active, vec![]), "it waits to be called");
+    assert_eq!(reconfigured(&mut desk, |p| p.passive = false), [Did::Dial(ConnId(2))], "and dials again at once");
+    desk.tell(Event::DialFailed { conn: ConnId(2), error: DialError::Refused });
+    assert_eq!((desk.peer.state(), reconfigured(&mut desk, |p| p.passive = true)), (State::Active, vec![]));
+    assert_eq!(desk.pass(secs(3600)), [], "between two attempts too");
+}
+
+#[test]
+fn a_longest_rest_that_is_made_shorter_holds_for_the_rest_under_way() {
+    let mut desk = Desk::with(|p| (p.idle_hold, p.idle_hold_max) = (secs(3600), secs(3600)));
+    let conn = desk.up();
+    desk.tell(Event::Message { conn, message: Message::Notification(Notification::new(6, 4, Default::default())) });
+    assert_eq!((desk.peer.state(), desk.pass(secs(60))), (State::Idle, vec![]));
+    reconfigured(&mut desk, |p| (p.idle_hold, p.idle_hold_max) = (secs(1), secs(5)));
+    assert_eq!(desk.pass(secs(6)), [Did::Dial(ConnId(2))]);
+}
+
 #[test]
 fn why_it_is_down_is_said_in_words() {
     let mut desk = Desk::new();
