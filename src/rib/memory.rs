@@ -1,7 +1,7 @@
 //! How much the tables hold, and for whom: so that the router stays within its budget and what is too much costs the one who brings it.
 //!
 //! In: counts that the tables keep anyway. Out: octets, in all and for each peer, at the cost of a sum over the peers. They are what the
-//! allocator hands out within about a fifth (`proto-tests/examples/rib_memory.rs` holds them against the process).
+//! allocator hands out within about a fifth (`proto-tests/examples/rib_load.rs` holds them against the process).
 //!
 //! # For the speaker
 //! Before the budget: [`Rib::memory`] plus [`UpdateGroups::memory`](super::update_group::UpdateGroups::memory) against it, each few hundred

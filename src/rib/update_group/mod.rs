@@ -13,6 +13,11 @@
 //! source a withdrawal, the old one the route. Their frames say whom they are for by nature (source, originator, next hop) and not by
 //! name, so the log means the same to a member that joins later and reads it from an older snapshot on.
 //!
+//! # What is as large as a table
+//! A new group, and one whose key changes, looks at the destinations in steps ([`UpdateGroups::work`]); until its turn comes a destination
+//! stands as it was announced under the former key. A member that begins, asks for everything again or fell far behind is given the table in
+//! pieces as it reads. Of each family at most one such dump is under way for a member, and one waits.
+//!
 //! # Invariants
 //! What a member has, once it took everything, equals [`export`] of each best route for it alone, in every interleaving of changes,
 //! joins, leaves, refreshes and slow reading (tested against that function).
