@@ -452,8 +452,8 @@ impl AdjRibIn {
     pub fn count(&mut self, dest: u32, path: &Path) {
         self.counts.add(path);
         self.used |= path.generation == self.generation;
-        for mark in [&mut self.stale, &mut self.refresh].into_iter().flatten().filter(|mark| mark.generation <= path.generation) {
-            mark.since.add(path);
+        if self.is_marked() {
+            self.marks(path).for_each(|mark| mark.since.add(path));
         }
         if path.cause == CauseId::MAX_PREFIX {
             self.over_limit.insert((dest, path.path_id));
@@ -470,10 +470,21 @@ impl AdjRibIn {
             return false;
         }
         self.counts.subtract(path);
-        for mark in [&mut self.stale, &mut self.refresh].into_iter().flatten().filter(|mark| mark.generation <= path.generation) {
-            mark.since.subtract(path);
+        if self.is_marked() {
+            self.marks(path).for_each(|mark| mark.since.subtract(path));
         }
         path.accepted() && (!self.over_limit.is_empty() || self.no_room > 0)
+    }
+
+    #[inline]
+    fn is_marked(&self) -> bool {
+        self.stale.is_some() || self.refresh.is_some()
+    }
+
+    /// Those since which the path was announced.
+    fn marks(&mut self, path: &Path) -> impl Iterator<Item = &mut Mark> {
+        let generation = path.generation;
+        [&mut self.stale, &mut self.refresh].into_iter().flatten().filter(move |mark| mark.generation <= generation)
     }
 
     /// All paths are of earlier generations from now on.

@@ -5,8 +5,8 @@
 //! for its control octets and one for the entry; at a million prefixes each costs as much as all the rest). Removal shifts back, so
 //! there are no tombstones. Growing walks both arrays in order.
 //!
-//! The index is cut into [`PARTS`] by the first bits of the tag, each of which grows and shrinks for itself and at a fill of its own: so a
-//! table of a million prefixes grows by some ten thousand at a time, here and there, and never all at once.
+//! A large index is cut into [`PARTS`] by the first bits of the tag, each of which grows and shrinks for itself and at a fill of its own: so
+//! a table of a million prefixes grows by some ten thousand at a time, here and there, and never all at once.
 
 /// One entry; `index == NONE` is an empty place.
 #[derive(Clone, Copy)]
@@ -17,55 +17,72 @@ struct Entry {
 
 const NONE: u32 = u32::MAX;
 const EMPTY: Entry = Entry { tag: 0, index: NONE };
-const MIN_BITS: u32 = 2;
+const MIN_BITS: u32 = 6;
 
-/// Bits of the tag that name the part.
+/// Bits of the tag that name the part, once it is cut.
 const PART_BITS: u32 = 6;
 const PARTS: usize = 1 << PART_BITS;
 
+/// With so many entries it is cut into parts.
+const LARGE: usize = 8192;
+
 /// See the module.
 pub(super) struct Index {
+    /// One, or [`PARTS`].
     parts: Box<[Part]>,
+    /// Zero, or [`PART_BITS`].
+    bits: u32,
     len: usize,
 }
 
 impl Index {
     pub fn new() -> Index {
-        Index { parts: Box::new([]), len: 0 }
+        Index { parts: Box::new([Part::new(0, PARTS - 1)]), bits: 0, len: 0 }
     }
 
     pub fn len(&self) -> usize {
         self.len
     }
 
-    fn part(&self, tag: u32) -> Option<&Part> {
-        self.parts.get((tag >> (32 - PART_BITS)) as usize)
+    #[inline]
+    fn part_of(&self, tag: u32) -> usize {
+        (u64::from(tag) >> (32 - self.bits)) as usize
     }
 
     /// The number with this tag of which `same` is true.
     #[inline]
     pub fn find(&self, tag: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
-        self.part(tag)?.find(tag, same)
+        self.parts[self.part_of(tag)].find(tag, same)
     }
 
     /// Some number with about this tag: what a look-up would read first.
     #[inline]
     pub fn peek(&self, tag: u32) -> Option<u32> {
-        self.part(tag)?.peek(tag)
+        self.parts[self.part_of(tag)].peek(tag)
     }
 
     /// Adds a number that is not in it.
     pub fn insert(&mut self, tag: u32, index: u32) {
-        if self.parts.is_empty() {
-            self.parts = (0..PARTS).map(Part::new).collect();
+        if self.len == LARGE && self.bits == 0 {
+            self.cut();
         }
-        self.parts[(tag >> (32 - PART_BITS)) as usize].insert(tag, index);
+        let part = self.part_of(tag);
+        self.parts[part].insert(tag, index);
         self.len += 1;
+    }
+
+    fn cut(&mut self) {
+        let whole =
+            std::mem::replace(self, Index { parts: (0..PARTS).map(|n| Part::new(PART_BITS, n)).collect(), bits: PART_BITS, len: 0 });
+        for entry in whole.parts.iter().flat_map(|part| &part.places).filter(|e| e.index != NONE) {
+            self.insert(entry.tag, entry.index);
+        }
     }
 
     /// Takes a number out; false if it is not in it.
     pub fn remove(&mut self, tag: u32, index: u32) -> bool {
-        let removed = self.parts.get_mut((tag >> (32 - PART_BITS)) as usize).is_some_and(|part| part.remove(tag, index));
+        let part = self.part_of(tag);
+        let removed = self.parts[part].remove(tag, index);
         self.len -= usize::from(removed);
         removed
     }
@@ -87,15 +104,18 @@ struct Part {
     len: u32,
     /// It grows when so many of 256 places are taken.
     most: u32,
+    /// So many bits of the tag named the part.
+    named: u32,
 }
 
 impl Part {
-    fn new(number: usize) -> Part {
-        Part { places: Vec::new(), bits: 0, len: 0, most: 128 + number as u32 }
+    fn new(named: u32, number: usize) -> Part {
+        Part { places: Vec::new(), bits: 0, len: 0, most: 128 + number as u32, named }
     }
 
+    #[inline]
     fn home(&self, tag: u32) -> usize {
-        (u64::from(tag << PART_BITS) >> (32 - self.bits)) as usize
+        (u64::from(tag << self.named) >> (32 - self.bits)) as usize
     }
 
     fn next(&self, place: usize) -> usize {

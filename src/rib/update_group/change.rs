@@ -20,9 +20,13 @@ impl UpdateGroup {
         for few in changes.chunks(BATCH) {
             self.routes.prefetch(few.iter().filter_map(|c| c.new.as_ref()));
             let families = self.key.families;
+            let plain = self.pending.is_none();
             for change in few.iter().filter(|c| families.contains(c.dest.family())) {
                 // What the source of a route is to us decides, too, who hears it (`touched.way`).
-                if change.old != change.new || change.touched.way || self.key.tells_paths(change.dest.family()) {
+                let several = self.key.tells_paths(change.dest.family());
+                if plain && !several && (change.old != change.new || change.touched.way) {
+                    self.change_best(rib, change.dest, change.net, change.new.as_ref());
+                } else if several || change.old != change.new || change.touched.way {
                     self.change(rib, change.dest, change.net, change.new.as_ref());
                 }
             }
@@ -57,6 +61,7 @@ impl UpdateGroup {
         }
     }
 
+    #[inline]
     fn change_best(&mut self, rib: &Rib, dest: DestId, net: IpNet, best: Option<&Best>) {
         let mut class = best.map_or(ClassId::NONE, |best| self.routes.classify(best, rib, &self.key));
         let old = self.routes.entry(dest);
