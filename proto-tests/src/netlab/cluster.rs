@@ -18,6 +18,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::clock::until;
 use super::mounts::{Scratch, fresh_run};
+use super::neighbours::crowded;
 use super::netlink::{KRoute, Via};
 use super::ns::{Ns, finish};
 use super::ping::ping;
@@ -110,6 +111,11 @@ fn v6_of(number: u8) -> Ipv6Addr {
     Ipv6Addr::new(0xfd00, 0x12, 0x22, 0, 0, 0, 0, u16::from(number))
 }
 
+/// Of a node's end of its cable.
+fn mac_of(number: u8) -> [u8; 6] {
+    [0x02, 0, 10, 12, 22, number]
+}
+
 fn block4(number: u8) -> Ipv4Net {
     Ipv4Net::new(Ipv4Addr::new(10, 244, number, 0), 26).expect("26 <= 32")
 }
@@ -155,19 +161,27 @@ impl Cluster {
         for key in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
             ns.sysctl(key, "1")?;
         }
-        let (port, far_end) = (format!("port{number}"), ns.net_fd());
+        let (port, far_end) = (format!("port{number}"), self.switch.net_fd());
+        ns.rtnl(move |rtnl| rtnl.add_veth(UNDERLAY, Some(mac_of(number)), &port, far_end))?;
+        let port = format!("port{number}");
         self.switch.rtnl(move |rtnl| {
-            rtnl.add_veth(&port, None, UNDERLAY, far_end)?;
             let (port, bridge) = (rtnl.index(&port)?, rtnl.index("br0")?);
             rtnl.set_master(port, bridge)?;
             rtnl.set_up(port)
         })?;
         let (v4, v6) = (v4_of(number), v6_of(number));
+        let others: Vec<u8> = self.roster().into_iter().map(|(_, other, _)| other).filter(|other| *other != number).collect();
         ns.rtnl(move |rtnl| {
             let eth = rtnl.index(UNDERLAY)?;
             rtnl.set_up(eth)?;
             rtnl.add_addr(eth, Ipv4Net::new(v4, 24).expect("24 <= 32").into())?;
-            rtnl.add_addr(eth, Ipv6Net::new(v6, 64).expect("64 <= 128").into())
+            rtnl.add_addr(eth, Ipv6Net::new(v6, 64).expect("64 <= 128").into())?;
+            // The table of neighbours is one for the whole machine, and permanent entries are not counted in it: a mesh of thirty nodes
+            // would fill it with those that are learned.
+            others.iter().try_for_each(|other| {
+                rtnl.add_neighbour(eth, v4_of(*other).into(), mac_of(*other))?;
+                rtnl.add_neighbour(eth, v6_of(*other).into(), mac_of(*other))
+            })
         })?;
         let settle = format!("port{number}");
         self.switch.rtnl(move |rtnl| rtnl.index(&settle).and_then(|port| rtnl.settle(port)))?;
@@ -352,7 +366,7 @@ impl Cluster {
         for (index, member) in self.members.iter().enumerate() {
             let left = limit.saturating_sub(start.elapsed());
             until(left, || self.node_agrees(index, alive))
-                .map_err(|why| format!("{why}\nlast words of {}:\n{}", member.name, tail(&member.log)))?;
+                .map_err(|why| format!("{why}\n{}last words of {}:\n{}", crowd_note(), member.name, tail(&member.log)))?;
         }
         Ok(start.elapsed())
     }
@@ -371,6 +385,11 @@ impl Cluster {
         let failed: Vec<String> = asked.iter().filter_map(|(what, answer)| finish(answer).err().map(|e| format!("{what}: {e}"))).collect();
         (asked.len() - failed.len(), failed)
     }
+}
+
+/// A line for who looks for the reason, if the machine may be it.
+fn crowd_note() -> String {
+    crowded().map_or_else(String::new, |note| format!("{note}\n"))
 }
 
 /// A network namespace with one address of each family, on a cable to its node, as a CNI plugin makes it.

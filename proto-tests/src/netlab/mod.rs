@@ -15,6 +15,7 @@ pub mod expect;
 pub mod image;
 pub mod monitor;
 pub mod mounts;
+pub mod neighbours;
 pub mod netlink;
 pub mod ns;
 pub mod ping;

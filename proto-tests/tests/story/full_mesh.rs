@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use proto_tests::netlab::cluster::{Cluster, Mode, Plan};
-use proto_tests::netlab::{Story, alone, may_run, proc, skip};
+use proto_tests::netlab::{Ns, Story, alone, may_run, proc, skip};
 
 #[test]
 fn a_full_mesh_with_a_tor_agrees_drains_and_comes_back() {
@@ -48,7 +48,19 @@ fn thirty_nodes_converge_to_all_routes_in_all_kernels() {
     assert!(established.is_ok(), "session ends established: {established:?}");
     println!("30 nodes, 870 session ends, {} routes: {:.2} s from the first start", cluster.wanted_routes(), took.as_secs_f64());
     assert_eq!(cluster.wanted_routes(), 30 * 29 * 2);
+    // All namespaces share one table of neighbours, which thirty nodes that learn each other would fill.
+    let learned: Vec<String> = cluster.members.iter().flat_map(|member| learned_neighbours(&member.ns)).collect();
+    assert!(learned.is_empty(), "{} entries that count: {:?}", learned.len(), &learned[..learned.len().min(5)]);
     assert!(took < Duration::from_secs(15), "it took {took:?}");
+}
+
+/// What a node's kernel learned of other nodes, and the machine's table counts.
+fn learned_neighbours(ns: &Ns) -> Vec<String> {
+    let mut command = Command::new("ip");
+    command.args(["-4", "neigh", "show", "dev", "eth1"]);
+    let said = String::from_utf8(ns.output(command).unwrap().stdout).unwrap();
+    assert!(said.lines().count() >= 29, "the others are known: {said}");
+    said.lines().filter(|line| !line.contains("PERMANENT")).map(str::to_string).collect()
 }
 
 #[test]
