@@ -93,10 +93,11 @@ fn tracked_next_hops_are_those_in_use() {
         Answer::Nexthops(page) => page.rows.len(),
         other => panic!("{other:?}"),
     };
-    assert_eq!((tracked(&mut lab), lab.prefixes("a")), (1, 1), "one prefix, one next hop");
+    let paths = |lab: &mut Lab| lab.paths("a", "2001:db8:1::/48").len();
+    assert_eq!((tracked(&mut lab), paths(&mut lab)), (1, 1), "one path, one next hop");
     lab.raw("x", &upd().withdraw("2001:db8:1::/48").octets());
     lab.run(Duration::from_secs(1));
-    assert_eq!((tracked(&mut lab), lab.prefixes("a")), (0, 0));
+    assert_eq!((tracked(&mut lab), paths(&mut lab)), (0, 0));
 }
 
 fn warnings(lab: &mut Lab) -> Vec<String> {
