@@ -32,18 +32,24 @@ async fn paths_lead_to_questions() {
 async fn clients_that_read_nothing_keep_nobody_from_being_answered() {
     let (address, api, task) = start().await;
     let mut stalled = Vec::new();
-    for n in 0..CONNECTIONS.total + 20 {
+    for n in 0..CONNECTIONS.per_origin + 8 {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("small");
         let mut stream = socket.connect(address).await.expect("connected");
         // Long enough that it does not fit into the buffers between us.
         let request = format!("GET /v1/nexthops HTTP/1.1\r\nHost: x{n}\r\n\r\n").repeat(40);
-        stream.write_all(request.as_bytes()).await.expect("sent");
-        stalled.push(stream);
+        // Who is turned away for want of a place does not matter here.
+        if stream.write_all(request.as_bytes()).await.is_ok() {
+            stalled.push(stream);
+        }
     }
+    // They take what fits into the buffers first, and stop.
+    while api.heard.lock().expect("fine").len() <= CONNECTIONS.per_origin {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let answer = tokio::time::timeout(Duration::from_secs(20), get(address, "GET /livez"));
     assert!(answer.await.expect("in time").0.starts_with("HTTP/1.1 200"));
-    assert!(api.heard.lock().expect("fine").len() > CONNECTIONS.per_origin, "they were being served");
     task.abort();
 }
 
