@@ -49,7 +49,7 @@
 //!    prefix. The state machine ([`peer::Peer::handle`], RFC 4271 §8) hears of the UPDATEs of a read once, for its hold timer.
 //! 4. [`rib::Rib::apply`] keeps it in Adj-RIB-In, refused or not, and marks the destination dirty.
 //! 5. [`rib::Rib::settle`], when the queue is empty or the budget is spent, runs [`rib::decide::select`] on what is dirty.
-//! 6. `speaker::fib_sync` (`Program::apply`) says what is wanted in the kernel, and [`fib::Fib::want`] plans the changes.
+//! 6. `speaker::fib_sync` (`Program::apply`) says what is wanted in the kernel, and [`fib::Fib::set_desired`] plans the changes.
 //! 7. [`rib::update_group::UpdateGroups::advertise`] applies export policy, packs and encodes once for all peers that hear the same, and
 //!    `speaker::export` (`Export::pump`) hands out frames as far as each connection has credit.
 //! 8. [`daemon::netlink`] writes routes in batches, and [`daemon::core::conn`] writes the frozen frames to every member of the group.

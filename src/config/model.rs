@@ -1,6 +1,6 @@
 //! The configuration as it is meant: every default filled in, every reference resolved, every session of the cluster named.
 //!
-//! In: made by [`super::validate`]. Out: read by the shell (where to listen, what to serve), compared by [`super::diff`], and turned into the
+//! In: made by [`super::validate`]. Out: read by the shell (where to listen, what to serve), compared by `speaker::reload_plan`, and turned into the
 //! core's own parameters by [`super::params`].
 
 use std::collections::BTreeMap;
