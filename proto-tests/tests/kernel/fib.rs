@@ -25,7 +25,7 @@ fn routes_look_as_a_calico_node_expects_them() {
     assert_eq!(
         shown,
         [
-            "blackhole 10.244.1.0/26",
+            "blackhole 10.244.1.0/26 metric 1024",
             "10.244.2.0/26 via 10.0.0.2 dev eth1 metric 1024",
             "10.244.3.0/26 metric 1024",
             "nexthop via 10.0.0.2 dev eth1 weight 1",
