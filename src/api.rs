@@ -2,7 +2,7 @@
 //!
 //! In: a `Question` from the control socket or HTTP. Out: rows of plain data, which the edge prints as tables or JSON with these very names.
 //! Lists come in pages: the shell asks again from `next` until it is `None`, so that no list is ever whole in memory and the protocol
-//! goes on between two pages. How a row is found is `speaker::ask`'s matter.
+//! goes on between two pages. How a row is found is `speaker::query`'s matter.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,4 +1,4 @@
-//! Facts of the other rooms as rows and words of `show`.
+//! Facts of the other rooms as rows and texts of `api`.
 //!
 //! In: views of the tables. Out: plain data. Each function is a translation and decides nothing.
 

@@ -1,7 +1,7 @@
 //! Answers to questions, from what the tables hold anyway.
 //!
 //! In: a `Question`. Out: one page of rows at most, found without walking what was shown before. Words for attributes, hops and steps
-//! are in `words`.
+//! are in `format`.
 
 use ipnet::IpNet;
 

@@ -105,14 +105,14 @@ impl EventQueue {
         (EventQueue { events, counters }, queue)
     }
 
-    /// Waits while the queue is full. A event to a core that has ended is of no more use to anybody, and its task ends with the runtime.
+    /// Waits while the queue is full. An event to a core that has ended is of no more use to anybody, and its task ends with the runtime.
     pub async fn put(&self, event: CoreEvent) {
         if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(event) {
             let since = std::time::Instant::now();
             let ended = self.events.send(event).await.is_err();
             self.counters.queue_wait.add(since.elapsed());
             if ended {
-                tracing::debug!("a event came after the core had ended");
+                tracing::debug!("an event came after the core had ended");
             }
         }
     }
