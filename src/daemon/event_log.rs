@@ -25,7 +25,7 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::stats::{Level, Notice};
 
-use super::counters::Counter;
+use super::atomics::Counter;
 
 /// Notices that a monitor may be behind; beyond, it is told how many it missed.
 pub const MONITOR_BACKLOG: usize = 1024;

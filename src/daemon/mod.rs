@@ -9,6 +9,7 @@
 //! comes back the other. A third thread writes the log ([`event_log`]) and drops lines rather than wait.
 #![deny(unsafe_code)]
 
+pub mod atomics;
 pub mod core;
 pub mod counters;
 pub mod event_log;
@@ -34,7 +35,8 @@ use crate::config::model::LogFormat;
 use crate::speaker::Speaker;
 
 use core::clock::Clock;
-use core::{Core, EventQueue, REQUESTS};
+use core::event_queue::EventQueue;
+use core::{Core, REQUESTS};
 use counters::DaemonMetrics;
 use event_log::{EventLog, Format, Log};
 use netlink::Netlink;

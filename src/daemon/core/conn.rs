@@ -33,7 +33,7 @@ use crate::num::ConnId;
 use crate::speaker::Input;
 use crate::wire::{Context, Hex};
 
-use super::{CoreEvent, EventQueue};
+use super::event_queue::{CoreEvent, EventQueue};
 use crate::daemon::tasks::{Panicked, caught};
 
 /// Octets of one read, and so the most that a batch holds.

@@ -32,8 +32,8 @@ use crate::peer::{Secret, Ttl};
 use crate::wire::{CeaseSubcode, Context, Message, Notification};
 
 use super::dialer::apply_ttl;
+use super::event_queue::{CoreEvent, EventQueue};
 use super::penalty::PenaltyTable;
-use super::{CoreEvent, EventQueue};
 
 /// What we ask the kernel to queue for us, established but not accepted.
 pub const BACKLOG: i32 = 4096;

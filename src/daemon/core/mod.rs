@@ -12,6 +12,7 @@
 pub mod clock;
 pub mod conn;
 pub mod dialer;
+pub mod event_queue;
 pub mod half_open;
 pub mod listener;
 pub mod penalty;
@@ -19,11 +20,10 @@ pub mod penalty;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::fib::FibChange;
@@ -34,16 +34,13 @@ use crate::speaker::show::{Answer, Command, Question};
 use crate::speaker::{Effect, Frames, Input, Params, Speaker};
 use crate::wire::Message;
 
-use super::counters::DaemonMetrics;
 use super::event_log::EventLog;
 use super::netlink::{Done, Events, Netlink};
 use clock::Clock;
 use conn::{Conn, LINGERING};
+use event_queue::{CoreEvent, EventQueue};
 use half_open::HalfOpenLimiter;
 use listener::{AllowedPeers, Listeners, Refused};
-
-/// Words that wait for the core at most. A batch of messages is one event and holds at most one read (64 KiB).
-pub const QUEUE: usize = 512;
 
 /// Requests of operators that wait at most.
 pub const REQUESTS: usize = 64;
@@ -74,62 +71,6 @@ const SHUTDOWN: Duration = Duration::from_secs(3);
 
 /// Why a peer is not dialled.
 const NO_DESCRIPTORS: &str = "no file descriptor is left for another connection; raise the limit (LimitNOFILE, ulimit -n)";
-
-/// One thing that the core is told.
-#[derive(Debug)]
-pub enum CoreEvent {
-    Input(Input),
-    /// A batch of messages, with the permit that its reader waits for before it delivers more.
-    Batch(Input, Option<OwnedSemaphorePermit>),
-    Dialled {
-        conn: ConnId,
-        outcome: Result<TcpStream, DialError>,
-    },
-    Accepted {
-        socket: std::net::TcpStream,
-        remote: SocketAddr,
-    },
-}
-
-/// Where words are put.
-#[derive(Clone)]
-pub struct EventQueue {
-    events: mpsc::Sender<CoreEvent>,
-    counters: Arc<DaemonMetrics>,
-}
-
-impl EventQueue {
-    /// The queue's two ends.
-    pub fn new(counters: Arc<DaemonMetrics>) -> (EventQueue, mpsc::Receiver<CoreEvent>) {
-        let (events, queue) = mpsc::channel(QUEUE);
-        (EventQueue { events, counters }, queue)
-    }
-
-    /// Waits while the queue is full. An event to a core that has ended is of no more use to anybody, and its task ends with the runtime.
-    pub async fn put(&self, event: CoreEvent) {
-        if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(event) {
-            let since = std::time::Instant::now();
-            let ended = self.events.send(event).await.is_err();
-            self.counters.queue_wait.add(since.elapsed());
-            if ended {
-                tracing::debug!("an event came after the core had ended");
-            }
-        }
-    }
-
-    /// Does not wait; with a full queue the event is dropped, and its connection closes.
-    pub fn put_now(&self, event: CoreEvent) {
-        let accepted = u64::from(matches!(event, CoreEvent::Accepted { .. }));
-        if self.events.try_send(event).is_err() {
-            self.counters.accepting.sub(accepted);
-            tracing::debug!("the queue was full, or the core had ended");
-        }
-    }
-
-    pub fn counters(&self) -> &DaemonMetrics {
-        &self.counters
-    }
-}
 
 /// What an operator or a signal wants of the core, with a place for the answer.
 #[derive(Debug)]
@@ -196,7 +137,7 @@ impl Core {
             conns: HashMap::default(),
             dials: HashMap::new(),
             listeners: Listeners::new(queue.clone()),
-            half_open: HalfOpenLimiter::new(queue.counters.descriptors),
+            half_open: HalfOpenLimiter::new(queue.counters().descriptors),
             queue,
             accepted: 0,
             lingering: JoinSet::new(),
@@ -239,7 +180,7 @@ impl Core {
     /// After a time in which this process did not run, every deadline seems to have passed, while what the peers have said in between waits in
     /// the sockets. It is heard first; a hold timer that then still has run out has run out.
     async fn catch_up(&mut self) {
-        self.queue.counters.leaps.add(1);
+        self.queue.counters().leaps.add(1);
         let begun = self.clock.now();
         let mut quiet = 0;
         while quiet < QUIET && self.clock.now() - begun < CATCHING_UP {
@@ -256,7 +197,7 @@ impl Core {
 
     /// Takes in, settles, performs. True when there is more to do at once.
     fn cycle(&mut self) -> bool {
-        self.queue.counters.cycles.add(1);
+        self.queue.counters().cycles.add(1);
         let begun = self.clock.now();
         self.note_backlog(begun);
         let mut messages = self.take_kernel(begun);
@@ -274,7 +215,7 @@ impl Core {
         let settled = self.clock.now();
         let unfinished = self.apply_effects(now);
         longest = longest.max(settled - now).max(self.clock.now() - settled);
-        self.queue.counters.core_steps.observe(longest);
+        self.queue.counters().core_steps.observe(longest);
         self.measure();
         more || unfinished
             || !self.events.is_empty()
@@ -391,7 +332,7 @@ impl Core {
         match outcome {
             Ok(socket) => self.connect(conn, socket, Direction::Dialled, now),
             Err(error) => {
-                self.queue.counters.dial_failures.add(1);
+                self.queue.counters().dial_failures.add(1);
                 self.speaker.handle(now, Input::DialFailed { conn, error });
             }
         }
@@ -400,9 +341,9 @@ impl Core {
     fn accepted(&mut self, socket: std::net::TcpStream, remote: SocketAddr, now: Instant) {
         let conn = ConnId(ConnId::FIRST_ACCEPTED + self.accepted);
         self.accepted += 1;
-        self.queue.counters.accepting.sub(1);
+        self.queue.counters().accepting.sub(1);
         if !self.half_open.enter(conn, remote.ip()) {
-            self.queue.counters.half_open_limited.add(1);
+            self.queue.counters().half_open_limited.add(1);
             return listener::reject(socket);
         }
         match TcpStream::from_std(socket) {
@@ -412,7 +353,7 @@ impl Core {
             }
             Err(error) => {
                 self.half_open.leave(conn);
-                self.queue.counters.accept_failures.add(1);
+                self.queue.counters().accept_failures.add(1);
                 tracing::warn!(%error, peer = %remote.ip(), "an accepted connection could not be watched and is closed");
             }
         }
@@ -526,8 +467,8 @@ impl Core {
     }
 
     fn dial(&mut self, conn: ConnId, transport: Transport) {
-        self.queue.counters.dials.add(1);
-        let room = self.queue.counters.has_descriptors();
+        self.queue.counters().dials.add(1);
+        let room = self.queue.counters().has_descriptors();
         let queue = self.queue.clone();
         let task = tokio::spawn(async move {
             let outcome = if room { dialer::dial(transport).await } else { Err(DialError::Other(NO_DESCRIPTORS.to_owned())) };
@@ -577,7 +518,7 @@ impl Core {
     }
 
     fn measure(&self) {
-        let counters = &self.queue.counters;
+        let counters = self.queue.counters();
         counters.queue.set(self.events.len());
         counters.requests.set(self.requests.len());
         counters.connections.set(self.conns.len());
