@@ -18,87 +18,22 @@ mod message;
 mod monitor;
 mod nexthop_objects;
 mod route_cache;
+mod settings;
 mod tunnels;
 mod writer;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::TrySendError;
-use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
 use crate::fib::overlay::DesiredDevices;
-use crate::fib::{Errno, FibChange, Owner, Params};
+use crate::fib::{Errno, FibChange};
 use crate::kernel::KernelEvent;
 
-/// How the shell speaks with the kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    pub owner: Owner,
-    /// Under which names routes may stand that are ours besides.
-    pub former: Vec<Owner>,
-    /// Tables to watch besides our own: `main`, whose routes carry next hops.
-    pub watch: Vec<u32>,
-    /// Octets for what the kernel says while we are busy. 32 MiB hold some 40,000 route messages.
-    pub receive_buffer: usize,
-    /// At least so long between two dumps without cause, and a hundred times as long as the last one took.
-    pub audit: Duration,
-    /// Most changes that are on their way at one time.
-    pub window: usize,
-}
-
-impl Settings {
-    pub fn new(params: &Params) -> Settings {
-        Settings {
-            owner: params.owner(),
-            former: params.former.clone(),
-            watch: vec![254],
-            receive_buffer: 32 << 20,
-            audit: Duration::from_secs(60),
-            window: params.window,
-        }
-    }
-
-    fn tables(&self) -> Vec<u32> {
-        let all = self.owners().map(|owner| owner.table).chain(self.watch.iter().copied());
-        let mut tables: Vec<u32> = Vec::new();
-        all.for_each(|table| {
-            if !tables.contains(&table) {
-                tables.push(table)
-            }
-        });
-        tables
-    }
-
-    fn owners(&self) -> impl Iterator<Item = Owner> {
-        std::iter::once(self.owner).chain(self.former.iter().copied())
-    }
-}
-
-/// What netlink went through, since the start.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// The kernel could not keep what it had to say: dumped.
-    pub overruns: AtomicU64,
-    pub dumps: AtomicU64,
-    pub messages: AtomicU64,
-    /// Sends of the writer; each carries many changes.
-    pub sends: AtomicU64,
-    /// Nodes that tunnels carry packets to, now.
-    pub tunnels: AtomicU64,
-    /// What was put right on tunnel devices because somebody had changed it.
-    pub tunnel_repairs: AtomicU64,
-    /// What the kernel refused to do to them.
-    pub tunnel_failures: AtomicU64,
-}
-
-impl Counters {
-    fn add(counter: &AtomicU64, n: u64) {
-        counter.fetch_add(n, Ordering::Relaxed);
-    }
-}
+pub use settings::{Counters, Settings};
+pub use writer::Done;
 
 /// Our word to the kernel. Dropping it ends the writer's thread, and the monitor with it.
 #[derive(Debug)]
@@ -109,9 +44,6 @@ pub struct Netlink {
     monitor: tokio::task::JoinHandle<()>,
     overlay: tunnels::Tunnels,
 }
-
-/// Answers to changes, by their numbers.
-pub type Done = Vec<(u64, Result<(), Errno>)>;
 
 /// The kernel's word to us.
 #[derive(Debug)]

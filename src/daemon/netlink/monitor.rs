@@ -20,7 +20,7 @@ use super::message::{
 };
 use super::nexthop_objects::NexthopObjects;
 use super::route_cache::{KernelRouteCache, RoutePosition};
-use super::{Counters, Settings};
+use super::settings::{Counters, Settings};
 use crate::fib::Owner;
 use crate::kernel::{KernelEvent, KernelRoute};
 

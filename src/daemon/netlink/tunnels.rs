@@ -27,8 +27,8 @@ use rtnetlink::MulticastGroup;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::Counters;
 use super::device::{self, Entry, Link, Table};
+use super::settings::Counters;
 use crate::fib::Errno;
 use crate::fib::overlay::{self, ActualDevice, ActualKind, DesiredDevices, Device, DeviceOp, Mac, Tunnel};
 use crate::kernel::{IfIndex, KernelEvent};

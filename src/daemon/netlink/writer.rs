@@ -11,7 +11,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use tokio::sync::mpsc::Sender;
 
 use super::message::{self, NLMSG_ERROR};
-use super::{Counters, Done};
+use super::settings::Counters;
 use crate::fib::{Errno, FibChange, Owner};
 
 /// Changes in one send: a thousand cost the kernel a tenth less than 256, and take it some 5 ms.
@@ -21,6 +21,10 @@ const BATCH_OCTETS: usize = 64 << 10;
 /// Room for the errors of a whole batch.
 const RECEIVE_BUFFER: usize = 2 << 20;
 
+/// Answers to changes, by their numbers.
+pub type Done = Vec<(u64, Result<(), Errno>)>;
+
+/// The thread's end of netlink: a socket that writes, and what it needs for it.
 pub struct Writer {
     socket: Socket,
     port: u32,
