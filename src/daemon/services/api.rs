@@ -2,6 +2,7 @@
 //!
 //! In: requests. Out: answers, and [`answers`], which turns a question about a list into page after page.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,8 +12,21 @@ use tokio::sync::broadcast;
 use crate::config::Config;
 use crate::daemon::counters::DaemonMetrics;
 use crate::daemon::protocol::{FullStatus, ProcessStatus, Reloaded};
+use crate::speaker::Input;
 use crate::speaker::show::{Answer, Command, Question, Status};
 use crate::stats::Notice;
+
+/// The core has ended; nobody is left to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the daemon is ending")
+    }
+}
+
+impl std::error::Error for Gone {}
 
 /// How the configuration was last read.
 #[derive(Clone, Debug)]
@@ -25,6 +39,8 @@ pub struct LastReload {
 
 /// The daemon, seen from the places where operators ask.
 pub trait RouterApi: Clone + Send + Sync + 'static {
+    /// Something that the core is told ahead of what is queued; returns once it has been taken in.
+    fn tell(&self, input: Input) -> impl Future<Output = Result<(), Gone>> + Send;
     /// `None`: the daemon is ending.
     fn query(&self, question: Question) -> impl Future<Output = Option<Answer>> + Send;
     fn command(&self, command: Command) -> impl Future<Output = Option<Answer>> + Send;

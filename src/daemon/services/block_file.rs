@@ -18,7 +18,6 @@ use crate::speaker::{BlockSource, Input};
 
 use super::api::RouterApi;
 use super::files::FileWatch;
-use super::handle::DaemonHandle;
 
 /// In warnings and metrics.
 const TOPIC: &str = "blocks";
@@ -80,16 +79,16 @@ pub fn parse(text: &str) -> Result<Vec<IpNet>, Unusable> {
 ///
 /// # Errors
 /// None; the shape is that of a service.
-pub async fn serve(handle: DaemonHandle, path: PathBuf) -> io::Result<()> {
+pub async fn serve<A: RouterApi>(api: A, path: PathBuf) -> io::Result<()> {
     let mut watch = FileWatch::new(path, MAX_OCTETS);
-    let _over = Over(handle.clone());
+    let _over = Over(api.clone());
     loop {
         if let Some(outcome) = look(&mut watch).await {
-            handle.counters().file_read(TOPIC, outcome.as_ref().err().map(|why| unusable(watch.path(), why)).into_iter().collect());
+            api.counters().file_read(TOPIC, outcome.as_ref().err().map(|why| unusable(watch.path(), why)).into_iter().collect());
             match outcome {
                 Ok(blocks) => {
                     tracing::info!(file = %watch.path().display(), blocks = blocks.len(), "blocks read");
-                    if handle.tell(Input::Blocks { source: BlockSource::File, blocks }).await.is_err() {
+                    if api.tell(Input::Blocks { source: BlockSource::File, blocks }).await.is_err() {
                         return Ok(());
                     }
                 }
@@ -110,9 +109,9 @@ fn unusable(path: &Path, why: &Unusable) -> String {
 }
 
 /// Where the configuration names another file or none, nothing is to be said of this one.
-struct Over(DaemonHandle);
+struct Over<A: RouterApi>(A);
 
-impl Drop for Over {
+impl<A: RouterApi> Drop for Over<A> {
     fn drop(&mut self) {
         self.0.counters().file_forgotten(TOPIC);
     }

@@ -13,10 +13,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -28,14 +28,12 @@ use crate::daemon::tasks;
 use crate::speaker::Params;
 use crate::speaker::reload_plan::Change;
 
-use super::api::{LastReload, RouterApi};
+use super::api::{Gone, RouterApi};
+use super::config_handle::{Command, ConfigHandle};
 use super::files::{Reader, Version, version};
-use super::handle::{DaemonHandle, Gone};
+use super::handle::DaemonHandle;
 use super::instance::InstanceLock;
 use super::{block_file, control, http, password_files};
-
-/// Commands that wait at most; a reload is quick and seldom.
-const COMMANDS: usize = 4;
 
 /// Pause before a listening address or key that the kernel refused is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
@@ -45,52 +43,6 @@ const POLL_INTERVAL: Duration = password_files::POLL_INTERVAL;
 
 /// In warnings and metrics: the configuration file.
 const TOPIC: &str = "configuration";
-
-/// What the manager is asked for.
-pub enum Command {
-    Reload {
-        confirm: Option<Duration>,
-        reply: oneshot::Sender<Result<Reloaded, String>>,
-    },
-    /// What would a reload of this text (with its name), or of the file, change?
-    Diff {
-        text: Option<(String, String)>,
-        reply: oneshot::Sender<Result<Reloaded, String>>,
-    },
-    Confirm {
-        reply: oneshot::Sender<bool>,
-    },
-}
-
-/// Where the manager is asked.
-#[derive(Clone)]
-pub struct ConfigHandle {
-    commands: mpsc::Sender<Command>,
-    shared: Arc<Mutex<Shared>>,
-}
-
-struct Shared {
-    config: Arc<Config>,
-    state: LastReload,
-}
-
-impl ConfigHandle {
-    pub(super) async fn command(&self, command: Command) -> Result<(), Gone> {
-        self.commands.send(command).await.map_err(|_| Gone)
-    }
-
-    pub fn config(&self) -> Arc<Config> {
-        self.lock().config.clone()
-    }
-
-    pub fn state(&self) -> LastReload {
-        self.lock().state.clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// The work behind [`ConfigHandle`].
 pub struct ConfigManager {
@@ -152,9 +104,7 @@ impl Running {
 
 /// Starts with the configuration that was read at the start.
 pub fn new(config: Config, path: PathBuf, counters: Arc<DaemonMetrics>, lock: InstanceLock) -> (ConfigHandle, ConfigManager) {
-    let state = LastReload { successful: true, at: SystemTime::now(), error: None, unconfirmed: false };
-    let (sender, commands) = mpsc::channel(COMMANDS);
-    let handle = ConfigHandle { commands: sender, shared: Arc::new(Mutex::new(Shared { config: Arc::new(config), state })) };
+    let (handle, commands) = ConfigHandle::new(config);
     let manager = ConfigManager {
         handle: handle.clone(),
         commands,

@@ -3,7 +3,6 @@
 //! In: questions, orders, a new configuration, the word to stop. Out: answers, and what happens as it happens. It leaves transport and
 //! rights to `control` and `http`, and meaning to the core.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,26 +15,14 @@ use crate::speaker::show::{Answer, Command, Question};
 use crate::speaker::{Input, Params, StopMode};
 use crate::stats::Notice;
 
-use super::api::{LastReload, RouterApi};
-use super::config_manager::{Command as ConfigCommand, ConfigHandle};
+use super::api::{Gone, LastReload, RouterApi};
+use super::config_handle::{Command as ConfigCommand, ConfigHandle};
 use super::tcp_md5_stats::md5_refused;
 use crate::daemon::core::Request;
 use crate::daemon::core::listener::{AllowedPeers, Refused};
 use crate::daemon::counters::DaemonMetrics;
 use crate::daemon::event_log::{EventLog, LogLevel};
 use crate::daemon::protocol::Reloaded;
-
-/// The core has ended; nobody is left to answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gone;
-
-impl fmt::Display for Gone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the daemon is ending")
-    }
-}
-
-impl std::error::Error for Gone {}
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -56,16 +43,6 @@ impl DaemonHandle {
         counters: Arc<DaemonMetrics>,
     ) -> DaemonHandle {
         DaemonHandle { core, config, event_log, log, counters }
-    }
-
-    /// Something that the core is told ahead of what is queued; returns once it has heard it.
-    ///
-    /// # Errors
-    /// [`Gone`].
-    pub async fn tell(&self, input: Input) -> Result<(), Gone> {
-        let (told, heard) = oneshot::channel();
-        self.request(Request::Tell(input, told)).await?;
-        heard.await.map_err(|_| Gone)
     }
 
     /// What these parameters change; with `apply` they are taken over.
@@ -112,6 +89,12 @@ impl DaemonHandle {
 }
 
 impl RouterApi for DaemonHandle {
+    async fn tell(&self, input: Input) -> Result<(), Gone> {
+        let (told, heard) = oneshot::channel();
+        self.request(Request::Tell(input, told)).await?;
+        heard.await.map_err(|_| Gone)
+    }
+
     async fn query(&self, question: Question) -> Option<Answer> {
         if matches!(question, Question::Peers { .. } | Question::Peer { .. }) {
             self.tell(Input::Md5Refused(md5_refused())).await.ok()?;

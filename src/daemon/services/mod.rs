@@ -6,6 +6,7 @@
 pub mod api;
 pub mod block_file;
 pub mod clients;
+pub mod config_handle;
 pub mod config_manager;
 pub mod control;
 pub mod files;

@@ -10,7 +10,6 @@ use crate::speaker::Input;
 use crate::stats::Md5Refused;
 
 use super::api::RouterApi;
-use super::handle::DaemonHandle;
 
 /// Time between two looks, while peers are dialled.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -19,12 +18,12 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// None; the shape is that of a service.
-pub async fn serve(handle: DaemonHandle) -> io::Result<()> {
+pub async fn serve<A: RouterApi>(api: A) -> io::Result<()> {
     // The first counts are what was before us.
     let mut seen = None;
     loop {
-        let dials = handle.counters().dials.get();
-        if seen.replace(dials) != Some(dials) && handle.tell(Input::Md5Refused(md5_refused())).await.is_err() {
+        let dials = api.counters().dials.get();
+        if seen.replace(dials) != Some(dials) && api.tell(Input::Md5Refused(md5_refused())).await.is_err() {
             return Ok(());
         }
         tokio::time::sleep(POLL_INTERVAL).await;

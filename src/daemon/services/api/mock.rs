@@ -92,6 +92,11 @@ impl MockApi {
 }
 
 impl RouterApi for MockApi {
+    async fn tell(&self, input: Input) -> Result<(), Gone> {
+        self.hear(format!("{input:?}"));
+        Ok(())
+    }
+
     async fn query(&self, question: Question) -> Option<Answer> {
         self.hear(format!("{question:?}"));
         if self.frozen.load(std::sync::atomic::Ordering::Relaxed) {
