@@ -160,7 +160,6 @@ fn no_files_of_the_speaker_import_each_other_in_a_circle() {
 }
 
 #[test]
-#[ignore = "the shell is being taken apart; this holds when that is done"]
 fn no_files_of_the_daemon_import_each_other_in_a_circle() {
     assert_eq!(circles_of("daemon"), "");
 }
