@@ -5,13 +5,15 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::adj_in::{Cause, Causes, Path, PathFlags, Peers, Route, Slot, Verdict};
 use super::attrs::AttrTable;
+use super::cause::{Cause, Causes};
 use super::decide::{Rules, SourceFacts};
 use super::departed::{Departed, Departures};
 use super::jobs::Jobs;
 use super::keyed::Keyed;
 use super::loc::{BestChange, Dirty, best_of, choose};
+use super::path::{Path, PathFlags, Route, Slot, Verdict};
+use super::sources::Peers;
 use super::table::{Dest, DestFlags, Key, Table};
 use super::{DestId, Limits, NextHops, NhId, TableCounts};
 use crate::num::{Family, Nlri, PathId, PeerId};

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use ipnet::IpNet;
 
-use super::adj_in::Cause;
+use super::cause::Cause;
 use crate::num::PeerId;
 
 /// A loss of more prefixes at a time is one that nobody asks about prefix by prefix.

@@ -9,9 +9,10 @@
 
 use std::collections::VecDeque;
 
-use super::adj_in::{AdjRibIn, Slot, Touch, Walk};
+use super::adj_in::{AdjRibIn, Touch, Walk};
 use super::apply::Core;
 use super::loc::nh_of;
+use super::path::Slot;
 use super::table::{DestFlags, Key, Table};
 use super::{DestId, NhId, Rib};
 use crate::num::{Family, PeerId};

@@ -7,9 +7,10 @@ use ipnet::IpNet;
 use serde::Serialize;
 use smallvec::SmallVec;
 
-use super::adj_in::{Path, PathFlags, Peers, Slot};
 use super::attrs::Attrs;
 use super::decide::{Candidate, Rules, Selection, SourceKind, Step, rank, select};
+use super::path::{Path, PathFlags, Slot};
+use super::sources::Peers;
 use super::table::{Dest, DestFlags, Key};
 use super::{DestId, NextHops, NhId};
 use crate::num::{Family, PathId, PeerId};

@@ -10,7 +10,7 @@
 //! another's flood.
 
 use super::Rib;
-use super::adj_in::Path;
+use super::path::Path;
 use super::table::{Dest, Key4, Key6};
 use crate::num::{Family, PeerId};
 

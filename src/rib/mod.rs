@@ -17,6 +17,7 @@ pub mod adj_in;
 pub mod adj_out;
 mod apply;
 pub mod attrs;
+pub mod cause;
 pub mod decide;
 mod departed;
 mod index;
@@ -26,6 +27,8 @@ pub mod loc;
 pub mod memory;
 pub mod nexthop;
 pub mod pack;
+mod path;
+mod sources;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -43,17 +46,20 @@ use crate::kernel::IfIndex;
 use crate::num::{Family, Instant, Nlri, PathId, PeerId};
 use crate::wire::{PathAttributes, Update};
 
-pub use adj_in::{Cause, Route, RouteCounts};
+pub use adj_in::RouteCounts;
 pub use attrs::{AttrTable, Attrs};
+pub use cause::Cause;
 pub use decide::{Candidate, Multipath, Preference, Rules, Selection, SourceFacts, SourceKind, Step, select};
 pub use departed::Departed;
 pub use loc::{Best, BestChange, Touched};
 pub use memory::MemoryUse;
 pub use nexthop::{NexthopTable, NhId};
+pub use path::Route;
 
-use adj_in::{AdjRibIn, Slot, Touch};
+use adj_in::{AdjRibIn, Touch};
 use apply::Core;
 use nexthop::Resolution;
+use path::Slot;
 use table::{Key, Key4, Key6, Table};
 
 /// What the decision asks of the table of next hops.

@@ -10,9 +10,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::adj_in::Paths;
 use super::index::Index;
 use super::keyed::{Keyed, tag};
+use super::path::Paths;
 use crate::num::Family;
 
 /// A prefix as octets: address, then length. Alignment one, so that it packs.

@@ -6,10 +6,12 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use smallvec::SmallVec;
 
-use super::adj_in::{AdjRibIn, CauseId, Path, PathFlags, RouteCounts, Slot};
+use super::adj_in::{AdjRibIn, RouteCounts};
+use super::cause::CauseId;
 use super::decide::{SourceFacts, select};
 use super::departed::Departed;
 use super::loc::{Best, best_of, candidates, in_use, known_metric, nh_of, position};
+use super::path::{Path, PathFlags, Slot};
 use super::table::{Dest, DestFlags, Key, Key4, Key6, Table};
 use super::{Attrs, DestId, NextHops, NhId, PathView, Rib, Standing, Step, TableCounts};
 use crate::num::{Family, Nlri, PathId, PeerId};

@@ -1,0 +1,215 @@
+//! One path to a prefix, as one peer announced it and import judged it, and the paths of a destination together.
+//!
+//! A table holds millions of these, so they are packed: a destination with one path keeps it inline, and what import changed stands beside
+//! what was received only where it differs.
+
+use std::collections::BTreeMap;
+
+use super::attrs::Attrs;
+use super::cause::CauseId;
+use crate::num::PathId;
+
+/// A route as one peer announced it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub received: Attrs,
+    /// After import policy. `None`: refused, kept for show and for a later change of mind.
+    pub attrs: Option<Attrs>,
+}
+
+impl Route {
+    /// Taken as it came.
+    pub fn as_received(received: Attrs) -> Route {
+        Route { attrs: Some(received.clone()), received }
+    }
+}
+
+/// What import said. An enumeration of its own so that [`Paths`] packs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    AsReceived,
+    Changed,
+    Refused,
+}
+
+/// One path in its destination.
+#[derive(Debug)]
+pub(super) struct Path {
+    pub received: Attrs,
+    /// With [`Verdict::Changed`] only: what policy made of it.
+    pub changed: Option<Attrs>,
+    pub path_id: PathId,
+    /// Which peer.
+    pub slot: Slot,
+    /// Where in the peer's list.
+    pub at: u32,
+    /// When it was learned, in seconds of the speaker's time line.
+    pub since: u32,
+    /// The generation of its peer's routes in which it was last announced.
+    pub generation: u32,
+    pub cause: CauseId,
+    pub flags: PathFlags,
+    pub verdict: Verdict,
+}
+
+impl Path {
+    pub fn accepted(&self) -> bool {
+        self.verdict != Verdict::Refused
+    }
+
+    /// What the decision sees, if import let it in.
+    pub fn attrs(&self) -> Option<&Attrs> {
+        match self.verdict {
+            Verdict::AsReceived => Some(&self.received),
+            Verdict::Changed => self.changed.as_ref(),
+            Verdict::Refused => None,
+        }
+    }
+}
+
+/// Bits of a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PathFlags(u8);
+
+impl PathFlags {
+    /// Shares load with the best path.
+    pub const SHARES: PathFlags = PathFlags(1);
+    /// Import let it in and its next hop can be reached, as of the last settlement.
+    pub const USABLE: PathFlags = PathFlags(2);
+
+    pub fn has(self, bit: PathFlags) -> bool {
+        self.0 & bit.0 != 0
+    }
+
+    pub fn set(&mut self, bit: PathFlags, on: bool) {
+        if on { self.0 |= bit.0 } else { self.0 &= !bit.0 }
+    }
+}
+
+/// The paths of a destination; one stands inline.
+#[derive(Debug)]
+pub(super) enum Paths {
+    None,
+    One(Path),
+    Many(Box<Many>),
+}
+
+impl Paths {
+    pub fn as_slice(&self) -> &[Path] {
+        match self {
+            Paths::None => &[],
+            Paths::One(path) => std::slice::from_ref(path),
+            Paths::Many(many) => &many.paths,
+        }
+    }
+
+    /// Who changes the order is to say so ([`Paths::reordered`]).
+    pub fn as_mut_slice(&mut self) -> &mut [Path] {
+        match self {
+            Paths::None => &mut [],
+            Paths::One(path) => std::slice::from_mut(path),
+            Paths::Many(many) => &mut many.paths,
+        }
+    }
+
+    pub fn push(&mut self, path: Path) {
+        *self = match std::mem::replace(self, Paths::None) {
+            Paths::None => Paths::One(path),
+            Paths::One(first) => Paths::Many(Box::new(Many { paths: vec![first, path], places: None, searched: 0 })),
+            Paths::Many(mut many) => {
+                many.push(path);
+                Paths::Many(many)
+            }
+        };
+    }
+
+    /// Takes one out; the last takes its place.
+    pub fn swap_remove(&mut self, at: usize) -> Option<Path> {
+        match std::mem::replace(self, Paths::None) {
+            Paths::One(path) if at == 0 => Some(path),
+            Paths::Many(mut many) if at < many.paths.len() => {
+                let gone = many.swap_remove(at);
+                *self = if many.paths.len() > 1 { Paths::Many(many) } else { many.paths.pop().map_or(Paths::None, Paths::One) };
+                Some(gone)
+            }
+            same => {
+                *self = same;
+                None
+            }
+        }
+    }
+
+    /// The place of a peer's path.
+    pub fn find(&mut self, slot: Slot, path_id: PathId) -> Option<usize> {
+        match self {
+            Paths::Many(many) if many.paths.len() > Many::FEW => many.find(slot, path_id),
+            few => few.as_slice().iter().position(|p| p.slot == slot && p.path_id == path_id),
+        }
+    }
+
+    /// How many a peer has.
+    pub fn count(&self, slot: Slot) -> usize {
+        self.as_slice().iter().filter(|p| p.slot == slot).count()
+    }
+
+    /// The paths stand in another order.
+    pub fn reordered(&mut self) {
+        if let Paths::Many(many) = self {
+            (many.places, many.searched) = (None, 0);
+        }
+    }
+}
+
+/// Two paths and more. Of very many (RFC 7911: a prefix that each node of a cluster announces, seen by a reflector) it is soon noted where
+/// each stands.
+#[derive(Debug)]
+pub(super) struct Many {
+    paths: Vec<Path>,
+    places: Option<BTreeMap<(Slot, PathId), u32>>,
+    /// Searches since the order changed.
+    searched: u32,
+}
+
+impl Many {
+    /// So many are searched as quickly as they are noted.
+    const FEW: usize = 64;
+    /// So often they are searched before it pays to note where they stand.
+    const OFTEN: u32 = 8;
+
+    fn find(&mut self, slot: Slot, path_id: PathId) -> Option<usize> {
+        if self.places.is_none() && self.searched < Many::OFTEN {
+            self.searched += 1;
+            return self.paths.iter().position(|p| p.slot == slot && p.path_id == path_id);
+        }
+        let note = || self.paths.iter().zip(0..).map(|(p, at)| ((p.slot, p.path_id), at)).collect();
+        self.places.get_or_insert_with(note).get(&(slot, path_id)).map(|at| *at as usize)
+    }
+
+    fn push(&mut self, path: Path) {
+        if let Some(places) = &mut self.places {
+            places.insert((path.slot, path.path_id), self.paths.len() as u32);
+        }
+        self.paths.push(path);
+    }
+
+    fn swap_remove(&mut self, at: usize) -> Path {
+        let gone = self.paths.swap_remove(at);
+        if self.paths.len() <= Many::FEW {
+            self.places = None;
+        }
+        if let Some(places) = &mut self.places {
+            places.remove(&(gone.slot, gone.path_id));
+            if let Some(moved) = self.paths.get(at) {
+                places.insert((moved.slot, moved.path_id), at as u32);
+            }
+        }
+        if self.paths.capacity() > 4 * self.paths.len() + 64 {
+            self.paths.shrink_to(2 * self.paths.len());
+        }
+        gone
+    }
+}
+
+/// A peer's place in [`Peers`](super::sources::Peers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Slot(pub u32);
