@@ -9,11 +9,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
+use catbird::api::{Answer, Question, RouteRow};
 use catbird::kernel::{IfIndex, KernelEvent};
 use catbird::num::{Asn, ConnId, Family, Instant, RouterId};
 use catbird::peer::{Direction, Remote, RemoteAs};
 use catbird::speaker::reload_plan::Change;
-use catbird::speaker::show::{Answer, Question, RouteRow};
 use catbird::speaker::{Effect, Input, Params, PeerConfig, Speaker};
 use catbird::wire::{Capability, Context, Decoder, Message};
 

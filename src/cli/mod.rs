@@ -16,8 +16,8 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 
+use crate::api::{Answer, Command as Order, Page, Question, RouteFilter};
 use crate::daemon::protocol::{Reply, Request};
-use crate::speaker::show::{Answer, Command as Order, Page, Question, RouteFilter};
 use args::{Args, BlockCommand, Command, Direction, LogCommand, PeerCommand, Target};
 use client::{ClientError, Replies, ask};
 use output::{Cell, Listing, Output};

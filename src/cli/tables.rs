@@ -5,16 +5,16 @@
 use std::io;
 
 use super::output::{Cell, Output, Style, cell, duration, maybe, octets, styled};
+use crate::api::{BlockRow, FibRow, NexthopRow, PeerDetail, PeerRow, RouteRow, Story};
 use crate::daemon::protocol::{FullStatus, Reloaded};
 use crate::speaker::reload_plan::Grade;
-use crate::speaker::show::{BlockRow, FibRow, NexthopRow, PeerDetail, PeerRow, RouteRow, Story};
 
 /// Columns of `catbird peers`.
 pub const PEERS: &[&str] = &["PEER", "ADDRESS", "KIND", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "ADVERTISED", "NOTE"];
 
 /// One line of it.
 pub fn peer_row(row: &PeerRow) -> Vec<Cell> {
-    let sum = |of: fn(&crate::speaker::show::FamilyRow) -> u64| row.families.iter().map(of).sum::<u64>();
+    let sum = |of: fn(&crate::api::FamilyRow) -> u64| row.families.iter().map(of).sum::<u64>();
     let note = row.why_down.clone().unwrap_or_else(|| row.warnings.join("; "));
     vec![
         cell(&row.name),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::{Answer, Command, Question, Status};
 use crate::speaker::reload_plan::Change;
-use crate::speaker::show::{Answer, Command, Question, Status};
 
 /// Octets of the longest request; longer ones are refused before they are read to their end.
 pub const REQUEST_OCTETS: usize = 64 * 1024;

@@ -49,7 +49,6 @@ mod router;
 mod sessions;
 mod startup;
 
-pub use crate::api as show;
 pub use io::{BlockSource, Effect, Frames, Input, StopMode};
 pub use params::{
     Burden, Forwarding, LearnRule, Learning, Limits, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, NodeAddresses, OnTerm,

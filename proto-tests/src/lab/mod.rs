@@ -25,12 +25,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use catbird::api::{Answer, Command, PeerDetail, Question, RouteFilter, RouteRow, Story};
 use catbird::num::{Asn, ConnId, Instant, RouterId};
 use catbird::peer::timer::Rng;
 use catbird::peer::{self, RemoteAs, State};
 use catbird::policy::Chain;
 use catbird::rib::Rules;
-use catbird::speaker::show::{Answer, Command, PeerDetail, Question, RouteFilter, RouteRow, Story};
 use catbird::speaker::{BlockSource, Input, NodeAddresses, Params, PeerConfig, RecoveryParams, Speaker, StopMode, StopParams};
 use catbird::wire::{Message, Notification};
 use ipnet::IpNet;

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use catbird::api::Answer;
 use catbird::driver::{Batch, Driver};
 use catbird::fib::overlay::gateway;
 use catbird::fib::{FibChange, FibKind, FibRoute};
 use catbird::kernel::{Hop, IfIndex, KernelEvent, KernelRoute, RouteKind};
 use catbird::num::{ConnId, Instant};
-use catbird::speaker::show::Answer;
 use catbird::speaker::{Effect, Input, Params, Speaker};
 use catbird::stats::Notice;
 use catbird::wire::Context;

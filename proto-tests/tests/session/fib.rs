@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use catbird::api::{Answer, Question};
 use catbird::num::Asn;
-use catbird::speaker::show::{Answer, Question};
 use catbird::wire::{Capability, Message};
 use proto_tests::dsl::upd;
 use proto_tests::lab::{Lab, net, update};

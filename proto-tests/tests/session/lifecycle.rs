@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use catbird::api::Command;
 use catbird::speaker::StopMode;
-use catbird::speaker::show::Command;
 use catbird::wire::Message;
 use proto_tests::dsl::upd;
 use proto_tests::lab::Lab;

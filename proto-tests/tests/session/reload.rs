@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use catbird::api::Command;
 use catbird::kernel::{IfIndex, KernelEvent};
 use catbird::num::{Asn, ClusterId};
 use catbird::peer::{self, RemoteAs};
 use catbird::policy::{Chain, Condition, PeerMatch, Policy, Rule, Step};
-use catbird::speaker::show::Command;
 use catbird::speaker::{Input, ListenRange, MaxPrefix, MaxPrefixAction, PeerConfig};
 use proto_tests::dsl::upd;
 use proto_tests::lab::{Lab, session};

@@ -41,7 +41,7 @@ fn check(seed: u64) -> (usize, usize) {
     let refreshed = touched(&plan, Grade::Refresh);
     for (peer, was) in routes.iter().filter(|(peer, _)| !refreshed.contains(name(peer).as_str())) {
         // The best path and the stale mark depend on others; the verdict does not.
-        let verdict = |rows: &[catbird::speaker::show::RouteRow]| {
+        let verdict = |rows: &[catbird::api::RouteRow]| {
             rows.iter().map(|r| (r.net, r.local_pref, r.communities.clone(), r.refused.clone())).collect::<Vec<_>>()
         };
         let is = router.received(peer);

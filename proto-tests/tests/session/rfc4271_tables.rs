@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use catbird::api::Command;
 use catbird::policy::{Chain, Condition, Edit, MedEdit, Policy, PrefixRange, PrefixSet, Rule, Step};
-use catbird::speaker::show::Command;
 use catbird::speaker::{MaxPrefix, MaxPrefixAction, PeerConfig};
 use catbird::wire::{Message, RefreshSubtype, RouteRefresh, Update};
 use proto_tests::dsl::upd;

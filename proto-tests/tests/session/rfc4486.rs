@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use catbird::api::{Answer, Command};
 use catbird::num::RouterId;
-use catbird::speaker::show::{Answer, Command};
 use catbird::speaker::{Burden, MaxPrefix, MaxPrefixAction, PeerConfig};
 use proto_tests::lab::{Lab, session, update};
 

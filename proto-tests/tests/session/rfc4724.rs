@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use catbird::api::Command;
 use catbird::num::Family;
-use catbird::speaker::show::Command;
 use catbird::speaker::{ListenRange, StopMode};
 use catbird::wire::{Capability, GracefulRestart, Message};
 use proto_tests::lab::{Lab, raw_update, session, update};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use catbird::speaker::show::Command;
+use catbird::api::Command;
 use catbird::wire::{Capability, CeaseSubcode, GracefulRestart, Message, Notification};
 use proto_tests::lab::{Lab, update};
 

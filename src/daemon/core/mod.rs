@@ -26,11 +26,11 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::api::{Answer, Command, Question};
 use crate::fib::FibChange;
 use crate::kernel::KernelEvent;
 use crate::num::{ConnId, Instant};
 use crate::peer::{DialError, Direction, Transport};
-use crate::speaker::show::{Answer, Command, Question};
 use crate::speaker::{Effect, Frames, Input, Params, Speaker};
 use crate::wire::Message;
 

@@ -9,11 +9,11 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::broadcast;
 
+use crate::api::{Answer, Command, Question, Status};
 use crate::config::Config;
 use crate::daemon::counters::DaemonMetrics;
 use crate::daemon::protocol::{FullStatus, ProcessStatus, Reloaded};
 use crate::speaker::Input;
-use crate::speaker::show::{Answer, Command, Question, Status};
 use crate::stats::Notice;
 
 /// The core has ended; nobody is left to answer.

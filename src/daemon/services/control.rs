@@ -21,10 +21,10 @@ use tokio::sync::broadcast::error::RecvError;
 use super::api::{RouterApi, answers, full_status};
 use super::clients::{Clients, Limits, Place, Watched};
 use super::instance::InstanceLock;
+use crate::api::Command;
 use crate::config::Config;
 use crate::config::model::Control;
 use crate::daemon::protocol::{MAX_CONFIRM, REQUEST_OCTETS, Reply, Request};
-use crate::speaker::show::Command;
 use crate::stats::{Level, Notice};
 
 /// Operators that are served at one time; they are all of one user or group, so the kernel's word for who they are divides nothing.

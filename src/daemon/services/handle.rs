@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use crate::api::{Answer, Command, Question};
 use crate::config::Config;
 use crate::speaker::reload_plan::Change;
-use crate::speaker::show::{Answer, Command, Question};
 use crate::speaker::{Input, Params, StopMode};
 use crate::stats::Notice;
 

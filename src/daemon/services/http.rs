@@ -32,9 +32,9 @@ use super::api::{Pages, RouterApi, answers, full_status};
 use super::clients::{Activity, Answering, Clients, Limits, Place, Watched};
 use super::metrics;
 use super::readiness::{Readiness, readiness};
+use crate::api::{Answer, Question, RouteFilter, Snapshot};
 use crate::config::Config;
 use crate::daemon::counters::DaemonMetrics;
-use crate::speaker::show::{Answer, Question, RouteFilter, Snapshot};
 
 /// Connections that are served at one time, in all and from one address (of IPv6: from one /64).
 pub const CONNECTIONS: Limits = Limits { total: 128, per_origin: 32 };

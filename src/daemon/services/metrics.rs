@@ -15,9 +15,9 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 
+use crate::api::{FamilyRow, LastDown, PeerMetrics, Snapshot};
 use crate::config::model::PerPeer;
 use crate::daemon::counters::DaemonMetrics;
-use crate::speaker::show::{FamilyRow, LastDown, PeerMetrics, Snapshot};
 
 /// Series of one peer at most.
 pub const PEER_SERIES: usize = 25;
@@ -251,7 +251,7 @@ impl Families {
         self.0.entry(name).or_default().push(metric);
     }
 
-    fn histogram(&mut self, name: &'static str, from: &crate::speaker::show::Histogram) {
+    fn histogram(&mut self, name: &'static str, from: &crate::api::Histogram) {
         let mut total = 0_u64;
         let mut buckets = Vec::with_capacity(from.bounds.len());
         for (bound, count) in from.bounds.iter().zip(&from.counts) {

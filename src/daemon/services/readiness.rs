@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::speaker::show::{FibCounts, FibTableRow, PeerRow};
+use crate::api::{FibCounts, FibTableRow, PeerRow};
 
 /// The answer of `/readyz`.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::api::{Counters, FibCounts, NexthopRow, Page, Snapshot};
 use crate::config::{Config, Environment};
 use crate::num::Asn;
-use crate::speaker::show::{Counters, FibCounts, NexthopRow, Page, Snapshot};
 
 /// Answers from thin air.
 #[derive(Clone)]

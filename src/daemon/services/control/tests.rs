@@ -2,8 +2,8 @@ use tokio::task::JoinHandle;
 
 use super::super::api::mock::{MockApi, ROWS};
 use super::*;
+use crate::api::{Answer, Question};
 use crate::cli::client::{ClientError, ask};
-use crate::speaker::show::{Answer, Question};
 
 /// A folder of its own that goes when the test ends.
 struct Folder(PathBuf);

@@ -1,11 +1,11 @@
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::num::{Asn, Family};
-use crate::speaker::show::{
+use crate::api::{
     BlockRow, Counters, FibCounts, FibOperations, FibTableRow, Histogram, MalformedCount, MessageRow, NotificationCount, PeerRow, Status,
     TableRow, UpdateRow,
 };
+use crate::num::{Asn, Family};
 
 fn family(family: Family) -> FamilyRow {
     FamilyRow {
