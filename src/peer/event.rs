@@ -1,4 +1,4 @@
-//! The doors of a peer: what it is told ([`Event`]), what it asks for ([`Action`]), and what it remembers for its operator ([`Ring`]).
+//! The doors of a peer: what it is told ([`Event`]), what it asks for ([`Action`]), and what it remembers for its operator ([`EventHistory`]).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -225,7 +225,7 @@ pub enum DownReason {
     /// The peer sent what cannot be read; in words.
     Malformed {
         error: String,
-        told: Notification,
+        notification: Notification,
     },
     /// RFC 4271 §6.6: an event that its state does not know.
     Unexpected {
@@ -344,7 +344,7 @@ pub enum PeerNotice {
     TimerExpired(Timer),
     Failed(DownReason),
     /// A capability that the peer rejects is left out of the next OPEN (RFC 5492 §5).
-    Without {
+    Suppressed {
         capabilities: String,
     },
     RestartWindow {
@@ -370,7 +370,7 @@ impl fmt::Display for PeerNotice {
             PeerNotice::Received(n) => write!(f, "received NOTIFICATION {n}"),
             PeerNotice::TimerExpired(timer) => write!(f, "{} expired", timer.name()),
             PeerNotice::Failed(reason) => reason.fmt(f),
-            PeerNotice::Without { capabilities } => write!(f, "next OPEN without {capabilities}"),
+            PeerNotice::Suppressed { capabilities } => write!(f, "next OPEN without {capabilities}"),
             PeerNotice::RestartWindow { families, time } => write!(f, "keeping routes of {families:?} for {} s", time.as_secs()),
             PeerNotice::Swept { families } => write!(f, "stale routes of {families:?} removed"),
             PeerNotice::Reconfigured => f.write_str("reconfigured"),
@@ -390,9 +390,9 @@ pub struct Recorded {
 
 /// The last 64 things that happened to a peer.
 #[derive(Clone, Debug, Default)]
-pub struct Ring(VecDeque<Recorded>);
+pub struct EventHistory(VecDeque<Recorded>);
 
-impl Ring {
+impl EventHistory {
     pub const BOUND: usize = 64;
 
     pub fn push(&mut self, at: Instant, what: PeerNotice) {
@@ -402,7 +402,7 @@ impl Ring {
             same.times = same.times.saturating_add(1);
             return;
         }
-        if self.0.len() == Ring::BOUND {
+        if self.0.len() == EventHistory::BOUND {
             self.0.pop_front();
         }
         self.0.push_back(Recorded { at, times: 1, what });
@@ -420,20 +420,20 @@ mod tests {
 
     #[test]
     fn the_ring_keeps_the_last_sixty_four() {
-        let mut ring = Ring::default();
-        (0..100).for_each(|n| ring.push(Instant::from_nanos(n), PeerNotice::Dialled { conn: ConnId(n) }));
-        assert_eq!(ring.iter().len(), Ring::BOUND);
-        assert_eq!(ring.iter().next().map(|r| r.at.as_nanos()), Some(36));
+        let mut history = EventHistory::default();
+        (0..100).for_each(|n| history.push(Instant::from_nanos(n), PeerNotice::Dialled { conn: ConnId(n) }));
+        assert_eq!(history.iter().len(), EventHistory::BOUND);
+        assert_eq!(history.iter().next().map(|r| r.at.as_nanos()), Some(36));
     }
 
     #[test]
     fn what_repeats_takes_one_line() {
-        let mut ring = Ring::default();
+        let mut history = EventHistory::default();
         let failed = |error| PeerNotice::DialFailed { error };
         (0..100).for_each(|n| {
-            ring.push(Instant::from_nanos(n), failed(DialError::Refused));
-            ring.push(Instant::from_nanos(n), failed(DialError::TimedOut));
+            history.push(Instant::from_nanos(n), failed(DialError::Refused));
+            history.push(Instant::from_nanos(n), failed(DialError::TimedOut));
         });
-        assert_eq!(ring.iter().map(|r| (r.at.as_nanos(), r.times)).collect::<Vec<_>>(), [(99, 100), (99, 100)]);
+        assert_eq!(history.iter().map(|r| (r.at.as_nanos(), r.times)).collect::<Vec<_>>(), [(99, 100), (99, 100)]);
     }
 }

@@ -1,6 +1,6 @@
 //! The finite state machine of RFC 4271 §8: one connection's state, with what is only known in it, and one total function per state.
 //!
-//! In: a state and an event. Out: a [`Step`], the deed that the RFC asks for; `peer::machine` does it. No time, no octets, no chance here.
+//! In: a state and an event. Out: a [`Step`], the deed that the RFC asks for; `peer::dispatch` does it. No time, no octets, no chance here.
 //!
 //! The table is the machine. A word stands for what RFC 4271 §8.2.2 spells out; `a|b` means that data decide (DelayOpen, DelayOpenTimer
 //! running). `every_state_and_event_is_in_the_table` reads these lines and walks all pairs.
@@ -12,17 +12,17 @@
 //! | listen | wait to be connected to | Active |
 //! | wake | the idle time is over: an AutomaticStart follows (events 3, 5, 6, 7) | the same |
 //! | refuse | close that connection, Cease/5 (RFC 4486) | the same |
-//! | greet | send OPEN, HoldTimer large | OpenSent |
+//! | send-open | send OPEN, HoldTimer large | OpenSent |
 //! | delay | DelayOpenTimer on | the same |
 //! | answer | send OPEN and KEEPALIVE, timers as negotiated | OpenConfirm |
 //! | confirm | send KEEPALIVE, timers as negotiated | OpenConfirm |
-//! | fallback | ConnectRetryTimer on, go on listening | Active |
+//! | to-active | ConnectRetryTimer on, go on listening | Active |
 //! | track | a second connection gets a machine of its own (§6.8) | the same |
-//! | beat | send KEEPALIVE | the same |
-//! | hear | HoldTimer again | the same |
+//! | send-keepalive | send KEEPALIVE | the same |
+//! | reset-hold | HoldTimer again | the same |
 //! | establish | HoldTimer again, the session is up | Established |
 //! | stop | Cease if anybody listens, ConnectRetryCounter to zero | Idle |
-//! | leave | drop the connection, count nothing | Idle |
+//! | close | drop the connection, count nothing | Idle |
 //! | fail | drop the connection, ConnectRetryCounter up, idle hold grows | Idle |
 //! | fail:cease, fail:hold, fail:fsm, fail:error, fail:send-hold | the same with a NOTIFICATION first | Idle |
 //!
@@ -38,26 +38,26 @@
 //! | 8 AutomaticStop | - | fail:cease | fail:cease | fail:cease | fail:cease | fail:cease |
 //! | 9 ConnectRetryTimer_Expires | - | dial | dial | fail:fsm | fail:fsm | fail:fsm |
 //! | 10 HoldTimer_Expires | - | fail | fail | fail:hold | fail:hold | fail:hold |
-//! | 11 KeepaliveTimer_Expires | - | fail | fail | fail:fsm | beat | beat |
-//! | 12 DelayOpenTimer_Expires | - | greet | greet | fail:fsm | fail:fsm | fail:fsm |
+//! | 11 KeepaliveTimer_Expires | - | fail | fail | fail:fsm | send-keepalive | send-keepalive |
+//! | 12 DelayOpenTimer_Expires | - | send-open | send-open | fail:fsm | fail:fsm | fail:fsm |
 //! | 13 IdleHoldTimer_Expires | wake | fail | fail | fail:fsm | fail:fsm | fail:fsm |
 //! | 14 TcpConnection_Valid | - | - | - | - | - | - |
 //! | 15 Tcp_CR_Invalid | refuse | refuse | refuse | refuse | refuse | refuse |
-//! | 16 Tcp_CR_Acked | refuse | greet\|delay | greet\|delay | track | track | track |
-//! | 17 TcpConnectionConfirmed | refuse | greet\|delay | greet\|delay | track | track | track |
-//! | 18 TcpConnectionFails | - | fallback | fail | fallback | fail | fail |
+//! | 16 Tcp_CR_Acked | refuse | send-open\|delay | send-open\|delay | track | track | track |
+//! | 17 TcpConnectionConfirmed | refuse | send-open\|delay | send-open\|delay | track | track | track |
+//! | 18 TcpConnectionFails | - | to-active | fail | to-active | fail | fail |
 //! | 19 BGPOpen | - | fail | fail | confirm | fail:fsm | fail:fsm |
 //! | 20 BGPOpen with DelayOpenTimer running | - | answer | answer | fail:fsm | fail:fsm | fail:fsm |
 //! | 21 BGPHeaderErr | - | fail:error | fail:error | fail:error | fail:error | fail:error |
 //! | 22 BGPOpenMsgErr | - | fail:error | fail:error | fail:error | fail:error | fail:fsm |
 //! | 23 OpenCollisionDump | - | fail:cease | fail:cease | fail:cease | fail:cease | fail:cease |
-//! | 24 NotifMsgVerErr | - | leave\|fail | leave\|fail | leave | leave | fail |
+//! | 24 NotifMsgVerErr | - | close\|fail | close\|fail | close | close | fail |
 //! | 25 NotifMsg | - | fail | fail | fail | fail | fail |
-//! | 26 KeepAliveMsg | - | fail | fail | fail:fsm | establish | hear |
-//! | 27 UpdateMsg | - | fail | fail | fail:fsm | fail:fsm | hear |
+//! | 26 KeepAliveMsg | - | fail | fail | fail:fsm | establish | reset-hold |
+//! | 27 UpdateMsg | - | fail | fail | fail:fsm | fail:fsm | reset-hold |
 //! | 28 UpdateMsgErr | - | fail | fail | fail:fsm | fail:fsm | fail:error |
 //! | 29 SendHoldTimer_Expires | - | fail | fail | fail:fsm | fail:fsm | fail:send-hold |
-//! | 30 RouteRefreshMsg | - | fail | fail | fail:fsm | fail:fsm | hear |
+//! | 30 RouteRefreshMsg | - | fail | fail | fail:fsm | fail:fsm | reset-hold |
 //!
 //! Where we choose, or differ from the letter:
 //! - Connect and TcpConnectionFails: the RFC goes to Idle unless the DelayOpenTimer runs. We go to Active in both cases, so that a peer
@@ -65,7 +65,7 @@
 //! - ConnectRetryTimer does not run for a passive peer in Active, which would make it dial after all.
 //! - NotifMsg in OpenSent: the letter answers a NOTIFICATION with a NOTIFICATION. Nobody would read it (§6.4); we close.
 //! - BGPHeaderErr in Established is told as a header error, as §6.1 demands, not as an FSM error.
-//! - Event 14 stands for a SYN, which no program sees; TrackTcpState begins for us at events 16 and 17. A rival's machine starts in Active.
+//! - Event 14 stands for a SYN, which no program sees; TrackTcpState begins for us at events 16 and 17. An incoming connection's machine starts in Active.
 //! - Event 29 is of RFC 9687; event 30 has no number in the RFCs: RFC 2918 allows the message in Established only.
 
 use std::fmt;
@@ -113,63 +113,63 @@ impl fmt::Display for State {
 /// A state with what is only known in it.
 #[derive(Clone, Debug)]
 pub(super) enum Fsm {
-    Idle(Resting),
-    Connect(Dialing),
-    Active(Waiting),
+    Idle(IdleReason),
+    Connect(ConnectData),
+    Active(ActiveData),
     /// Our OPEN is out; nothing is negotiated yet.
-    OpenSent(Greeting),
+    OpenSent(OpenSentData),
     /// Both OPENs agree.
-    OpenConfirm(Negotiated),
-    Established(Live),
+    OpenConfirm(OpenConfirmData),
+    Established(EstablishedData),
 }
 
 /// Nothing goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Resting {
+pub(super) enum IdleReason {
     /// Until somebody starts the peer.
-    Off,
+    AdminDown,
     /// Until the IdleHoldTimer expires, or the peer comes by itself.
-    Held,
+    IdleHold,
     /// Until the IdleHoldTimer expires, come who may (too many prefixes).
-    Barred,
+    Penalized,
 }
 
 /// Our attempt to connect, or, with DelayOpen, the connection that it led to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Dialing {
+pub(super) struct ConnectData {
     pub conn: ConnId,
     pub link: Option<Link>,
 }
 
 /// Nothing dialled; with DelayOpen perhaps a connection that was accepted.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waiting {
+pub(super) struct ActiveData {
     pub link: Option<Link>,
 }
 
 /// A connection over which we have sent our OPEN.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Greeting {
+pub(super) struct OpenSentData {
     pub link: Link,
 }
 
 /// A connection with both OPENs.
 #[derive(Clone, Debug)]
-pub(super) struct Negotiated {
+pub(super) struct OpenConfirmData {
     pub link: Link,
     pub session: Arc<Session>,
 }
 
 /// A session.
 #[derive(Clone, Debug)]
-pub(super) struct Live {
+pub(super) struct EstablishedData {
     pub link: Link,
     pub session: Arc<Session>,
     pub since: Instant,
     /// When anything was last read. The HoldTimer looks here when it expires, so that a message costs one store.
-    pub heard: Instant,
+    pub last_received: Instant,
     /// When a KEEPALIVE or UPDATE was last sent; the KeepaliveTimer looks here.
-    pub said: Instant,
+    pub last_sent: Instant,
     /// Since when octets wait and the kernel takes none; the SendHoldTimer looks here.
     pub blocked: Option<Instant>,
 }
@@ -348,23 +348,23 @@ pub(super) enum Step {
     Listen,
     Wake,
     Refuse,
-    Greet,
+    SendOpen,
     Delay,
     Answer,
     Confirm,
-    Fallback,
+    ToActive,
     Track,
-    Beat,
-    Hear,
+    SendKeepalive,
+    ResetHoldTimer,
     Establish,
     Stop,
-    Leave,
-    Fail(Tell),
+    Close,
+    Fail(Notify),
 }
 
 /// What the peer is told before its connection is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tell {
+pub(super) enum Notify {
     Nothing,
     Cease,
     HoldTimer,
@@ -383,23 +383,23 @@ impl fmt::Display for Step {
             Step::Listen => "listen",
             Step::Wake => "wake",
             Step::Refuse => "refuse",
-            Step::Greet => "greet",
+            Step::SendOpen => "send-open",
             Step::Delay => "delay",
             Step::Answer => "answer",
             Step::Confirm => "confirm",
-            Step::Fallback => "fallback",
+            Step::ToActive => "to-active",
             Step::Track => "track",
-            Step::Beat => "beat",
-            Step::Hear => "hear",
+            Step::SendKeepalive => "send-keepalive",
+            Step::ResetHoldTimer => "reset-hold",
             Step::Establish => "establish",
             Step::Stop => "stop",
-            Step::Leave => "leave",
-            Step::Fail(Tell::Nothing) => "fail",
-            Step::Fail(Tell::Cease) => "fail:cease",
-            Step::Fail(Tell::HoldTimer) => "fail:hold",
-            Step::Fail(Tell::Fsm) => "fail:fsm",
-            Step::Fail(Tell::Error) => "fail:error",
-            Step::Fail(Tell::SendHold) => "fail:send-hold",
+            Step::Close => "close",
+            Step::Fail(Notify::Nothing) => "fail",
+            Step::Fail(Notify::Cease) => "fail:cease",
+            Step::Fail(Notify::HoldTimer) => "fail:hold",
+            Step::Fail(Notify::Fsm) => "fail:fsm",
+            Step::Fail(Notify::Error) => "fail:error",
+            Step::Fail(Notify::SendHold) => "fail:send-hold",
         })
     }
 }
@@ -416,7 +416,7 @@ pub(super) fn step(fsm: &Fsm, event: Trigger, delay_open: bool) -> Step {
     }
 }
 
-use Tell::{Cease, Error, HoldTimer, Nothing, SendHold};
+use Notify::{Cease, Error, HoldTimer, Nothing, SendHold};
 use Trigger as T;
 
 fn idle(event: Trigger) -> Step {
@@ -440,10 +440,10 @@ fn connect(event: Trigger, delay_open: bool, delaying: bool) -> Step {
         T::AutomaticStartDamped | T::AutomaticStartDampedPassive | T::TcpConnectionValid => Step::Ignore,
         T::ManualStop => Step::Stop,
         T::ConnectRetryTimerExpires => Step::Dial,
-        T::DelayOpenTimerExpires => Step::Greet,
+        T::DelayOpenTimerExpires => Step::SendOpen,
         T::TcpCrInvalid => Step::Refuse,
         T::TcpCrAcked | T::TcpConnectionConfirmed => connected(delay_open),
-        T::TcpConnectionFails => Step::Fallback,
+        T::TcpConnectionFails => Step::ToActive,
         T::BgpOpenDelayed => Step::Answer,
         T::BgpHeaderErr | T::BgpOpenMsgErr => Step::Fail(Error),
         T::NotifMsgVerErr => version_error(delaying),
@@ -459,7 +459,7 @@ fn active(event: Trigger, delay_open: bool, delaying: bool) -> Step {
         T::AutomaticStartDamped | T::AutomaticStartDampedPassive | T::TcpConnectionValid => Step::Ignore,
         T::ManualStop => Step::Stop,
         T::ConnectRetryTimerExpires => Step::Dial,
-        T::DelayOpenTimerExpires => Step::Greet,
+        T::DelayOpenTimerExpires => Step::SendOpen,
         T::TcpCrInvalid => Step::Refuse,
         T::TcpCrAcked | T::TcpConnectionConfirmed => connected(delay_open),
         T::BgpOpenDelayed => Step::Answer,
@@ -481,16 +481,16 @@ fn open_sent(event: Trigger) -> Step {
         T::HoldTimerExpires => Step::Fail(HoldTimer),
         T::TcpCrInvalid => Step::Refuse,
         T::TcpCrAcked | T::TcpConnectionConfirmed => Step::Track,
-        T::TcpConnectionFails => Step::Fallback,
+        T::TcpConnectionFails => Step::ToActive,
         T::BgpOpen => Step::Confirm,
         T::BgpHeaderErr | T::BgpOpenMsgErr => Step::Fail(Error),
-        T::NotifMsgVerErr => Step::Leave,
+        T::NotifMsgVerErr => Step::Close,
         T::NotifMsg => Step::Fail(Nothing),
         T::ConnectRetryTimerExpires | T::KeepaliveTimerExpires | T::DelayOpenTimerExpires | T::IdleHoldTimerExpires => {
-            Step::Fail(Tell::Fsm)
+            Step::Fail(Notify::Fsm)
         }
-        T::BgpOpenDelayed | T::KeepAliveMsg | T::UpdateMsg | T::UpdateMsgErr => Step::Fail(Tell::Fsm),
-        T::SendHoldTimerExpires | T::RouteRefreshMsg => Step::Fail(Tell::Fsm),
+        T::BgpOpenDelayed | T::KeepAliveMsg | T::UpdateMsg | T::UpdateMsgErr => Step::Fail(Notify::Fsm),
+        T::SendHoldTimerExpires | T::RouteRefreshMsg => Step::Fail(Notify::Fsm),
     }
 }
 
@@ -501,46 +501,46 @@ fn open_confirm(event: Trigger) -> Step {
         T::ManualStop => Step::Stop,
         T::AutomaticStop | T::OpenCollisionDump => Step::Fail(Cease),
         T::HoldTimerExpires => Step::Fail(HoldTimer),
-        T::KeepaliveTimerExpires => Step::Beat,
+        T::KeepaliveTimerExpires => Step::SendKeepalive,
         T::TcpCrInvalid => Step::Refuse,
         T::TcpCrAcked | T::TcpConnectionConfirmed => Step::Track,
         T::BgpHeaderErr | T::BgpOpenMsgErr => Step::Fail(Error),
-        T::NotifMsgVerErr => Step::Leave,
+        T::NotifMsgVerErr => Step::Close,
         T::TcpConnectionFails | T::NotifMsg => Step::Fail(Nothing),
         T::KeepAliveMsg => Step::Establish,
-        T::ConnectRetryTimerExpires | T::DelayOpenTimerExpires | T::IdleHoldTimerExpires => Step::Fail(Tell::Fsm),
-        T::BgpOpen | T::BgpOpenDelayed | T::UpdateMsg | T::UpdateMsgErr => Step::Fail(Tell::Fsm),
-        T::SendHoldTimerExpires | T::RouteRefreshMsg => Step::Fail(Tell::Fsm),
+        T::ConnectRetryTimerExpires | T::DelayOpenTimerExpires | T::IdleHoldTimerExpires => Step::Fail(Notify::Fsm),
+        T::BgpOpen | T::BgpOpenDelayed | T::UpdateMsg | T::UpdateMsgErr => Step::Fail(Notify::Fsm),
+        T::SendHoldTimerExpires | T::RouteRefreshMsg => Step::Fail(Notify::Fsm),
     }
 }
 
 fn established(event: Trigger) -> Step {
     match event {
-        T::KeepAliveMsg | T::UpdateMsg | T::RouteRefreshMsg => Step::Hear,
+        T::KeepAliveMsg | T::UpdateMsg | T::RouteRefreshMsg => Step::ResetHoldTimer,
         T::ManualStart | T::AutomaticStart | T::ManualStartPassive | T::AutomaticStartPassive => Step::Ignore,
         T::AutomaticStartDamped | T::AutomaticStartDampedPassive | T::TcpConnectionValid => Step::Ignore,
         T::ManualStop => Step::Stop,
         T::AutomaticStop | T::OpenCollisionDump => Step::Fail(Cease),
         T::HoldTimerExpires => Step::Fail(HoldTimer),
-        T::KeepaliveTimerExpires => Step::Beat,
+        T::KeepaliveTimerExpires => Step::SendKeepalive,
         T::SendHoldTimerExpires => Step::Fail(SendHold),
         T::TcpCrInvalid => Step::Refuse,
         T::TcpCrAcked | T::TcpConnectionConfirmed => Step::Track,
         T::BgpHeaderErr | T::UpdateMsgErr => Step::Fail(Error),
         T::TcpConnectionFails | T::NotifMsgVerErr | T::NotifMsg => Step::Fail(Nothing),
-        T::ConnectRetryTimerExpires | T::DelayOpenTimerExpires | T::IdleHoldTimerExpires => Step::Fail(Tell::Fsm),
-        T::BgpOpen | T::BgpOpenDelayed | T::BgpOpenMsgErr => Step::Fail(Tell::Fsm),
+        T::ConnectRetryTimerExpires | T::DelayOpenTimerExpires | T::IdleHoldTimerExpires => Step::Fail(Notify::Fsm),
+        T::BgpOpen | T::BgpOpenDelayed | T::BgpOpenMsgErr => Step::Fail(Notify::Fsm),
     }
 }
 
 /// TCP is up: with DelayOpen we let the other side speak first.
 fn connected(delay_open: bool) -> Step {
-    if delay_open { Step::Delay } else { Step::Greet }
+    if delay_open { Step::Delay } else { Step::SendOpen }
 }
 
 /// A version error while we had said nothing yet is not held against the peer (RFC 4271 §8.2.2, Connect and Active).
 fn version_error(delaying: bool) -> Step {
-    if delaying { Step::Leave } else { Step::Fail(Nothing) }
+    if delaying { Step::Close } else { Step::Fail(Nothing) }
 }
 
 #[cfg(test)]
@@ -568,14 +568,21 @@ mod tests {
     fn ways(state: State) -> Vec<Fsm> {
         let link = kit::link(1);
         match state {
-            State::Idle => vec![Fsm::Idle(Resting::Off), Fsm::Idle(Resting::Held), Fsm::Idle(Resting::Barred)],
-            State::Connect => [None, Some(link)].map(|link| Fsm::Connect(Dialing { conn: ConnId(1), link })).into(),
-            State::Active => [None, Some(link)].map(|link| Fsm::Active(Waiting { link })).into(),
-            State::OpenSent => vec![Fsm::OpenSent(Greeting { link })],
-            State::OpenConfirm => vec![Fsm::OpenConfirm(Negotiated { link, session: kit::session() })],
+            State::Idle => vec![Fsm::Idle(IdleReason::AdminDown), Fsm::Idle(IdleReason::IdleHold), Fsm::Idle(IdleReason::Penalized)],
+            State::Connect => [None, Some(link)].map(|link| Fsm::Connect(ConnectData { conn: ConnId(1), link })).into(),
+            State::Active => [None, Some(link)].map(|link| Fsm::Active(ActiveData { link })).into(),
+            State::OpenSent => vec![Fsm::OpenSent(OpenSentData { link })],
+            State::OpenConfirm => vec![Fsm::OpenConfirm(OpenConfirmData { link, session: kit::session() })],
             State::Established => {
                 let at = Instant::ZERO;
-                vec![Fsm::Established(Live { link, session: kit::session(), since: at, heard: at, said: at, blocked: None })]
+                vec![Fsm::Established(EstablishedData {
+                    link,
+                    session: kit::session(),
+                    since: at,
+                    last_received: at,
+                    last_sent: at,
+                    blocked: None,
+                })]
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::wire::Notification;
 
 /// What is between two sessions.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Returning {
+pub(super) struct GracefulRestartHelper {
     /// Families of which the speaker holds stale routes of this peer.
     pub stale: FamilySet,
     /// Our own restart: until when OPENs carry the R bit, and which families kept their forwarding state.
@@ -41,18 +41,18 @@ pub(super) fn keeps(session: &Session, reason: &DownReason, notification: Option
 impl Peer {
     /// What our OPEN says now.
     pub(super) fn restart_facts(&self, now: Instant) -> Restart {
-        match self.returning.restarting {
+        match self.restart_helper.restarting {
             // Our forwarding state stands although nobody need wait for us any more: to a peer that we meet late it still counts.
-            Some((until, forwarding)) if !self.returning.settled => Restart { restarting: now < until, forwarding },
-            Some(_) | None if self.returning.settled => Restart { restarting: false, forwarding: self.params.families },
+            Some((until, forwarding)) if !self.restart_helper.settled => Restart { restarting: now < until, forwarding },
+            Some(_) | None if self.restart_helper.settled => Restart { restarting: false, forwarding: self.params.families },
             Some(_) | None => Restart::default(),
         }
     }
 
     /// After the end of a session: `keep` are kept, and what was stale already goes (RFC 4724 §4.2, consecutive restarts).
     pub(super) fn start_restart_window(&mut self, now: Instant, session: &Session, keep: FamilySet) {
-        self.sweep(now, self.returning.stale);
-        self.returning.stale = keep;
+        self.sweep(now, self.restart_helper.stale);
+        self.restart_helper.stale = keep;
         if let Some(graceful) = session.graceful.filter(|_| !keep.is_empty()) {
             self.timers.set(Timer::Restart, now + graceful.restart_time);
             self.note(now, PeerNotice::RestartWindow { families: keep, time: graceful.restart_time });
@@ -62,32 +62,32 @@ impl Peer {
     /// The peer is back (RFC 4724 §4.2): families without the capability or without forwarding state lose their stale routes now.
     pub(super) fn on_peer_back(&mut self, now: Instant, session: &Session) {
         self.timers.stop(Timer::Restart);
-        self.returning.restarting = None;
-        self.returning.settled = true;
+        self.restart_helper.restarting = None;
+        self.restart_helper.settled = true;
         let kept = session.graceful.map_or(FamilySet::NONE, |g| g.forwarding.and(g.families));
-        self.sweep(now, self.returning.stale.minus(kept));
-        if let Some(offer) = self.params.offer.graceful_restart.filter(|_| !self.returning.stale.is_empty()) {
+        self.sweep(now, self.restart_helper.stale.minus(kept));
+        if let Some(offer) = self.params.offer.graceful_restart.filter(|_| !self.restart_helper.stale.is_empty()) {
             self.timers.set(Timer::Stale, now + offer.stale_time);
         }
     }
 
     pub(super) fn on_end_of_rib(&mut self, now: Instant, family: Family) {
-        if self.returning.stale.contains(family) {
+        if self.restart_helper.stale.contains(family) {
             self.sweep(now, family.into());
         }
     }
 
     /// The Restart Time or the time for stale routes is over, or the operator stopped the peer.
     pub(super) fn give_up_stale(&mut self, now: Instant) {
-        self.sweep(now, self.returning.stale);
+        self.sweep(now, self.restart_helper.stale);
     }
 
     fn sweep(&mut self, now: Instant, families: FamilySet) {
         if families.is_empty() {
             return;
         }
-        self.returning.stale = self.returning.stale.minus(families);
-        if self.returning.stale.is_empty() {
+        self.restart_helper.stale = self.restart_helper.stale.minus(families);
+        if self.restart_helper.stale.is_empty() {
             self.timers.stop(Timer::Restart);
             self.timers.stop(Timer::Stale);
         }

@@ -7,14 +7,14 @@
 //! | file | what |
 //! |---|---|
 //! | [`fsm`] | RFC 4271 §8: states, events, the table |
-//! | `machine`, `deeds` | find the machine that an event concerns; do what the table says |
+//! | `dispatch`, `actions` | find the machine that an event concerns; do what the table says |
 //! | `collision` | RFC 4271 §6.8, RFC 6286 §2.3 |
 //! | `negotiate` | OPEN against OPEN |
 //! | `graceful` | RFC 4724, RFC 8538: whose routes outlive a session, and how long |
 //! | `damping` | idle hold, admission |
 //! | [`timer`] | deadlines as data |
 //!
-//! A peer has one machine, and a second one (its rival) for a connection that was accepted while the first is busy: dialling, resting, or
+//! A peer has one machine, and a second one (`incoming`) for a connection that was accepted while the first is busy: dialling, resting, or
 //! with a connection of its own. Whichever gets its OPEN through stays; the rest is §6.8.
 //!
 //! # Cost
@@ -26,36 +26,36 @@
 //! `Established`, before the next. A deadline in the past is served by one call of [`Peer::on_deadline`].
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod actions;
 mod collision;
 mod damping;
-mod deeds;
+mod diagnostics;
+mod dispatch;
 mod event;
 pub mod fsm;
 mod graceful;
-mod machine;
 mod negotiate;
 mod params;
 mod session;
 pub mod timer;
-mod why;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-pub use event::{Action, DialError, Down, DownReason, Event, OpenRejected, PeerNotice, Recorded, Ring, StopKind};
+pub use diagnostics::{Counters, Failure};
+pub use event::{Action, DialError, Down, DownReason, Event, EventHistory, OpenRejected, PeerNotice, Recorded, StopKind};
 pub use fsm::{State, Trigger};
 pub use params::{GracefulParams, Offer, Params, PeerKind, Remote, RemoteAs, Secret, Transport, Ttl};
 pub use session::{Direction, Graceful, Session};
 pub use timer::{Timer, TimerTable};
-pub use why::{Counters, Failure};
 
 use crate::num::{ConnId, Instant, PeerId};
 use crate::wire::Notification;
 use damping::{Admission, Damping};
-use fsm::{Fsm, Resting};
-use graceful::Returning;
-use machine::Machine;
-use negotiate::Without;
+use dispatch::Machine;
+use fsm::{Fsm, IdleReason};
+use graceful::GracefulRestartHelper;
+use negotiate::SuppressedCapabilities;
 use timer::Rng;
 
 /// Numbers for the connections that the core dials. One for the whole speaker, so that no number is used twice.
@@ -77,22 +77,22 @@ pub struct Peer {
     params: Arc<Params>,
     rng: Rng,
     main: Machine,
-    rival: Option<Box<Machine>>,
+    incoming: Option<Box<Machine>>,
     /// The operator wants it up.
     wanted: bool,
     /// What the peer was told when it was barred, and is told again when it knocks.
-    farewell: Option<Notification>,
+    last_notification: Option<Notification>,
     damping: Damping,
     admission: Admission,
-    without: Without,
-    returning: Returning,
+    suppressed: SuppressedCapabilities,
+    restart_helper: GracefulRestartHelper,
     /// Timers of the peer rather than of one of its connections: IdleHold, SendHold, Restart, Stale.
     timers: TimerTable,
     wake: Option<Instant>,
     actions: VecDeque<Action>,
-    ring: Ring,
+    history: EventHistory,
     counters: Counters,
-    tally: why::Tally,
+    notification_counts: diagnostics::NotificationCounts,
     /// The last failure that spoke of more than an attempt to connect, and the last attempt.
     failure: Option<Failure>,
     dial_failure: Option<Failure>,
@@ -105,20 +105,20 @@ impl Peer {
         Peer {
             id,
             rng: Rng::new(seed ^ (u64::from(id.0) << 32)),
-            main: Machine::new(Fsm::Idle(Resting::Off)),
-            rival: None,
+            main: Machine::new(Fsm::Idle(IdleReason::AdminDown)),
+            incoming: None,
             wanted: false,
-            farewell: None,
+            last_notification: None,
             damping: Damping::default(),
             admission: Admission::new(),
-            without: Without::default(),
-            returning: Returning::default(),
+            suppressed: SuppressedCapabilities::default(),
+            restart_helper: GracefulRestartHelper::default(),
             timers: TimerTable::default(),
             wake: None,
             actions: VecDeque::new(),
-            ring: Ring::default(),
+            history: EventHistory::default(),
             counters: Counters::default(),
-            tally: why::Tally::default(),
+            notification_counts: diagnostics::NotificationCounts::default(),
             failure: None,
             dial_failure: None,
             last_down: None,
@@ -128,9 +128,9 @@ impl Peer {
 
     /// Takes in what happened. What it leads to is [polled](Peer::poll).
     pub fn handle(&mut self, now: Instant, event: Event, conns: &mut ConnIds) {
-        if !self.heard(now, &event) {
+        if !self.on_frequent(now, &event) {
             self.on_event(now, event, conns);
-            self.settle_rival();
+            self.settle_incoming();
             self.rewake();
         }
     }
@@ -151,16 +151,16 @@ impl Peer {
             return;
         }
         self.serve_timers(now, received_until, conns);
-        self.settle_rival();
+        self.settle_incoming();
         self.rewake();
     }
 
     /// Something (an UPDATE) was sent over the session: the KeepaliveTimer may start again (RFC 4271 §8.2.2, Established).
     pub fn on_sent(&mut self, conn: ConnId, now: Instant) {
-        if let Fsm::Established(live) = &mut self.main.fsm
-            && live.link.conn == conn
+        if let Fsm::Established(data) = &mut self.main.fsm
+            && data.link.conn == conn
         {
-            live.said = now;
+            data.last_sent = now;
         }
     }
 
@@ -174,13 +174,13 @@ impl Peer {
 
     /// Of the connection that is furthest.
     pub fn state(&self) -> State {
-        self.rival.as_ref().map_or(State::Idle, |r| r.fsm.state()).max(self.main.fsm.state())
+        self.incoming.as_ref().map_or(State::Idle, |r| r.fsm.state()).max(self.main.fsm.state())
     }
 
     /// The session, when Established.
     pub fn session(&self) -> Option<&Arc<Session>> {
         match &self.main.fsm {
-            Fsm::Established(live) => Some(&live.session),
+            Fsm::Established(data) => Some(&data.session),
             Fsm::Idle(_) | Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) => None,
         }
     }
@@ -188,28 +188,28 @@ impl Peer {
     /// Since when the session is up.
     pub fn established_at(&self) -> Option<Instant> {
         match &self.main.fsm {
-            Fsm::Established(live) => Some(live.since),
+            Fsm::Established(data) => Some(data.since),
             Fsm::Idle(_) | Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) => None,
         }
     }
 
     /// When the peer was last heard, while Established.
-    pub fn last_heard(&self) -> Option<Instant> {
+    pub fn last_received(&self) -> Option<Instant> {
         match &self.main.fsm {
-            Fsm::Established(live) => Some(live.heard),
+            Fsm::Established(data) => Some(data.last_received),
             Fsm::Idle(_) | Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) => None,
         }
     }
 
     /// Does this connection, or attempt at one, belong to this peer?
     pub fn owns(&self, conn: ConnId) -> bool {
-        self.which(conn).is_some()
+        self.slot(conn).is_some()
     }
 
     /// All timers that run, with their deadlines. The HoldTimer is shown as it would be after the last message.
     pub fn timers(&self) -> impl Iterator<Item = (Timer, Instant)> + '_ {
         let hold = match &self.main.fsm {
-            Fsm::Established(live) => live.session.hold_time.duration().map(|hold| live.heard + hold),
+            Fsm::Established(data) => data.session.hold_time.duration().map(|hold| data.last_received + hold),
             Fsm::Idle(_) | Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) => None,
         };
         let exact = move |(timer, at)| (timer, if timer == Timer::Hold { hold.unwrap_or(at) } else { at });
@@ -217,8 +217,8 @@ impl Peer {
     }
 
     /// The last 64 things that happened, oldest first.
-    pub fn events(&self) -> &Ring {
-        &self.ring
+    pub fn events(&self) -> &EventHistory {
+        &self.history
     }
 
     pub fn counters(&self) -> &Counters {
@@ -241,14 +241,14 @@ impl Peer {
     }
 
     /// The last attempt to connect failed, and no connection stands: nothing can come from it for now.
-    pub fn is_dark(&self) -> bool {
-        let linked = self.main.fsm.link().is_some() || self.rival.as_ref().is_some_and(|r| r.fsm.link().is_some());
+    pub fn is_unreachable(&self) -> bool {
+        let linked = self.main.fsm.link().is_some() || self.incoming.as_ref().is_some_and(|r| r.fsm.link().is_some());
         self.dial_failure.is_some() && !linked
     }
 
     fn rewake(&mut self) {
-        let rival = self.rival.as_ref().and_then(|r| r.timers.next_deadline());
-        let all = [self.timers.next_deadline(), self.main.timers.next_deadline(), rival];
+        let incoming = self.incoming.as_ref().and_then(|r| r.timers.next_deadline());
+        let all = [self.timers.next_deadline(), self.main.timers.next_deadline(), incoming];
         self.wake = all.into_iter().flatten().min();
     }
 }

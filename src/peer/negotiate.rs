@@ -28,7 +28,7 @@ pub(super) struct Restart {
 
 /// Capabilities that the peer has rejected, left out of the next OPEN (RFC 5492 §5).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Without {
+pub(super) enum SuppressedCapabilities {
     #[default]
     Nothing,
     /// By code and value.
@@ -37,19 +37,19 @@ pub(super) enum Without {
     Everything,
 }
 
-impl Without {
+impl SuppressedCapabilities {
     fn omits(&self, capability: &Capability) -> bool {
         match self {
-            Without::Nothing => false,
-            Without::These(list) => is_in(capability, list),
-            Without::Everything => true,
+            SuppressedCapabilities::Nothing => false,
+            SuppressedCapabilities::These(list) => is_in(capability, list),
+            SuppressedCapabilities::Everything => true,
         }
     }
 
     /// What a rejection of `ours` means for the next attempt; `None` when leaving out more would be of no use. Unsupported Capability
     /// lists capabilities: one that we offered is one that the peer does not take, one that we did not is one that it misses.
-    pub fn after(&self, rejection: &Notification, ours: &Open) -> Option<Without> {
-        let everything = (!ours.capabilities.is_empty()).then_some(Without::Everything);
+    pub fn after(&self, rejection: &Notification, ours: &Open) -> Option<SuppressedCapabilities> {
+        let everything = (!ours.capabilities.is_empty()).then_some(SuppressedCapabilities::Everything);
         match (rejection.code, rejection.subcode) {
             (2, 4) => everything,
             (2, 7) if rejection.data.is_empty() => everything,
@@ -59,10 +59,10 @@ impl Without {
                 if list.is_empty() {
                     return None;
                 }
-                if let Without::These(before) = self {
+                if let SuppressedCapabilities::These(before) = self {
                     list.extend(before.iter().cloned());
                 }
-                Some(Without::These(list))
+                Some(SuppressedCapabilities::These(list))
             }
             _ => None,
         }
@@ -77,15 +77,15 @@ fn is_in(capability: &Capability, list: &[(u8, Bytes)]) -> bool {
     list.iter().any(|(code, v)| *code == capability.code() && (v.is_empty() || *v == value))
 }
 
-impl std::fmt::Display for Without {
+impl std::fmt::Display for SuppressedCapabilities {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Without::Nothing => f.write_str("nothing"),
-            Without::These(list) => {
+            SuppressedCapabilities::Nothing => f.write_str("nothing"),
+            SuppressedCapabilities::These(list) => {
                 f.write_str("capability")?;
                 list.iter().try_for_each(|(code, _)| write!(f, " {code}"))
             }
-            Without::Everything => f.write_str("any capability"),
+            SuppressedCapabilities::Everything => f.write_str("any capability"),
         }
     }
 }
@@ -103,7 +103,7 @@ fn listed(data: &Bytes) -> Vec<(u8, Bytes)> {
 }
 
 /// The OPEN that we send.
-pub(super) fn our_open(params: &Params, without: &Without, restart: Restart) -> Open {
+pub(super) fn our_open(params: &Params, suppressed: &SuppressedCapabilities, restart: Restart) -> Open {
     let offer = &params.offer;
     let mut all: Vec<Capability> = params.families.iter().map(Capability::multiprotocol).collect();
     if offer.route_refresh {
@@ -135,7 +135,7 @@ pub(super) fn our_open(params: &Params, without: &Without, restart: Restart) -> 
     if let Some(host) = &offer.hostname {
         all.push(Capability::Hostname { host: host.clone(), domain: String::new() });
     }
-    all.retain(|c| !without.omits(c));
+    all.retain(|c| !suppressed.omits(c));
     Open::new(params.local_as, params.hold_time, params.router_id, all)
 }
 

@@ -25,7 +25,7 @@ pub(super) fn link(conn: u64) -> Link {
 
 pub(super) fn session() -> Arc<Session> {
     let p = params();
-    let ours = negotiate::our_open(&p, &Without::Nothing, Default::default());
+    let ours = negotiate::our_open(&p, &SuppressedCapabilities::Nothing, Default::default());
     Arc::new(negotiate::agree(&p, &ours, Arc::new(their_open()), &link(1)).unwrap())
 }
 
@@ -36,7 +36,7 @@ fn params() -> Params {
 /// An OPEN as the other side would send it: everything that we offer too.
 fn their_open() -> Open {
     let theirs = Params::new("a", LOCAL.into(), Asn(64513), RemoteAs::Any, id(REMOTE));
-    negotiate::our_open(&theirs, &Without::Nothing, Default::default())
+    negotiate::our_open(&theirs, &SuppressedCapabilities::Nothing, Default::default())
 }
 
 /// The octets that were sent, by type and what follows.
@@ -369,7 +369,7 @@ fn a_peer_that_rejects_capabilities_is_retried_without_them() {
     desk.connected(ConnId(1), Direction::Dialled);
     let refusal = Notification::unsupported_capability(&[Capability::EnhancedRouteRefresh]);
     desk.say(ConnId(1), Message::Notification(refusal));
-    let offers = |peer: &Peer| negotiate::our_open(&peer.params, &peer.without, Default::default()).capabilities;
+    let offers = |peer: &Peer| negotiate::our_open(&peer.params, &peer.suppressed, Default::default()).capabilities;
     assert!(!offers(&desk.peer).contains(&Capability::EnhancedRouteRefresh));
     assert!(offers(&desk.peer).contains(&Capability::RouteRefresh));
     let did = desk.pass(secs(2));
@@ -381,9 +381,13 @@ fn a_peer_that_rejects_capabilities_is_retried_without_them() {
 
 #[test]
 fn a_capability_that_the_peer_misses_is_no_reason_to_offer_less() {
-    let ours = negotiate::our_open(&Params { families: Family::Ipv4Unicast.into(), ..params() }, &Without::Nothing, Default::default());
+    let ours = negotiate::our_open(
+        &Params { families: Family::Ipv4Unicast.into(), ..params() },
+        &SuppressedCapabilities::Nothing,
+        Default::default(),
+    );
     let wants = Notification::unsupported_capability(&[Capability::multiprotocol(Family::Ipv6Unicast)]);
-    assert_eq!(Without::Nothing.after(&wants, &ours), None);
+    assert_eq!(SuppressedCapabilities::Nothing.after(&wants, &ours), None);
 }
 
 #[test]

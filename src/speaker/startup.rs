@@ -173,7 +173,7 @@ fn nothing_more_comes(released: bool, now: Instant, sessions: &Sessions, params:
 fn nothing_more_comes_soon(now: Instant, sessions: &Sessions, params: &Params) -> bool {
     let quiet = |l: &EstablishedSession| is_done(l, now) || l.session.peer_restarted();
     let mut expected = sessions.iter().filter(|e| e.admin_up);
-    params.ranges.is_empty() && expected.all(|e| e.live.as_ref().map_or_else(|| e.peer.is_dark(), quiet))
+    params.ranges.is_empty() && expected.all(|e| e.live.as_ref().map_or_else(|| e.peer.is_unreachable(), quiet))
 }
 
 /// Has this peer announced all that it has?

@@ -45,14 +45,14 @@ pub struct Counters {
 
 /// NOTIFICATIONs by direction, code and subcode. No more kinds than there are defined ones: the rest counts as 0/0.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally(BTreeMap<(&'static str, u8, u8), u64>);
+pub(super) struct NotificationCounts(BTreeMap<(&'static str, u8, u8), u64>);
 
-impl Tally {
+impl NotificationCounts {
     const KINDS: usize = 64;
 
-    pub fn count(&mut self, direction: &'static str, told: &Notification) {
-        let kind = (direction, told.code, told.subcode);
-        let room = self.0.len() < Tally::KINDS || self.0.contains_key(&kind);
+    pub fn count(&mut self, direction: &'static str, notification: &Notification) {
+        let kind = (direction, notification.code, notification.subcode);
+        let room = self.0.len() < NotificationCounts::KINDS || self.0.contains_key(&kind);
         let n = self.0.entry(if room { kind } else { (direction, 0, 0) }).or_default();
         *n = n.saturating_add(1);
     }
@@ -61,7 +61,7 @@ impl Tally {
 impl Peer {
     /// NOTIFICATIONs so far: direction (`sent`, `received`), code, subcode, how many.
     pub fn notifications(&self) -> impl Iterator<Item = (&'static str, u8, u8, u64)> + '_ {
-        self.tally.0.iter().map(|(&(direction, code, subcode), &n)| (direction, code, subcode, n))
+        self.notification_counts.0.iter().map(|(&(direction, code, subcode), &n)| (direction, code, subcode, n))
     }
 
     /// The OPEN that this connection began with, while there is one.

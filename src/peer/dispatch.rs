@@ -1,17 +1,17 @@
 //! From what happened to the table of [`super::fsm`]: finds the machine that an event concerns, asks for the step, and has it done.
 //!
-//! In: events and due timers. Out: the deeds of `deeds`, in the order in which they are to be done.
+//! In: events and due timers. Out: the deeds of `actions`, in the order in which they are to be done.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::collision::{self, End, Old, Verdict};
+use super::diagnostics::Failure;
 use super::event::{Action, DialError, DownReason, Event, PeerNotice, StopKind};
-use super::fsm::{self, Dialing, Fsm, Link, Resting, State, Step, Tell, Trigger, Waiting};
+use super::fsm::{self, ActiveData, ConnectData, Fsm, IdleReason, Link, Notify, State, Step, Trigger};
 use super::params::Params;
 use super::session::{Direction, Session};
 use super::timer::{Rng, TICK, Timer, TimerTable, round_up};
-use super::why::Failure;
 use super::{ConnIds, Peer, negotiate};
 use crate::num::{ConnId, Family, Instant};
 use crate::wire::{CeaseSubcode, DecodeError, Message, Notification, Open, RefreshSubtype, RouteRefresh};
@@ -43,30 +43,30 @@ impl Machine {
 
 /// Which machine of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Which {
+pub(super) enum ConnectionSlot {
     Main,
-    Rival,
+    Incoming,
 }
 
 /// What comes with an event.
 #[derive(Default)]
-pub(super) struct Fact {
+pub(super) struct EventContext {
     pub link: Option<Link>,
     pub session: Option<Session>,
     pub ours: Option<Arc<Open>>,
     /// Why, if it ends something.
     pub reason: Option<DownReason>,
     /// The NOTIFICATION for `fail:error` and `fail:cease`.
-    pub told: Option<Notification>,
+    pub notification: Option<Notification>,
     /// The message that was not expected (RFC 6608 §3).
     pub message: Option<u8>,
     /// The NOTIFICATION that was received.
     pub received: Option<Notification>,
 }
 
-impl Fact {
-    pub fn because(reason: DownReason) -> Fact {
-        Fact { reason: Some(reason), ..Fact::default() }
+impl EventContext {
+    pub fn because(reason: DownReason) -> EventContext {
+        EventContext { reason: Some(reason), ..EventContext::default() }
     }
 }
 
@@ -75,7 +75,7 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(100);
 
 impl Peer {
     /// The frequent events: two stores. True if that was all.
-    pub(super) fn heard(&mut self, now: Instant, event: &Event) -> bool {
+    pub(super) fn on_frequent(&mut self, now: Instant, event: &Event) -> bool {
         let (conn, updates, keepalives) = match event {
             Event::UpdatesSeen { conn, n } => (*conn, *n, 0),
             Event::Message { conn, message: Message::KeepAlive } => (*conn, 0, 1),
@@ -83,11 +83,11 @@ impl Peer {
             Event::SendBlocked { conn } => return self.on_send_blocked(now, *conn),
             _ => return false,
         };
-        let Fsm::Established(live) = &mut self.main.fsm else { return false };
-        if live.link.conn != conn {
+        let Fsm::Established(data) = &mut self.main.fsm else { return false };
+        if data.link.conn != conn {
             return false;
         }
-        live.heard = now;
+        data.last_received = now;
         self.counters.updates_received = self.counters.updates_received.saturating_add(updates);
         self.counters.keepalives_received = self.counters.keepalives_received.saturating_add(keepalives);
         true
@@ -97,7 +97,7 @@ impl Peer {
         match event {
             Event::Start => self.on_start(now, conns),
             Event::Stop { kind, text } => self.on_stop(now, kind, text),
-            Event::Restarting { until, forwarding } => self.returning.restarting = Some((until, forwarding)),
+            Event::Restarting { until, forwarding } => self.restart_helper.restarting = Some((until, forwarding)),
             Event::Connected { conn, local, remote, direction } => {
                 let link = Link { conn, local, remote, direction, since: now };
                 match direction {
@@ -123,24 +123,24 @@ impl Peer {
         }
     }
 
-    pub(super) fn which(&self, conn: ConnId) -> Option<Which> {
+    pub(super) fn slot(&self, conn: ConnId) -> Option<ConnectionSlot> {
         if self.main.fsm.conn() == Some(conn) {
-            return Some(Which::Main);
+            return Some(ConnectionSlot::Main);
         }
-        (self.rival.as_ref()?.fsm.conn() == Some(conn)).then_some(Which::Rival)
+        (self.incoming.as_ref()?.fsm.conn() == Some(conn)).then_some(ConnectionSlot::Incoming)
     }
 
-    pub(super) fn machine(&self, which: Which) -> Option<&Machine> {
-        match which {
-            Which::Main => Some(&self.main),
-            Which::Rival => self.rival.as_deref(),
+    pub(super) fn machine(&self, slot: ConnectionSlot) -> Option<&Machine> {
+        match slot {
+            ConnectionSlot::Main => Some(&self.main),
+            ConnectionSlot::Incoming => self.incoming.as_deref(),
         }
     }
 
-    pub(super) fn machine_mut(&mut self, which: Which) -> Option<&mut Machine> {
-        match which {
-            Which::Main => Some(&mut self.main),
-            Which::Rival => self.rival.as_deref_mut(),
+    pub(super) fn machine_mut(&mut self, slot: ConnectionSlot) -> Option<&mut Machine> {
+        match slot {
+            ConnectionSlot::Main => Some(&mut self.main),
+            ConnectionSlot::Incoming => self.incoming.as_deref_mut(),
         }
     }
 
@@ -148,14 +148,14 @@ impl Peer {
 
     fn on_start(&mut self, now: Instant, conns: &mut ConnIds) {
         self.wanted = true;
-        self.farewell = None;
+        self.last_notification = None;
         self.damping = Default::default();
-        self.without = Default::default();
+        self.suppressed = Default::default();
         self.failure = None;
         self.dial_failure = None;
         self.counters.connect_retry = 0;
         let event = if self.params.passive { Trigger::ManualStartPassive } else { Trigger::ManualStart };
-        self.fire(now, Which::Main, event, Fact::default(), conns);
+        self.fire(now, ConnectionSlot::Main, event, EventContext::default(), conns);
     }
 
     fn on_stop(&mut self, now: Instant, kind: StopKind, text: Option<String>) {
@@ -165,26 +165,27 @@ impl Peer {
             StopKind::Reset | StopKind::HardReset => CeaseSubcode::AdministrativeReset,
             StopKind::ConfigChange => CeaseSubcode::OtherConfigurationChange,
             StopKind::OutOfResources => CeaseSubcode::OutOfResources,
-            StopKind::Quiet => return self.leave_quietly(now),
+            StopKind::Quiet => return self.close_quietly(now),
         };
         let comes_back = matches!(kind, StopKind::Reset | StopKind::HardReset | StopKind::ConfigChange | StopKind::OutOfResources);
         if !comes_back {
             self.wanted = false;
         }
-        let told = Notification::cease(subcode, text.as_deref());
+        let notification = Notification::cease(subcode, text.as_deref());
         let said_again = kind == StopKind::OutOfResources || (kind == StopKind::Shutdown && text.is_some());
-        self.farewell = said_again.then(|| told.clone());
+        self.last_notification = said_again.then(|| notification.clone());
         // What it costs to keep its routes is why a peer is let go for want of resources.
         let hard = matches!(kind, StopKind::Shutdown | StopKind::Deconfigured | StopKind::HardReset | StopKind::OutOfResources);
-        let told = if hard && self.speaks_hard_reset() { told.into_hard_reset() } else { told };
+        let notification = if hard && self.speaks_hard_reset() { notification.into_hard_reset() } else { notification };
         let event = match kind {
             StopKind::ConfigChange | StopKind::OutOfResources => Trigger::AutomaticStop,
             StopKind::Shutdown | StopKind::Deconfigured | StopKind::Reset | StopKind::HardReset | StopKind::Quiet => Trigger::ManualStop,
         };
         let reason = DownReason::Stopped { kind, text };
-        for which in [Which::Rival, Which::Main] {
-            let fact = Fact { reason: Some(reason.clone()), told: Some(told.clone()), ..Fact::default() };
-            self.fire(now, which, event, fact, &mut ConnIds::default());
+        for slot in [ConnectionSlot::Incoming, ConnectionSlot::Main] {
+            let context =
+                EventContext { reason: Some(reason.clone()), notification: Some(notification.clone()), ..EventContext::default() };
+            self.fire(now, slot, event, context, &mut ConnIds::default());
         }
         self.failure = Some(Failure { at: now, reason });
         if hard {
@@ -199,26 +200,26 @@ impl Peer {
             return;
         }
         if !comes_back {
-            self.main.enter(Fsm::Idle(Resting::Off));
+            self.main.enter(Fsm::Idle(IdleReason::AdminDown));
             self.timers.stop(Timer::IdleHold);
         } else if self.wanted && kind == StopKind::OutOfResources {
-            self.rest(now, Resting::Barred, self.params.idle_hold_max);
+            self.rest(now, IdleReason::Penalized, self.params.idle_hold_max);
         } else if self.wanted {
             self.damping = Default::default();
             let hold = self.damping.hold(self.params.idle_hold, self.params.idle_hold_max);
-            self.rest(now, Resting::Held, hold);
+            self.rest(now, IdleReason::IdleHold, hold);
         }
     }
 
     /// RFC 4724 §4.1: the peer shall think that TCP was lost, and keep our routes.
-    fn leave_quietly(&mut self, now: Instant) {
+    fn close_quietly(&mut self, now: Instant) {
         self.wanted = false;
         let reason = DownReason::Stopped { kind: StopKind::Quiet, text: None };
-        for which in [Which::Rival, Which::Main] {
-            let fact = Fact::because(reason.clone());
-            self.end(now, which, Trigger::ManualStop, Tell::Nothing, fact);
+        for slot in [ConnectionSlot::Incoming, ConnectionSlot::Main] {
+            let context = EventContext::because(reason.clone());
+            self.end(now, slot, Trigger::ManualStop, Notify::Nothing, context);
         }
-        self.main.enter(Fsm::Idle(Resting::Off));
+        self.main.enter(Fsm::Idle(IdleReason::AdminDown));
         self.timers.stop(Timer::IdleHold);
         self.failure = Some(Failure { at: now, reason });
     }
@@ -229,13 +230,13 @@ impl Peer {
 
     fn on_dialled(&mut self, now: Instant, link: Link, conns: &mut ConnIds) {
         match &self.main.fsm {
-            Fsm::Connect(Dialing { conn, link: None }) if *conn == link.conn => {}
+            Fsm::Connect(ConnectData { conn, link: None }) if *conn == link.conn => {}
             // A word from an attempt that was given up.
             Fsm::Idle(_) | Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) | Fsm::Established(_) => return,
         }
         self.note(now, PeerNotice::Connected { conn: link.conn, direction: link.direction, remote: link.remote });
         self.dial_failure = None;
-        self.fire(now, Which::Main, Trigger::TcpCrAcked, Fact { link: Some(link), ..Fact::default() }, conns);
+        self.fire(now, ConnectionSlot::Main, Trigger::TcpCrAcked, EventContext { link: Some(link), ..EventContext::default() }, conns);
     }
 
     fn on_accepted(&mut self, now: Instant, link: Link, conns: &mut ConnIds) {
@@ -243,24 +244,24 @@ impl Peer {
             return;
         }
         self.counters.accepted = self.counters.accepted.saturating_add(1);
-        let fact = || Fact { link: Some(link), ..Fact::default() };
+        let context = || EventContext { link: Some(link), ..EventContext::default() };
         if self.params.local_addr.is_some_and(|want| want != link.local.ip()) {
-            let fact = Fact { reason: Some(DownReason::WrongLocalAddress), ..fact() };
-            return self.fire(now, Which::Main, Trigger::TcpCrInvalid, fact, conns);
+            let context = EventContext { reason: Some(DownReason::WrongLocalAddress), ..context() };
+            return self.fire(now, ConnectionSlot::Main, Trigger::TcpCrInvalid, context, conns);
         }
         if !self.admission.admit(now) {
-            return self.refuse(now, Fact { reason: Some(DownReason::TooManyConnections), ..fact() });
+            return self.refuse(now, EventContext { reason: Some(DownReason::TooManyConnections), ..context() });
         }
-        if let Fsm::Idle(Resting::Held) = self.main.fsm {
+        if let Fsm::Idle(IdleReason::IdleHold) = self.main.fsm {
             // Resting ends for a peer that comes by itself; admission keeps this from spinning.
-            self.fire(now, Which::Main, Trigger::AutomaticStartDampedPassive, Fact::default(), conns);
+            self.fire(now, ConnectionSlot::Main, Trigger::AutomaticStartDampedPassive, EventContext::default(), conns);
         }
         if !matches!(self.main.fsm, Fsm::Idle(_)) {
             self.note(now, PeerNotice::Connected { conn: link.conn, direction: link.direction, remote: link.remote });
         }
         match &self.main.fsm {
-            Fsm::Idle(_) | Fsm::Active(Waiting { link: None }) => {
-                self.fire(now, Which::Main, Trigger::TcpConnectionConfirmed, fact(), conns);
+            Fsm::Idle(_) | Fsm::Active(ActiveData { link: None }) => {
+                self.fire(now, ConnectionSlot::Main, Trigger::TcpConnectionConfirmed, context(), conns);
             }
             Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) | Fsm::Established(_) => self.track(now, link, conns),
         }
@@ -269,20 +270,26 @@ impl Peer {
     /// A second connection gets a machine of its own. The other end dials once at a time, so a newer one replaces one that has said nothing.
     fn track(&mut self, now: Instant, link: Link, conns: &mut ConnIds) {
         let silent = |m: &Machine| m.fsm.state() < State::OpenConfirm && m.fsm.link().is_some_and(|l| l.direction == Direction::Accepted);
-        match &self.rival {
-            Some(rival) if !silent(rival) => {
+        match &self.incoming {
+            Some(incoming) if !silent(incoming) => {
                 let reason = Some(DownReason::TooManyConnections);
-                return self.refuse(now, Fact { link: Some(link), reason, ..Fact::default() });
+                return self.refuse(now, EventContext { link: Some(link), reason, ..EventContext::default() });
             }
-            Some(_) => self.dump(now, Which::Rival, link.conn),
+            Some(_) => self.dump(now, ConnectionSlot::Incoming, link.conn),
             None => {}
         }
-        self.rival = Some(Box::new(Machine::new(Fsm::Active(Waiting { link: None }))));
-        self.fire(now, Which::Rival, Trigger::TcpConnectionConfirmed, Fact { link: Some(link), ..Fact::default() }, conns);
+        self.incoming = Some(Box::new(Machine::new(Fsm::Active(ActiveData { link: None }))));
+        self.fire(
+            now,
+            ConnectionSlot::Incoming,
+            Trigger::TcpConnectionConfirmed,
+            EventContext { link: Some(link), ..EventContext::default() },
+            conns,
+        );
     }
 
     fn on_dial_failed(&mut self, now: Instant, conn: ConnId, error: DialError, conns: &mut ConnIds) {
-        if !matches!(&self.main.fsm, Fsm::Connect(Dialing { conn: ours, link: None }) if *ours == conn) {
+        if !matches!(&self.main.fsm, Fsm::Connect(ConnectData { conn: ours, link: None }) if *ours == conn) {
             return;
         }
         self.counters.dial_failures = self.counters.dial_failures.saturating_add(1);
@@ -292,14 +299,14 @@ impl Peer {
             self.note(now, PeerNotice::DialFailed { error });
         }
         self.dial_failure = Some(Failure { at: now, reason });
-        self.fire(now, Which::Main, Trigger::TcpConnectionFails, Fact::default(), conns);
+        self.fire(now, ConnectionSlot::Main, Trigger::TcpConnectionFails, EventContext::default(), conns);
     }
 
     fn on_closed(&mut self, now: Instant, conn: ConnId, error: Option<String>, conns: &mut ConnIds) {
-        let Some(which) = self.which(conn) else { return };
-        let early = self.machine(which).is_some_and(|m| m.fsm.state() < State::OpenConfirm);
+        let Some(slot) = self.slot(conn) else { return };
+        let early = self.machine(slot).is_some_and(|m| m.fsm.state() < State::OpenConfirm);
         let reason = if early { DownReason::ClosedBeforeOpen { error } } else { DownReason::Closed { error } };
-        self.fire(now, which, Trigger::TcpConnectionFails, Fact::because(reason), conns);
+        self.fire(now, slot, Trigger::TcpConnectionFails, EventContext::because(reason), conns);
     }
 
     fn on_message(&mut self, now: Instant, conn: ConnId, message: Message, conns: &mut ConnIds) {
@@ -317,15 +324,15 @@ impl Peer {
 
     /// A message that is welcome in some states; where it is not, its type is told (RFC 6608 §3).
     fn on_unexpected(&mut self, now: Instant, conn: ConnId, event: Trigger, message: u8, conns: &mut ConnIds) {
-        if let Some(which) = self.which(conn) {
-            self.fire(now, which, event, Fact { message: Some(message), ..Fact::default() }, conns);
+        if let Some(slot) = self.slot(conn) {
+            self.fire(now, slot, event, EventContext { message: Some(message), ..EventContext::default() }, conns);
         }
     }
 
     fn on_open(&mut self, now: Instant, conn: ConnId, open: Open, conns: &mut ConnIds) {
-        let Some(which) = self.which(conn) else { return };
+        let Some(slot) = self.slot(conn) else { return };
         self.counters.opens_received = self.counters.opens_received.saturating_add(1);
-        let Some(machine) = self.machine(which) else { return };
+        let Some(machine) = self.machine(slot) else { return };
         let Some(link) = machine.fsm.link() else { return };
         let (event, ours) = match (machine.fsm.state(), &machine.ours) {
             (State::OpenSent, Some(ours)) => (Trigger::BgpOpen, ours.clone()),
@@ -336,104 +343,116 @@ impl Peer {
         };
         match negotiate::agree(&self.params, &ours, Arc::new(open), &link) {
             Err(why) => {
-                let told = Some(negotiate::rejection(&why, &self.params));
-                let fact = Fact { reason: Some(DownReason::Rejected(why)), told, ..Fact::default() };
-                self.fire(now, which, Trigger::BgpOpenMsgErr, fact, conns);
+                let notification = Some(negotiate::rejection(&why, &self.params));
+                let context = EventContext { reason: Some(DownReason::Rejected(why)), notification, ..EventContext::default() };
+                self.fire(now, slot, Trigger::BgpOpenMsgErr, context, conns);
             }
             Ok(session) => {
-                if let Some(which) = self.survives(now, which, &session) {
-                    self.fire(now, which, event, Fact { session: Some(session), ours: Some(ours), ..Fact::default() }, conns);
+                if let Some(slot) = self.survives(now, slot, &session) {
+                    self.fire(
+                        now,
+                        slot,
+                        event,
+                        EventContext { session: Some(session), ours: Some(ours), ..EventContext::default() },
+                        conns,
+                    );
                 }
             }
         }
     }
 
     /// Collision detection (RFC 4271 §6.8): `None` if the connection of this OPEN lost, else where its machine is now.
-    fn survives(&mut self, now: Instant, which: Which, session: &Session) -> Option<Which> {
-        let other = match which {
-            Which::Main => Which::Rival,
-            Which::Rival => Which::Main,
+    fn survives(&mut self, now: Instant, slot: ConnectionSlot, session: &Session) -> Option<ConnectionSlot> {
+        let other = match slot {
+            ConnectionSlot::Main => ConnectionSlot::Incoming,
+            ConnectionSlot::Incoming => ConnectionSlot::Main,
         };
-        let Some(machine) = self.machine(other) else { return Some(which) };
+        let Some(machine) = self.machine(other) else { return Some(slot) };
         let link = machine.fsm.link();
         let old =
             Old { state: machine.fsm.state(), connected: link.is_some(), direction: link.map_or(Direction::Dialled, |l| l.direction) };
         if self.has_lost_its_session(now, other, session) {
-            self.end(now, Which::Main, Trigger::TcpConnectionFails, Tell::Nothing, Fact::because(DownReason::PeerRestarted));
+            self.end(
+                now,
+                ConnectionSlot::Main,
+                Trigger::TcpConnectionFails,
+                Notify::Nothing,
+                EventContext::because(DownReason::PeerRestarted),
+            );
             self.promote();
-            return Some(Which::Main);
+            return Some(ConnectionSlot::Main);
         }
         let local = End { id: session.local_id, asn: session.local_as };
         let remote = End { id: session.remote_id, asn: session.remote_as };
         match collision::judge(session.direction, old, local, remote, self.params.collide_established) {
-            Verdict::Both => return Some(which),
+            Verdict::Both => return Some(slot),
             Verdict::CloseNew => {
                 if let Some(kept) = link {
-                    self.dump(now, which, kept.conn);
+                    self.dump(now, slot, kept.conn);
                 }
-                if which == Which::Main {
+                if slot == ConnectionSlot::Main {
                     self.promote();
                 }
                 return None;
             }
             Verdict::CloseOld | Verdict::DropAttempt => self.dump(now, other, session.conn),
         }
-        if which == Which::Rival {
+        if slot == ConnectionSlot::Incoming {
             self.promote();
         }
-        Some(Which::Main)
+        Some(ConnectionSlot::Main)
     }
 
     /// RFC 4724 §4.2: a peer that offered graceful restart and opens a new connection has restarted, whatever TCP thinks of the old one.
     /// Shortly after a session came up it is a late collision instead, and must not cost the session.
-    fn has_lost_its_session(&self, now: Instant, other: Which, new: &Session) -> bool {
-        let Some(Fsm::Established(live)) = self.machine(other).map(|m| &m.fsm) else { return false };
-        let offered = live.session.graceful.is_some_and(|g| !g.families.is_empty());
-        offered && new.direction == Direction::Accepted && now.since(live.since) >= SETTLED
+    fn has_lost_its_session(&self, now: Instant, other: ConnectionSlot, new: &Session) -> bool {
+        let Some(Fsm::Established(data)) = self.machine(other).map(|m| &m.fsm) else { return false };
+        let offered = data.session.graceful.is_some_and(|g| !g.families.is_empty());
+        offered && new.direction == Direction::Accepted && now.since(data.since) >= SETTLED
     }
 
-    /// A main machine without a connection gives way to a rival that has negotiated one.
-    pub(super) fn settle_rival(&mut self) {
-        let ahead = self.rival.as_ref().is_some_and(|r| r.fsm.state() >= State::OpenConfirm);
+    /// A main machine without a connection gives way to an incoming connection that has negotiated one.
+    pub(super) fn settle_incoming(&mut self) {
+        let ahead = self.incoming.as_ref().is_some_and(|r| r.fsm.state() >= State::OpenConfirm);
         if ahead && self.main.fsm.link().is_none() {
-            self.close_attempt(Which::Main);
+            self.close_attempt(ConnectionSlot::Main);
             self.promote();
         }
     }
 
-    /// The rival becomes the main machine, which has nothing left to do.
+    /// The incoming connection becomes the main machine, which has nothing left to do.
     pub(super) fn promote(&mut self) {
-        if let Some(rival) = self.rival.take() {
-            self.main = *rival;
+        if let Some(incoming) = self.incoming.take() {
+            self.main = *incoming;
             self.timers.stop(Timer::IdleHold);
         }
     }
 
     /// OpenCollisionDump (event 23) for one machine; `kept` stays.
-    fn dump(&mut self, now: Instant, which: Which, kept: ConnId) {
-        let Some(machine) = self.machine(which) else { return };
+    fn dump(&mut self, now: Instant, slot: ConnectionSlot, kept: ConnId) {
+        let Some(machine) = self.machine(slot) else { return };
         if let Some(closed) = machine.fsm.link().map(|l| l.conn) {
             self.counters.collisions = self.counters.collisions.saturating_add(1);
             self.note(now, PeerNotice::Collision { kept, closed });
         }
-        let told = Notification::cease(CeaseSubcode::ConnectionCollision, None);
-        let fact = Fact { reason: Some(DownReason::Collision), told: Some(told), ..Fact::default() };
-        self.end(now, which, Trigger::OpenCollisionDump, Tell::Cease, fact);
+        let notification = Notification::cease(CeaseSubcode::ConnectionCollision, None);
+        let context = EventContext { reason: Some(DownReason::Collision), notification: Some(notification), ..EventContext::default() };
+        self.end(now, slot, Trigger::OpenCollisionDump, Notify::Cease, context);
     }
 
     fn on_notification(&mut self, now: Instant, conn: ConnId, notification: Notification, conns: &mut ConnIds) {
-        let Some(which) = self.which(conn) else { return };
+        let Some(slot) = self.slot(conn) else { return };
         self.counters.notifications_received = self.counters.notifications_received.saturating_add(1);
-        self.tally.count("received", &notification);
+        self.notification_counts.count("received", &notification);
         self.note(now, PeerNotice::Received(notification.clone()));
-        let Some(machine) = self.machine(which) else { return };
-        if let Some(without) = machine.ours.as_ref().and_then(|ours| self.without.after(&notification, ours)) {
-            self.note(now, PeerNotice::Without { capabilities: without.to_string() });
-            self.without = without;
+        let Some(machine) = self.machine(slot) else { return };
+        if let Some(suppressed) = machine.ours.as_ref().and_then(|ours| self.suppressed.after(&notification, ours)) {
+            self.note(now, PeerNotice::Suppressed { capabilities: suppressed.to_string() });
+            self.suppressed = suppressed;
         }
         let event = if (notification.code, notification.subcode) == (2, 1) { Trigger::NotifMsgVerErr } else { Trigger::NotifMsg };
         let reason = Some(DownReason::Received(notification.clone()));
-        self.fire(now, which, event, Fact { reason, received: Some(notification), ..Fact::default() }, conns);
+        self.fire(now, slot, event, EventContext { reason, received: Some(notification), ..EventContext::default() }, conns);
     }
 
     fn on_refresh(&mut self, now: Instant, conn: ConnId, refresh: RouteRefresh, conns: &mut ConnIds) {
@@ -453,42 +472,42 @@ impl Peer {
     }
 
     fn on_malformed(&mut self, now: Instant, conn: ConnId, error: &DecodeError, conns: &mut ConnIds) {
-        let Some(which) = self.which(conn) else { return };
-        let told = Notification::from(error);
-        let (event, message) = match told.code {
+        let Some(slot) = self.slot(conn) else { return };
+        let notification = Notification::from(error);
+        let (event, message) = match notification.code {
             1 => (Trigger::BgpHeaderErr, None),
             2 => (Trigger::BgpOpenMsgErr, Some(1)),
             7 => (Trigger::UpdateMsgErr, Some(5)),
             _ => (Trigger::UpdateMsgErr, Some(2)),
         };
-        let reason = Some(DownReason::Malformed { error: error.to_string(), told: told.clone() });
-        self.fire(now, which, event, Fact { reason, told: Some(told), message, ..Fact::default() }, conns);
+        let reason = Some(DownReason::Malformed { error: error.to_string(), notification: notification.clone() });
+        self.fire(now, slot, event, EventContext { reason, notification: Some(notification), message, ..EventContext::default() }, conns);
     }
 
     /// Octets wait since now, unless some did already. True if the SendHoldTimer runs anyhow.
     fn on_send_blocked(&mut self, now: Instant, conn: ConnId) -> bool {
-        let Fsm::Established(live) = &mut self.main.fsm else { return true };
-        if live.link.conn == conn {
-            live.blocked.get_or_insert(now);
+        let Fsm::Established(data) = &mut self.main.fsm else { return true };
+        if data.link.conn == conn {
+            data.blocked.get_or_insert(now);
         }
         self.params.send_hold.is_none() || self.timers.runs(Timer::SendHold)
     }
 
     /// The timer runs on; it looks when it expires.
     fn on_send_progress(&mut self, conn: ConnId) -> bool {
-        if let Fsm::Established(live) = &mut self.main.fsm
-            && live.link.conn == conn
+        if let Fsm::Established(data) = &mut self.main.fsm
+            && data.link.conn == conn
         {
-            live.blocked = None;
+            data.blocked = None;
         }
         true
     }
 
     /// RFC 9687 §3.2: never shorter than the hold time in use.
     fn arm_send_hold(&mut self) -> bool {
-        let (Fsm::Established(live), Some(time)) = (&self.main.fsm, self.params.send_hold) else { return false };
-        let Some(since) = live.blocked else { return false };
-        let hold = live.session.hold_time.duration().unwrap_or_default();
+        let (Fsm::Established(data), Some(time)) = (&self.main.fsm, self.params.send_hold) else { return false };
+        let Some(since) = data.blocked else { return false };
+        let hold = data.session.hold_time.duration().unwrap_or_default();
         self.timers.set(Timer::SendHold, since + time.max(hold));
         true
     }
@@ -503,22 +522,23 @@ impl Peer {
         }
         self.timers.stop(Timer::SendHold);
         self.note(now, PeerNotice::TimerExpired(Timer::SendHold));
-        self.fire(now, Which::Main, Trigger::SendHoldTimerExpires, Fact::because(DownReason::SendHoldTimer), conns);
+        self.fire(now, ConnectionSlot::Main, Trigger::SendHoldTimerExpires, EventContext::because(DownReason::SendHoldTimer), conns);
     }
 
     fn on_max_prefix(&mut self, now: Instant, family: Family, limit: u32, restart: Option<Duration>) {
-        let told = Notification::maximum_prefixes(family.afi(), family.safi(), limit);
-        self.farewell = Some(told.clone());
-        let told = if self.speaks_hard_reset() { told.into_hard_reset() } else { told };
+        let notification = Notification::maximum_prefixes(family.afi(), family.safi(), limit);
+        self.last_notification = Some(notification.clone());
+        let notification = if self.speaks_hard_reset() { notification.into_hard_reset() } else { notification };
         let reason = DownReason::MaxPrefix { family, limit };
-        for which in [Which::Rival, Which::Main] {
-            let fact = Fact { reason: Some(reason.clone()), told: Some(told.clone()), ..Fact::default() };
-            self.fire(now, which, Trigger::AutomaticStop, fact, &mut ConnIds::default());
+        for slot in [ConnectionSlot::Incoming, ConnectionSlot::Main] {
+            let context =
+                EventContext { reason: Some(reason.clone()), notification: Some(notification.clone()), ..EventContext::default() };
+            self.fire(now, slot, Trigger::AutomaticStop, context, &mut ConnIds::default());
         }
         match restart {
-            Some(time) => self.rest(now, Resting::Barred, time),
+            Some(time) => self.rest(now, IdleReason::Penalized, time),
             None => {
-                self.main.enter(Fsm::Idle(Resting::Off));
+                self.main.enter(Fsm::Idle(IdleReason::AdminDown));
                 self.timers.stop(Timer::IdleHold);
             }
         }
@@ -529,21 +549,23 @@ impl Peer {
         self.note(now, PeerNotice::Reconfigured);
         if restart && self.wanted {
             self.on_stop(now, StopKind::ConfigChange, None);
-            self.without = Default::default();
+            self.suppressed = Default::default();
             return;
         }
         match self.main.fsm {
-            Fsm::Active(Waiting { link: None }) if old.passive && !self.params.passive => self.on_connect_retry(now, Which::Main, conns),
+            Fsm::Active(ActiveData { link: None }) if old.passive && !self.params.passive => {
+                self.on_connect_retry(now, ConnectionSlot::Main, conns)
+            }
             // The attempt that is under way, and the next one, would be ours.
-            Fsm::Connect(Dialing { link: None, .. }) if self.params.passive => {
-                self.close_attempt(Which::Main);
+            Fsm::Connect(ConnectData { link: None, .. }) if self.params.passive => {
+                self.close_attempt(ConnectionSlot::Main);
                 self.listen(now);
-                self.note_state(now, Which::Main, State::Connect, Trigger::TcpConnectionFails);
+                self.note_state(now, ConnectionSlot::Main, State::Connect, Trigger::TcpConnectionFails);
             }
             Fsm::Active(_) if self.params.passive => self.main.timers.stop(Timer::ConnectRetry),
             // A rest that was longer than any is now.
-            Fsm::Idle(Resting::Held) if self.timers.get(Timer::IdleHold).is_some_and(|at| at > now + self.params.idle_hold_max) => {
-                self.rest(now, Resting::Held, self.params.idle_hold_max);
+            Fsm::Idle(IdleReason::IdleHold) if self.timers.get(Timer::IdleHold).is_some_and(|at| at > now + self.params.idle_hold_max) => {
+                self.rest(now, IdleReason::IdleHold, self.params.idle_hold_max);
             }
             Fsm::Idle(_) | Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) | Fsm::Established(_) => {}
         }
@@ -552,40 +574,40 @@ impl Peer {
     // ---- timers -------------------------------------------------------------------------------------------------------------------
 
     pub(super) fn serve_timers(&mut self, now: Instant, received_until: Instant, conns: &mut ConnIds) {
-        while let Some((which, timer)) = self.take_due(now) {
+        while let Some((slot, timer)) = self.take_due(now) {
             match timer {
                 Timer::Restart | Timer::Stale => {
                     self.note(now, PeerNotice::TimerExpired(timer));
                     self.give_up_stale(now);
                 }
-                Timer::Hold => self.on_hold_timer(now, received_until, which, conns),
-                Timer::Keepalive => self.on_keepalive_timer(now, which, conns),
-                Timer::ConnectRetry => self.on_connect_retry(now, which, conns),
-                Timer::DelayOpen => self.fire(now, which, Trigger::DelayOpenTimerExpires, Fact::default(), conns),
-                Timer::IdleHold => self.fire(now, which, Trigger::IdleHoldTimerExpires, Fact::default(), conns),
+                Timer::Hold => self.on_hold_timer(now, received_until, slot, conns),
+                Timer::Keepalive => self.on_keepalive_timer(now, slot, conns),
+                Timer::ConnectRetry => self.on_connect_retry(now, slot, conns),
+                Timer::DelayOpen => self.fire(now, slot, Trigger::DelayOpenTimerExpires, EventContext::default(), conns),
+                Timer::IdleHold => self.fire(now, slot, Trigger::IdleHoldTimerExpires, EventContext::default(), conns),
                 Timer::SendHold => self.on_send_hold_timer(now, conns),
             }
         }
     }
 
-    fn take_due(&mut self, now: Instant) -> Option<(Which, Timer)> {
+    fn take_due(&mut self, now: Instant) -> Option<(ConnectionSlot, Timer)> {
         if let Some(timer) = self.main.timers.take_due(now) {
-            return Some((Which::Main, timer));
+            return Some((ConnectionSlot::Main, timer));
         }
-        if let Some(timer) = self.rival.as_mut().and_then(|r| r.timers.take_due(now)) {
-            return Some((Which::Rival, timer));
+        if let Some(timer) = self.incoming.as_mut().and_then(|r| r.timers.take_due(now)) {
+            return Some((ConnectionSlot::Incoming, timer));
         }
-        Some((Which::Main, self.timers.take_due(now)?))
+        Some((ConnectionSlot::Main, self.timers.take_due(now)?))
     }
 
     /// A peer is silent if nothing came in the hold time, and not if what came still waits for its turn.
-    fn on_hold_timer(&mut self, now: Instant, received_until: Instant, which: Which, conns: &mut ConnIds) {
-        let Some(machine) = self.machine_mut(which) else { return };
-        if let Fsm::Established(live) = &machine.fsm
-            && let Some(hold) = live.session.hold_time.duration()
-            && live.heard + hold > received_until
+    fn on_hold_timer(&mut self, now: Instant, received_until: Instant, slot: ConnectionSlot, conns: &mut ConnIds) {
+        let Some(machine) = self.machine_mut(slot) else { return };
+        if let Fsm::Established(data) = &machine.fsm
+            && let Some(hold) = data.session.hold_time.duration()
+            && data.last_received + hold > received_until
         {
-            let at = live.heard + hold;
+            let at = data.last_received + hold;
             return machine.timers.set(Timer::Hold, if at > now { at } else { now + BACKLOG_PAUSE });
         }
         let reason = match machine.fsm.state() {
@@ -594,25 +616,25 @@ impl Peer {
             State::Idle | State::Connect | State::Active | State::Established => DownReason::HoldTimer,
         };
         self.note(now, PeerNotice::TimerExpired(Timer::Hold));
-        self.fire(now, which, Trigger::HoldTimerExpires, Fact::because(reason), conns);
+        self.fire(now, slot, Trigger::HoldTimerExpires, EventContext::because(reason), conns);
     }
 
-    fn on_keepalive_timer(&mut self, now: Instant, which: Which, conns: &mut ConnIds) {
-        let said = match self.machine(which).map(|m| &m.fsm) {
-            Some(Fsm::Established(live)) => Some((live.said, live.session.keepalive)),
+    fn on_keepalive_timer(&mut self, now: Instant, slot: ConnectionSlot, conns: &mut ConnIds) {
+        let last_sent = match self.machine(slot).map(|m| &m.fsm) {
+            Some(Fsm::Established(data)) => Some((data.last_sent, data.session.keepalive)),
             _ => None,
         };
-        if let Some((said, Some(every))) = said
-            && said + every / 2 > now
+        if let Some((last_sent, Some(every))) = last_sent
+            && last_sent + every / 2 > now
         {
-            return self.arm_keepalive(which, said, every);
+            return self.arm_keepalive(slot, last_sent, every);
         }
-        self.fire(now, which, Trigger::KeepaliveTimerExpires, Fact::default(), conns);
+        self.fire(now, slot, Trigger::KeepaliveTimerExpires, EventContext::default(), conns);
     }
 
     /// In Connect the attempt had its time: it counts as failed without an answer, and the next one begins.
-    fn on_connect_retry(&mut self, now: Instant, which: Which, conns: &mut ConnIds) {
-        if let Fsm::Connect(Dialing { link: None, .. }) = self.main.fsm {
+    fn on_connect_retry(&mut self, now: Instant, slot: ConnectionSlot, conns: &mut ConnIds) {
+        if let Fsm::Connect(ConnectData { link: None, .. }) = self.main.fsm {
             let reason = DownReason::Dial(DialError::TimedOut);
             self.counters.dial_failures = self.counters.dial_failures.saturating_add(1);
             self.counters.connect_retry = self.counters.connect_retry.saturating_add(1);
@@ -621,10 +643,10 @@ impl Peer {
             }
             self.dial_failure = Some(Failure { at: now, reason });
         }
-        self.fire(now, which, Trigger::ConnectRetryTimerExpires, Fact::default(), conns);
+        self.fire(now, slot, Trigger::ConnectRetryTimerExpires, EventContext::default(), conns);
     }
 
-    pub(super) fn arm_keepalive(&mut self, which: Which, from: Instant, every: Duration) {
+    pub(super) fn arm_keepalive(&mut self, slot: ConnectionSlot, from: Instant, every: Duration) {
         // Where they are rare, all peers' keepalives of a sixth of that time leave together: few wake-ups, each on warm caches. Who was told
         // together is told together again, for the jitter is that of the beat (RFC 4271 §10 allows the same for all). The grid rounds up; a
         // third of the hold time shall stay a third.
@@ -635,33 +657,33 @@ impl Peer {
         if at > latest {
             at = Instant::from_nanos(at.as_nanos().saturating_sub(u64::try_from(grid.as_nanos()).unwrap_or_default()));
         }
-        if let Some(machine) = self.machine_mut(which) {
+        if let Some(machine) = self.machine_mut(slot) {
             machine.timers.set(Timer::Keepalive, at);
         }
     }
 
     /// Asks the table, and does it.
-    pub(super) fn fire(&mut self, now: Instant, which: Which, event: Trigger, fact: Fact, conns: &mut ConnIds) {
-        let Some(machine) = self.machine(which) else { return };
+    pub(super) fn fire(&mut self, now: Instant, slot: ConnectionSlot, event: Trigger, context: EventContext, conns: &mut ConnIds) {
+        let Some(machine) = self.machine(slot) else { return };
         let from = machine.fsm.state();
         match fsm::step(&machine.fsm, event, self.params.delay_open.is_some()) {
-            Step::Ignore | Step::Track | Step::Hear => {}
+            Step::Ignore | Step::Track | Step::ResetHoldTimer => {}
             Step::Dial => self.dial(now, conns),
             Step::Listen => self.listen(now),
             // The start that follows notes the change itself.
             Step::Wake => return self.wake_up(now, conns),
-            Step::Refuse => self.refuse(now, fact),
-            Step::Greet => self.greet(now, which, fact.link),
-            Step::Delay => self.delay(now, which, fact.link),
-            Step::Answer => self.answer(now, which, fact),
-            Step::Confirm => self.confirm(now, which, fact),
-            Step::Fallback => self.fall_back(now, which, event, fact),
-            Step::Beat => self.beat(now, which),
-            Step::Establish => return self.establish(now, which),
-            Step::Stop => return self.stop(now, which, event, fact),
-            Step::Leave => return self.leave(now, which, event, fact),
-            Step::Fail(tell) => return self.fail(now, which, event, tell, fact),
+            Step::Refuse => self.refuse(now, context),
+            Step::SendOpen => self.send_open(now, slot, context.link),
+            Step::Delay => self.delay(now, slot, context.link),
+            Step::Answer => self.answer(now, slot, context),
+            Step::Confirm => self.confirm(now, slot, context),
+            Step::ToActive => self.go_active(now, slot, event, context),
+            Step::SendKeepalive => self.send_keepalive(now, slot),
+            Step::Establish => return self.establish(now, slot),
+            Step::Stop => return self.stop(now, slot, event, context),
+            Step::Close => return self.close(now, slot, event, context),
+            Step::Fail(notify) => return self.fail(now, slot, event, notify, context),
         }
-        self.note_state(now, which, from, event);
+        self.note_state(now, slot, from, event);
     }
 }
