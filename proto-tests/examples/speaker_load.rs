@@ -80,7 +80,7 @@ impl Load {
             rules: Rules::default(),
             fib,
             stop: StopParams::default(),
-            learning: catbird::speaker::Learning::default(),
+            redistribute: catbird::speaker::RedistributeParams::default(),
             recovery: RecoveryParams {
                 deadline: std::time::Duration::from_secs(1),
                 end_of_rib_wait: std::time::Duration::ZERO,

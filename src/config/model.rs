@@ -14,7 +14,7 @@ use super::values::{ZonedAddr, keyword_enum};
 use crate::fib;
 use crate::num::{Asn, ClusterId, FamilySet, HoldTime, RouterId};
 use crate::peer::{PeerKind, RemoteAs};
-use crate::speaker::{self, Burden, Forwarding, Learning, NextHopSetting, OnTerm};
+use crate::speaker::{self, Burden, Forwarding, NextHopSetting, OnTerm, RedistributeParams};
 use ipnet::IpNet;
 
 keyword_enum! {
@@ -69,7 +69,7 @@ pub struct Config {
     pub policies: BTreeMap<String, Policy>,
     pub best_path: BestPath,
     pub fib: fib::Params,
-    pub redistribution: Learning,
+    pub redistribution: RedistributeParams,
     pub graceful: Graceful,
     pub limits: Limits,
     pub ready: Ready,

@@ -43,7 +43,7 @@ pub fn speaker(config: &Config) -> speaker::Params {
         blocks,
         rules: rules(config),
         fib: config.fib.clone(),
-        learning: config.redistribution.clone(),
+        redistribute: config.redistribution.clone(),
         stop: StopParams { on_term: config.node.on_term, drain_wait: config.node.drain_wait },
         recovery: RecoveryParams {
             deadline: config.graceful.startup_deadline,

@@ -1,6 +1,6 @@
 //! `[[redistribute]]`, and the interfaces that are none of our business.
 //!
-//! In: the sections as typed. Out: [`Learning`]. What becomes of it is `speaker`'s.
+//! In: the sections as typed. Out: [`RedistributeParams`]. What becomes of it is `speaker`'s.
 
 use super::policy::Prefixes;
 use super::raw::{List, Opt, Protocol, Raw};
@@ -9,7 +9,7 @@ use super::report::Problem;
 use super::validate::{Validator, or};
 use crate::kernel::NamePattern;
 use crate::policy::{LocalKind, PrefixRange, PrefixSet};
-use crate::speaker::{LearnRule, Learning, Shape};
+use crate::speaker::{RedistributeParams, RedistributeRule, Shape};
 
 /// One rule as typed.
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ pub(super) fn read(mut section: Section<'_>) -> RawRedistribute {
 }
 
 impl Validator<'_> {
-    pub(super) fn redistribution(&self, whole: &Raw) -> Learning {
+    pub(super) fn redistribution(&self, whole: &Raw) -> RedistributeParams {
         let raw = &whole.fib;
         if let Some(at) = raw.protocol.as_ref().filter(|at| at.value.0 < 5) {
             let expected =
@@ -43,10 +43,10 @@ impl Validator<'_> {
         }
         let own = raw.protocol.as_ref().map_or(186, |at| at.value.0);
         let rules = whole.redistribute.iter().chain(&raw.redistribute).map(|rule| self.redistribute_rule(rule, own)).collect();
-        Learning { rules, ignore: patterns(&raw.ignore_interfaces) }
+        RedistributeParams { rules, ignore: patterns(&raw.ignore_interfaces) }
     }
 
-    fn redistribute_rule(&self, raw: &RawRedistribute, own: u8) -> LearnRule {
+    fn redistribute_rule(&self, raw: &RawRedistribute, own: u8) -> RedistributeRule {
         for at in raw.protocols.iter().flat_map(|list| &list.value).filter(|at| at.value.0 == own) {
             let what = format!("protocol {own} is that of the routes that catbird writes");
             self.diagnostics
@@ -58,7 +58,7 @@ impl Validator<'_> {
             self.diagnostics.report(at.span.clone(), Problem::Odd { what, help: "perhaps kind \"block\" is meant".to_owned() });
         }
         let ranges = raw.prefixes.iter().flat_map(|list| &list.value).map(|at| at.value);
-        LearnRule {
+        RedistributeRule {
             prefixes: PrefixSet::new(ranges.filter_map(|p| PrefixRange::range(p.net, Some(p.min), Some(p.max)))),
             protocols: raw.protocols.iter().flat_map(|list| &list.value).map(|at| at.value.0).collect(),
             interfaces: patterns(&raw.interfaces),

@@ -51,8 +51,8 @@ mod startup;
 
 pub use io::{BlockSource, Effect, Frames, Input, StopMode};
 pub use params::{
-    Burden, Forwarding, LearnRule, Learning, Limits, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, NodeAddresses, OnTerm,
-    Params, PeerConfig, RecoveryParams, Shape, StopParams,
+    Burden, Forwarding, Limits, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, NodeAddresses, OnTerm, Params, PeerConfig,
+    RecoveryParams, RedistributeParams, RedistributeRule, Shape, StopParams,
 };
 pub use router::Speaker;
 pub use sessions::SEND_CREDIT;

@@ -42,7 +42,7 @@ pub struct Params {
     pub rules: Rules,
     pub fib: fib::Params,
     /// Kernel routes of others that we announce, and the interfaces that are none of our business.
-    pub learning: Learning,
+    pub redistribute: RedistributeParams,
     pub stop: StopParams,
     pub recovery: RecoveryParams,
     pub limits: Limits,
@@ -245,16 +245,16 @@ impl Default for RecoveryParams {
 
 /// What is learned.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Learning {
+pub struct RedistributeParams {
     /// The first that matches decides.
-    pub rules: Vec<LearnRule>,
+    pub rules: Vec<RedistributeRule>,
     /// Interfaces that nothing is learned of, whatever the rules say.
     pub ignore: Vec<NamePattern>,
 }
 
 /// Which routes, and as what. All conditions must hold; an empty list holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LearnRule {
+pub struct RedistributeRule {
     pub prefixes: PrefixSet,
     /// RTA protocols.
     pub protocols: Vec<u8>,
@@ -277,7 +277,7 @@ impl Params {
         nexthop::Params {
             own: std::iter::once(self.fib.owner()).chain(self.fib.former.iter().copied()).map(|o| (o.table, o.protocol)).collect(),
             tunnels: self.tunnels(),
-            ignore: self.learning.ignore.clone(),
+            ignore: self.redistribute.ignore.clone(),
             ..nexthop::Params::default()
         }
     }

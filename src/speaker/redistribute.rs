@@ -13,13 +13,13 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use super::origination::originate;
-use super::params::{LearnRule, Learning, Shape};
+use super::params::{RedistributeParams, RedistributeRule, Shape};
 use crate::fib;
 use crate::kernel::{IfIndex, KernelEvent, KernelRoute, RouteKind};
 use crate::policy::LocalKind;
 use crate::rib::Rib;
 
-impl LearnRule {
+impl RedistributeRule {
     /// But for the interface.
     fn may_mean(&self, route: &KernelRoute) -> bool {
         let shape = match &route.kind {
@@ -41,7 +41,7 @@ impl LearnRule {
 pub(super) struct Redistribution {
     candidates: BTreeMap<(IpNet, u32), Candidate>,
     names: BTreeMap<IfIndex, String>,
-    learned: BTreeMap<IpNet, LocalKind>,
+    redistributed: BTreeMap<IpNet, LocalKind>,
     generation: u32,
 }
 
@@ -53,11 +53,11 @@ struct Candidate {
 }
 
 /// What a prefix is from now on; `None`: no longer ours.
-type Learned = BTreeMap<IpNet, Option<LocalKind>>;
+type Redistributed = BTreeMap<IpNet, Option<LocalKind>>;
 
 impl Redistribution {
     /// Takes in what the kernel says; which prefixes to look at again.
-    fn hear(&mut self, event: &KernelEvent, rules: &Learning, own: impl Fn(&KernelRoute) -> bool) -> BTreeSet<IpNet> {
+    fn on_event(&mut self, event: &KernelEvent, rules: &RedistributeParams, own: impl Fn(&KernelRoute) -> bool) -> BTreeSet<IpNet> {
         let generation = self.generation;
         match event {
             KernelEvent::Route(route) => {
@@ -110,15 +110,15 @@ impl Redistribution {
     }
 
     /// What these prefixes are now, where that is something else than before.
-    fn judge(&mut self, nets: BTreeSet<IpNet>, rules: &Learning) -> Learned {
-        let mut changes = Learned::new();
+    fn judge(&mut self, nets: BTreeSet<IpNet>, rules: &RedistributeParams) -> Redistributed {
+        let mut changes = Redistributed::new();
         for net in nets {
             let here = self.candidates.range((net, 0)..=(net, u32::MAX)).map(|(_, c)| c);
             let best = here.filter_map(|c| self.rule_of(c, rules)).min();
             let kind = best.and_then(|i| rules.rules.get(i)).map(|r| r.kind);
             let was = match kind {
-                Some(kind) => self.learned.insert(net, kind),
-                None => self.learned.remove(&net),
+                Some(kind) => self.redistributed.insert(net, kind),
+                None => self.redistributed.remove(&net),
             };
             if was != kind {
                 changes.insert(net, kind);
@@ -128,14 +128,14 @@ impl Redistribution {
     }
 
     /// The first rule that means it.
-    fn rule_of(&self, candidate: &Candidate, rules: &Learning) -> Option<usize> {
+    fn rule_of(&self, candidate: &Candidate, rules: &RedistributeParams) -> Option<usize> {
         let names = candidate.links.iter().filter_map(|l| self.names.get(l));
         let names: SmallVec<[&str; 1]> = names.map(String::as_str).filter(|n| !rules.ignore.iter().any(|p| p.matches(n))).collect();
         let unicast = matches!(candidate.route.kind, RouteKind::Unicast(_));
         if unicast && names.is_empty() {
             return None;
         }
-        let means = |r: &LearnRule| {
+        let means = |r: &RedistributeRule| {
             let over = if unicast { names.iter().any(|n| r.over(n)) } else { r.interfaces.is_empty() };
             over && r.may_mean(&candidate.route)
         };
@@ -143,7 +143,7 @@ impl Redistribution {
     }
 
     fn of(&self, kind: LocalKind) -> Vec<IpNet> {
-        self.learned.iter().filter(|(_, k)| **k == kind).map(|(net, _)| *net).collect()
+        self.redistributed.iter().filter(|(_, k)| **k == kind).map(|(net, _)| *net).collect()
     }
 }
 
@@ -157,7 +157,7 @@ fn links(kind: &RouteKind) -> SmallVec<[IfIndex; 1]> {
 impl Redistribution {
     /// Takes in what the kernel says. What may have become a prefix of ours, or ceased to be one, is announced or withdrawn; the blocks among
     /// them are for the caller: `Some` of all that there are, if any changed.
-    pub fn on_kernel(&mut self, event: &KernelEvent, rules: &Learning, fib: &fib::Params, rib: &mut Rib) -> Option<Vec<IpNet>> {
+    pub fn on_kernel(&mut self, event: &KernelEvent, rules: &RedistributeParams, fib: &fib::Params, rib: &mut Rib) -> Option<Vec<IpNet>> {
         if rules.rules.is_empty() && self.candidates.is_empty() {
             // Names are needed the day that rules come.
             if !matches!(event, KernelEvent::Link { .. } | KernelEvent::LinkGone { .. }) {
@@ -167,17 +167,17 @@ impl Redistribution {
         if matches!(event, KernelEvent::Route(r) | KernelEvent::RouteGone(r) if r.table != fib.table) {
             return None;
         }
-        let nets = self.hear(event, rules, |route| fib.is_ours(route));
+        let nets = self.on_event(event, rules, |route| fib.is_ours(route));
         self.rejudge(nets, rules, rib)
     }
 
     /// Other rules: judges what is known at once. (What no rule meant before comes with the next dump.)
-    pub fn on_rules(&mut self, rules: &Learning, rib: &mut Rib) -> Option<Vec<IpNet>> {
+    pub fn on_rules(&mut self, rules: &RedistributeParams, rib: &mut Rib) -> Option<Vec<IpNet>> {
         let nets = self.candidates.keys().map(|(net, _)| *net).collect();
         self.rejudge(nets, rules, rib)
     }
 
-    fn rejudge(&mut self, nets: BTreeSet<IpNet>, rules: &Learning, rib: &mut Rib) -> Option<Vec<IpNet>> {
+    fn rejudge(&mut self, nets: BTreeSet<IpNet>, rules: &RedistributeParams, rib: &mut Rib) -> Option<Vec<IpNet>> {
         let changes = self.judge(nets, rules);
         for (net, kind) in &changes {
             for other in LocalKind::ALL.into_iter().filter(|k| *k != LocalKind::Block) {
@@ -198,16 +198,17 @@ mod tests {
         s.parse().unwrap()
     }
 
-    fn rule(prefix: &str, interfaces: &[&str], kind: LocalKind) -> LearnRule {
+    fn rule(prefix: &str, interfaces: &[&str], kind: LocalKind) -> RedistributeRule {
         let prefixes = PrefixSet::new([PrefixRange::orlonger(net(prefix))]);
         let interfaces = interfaces.iter().map(|i| NamePattern::new(i)).collect();
-        LearnRule { prefixes, protocols: Vec::new(), interfaces, shape: None, kind }
+        RedistributeRule { prefixes, protocols: Vec::new(), interfaces, shape: None, kind }
     }
 
-    fn rules() -> Learning {
-        let blocks = LearnRule { shape: Some(Shape::Blackhole), protocols: vec![80], ..rule("10.244.0.0/16", &[], LocalKind::Block) };
+    fn rules() -> RedistributeParams {
+        let blocks =
+            RedistributeRule { shape: Some(Shape::Blackhole), protocols: vec![80], ..rule("10.244.0.0/16", &[], LocalKind::Block) };
         let rules = vec![rule("10.244.0.0/16", &["cali*"], LocalKind::Pod), blocks, rule("10.244.9.0/24", &[], LocalKind::Network)];
-        Learning { rules, ignore: vec![NamePattern::new("calico*")] }
+        RedistributeParams { rules, ignore: vec![NamePattern::new("calico*")] }
     }
 
     fn route(prefix: &str, ifindexes: &[u32], protocol: u8, metric: u32) -> KernelRoute {
@@ -216,65 +217,68 @@ mod tests {
         KernelRoute { net: net(prefix), table: 254, metric, protocol, kind, source: None }
     }
 
-    struct Desk(Redistribution, Learning);
+    struct Harness(Redistribution, RedistributeParams);
 
-    impl Desk {
-        fn hear(&mut self, event: KernelEvent) -> Vec<(String, Option<LocalKind>)> {
-            let nets = self.0.hear(&event, &self.1, |r| r.protocol == 186);
+    impl Harness {
+        fn on_event(&mut self, event: KernelEvent) -> Vec<(String, Option<LocalKind>)> {
+            let nets = self.0.on_event(&event, &self.1, |r| r.protocol == 186);
             self.0.judge(nets, &self.1).into_iter().map(|(n, k)| (n.to_string(), k)).collect()
         }
 
         fn link(&mut self, ifindex: u32, name: &str) -> Vec<(String, Option<LocalKind>)> {
-            self.hear(KernelEvent::Link { ifindex: IfIndex(ifindex), name: name.into(), up: true })
+            self.on_event(KernelEvent::Link { ifindex: IfIndex(ifindex), name: name.into(), up: true })
         }
     }
 
     #[test]
     fn a_prefix_comes_and_goes_with_the_kernels_route() {
-        let mut desk = Desk(Redistribution::default(), rules());
-        desk.link(7, "cali1");
+        let mut harness = Harness(Redistribution::default(), rules());
+        harness.link(7, "cali1");
         let pod = route("10.244.5.7/32", &[7], 3, 0);
         let told = |kind| vec![("10.244.5.7/32".to_owned(), kind)];
-        assert_eq!(desk.hear(KernelEvent::Route(pod.clone())), told(Some(LocalKind::Pod)));
-        assert_eq!(desk.hear(KernelEvent::Route(pod.clone())), []);
-        assert_eq!(desk.hear(KernelEvent::Route(route("10.244.5.7/32", &[7], 3, 1024))), [], "another at a worse metric");
-        assert_eq!(desk.hear(KernelEvent::RouteGone(pod)), [], "which still stands");
-        assert_eq!(desk.hear(KernelEvent::RouteGone(route("10.244.5.7/32", &[7], 3, 1024))), told(None));
-        assert!(desk.0.candidates.is_empty() && desk.0.learned.is_empty());
+        assert_eq!(harness.on_event(KernelEvent::Route(pod.clone())), told(Some(LocalKind::Pod)));
+        assert_eq!(harness.on_event(KernelEvent::Route(pod.clone())), []);
+        assert_eq!(harness.on_event(KernelEvent::Route(route("10.244.5.7/32", &[7], 3, 1024))), [], "another at a worse metric");
+        assert_eq!(harness.on_event(KernelEvent::RouteGone(pod)), [], "which still stands");
+        assert_eq!(harness.on_event(KernelEvent::RouteGone(route("10.244.5.7/32", &[7], 3, 1024))), told(None));
+        assert!(harness.0.candidates.is_empty() && harness.0.redistributed.is_empty());
     }
 
     #[test]
     fn a_dump_that_does_not_mention_it_takes_it_away() {
-        let mut desk = Desk(Redistribution::default(), rules());
-        desk.hear(KernelEvent::Route(route("10.244.3.0/26", &[], 80, 0)));
-        desk.hear(KernelEvent::Route(route("10.244.4.0/26", &[], 80, 0)));
-        assert_eq!(desk.0.of(LocalKind::Block), [net("10.244.3.0/26"), net("10.244.4.0/26")]);
-        desk.hear(KernelEvent::DumpStart);
-        desk.hear(KernelEvent::Route(route("10.244.4.0/26", &[], 80, 0)));
-        assert_eq!(desk.hear(KernelEvent::DumpEnd), [("10.244.3.0/26".to_owned(), None)]);
+        let mut harness = Harness(Redistribution::default(), rules());
+        harness.on_event(KernelEvent::Route(route("10.244.3.0/26", &[], 80, 0)));
+        harness.on_event(KernelEvent::Route(route("10.244.4.0/26", &[], 80, 0)));
+        assert_eq!(harness.0.of(LocalKind::Block), [net("10.244.3.0/26"), net("10.244.4.0/26")]);
+        harness.on_event(KernelEvent::DumpStart);
+        harness.on_event(KernelEvent::Route(route("10.244.4.0/26", &[], 80, 0)));
+        assert_eq!(harness.on_event(KernelEvent::DumpEnd), [("10.244.3.0/26".to_owned(), None)]);
     }
 
     #[test]
     fn names_decide_whenever_they_come_and_ignored_ones_never_count() {
-        let mut desk = Desk(Redistribution::default(), rules());
-        assert_eq!(desk.hear(KernelEvent::Route(route("10.244.5.7/32", &[7], 3, 0))), [], "of a link that nobody told of");
-        assert_eq!(desk.link(7, "eth3"), []);
-        assert_eq!(desk.link(7, "cali7"), [("10.244.5.7/32".to_owned(), Some(LocalKind::Pod))]);
-        assert_eq!(desk.link(7, "calico0"), [("10.244.5.7/32".to_owned(), None)]);
-        assert_eq!(desk.hear(KernelEvent::Route(route("10.244.9.0/26", &[7], 3, 0))), []);
-        assert_eq!(desk.link(7, "eth3"), [("10.244.9.0/26".to_owned(), Some(LocalKind::Network))]);
+        let mut harness = Harness(Redistribution::default(), rules());
+        assert_eq!(harness.on_event(KernelEvent::Route(route("10.244.5.7/32", &[7], 3, 0))), [], "of a link that nobody told of");
+        assert_eq!(harness.link(7, "eth3"), []);
+        assert_eq!(harness.link(7, "cali7"), [("10.244.5.7/32".to_owned(), Some(LocalKind::Pod))]);
+        assert_eq!(harness.link(7, "calico0"), [("10.244.5.7/32".to_owned(), None)]);
+        assert_eq!(harness.on_event(KernelEvent::Route(route("10.244.9.0/26", &[7], 3, 0))), []);
+        assert_eq!(harness.link(7, "eth3"), [("10.244.9.0/26".to_owned(), Some(LocalKind::Network))]);
     }
 
     #[test]
     fn the_first_rule_decides_and_our_own_routes_are_nothing_to_learn() {
-        let mut desk = Desk(Redistribution::default(), rules());
-        desk.link(7, "cali1");
-        assert_eq!(desk.hear(KernelEvent::Route(route("10.244.9.3/32", &[7], 3, 0))), [("10.244.9.3/32".to_owned(), Some(LocalKind::Pod))]);
-        assert_eq!(desk.hear(KernelEvent::Route(route("10.244.8.0/26", &[], 12, 0))), [], "another protocol than the rule's");
-        assert_eq!(desk.hear(KernelEvent::Route(route("10.244.1.0/26", &[], 186, 0))), [], "ours");
-        assert_eq!(desk.hear(KernelEvent::Route(route("192.0.2.0/24", &[7], 3, 0))), []);
+        let mut harness = Harness(Redistribution::default(), rules());
+        harness.link(7, "cali1");
         assert_eq!(
-            desk.hear(KernelEvent::Route(route("10.244.9.3/32", &[7], 186, 0))),
+            harness.on_event(KernelEvent::Route(route("10.244.9.3/32", &[7], 3, 0))),
+            [("10.244.9.3/32".to_owned(), Some(LocalKind::Pod))]
+        );
+        assert_eq!(harness.on_event(KernelEvent::Route(route("10.244.8.0/26", &[], 12, 0))), [], "another protocol than the rule's");
+        assert_eq!(harness.on_event(KernelEvent::Route(route("10.244.1.0/26", &[], 186, 0))), [], "ours");
+        assert_eq!(harness.on_event(KernelEvent::Route(route("192.0.2.0/24", &[7], 3, 0))), []);
+        assert_eq!(
+            harness.on_event(KernelEvent::Route(route("10.244.9.3/32", &[7], 186, 0))),
             [("10.244.9.3/32".to_owned(), None)],
             "replaced by ours"
         );

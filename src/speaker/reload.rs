@@ -57,8 +57,8 @@ impl Speaker {
             self.set_blocks(BlockSource::Config, &self.params.blocks.clone());
         }
         if touch.contains(Touch::REDISTRIBUTION) {
-            self.nexthops.set_ignore(self.params.learning.ignore.clone());
-            if let Some(blocks) = self.redistribution.on_rules(&self.params.learning, &mut self.rib) {
+            self.nexthops.set_ignore(self.params.redistribute.ignore.clone());
+            if let Some(blocks) = self.redistribution.on_rules(&self.params.redistribute, &mut self.rib) {
                 self.set_blocks(BlockSource::Kernel, &blocks);
             }
             self.effects.push(Effect::ReadKernel);

@@ -188,10 +188,10 @@ impl<'a> Diff<'a> {
                 self.live(Touch::FIB, format!("[fib] at the next start of the daemon: {name} {from} -> {to}"));
             }
         }
-        if self.old.learning.rules != self.new.learning.rules {
+        if self.old.redistribute.rules != self.new.redistribute.rules {
             self.live(Touch::REDISTRIBUTION, "[[redistribute]] changes".into());
         }
-        if self.old.learning.ignore != self.new.learning.ignore {
+        if self.old.redistribute.ignore != self.new.redistribute.ignore {
             self.live(Touch::REDISTRIBUTION, "[fib] ignore_interfaces changes".into());
         }
     }

@@ -494,7 +494,7 @@ impl Speaker {
     }
 
     fn on_kernel(&mut self, event: &KernelEvent, now: Instant) {
-        let blocks = self.redistribution.on_kernel(event, &self.params.learning, self.fib_sync.fib.params(), &mut self.rib);
+        let blocks = self.redistribution.on_kernel(event, &self.params.redistribute, self.fib_sync.fib.params(), &mut self.rib);
         if let Some(blocks) = blocks {
             self.set_blocks(BlockSource::Kernel, &blocks);
         }

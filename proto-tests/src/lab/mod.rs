@@ -126,7 +126,7 @@ impl Lab {
             blocks: Vec::new(),
             rules: Rules::default(),
             fib: catbird::fib::Params::default(),
-            learning: catbird::speaker::Learning::default(),
+            redistribute: catbird::speaker::RedistributeParams::default(),
             stop: StopParams::default(),
             recovery: RecoveryParams::default(),
             limits: Default::default(),
