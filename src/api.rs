@@ -162,7 +162,7 @@ pub enum Answer {
     Received(Page<RouteRow>),
     Advertised(Page<RouteRow>),
     Routes(Page<RouteRow>),
-    Why(Box<Story>),
+    Why(Box<Explanation>),
     Fib(Page<FibRow>),
     Nexthops(Page<NexthopRow>),
     Blocks(Vec<BlockRow>),
@@ -407,13 +407,13 @@ pub struct RouteRow {
 
 /// The answer to `catbird why`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Story {
+pub struct Explanation {
     pub net: IpNet,
     /// If there is no path: who had it last and why it went, as far as that is remembered.
     #[serde(default)]
     pub departed: Option<DepartedRow>,
     /// Every path anybody told us, the best first.
-    pub paths: Vec<PathStory>,
+    pub paths: Vec<PathExplanation>,
     /// What we want in the kernel and what it answered.
     pub fib: Option<FibRow>,
     /// The rule that keeps the best path out of the kernel, if one does.
@@ -434,7 +434,7 @@ pub struct DepartedRow {
 
 /// One candidate and its fate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PathStory {
+pub struct PathExplanation {
     #[serde(flatten)]
     pub route: RouteRow,
     /// `best`, `multipath`, `lost: …` with the deciding step, `refused: …` or `ineligible: …`.

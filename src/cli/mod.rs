@@ -227,8 +227,8 @@ impl Client<'_> {
                 Reply::Answer(Answer::Refused(why)) => return Err(ClientError::Failed(why.clone())),
                 Reply::Answer(Answer::Peer(peer)) if self.out.json => self.out.object(peer)?,
                 Reply::Answer(Answer::Peer(peer)) => tables::peer(self.out, peer)?,
-                Reply::Answer(Answer::Why(story)) if self.out.json => self.out.object(story)?,
-                Reply::Answer(Answer::Why(story)) => tables::story(self.out, story)?,
+                Reply::Answer(Answer::Why(explanation)) if self.out.json => self.out.object(explanation)?,
+                Reply::Answer(Answer::Why(explanation)) => tables::explanation(self.out, explanation)?,
                 Reply::Answer(Answer::Done(text)) | Reply::Done(text) if self.out.json => {
                     self.out.object(&serde_json::json!({ "done": text }))?;
                 }

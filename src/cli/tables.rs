@@ -5,7 +5,7 @@
 use std::io;
 
 use super::output::{Cell, Output, Style, cell, duration, maybe, octets, styled};
-use crate::api::{BlockRow, FibRow, NexthopRow, PeerDetail, PeerRow, RouteRow, Story};
+use crate::api::{BlockRow, Explanation, FibRow, NexthopRow, PeerDetail, PeerRow, RouteRow};
 use crate::daemon::protocol::{FullStatus, Reloaded};
 use crate::speaker::reload_plan::Grade;
 
@@ -227,15 +227,15 @@ fn peer_counters(out: &mut Output, peer: &PeerDetail) -> io::Result<()> {
 }
 
 /// `catbird why`
-pub fn story(out: &mut Output, story: &Story) -> io::Result<()> {
-    out.line(out.paint(&styled(story.net, Style::Bold)))?;
-    if story.paths.is_empty() {
+pub fn explanation(out: &mut Output, explanation: &Explanation) -> io::Result<()> {
+    out.line(out.paint(&styled(explanation.net, Style::Bold)))?;
+    if explanation.paths.is_empty() {
         out.line("  nobody announces it")?;
-        if let Some(gone) = &story.departed {
+        if let Some(gone) = &explanation.departed {
             out.line(format!("  last from {}, until {} ago: {}", gone.peer, duration(gone.ago_seconds as f64), gone.why))?;
         }
     }
-    for path in &story.paths {
+    for path in &explanation.paths {
         let route = &path.route;
         let style = match path.verdict.as_str() {
             "best" | "multipath" => Style::Good,
@@ -252,7 +252,7 @@ pub fn story(out: &mut Output, story: &Story) -> io::Result<()> {
             out.line(format!("    next hop {hop}: {}", path.next_hop_via.as_deref().unwrap_or("not looked up")))?;
         }
     }
-    match (&story.fib, &story.not_written) {
+    match (&explanation.fib, &explanation.not_written) {
         (_, Some(rule)) => out.line(format!("  kernel: not written: {rule}"))?,
         (Some(row), None) => {
             let error = row.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
@@ -261,7 +261,7 @@ pub fn story(out: &mut Output, story: &Story) -> io::Result<()> {
         }
         (None, None) => out.line("  kernel: not wanted there")?,
     }
-    for export in &story.exports {
+    for export in &explanation.exports {
         let told = if export.announced { styled("told", Style::Good) } else { styled("not told", Style::Dim) };
         out.line(format!("  {} {}: {}", export.peer, out.paint(&told), export.reason))?;
     }

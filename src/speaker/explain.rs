@@ -8,15 +8,15 @@ use ipnet::IpNet;
 use super::fib_sync::Desired;
 use super::format;
 use super::query::Query;
-use crate::api::{DepartedRow, ExportRow, PathStory, Story};
+use crate::api::{DepartedRow, Explanation, ExportRow, PathExplanation};
 use crate::num::PeerId;
 use crate::rib::update_group::ExportVerdict;
 use crate::rib::{PathView, Standing};
 
 impl Query<'_> {
-    pub(super) fn explanation(&mut self, net: &IpNet) -> Story {
+    pub(super) fn explanation(&mut self, net: &IpNet) -> Explanation {
         let paths = self.rib.find(net).map(|dest| self.rib.why(dest, self.nexthops)).unwrap_or_default();
-        let paths: Vec<PathStory> = paths.iter().map(|(view, standing)| self.path_explanation(view, *standing)).collect();
+        let paths: Vec<PathExplanation> = paths.iter().map(|(view, standing)| self.path_explanation(view, *standing)).collect();
         let fib = self.fib_rows(Some(net), 0).rows.into_iter().next();
         let live: Vec<(PeerId, String)> = self.sessions.iter().filter(|e| e.live.is_some()).map(|e| (e.id, e.name().to_owned())).collect();
         let mut exports = Vec::new();
@@ -36,10 +36,10 @@ impl Query<'_> {
             why: gone.cause.to_string(),
             ago_seconds: u64::from(self.rib.seconds().saturating_sub(gone.seconds)),
         });
-        Story { net: *net, departed, paths, fib, not_written, exports }
+        Explanation { net: *net, departed, paths, fib, not_written, exports }
     }
 
-    fn path_explanation(&self, view: &PathView<'_>, standing: Standing) -> PathStory {
+    fn path_explanation(&self, view: &PathView<'_>, standing: Standing) -> PathExplanation {
         let verdict = match standing {
             Standing::Best(step) => format!("best: {}", format::won(step)),
             Standing::Lost(_) if view.shares => "shares the load with the best".to_owned(),
@@ -49,6 +49,6 @@ impl Query<'_> {
         };
         let attrs = view.attrs.unwrap_or(view.received);
         let known = view.attrs.and_then(|a| a.nh()).map(|id| format::resolution(self.nexthops, self.nexthops.resolution(id)));
-        PathStory { route: format::route(self.sessions, view, attrs), verdict, next_hop_via: known }
+        PathExplanation { route: format::route(self.sessions, view, attrs), verdict, next_hop_via: known }
     }
 }

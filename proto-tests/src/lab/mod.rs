@@ -25,7 +25,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use catbird::api::{Answer, Command, PeerDetail, Question, RouteFilter, RouteRow, Story};
+use catbird::api::{Answer, Command, Explanation, PeerDetail, Question, RouteFilter, RouteRow};
 use catbird::num::{Asn, ConnId, Instant, RouterId};
 use catbird::peer::timer::Rng;
 use catbird::peer::{self, RemoteAs, State};
@@ -508,9 +508,9 @@ impl Lab {
     }
 
     /// The story of a prefix.
-    pub fn story(&mut self, name: &str, prefix: &str) -> Option<Story> {
+    pub fn explain(&mut self, name: &str, prefix: &str) -> Option<Explanation> {
         match self.ask(name, Question::Why { net: net(prefix) }) {
-            Answer::Why(story) => Some(*story),
+            Answer::Why(explanation) => Some(*explanation),
             _ => None,
         }
     }

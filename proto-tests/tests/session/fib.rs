@@ -72,7 +72,7 @@ fn a_route_whose_next_hop_becomes_a_broadcast_address_is_gone() {
         lab.run(Duration::from_secs(2));
         assert_eq!((lab.in_kernel("a", "10.40.0.0/16"), lab.best("a", "10.40.0.0/16").is_some()), (usable, usable), "{hop:?}");
     }
-    let told = format!("{:?}", lab.story("a", "10.40.0.0/16"));
+    let told = format!("{:?}", lab.explain("a", "10.40.0.0/16"));
     assert!(told.contains("the broadcast or network address of a subnet of ours"), "{told}");
 }
 

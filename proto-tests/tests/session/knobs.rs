@@ -102,8 +102,8 @@ fn reflectors_of_two_clusters_keep_each_others_copy_and_those_of_one_cluster_ref
 
 /// Was `peer` told of the prefix, and why (not)?
 fn export_of(lab: &mut Lab, name: &str, prefix: &str, peer: &str) -> (bool, String) {
-    let story = lab.story(name, prefix).unwrap_or_else(|| panic!("{name} knows {prefix}"));
-    let row = story.exports.into_iter().find(|e| e.peer == peer).unwrap_or_else(|| panic!("{name} has a session with {peer}"));
+    let explanation = lab.explain(name, prefix).unwrap_or_else(|| panic!("{name} knows {prefix}"));
+    let row = explanation.exports.into_iter().find(|e| e.peer == peer).unwrap_or_else(|| panic!("{name} has a session with {peer}"));
     (row.announced, row.reason)
 }
 
@@ -238,7 +238,7 @@ fn chosen(lab: &mut Lab) -> (String, Vec<String>) {
 
 /// The ways in the router's kernel.
 fn ways(lab: &mut Lab) -> usize {
-    let fib = lab.story("dut", "10.1.0.0/26").and_then(|s| s.fib).expect("it is wanted");
+    let fib = lab.explain("dut", "10.1.0.0/26").and_then(|s| s.fib).expect("it is wanted");
     fib.installed.expect("the lab's kernel takes it").matches("via ").count()
 }
 

@@ -149,8 +149,8 @@ fn what_is_no_unicast_prefix_is_kept_as_refused_and_told_to_nobody() {
         lab.order("dut", Command::RefreshIn { peer: "left".into() });
         lab.run(SECOND);
         for prefix in never {
-            let story = lab.story("dut", prefix).expect("it is in the Adj-RIB-In");
-            assert_eq!(story.paths[0].verdict, "refused: not a unicast prefix", "{prefix}");
+            let explanation = lab.explain("dut", prefix).expect("it is in the Adj-RIB-In");
+            assert_eq!(explanation.paths[0].verdict, "refused: not a unicast prefix", "{prefix}");
             assert!(lab.best("dut", prefix).is_none() && !lab.in_kernel("dut", prefix), "{prefix}");
         }
         let said = |lab: &Lab| lab.notices("dut").into_iter().filter(|n| n.contains("no unicast route leads to")).collect::<Vec<_>>();
@@ -184,7 +184,7 @@ fn five(lab: &mut Lab, which: std::ops::Range<usize>) {
 /// `+` for each of [`FIVE`] that is used, `-` for one that is beyond the limit, `p` for one that policy refused, a blank where there is none.
 fn used(lab: &mut Lab) -> String {
     let letter = |prefix| {
-        let verdict = lab.story("dut", prefix).and_then(|story| Some(story.paths.first()?.verdict.clone()));
+        let verdict = lab.explain("dut", prefix).and_then(|explanation| Some(explanation.paths.first()?.verdict.clone()));
         match verdict.as_deref() {
             Some(best) if best.starts_with("best") => '+',
             Some("refused: beyond the prefix limit") => '-',
@@ -284,8 +284,8 @@ fn routes_that_need_each_other_or_themselves_carry_nothing_and_are_told_to_nobod
     for prefix in ["10.8.0.0/16", "10.9.0.0/16", "203.0.113.0/24"] {
         assert!(lab.best("dut", prefix).is_none() && !lab.in_kernel("dut", prefix), "{prefix}");
         assert_eq!(lab.paths("dut", prefix).len(), 1, "{prefix} stays in the Adj-RIB-In");
-        let story = lab.story("dut", prefix).expect("it is known");
-        assert!(story.paths[0].verdict.starts_with("ineligible"), "{prefix}: {}", story.paths[0].verdict);
+        let explanation = lab.explain("dut", prefix).expect("it is known");
+        assert!(explanation.paths[0].verdict.starts_with("ineligible"), "{prefix}: {}", explanation.paths[0].verdict);
     }
     assert_eq!(announced(&updates(&mut lab)), [] as [&str; 0]);
     // With a way out of the circle all of it holds.

@@ -19,7 +19,7 @@ fn learned(prefix: &str) -> Lab {
 }
 
 fn departed(lab: &mut Lab, prefix: &str) -> Option<(String, String)> {
-    lab.story("a", prefix)?.departed.map(|gone| (gone.peer, gone.why))
+    lab.explain("a", prefix)?.departed.map(|gone| (gone.peer, gone.why))
 }
 
 fn from_x(why: &str) -> Option<(String, String)> {

@@ -334,7 +334,7 @@ async fn ask<A: RouterApi>(api: A, watch: Watch, question: Question) -> Response
         None => ending(),
         Some(Answer::Refused(why)) => problem(StatusCode::NOT_FOUND, &why),
         Some(Answer::Peer(peer)) => json(StatusCode::OK, &peer),
-        Some(Answer::Why(story)) => json(StatusCode::OK, &story),
+        Some(Answer::Why(explanation)) => json(StatusCode::OK, &explanation),
         Some(first) => list(first, pages, watch.map(|axum::Extension(activity)| activity.answer())),
     }
 }
