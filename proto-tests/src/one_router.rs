@@ -238,7 +238,7 @@ impl OneRouter {
     }
 
     fn ask(&mut self, question: Question) -> Answer {
-        self.speaker.handle(self.now, Input::Ask { id: 0, question });
+        self.speaker.handle(self.now, Input::Query { id: 0, question });
         self.run(Duration::ZERO);
         self.answer.take().expect("a question is answered")
     }

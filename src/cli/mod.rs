@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 
-use crate::api::{Answer, Command as Order, Page, Question, RouteFilter};
+use crate::api::{Answer, Command as RouterCommand, Page, Question, RouteFilter};
 use crate::daemon::protocol::{Reply, Request};
 use args::{Args, BlockCommand, Command, Direction, LogCommand, PeerCommand, Target};
 use client::{ClientError, Replies, ask};
@@ -130,10 +130,10 @@ impl Client<'_> {
                 let rows = |answer| if let Answer::Blocks(rows) = answer { Ok(Page { rows, next: None }) } else { Err(answer) };
                 self.list(replies, tables::BLOCKS, "this node has no blocks", tables::block_row, rows)
             }
-            Command::Block { what: BlockCommand::Add { block } } => self.order(Order::BlockAdd { net: *block }),
-            Command::Block { what: BlockCommand::Remove { block } } => self.order(Order::BlockRemove { net: *block }),
-            Command::Drain { no_wait } => self.order(Order::Drain { wait: !no_wait }),
-            Command::Undrain => self.order(Order::Undrain),
+            Command::Block { what: BlockCommand::Add { block } } => self.command(RouterCommand::BlockAdd { net: *block }),
+            Command::Block { what: BlockCommand::Remove { block } } => self.command(RouterCommand::BlockRemove { net: *block }),
+            Command::Drain { no_wait } => self.command(RouterCommand::Drain { wait: !no_wait }),
+            Command::Undrain => self.command(RouterCommand::Undrain),
             Command::Reload { confirm } => self.say(Request::Reload { confirm_seconds: confirm.map(|time| time.as_secs_f64()) }),
             Command::Confirm => self.say(Request::Confirm),
             Command::Log { what: LogCommand::Set { level } } => self.say(Request::LogLevel { level: word(*level) }),
@@ -160,15 +160,15 @@ impl Client<'_> {
     }
 
     fn ask(&self, question: Question) -> Result<Replies, ClientError> {
-        self.send(&Request::Ask(question))
+        self.send(&Request::Query(question))
     }
 
-    fn order(&mut self, order: Order) -> Result<Exit, ClientError> {
-        self.say(Request::Order(order))
+    fn command(&mut self, command: RouterCommand) -> Result<Exit, ClientError> {
+        self.say(Request::Command(command))
     }
 
     fn one(&mut self, question: Question) -> Result<Exit, ClientError> {
-        self.say(Request::Ask(question))
+        self.say(Request::Query(question))
     }
 
     fn status(&mut self) -> Result<Exit, ClientError> {
@@ -187,11 +187,11 @@ impl Client<'_> {
                 let replies = self.ask(Question::Advertised { peer, cursor: 0 })?;
                 self.list(replies, tables::ROUTES, "nothing", tables::route_row, |a| pick!(a, Advertised))
             }
-            Some(PeerCommand::Down { message }) => self.order(Order::PeerDown { peer, text: message.clone() }),
-            Some(PeerCommand::Up) => self.order(Order::PeerUp { peer }),
-            Some(PeerCommand::Clear) => self.order(Order::PeerClear { peer }),
-            Some(PeerCommand::Refresh { direction: Direction::In }) => self.order(Order::RefreshIn { peer }),
-            Some(PeerCommand::Refresh { direction: Direction::Out }) => self.order(Order::RefreshOut { peer }),
+            Some(PeerCommand::Down { message }) => self.command(RouterCommand::PeerDown { peer, text: message.clone() }),
+            Some(PeerCommand::Up) => self.command(RouterCommand::PeerUp { peer }),
+            Some(PeerCommand::Clear) => self.command(RouterCommand::PeerClear { peer }),
+            Some(PeerCommand::Refresh { direction: Direction::In }) => self.command(RouterCommand::RefreshIn { peer }),
+            Some(PeerCommand::Refresh { direction: Direction::Out }) => self.command(RouterCommand::RefreshOut { peer }),
         }
     }
 

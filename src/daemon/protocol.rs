@@ -21,11 +21,13 @@ pub const MAX_CONFIRM: Duration = Duration::from_secs(24 * 60 * 60);
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// Reads only.
-    Ask(Question),
+    #[serde(alias = "ask")]
+    Query(Question),
     /// The router's status with that of the process around it.
     Status,
     /// Changes something.
-    Order(Command),
+    #[serde(alias = "order")]
+    Command(Command),
     /// Read the configuration again and apply it whole; go back after so many seconds unless confirmed.
     Reload {
         confirm_seconds: Option<f64>,

@@ -72,11 +72,11 @@ pub enum Input {
         id: u64,
         params: Box<Params>,
     },
-    Ask {
+    Query {
         id: u64,
         question: Question,
     },
-    Order {
+    Command {
         id: u64,
         command: Command,
     },

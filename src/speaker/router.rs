@@ -130,11 +130,11 @@ impl Speaker {
                 let plan = self.plan(&params);
                 self.effects.answer(id, Answer::Plan(plan.into_changes()));
             }
-            Input::Ask { id, question } => {
+            Input::Query { id, question } => {
                 let answer = self.query().answer(&question, now);
                 self.effects.answer(id, answer);
             }
-            Input::Order { id, command } => self.command(id, command, now),
+            Input::Command { id, command } => self.command(id, command, now),
             Input::Stop(mode) => self.stop(mode, now),
         }
         self.run_session_events(now);

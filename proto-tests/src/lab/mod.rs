@@ -386,7 +386,7 @@ impl Lab {
         self.boot();
         let n = self.index(name);
         self.nodes[n].answer = None;
-        self.tell(n, Input::Order { id: 1, command });
+        self.tell(n, Input::Command { id: 1, command });
         self.cycle(n);
         self.nodes[n].answer.take().expect("an order is answered")
     }
@@ -447,7 +447,7 @@ impl Lab {
         self.boot();
         let n = self.index(name);
         self.nodes[n].answer = None;
-        self.tell(n, Input::Ask { id: 0, question });
+        self.tell(n, Input::Query { id: 0, question });
         self.cycle(n);
         self.nodes[n].answer.take().expect("a question is answered")
     }

@@ -395,11 +395,11 @@ impl Core {
         match request {
             Request::Query(question, reply) => {
                 self.replies.insert(id, reply);
-                self.speaker.handle(now, Input::Ask { id, question });
+                self.speaker.handle(now, Input::Query { id, question });
             }
             Request::Command(command, reply) => {
                 self.replies.insert(id, reply);
-                self.speaker.handle(now, Input::Order { id, command });
+                self.speaker.handle(now, Input::Command { id, command });
             }
             Request::Plan(params, apply, reply) => {
                 self.replies.insert(id, reply);

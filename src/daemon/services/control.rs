@@ -189,7 +189,7 @@ impl<A: RouterApi> Client<A> {
 
     async fn answer(&mut self, request: Request) -> io::Result<()> {
         match request {
-            Request::Ask(question) => {
+            Request::Query(question) => {
                 let mut pages = answers(self.api.clone(), question);
                 while let Some(answer) = pages.next().await {
                     self.say(&Reply::Answer(answer)).await?;
@@ -200,7 +200,7 @@ impl<A: RouterApi> Client<A> {
                 Some(status) => self.say(&Reply::Status(Box::new(status))).await,
                 None => self.ending().await,
             },
-            Request::Order(command) => self.command(command).await,
+            Request::Command(command) => self.command(command).await,
             Request::Reload { confirm_seconds } => self.reload(confirm_seconds).await,
             Request::Diff { name, text } => {
                 let reply = match self.api.diff(text.map(|text| (name, text))).await {

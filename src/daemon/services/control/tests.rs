@@ -46,7 +46,7 @@ async fn a_long_list_comes_in_pages_and_an_order_is_passed_on() {
     let folder = Folder::new("pages");
     let (api, control) = (MockApi::new(), folder.control());
     let task = start(&api, &control).await;
-    let replies = request(&control, Request::Ask(Question::Nexthops { cursor: 0 })).await.expect("pages");
+    let replies = request(&control, Request::Query(Question::Nexthops { cursor: 0 })).await.expect("pages");
     let rows: Vec<usize> = replies
         .iter()
         .flat_map(|reply| match reply {
@@ -57,7 +57,7 @@ async fn a_long_list_comes_in_pages_and_an_order_is_passed_on() {
     assert_eq!(rows, (0..ROWS).collect::<Vec<_>>());
     assert_eq!(replies.len(), 16, "one reply a page");
 
-    let done = request(&control, Request::Order(Command::Drain { wait: false })).await.expect("an answer");
+    let done = request(&control, Request::Command(Command::Drain { wait: false })).await.expect("an answer");
     assert_eq!(done, [Reply::Answer(Answer::Done("done".into()))]);
     assert_eq!(api.heard.lock().expect("fine").last().map(String::as_str), Some("Drain { wait: false }"));
     task.abort();
@@ -69,12 +69,12 @@ async fn a_block_that_the_configuration_would_refuse_is_refused_here() {
     let (api, control) = (MockApi::new(), folder.control());
     let task = start(&api, &control).await;
     for (block, why) in [("0.0.0.0/0", "whole address space"), ("fe80::/10", "no unicast"), ("10.244.2.65/26", "perhaps 10.244.2.64/26?")] {
-        let order = Request::Order(Command::BlockAdd { net: block.parse().expect("a prefix") });
+        let order = Request::Command(Command::BlockAdd { net: block.parse().expect("a prefix") });
         let said = request(&control, order).await.expect_err("refused").to_string();
         assert!(said.contains(why) && said.contains(block), "{block}: {said}");
     }
     assert!(api.heard.lock().expect("fine").is_empty(), "the core was not asked");
-    let good = Request::Order(Command::BlockAdd { net: "10.244.2.64/26".parse().expect("a prefix") });
+    let good = Request::Command(Command::BlockAdd { net: "10.244.2.64/26".parse().expect("a prefix") });
     assert_eq!(request(&control, good).await.expect("an answer"), [Reply::Answer(Answer::Done("done".into()))]);
     task.abort();
 }
@@ -120,7 +120,7 @@ async fn nonsense_and_endless_requests_are_refused_and_the_next_client_is_served
     let (api, control) = (MockApi::new(), folder.control());
     let task = start(&api, &control).await;
     let mut stream = UnixStream::connect(&control.socket).await.expect("connected");
-    stream.write_all(b"{\"ask\":{\"question\":\"moon\"}}\n\xff\xfe\n").await.expect("sent");
+    stream.write_all(b"{\"query\":{\"question\":\"moon\"}}\n\xff\xfe\n").await.expect("sent");
     let mut lines = BufReader::new(&mut stream).lines();
     for _ in 0..2 {
         let line = lines.next_line().await.expect("read").expect("a line");
@@ -174,7 +174,7 @@ async fn clients_that_read_nothing_or_say_nothing_keep_nobody_from_being_answere
         let mut stream = UnixStream::connect(&control.socket).await.expect("connected");
         if n % 2 == 0 {
             // More than a socket's buffer holds.
-            let line = b"{\"ask\":{\"question\":\"nexthops\",\"cursor\":0}}\n".repeat(100);
+            let line = b"{\"query\":{\"question\":\"nexthops\",\"cursor\":0}}\n".repeat(100);
             stream.write_all(&line).await.expect("sent");
         }
         stalled.push(stream);
