@@ -85,9 +85,12 @@ pub enum Command {
     PeerUp {
         peer: String,
     },
-    /// Close and open again: Administrative Reset (RFC 4486).
+    /// Close and open again: Administrative Reset (RFC 4486). Where both sides keep routes over a NOTIFICATION (RFC 8538), they do, and
+    /// no packet is lost; with `hard` both drop them.
     PeerClear {
         peer: String,
+        #[serde(default)]
+        hard: bool,
     },
     /// Judge what the peer said again, without a flap (import policy from Adj-RIB-In, or ROUTE-REFRESH).
     RefreshIn {

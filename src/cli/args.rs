@@ -151,8 +151,12 @@ pub enum PeerCommand {
     },
     /// Open it again
     Up,
-    /// Close it and open it again
-    Clear,
+    /// Close it and open it again; where both sides keep routes meanwhile (RFC 8538), no packet is lost
+    Clear {
+        /// Both sides drop the routes of the session (Hard Reset)
+        #[arg(long)]
+        hard: bool,
+    },
     /// Policy again, without a flap
     Refresh { direction: Direction },
 }

@@ -189,7 +189,7 @@ impl Client<'_> {
             }
             Some(PeerCommand::Down { message }) => self.command(RouterCommand::PeerDown { peer, text: message.clone() }),
             Some(PeerCommand::Up) => self.command(RouterCommand::PeerUp { peer }),
-            Some(PeerCommand::Clear) => self.command(RouterCommand::PeerClear { peer }),
+            Some(PeerCommand::Clear { hard }) => self.command(RouterCommand::PeerClear { peer, hard: *hard }),
             Some(PeerCommand::Refresh { direction: Direction::In }) => self.command(RouterCommand::RefreshIn { peer }),
             Some(PeerCommand::Refresh { direction: Direction::Out }) => self.command(RouterCommand::RefreshOut { peer }),
         }

@@ -20,7 +20,7 @@ impl Speaker {
         let done = match command {
             Command::PeerDown { peer, text } => self.with_peer(&peer, |s, id| s.peer_down(id, text, now)),
             Command::PeerUp { peer } => self.with_peer(&peer, |s, id| s.peer_up(id, now)),
-            Command::PeerClear { peer } => self.with_peer(&peer, |s, id| s.peer_clear(id, now)),
+            Command::PeerClear { peer, hard } => self.with_peer(&peer, |s, id| s.peer_clear(id, hard, now)),
             Command::RefreshIn { peer } => self.with_peer(&peer, Speaker::refresh_in),
             Command::RefreshOut { peer } => self.with_peer(&peer, Speaker::refresh_out),
             Command::Drain { wait } => match self.drain(wait, now) {
@@ -98,11 +98,12 @@ impl Speaker {
         Ok("started".into())
     }
 
-    fn peer_clear(&mut self, id: PeerId, now: Instant) -> Result<String, String> {
+    fn peer_clear(&mut self, id: PeerId, hard: bool, now: Instant) -> Result<String, String> {
         if self.sessions.get(id).is_some_and(|e| !e.admin_up) {
             return Err("shut down by an operator; `peer X up` brings it back".into());
         }
-        self.dispatch(id, Event::Stop { kind: StopKind::HardReset, text: None }, now);
+        let kind = if hard { StopKind::HardReset } else { StopKind::Reset };
+        self.dispatch(id, Event::Stop { kind, text: None }, now);
         Ok("session reset".into())
     }
 

@@ -81,7 +81,7 @@ fn class_10_teardown_in_the_middle_of_an_export_leaves_nothing_half() {
             lab.run(Duration::from_micros(1500 + (seed * 977 + round * 3571) % 9000));
             match (seed + round) % 3 {
                 0 => lab.reset("a", "b"),
-                1 => drop(lab.order("a", catbird::api::Command::PeerClear { peer: "b".into() })),
+                1 => drop(lab.order("a", catbird::api::Command::PeerClear { peer: "b".into(), hard: false })),
                 _ => lab.freeze("a", "b"),
             }
         }

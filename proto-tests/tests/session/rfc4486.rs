@@ -36,7 +36,7 @@ fn a_peer_that_is_removed_is_told_three() {
 #[test]
 fn a_reset_is_four_and_comes_back() {
     let mut lab = pair();
-    lab.order("a", Command::PeerClear { peer: "x".into() });
+    lab.order("a", Command::PeerClear { peer: "x".into(), hard: false });
     assert_eq!(lab.until_told("x"), (6, 4));
     lab.until_established("a", "x");
 }

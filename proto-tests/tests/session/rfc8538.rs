@@ -48,6 +48,18 @@ fn a_hard_reset_ends_the_routes() {
 }
 
 #[test]
+fn an_operator_clears_a_session_and_the_routes_stay_unless_it_is_hard() {
+    for (n_bit, hard, told, stay) in [(true, false, (6, 4), true), (true, true, (6, 9), false), (false, false, (6, 4), false)] {
+        let mut lab = pair(n_bit);
+        lab.listen("x", false);
+        lab.order("a", Command::PeerClear { peer: "x".into(), hard });
+        assert_eq!(lab.until_told("x"), told);
+        lab.run(Duration::from_millis(10));
+        assert_eq!(lab.best("a", ROUTE).is_some(), stay, "N bit {n_bit}, hard {hard}");
+    }
+}
+
+#[test]
 fn our_own_expired_hold_timer_keeps_the_routes_with_the_n_bit() {
     for n_bit in [true, false] {
         let mut lab = pair(n_bit);
