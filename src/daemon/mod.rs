@@ -81,8 +81,8 @@ fn serve(config: Config, path: PathBuf, log: &Log, kept: Kept) -> io::Result<()>
     let (queue, events) = EventQueue::new(counters.clone());
     let (requests, asked) = mpsc::channel(REQUESTS);
     let mut params = crate::config::params::speaker(&config);
-    let (names, before) = owner::OwnerFile::open(&config.control.socket, params.fib.owner());
-    params.fib.former.extend(before);
+    let names = owner::OwnerFile::beside(&config.control.socket);
+    names.open(&mut params.fib);
     let removed_by = std::time::Instant::now() + params.recovery.deadline;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let kernel = {
@@ -91,8 +91,16 @@ fn serve(config: Config, path: PathBuf, log: &Log, kept: Kept) -> io::Result<()>
     };
     counters.netlink.get_or_init(|| kernel.0.counters());
     let event_log = EventLog::new(log);
-    let services =
-        Services::start(services::Start { config, path, requests, event_log: event_log.clone(), level: log.level(), counters, lock })?;
+    let services = Services::start(services::Start {
+        config,
+        path,
+        requests,
+        event_log: event_log.clone(),
+        level: log.level(),
+        counters,
+        lock,
+        names: names.clone(),
+    })?;
     let clock = Clock::start();
     let speaker = Speaker::new(params, clock.now(), seed());
     runtime.block_on(Core::new(speaker, clock, (events, asked), queue, kernel, event_log).run());

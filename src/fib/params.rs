@@ -22,6 +22,8 @@ pub struct Params {
     /// Under which names an earlier run wrote, or the router in whose place we are: what stands there at the start is taken for ours,
     /// replaced as it is learned again, and removed if it is not.
     pub former: Vec<Owner>,
+    /// At which metrics an earlier run wrote besides, under the present name.
+    pub former_metrics: Vec<Metric>,
     pub metric: Metric,
     /// Of the blackholes for our own blocks. (BIRD in a Calico node: none.)
     pub block_metric: u32,
@@ -46,6 +48,7 @@ impl Default for Params {
             table: 254,
             protocol: 186,
             former: Vec::new(),
+            former_metrics: Vec::new(),
             metric: Metric::Fixed(DEFAULT_METRIC),
             block_metric: DEFAULT_METRIC,
             source_v4: None,
@@ -175,11 +178,12 @@ impl Params {
     pub fn could_be_ours(&self, route: &FibRoute) -> bool {
         let zero = if matches!(route.net, IpNet::V6(_)) { DEFAULT_METRIC } else { 0 };
         let like = |metric: u32| route.metric == if metric == 0 { zero } else { metric };
-        match self.metric {
-            _ if route.former.is_some() => true,
-            Metric::Fixed(metric) => [metric, self.block_metric, 0].into_iter().any(like),
-            Metric::FromLocalPref => true,
-        }
+        let written = [self.metric, Metric::Fixed(self.block_metric), Metric::Fixed(0)];
+        route.former.is_some()
+            || written.iter().chain(&self.former_metrics).any(|metric| match metric {
+                Metric::Fixed(metric) => like(*metric),
+                Metric::FromLocalPref => true,
+            })
     }
 }
 

@@ -295,8 +295,9 @@ impl Fib {
     /// Other parameters hold for what is wanted from now on; the caller wants everything again. Table and protocol say what is ours
     /// and stay as they were at the start.
     pub fn set_params(&mut self, params: Params) {
-        let (Owner { table, protocol }, former) = (self.params.owner(), std::mem::take(&mut self.params.former));
-        self.params = Params { table, protocol, former, ..params };
+        let Owner { table, protocol } = self.params.owner();
+        let (former, former_metrics) = (std::mem::take(&mut self.params.former), std::mem::take(&mut self.params.former_metrics));
+        self.params = Params { table, protocol, former, former_metrics, ..params };
         let blocked: Vec<Slot> = self.entries.iter_from(0).filter(|(_, e)| e.flags.has(Flags::BLOCKED)).map(|(s, _)| s).collect();
         blocked.into_iter().for_each(|slot| self.tidy(slot));
     }

@@ -21,6 +21,7 @@ use bitflags::bitflags;
 
 use super::params::{Limits, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, OnTerm, Params, PeerConfig};
 pub use crate::api::{Change, Grade};
+use crate::fib;
 use crate::num::{Asn, ClusterId, Family, FamilySet, HoldTime, RouterId};
 use crate::peer::{GracefulParams, PeerKind, Remote, RemoteAs, Secret, Ttl};
 use crate::policy::{Chain, Policy};
@@ -179,7 +180,15 @@ impl<'a> Diff<'a> {
         if a.overlay != b.overlay {
             self.live(Touch::FIB, "[fib.overlay] changes".into());
         }
-        let rest = |p: &crate::fib::Params| crate::fib::Params { overlay: Default::default(), table: 0, protocol: 0, ..p.clone() };
+        // What was found of former lives is no setting.
+        let rest = |p: &fib::Params| fib::Params {
+            overlay: Default::default(),
+            table: 0,
+            protocol: 0,
+            former: Vec::new(),
+            former_metrics: Vec::new(),
+            ..p.clone()
+        };
         if rest(a) != rest(b) {
             self.live(Touch::FIB, "[fib] changes".into());
         }

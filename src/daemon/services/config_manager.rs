@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use crate::config::{self, Config};
 use crate::daemon::core::listener::{AllowedPeer, AllowedPeers};
 use crate::daemon::counters::DaemonMetrics;
+use crate::daemon::owner::OwnerFile;
 use crate::daemon::protocol::Reloaded;
 use crate::daemon::tasks;
 use crate::speaker::Params;
@@ -49,6 +50,7 @@ pub struct ConfigManager {
     handle: ConfigHandle,
     commands: mpsc::Receiver<Command>,
     counters: Arc<DaemonMetrics>,
+    names: OwnerFile,
     file: ConfigFile,
     /// The configuration to go back to, and when.
     pending_confirm: Option<(Instant, Arc<Config>)>,
@@ -103,12 +105,19 @@ impl Running {
 }
 
 /// Starts with the configuration that was read at the start.
-pub fn new(config: Config, path: PathBuf, counters: Arc<DaemonMetrics>, lock: InstanceLock) -> (ConfigHandle, ConfigManager) {
+pub fn new(
+    config: Config,
+    path: PathBuf,
+    counters: Arc<DaemonMetrics>,
+    lock: InstanceLock,
+    names: OwnerFile,
+) -> (ConfigHandle, ConfigManager) {
     let (handle, commands) = ConfigHandle::new(config);
     let manager = ConfigManager {
         handle: handle.clone(),
         commands,
         counters,
+        names,
         file: ConfigFile { path, read: None, reader: Reader::default() },
         pending_confirm: None,
         retry_at: None,
@@ -246,6 +255,8 @@ impl ConfigManager {
 
     async fn apply(&mut self, new: &Arc<Config>, handle: &DaemonHandle) -> Result<Vec<Change>, Gone> {
         let params = Box::new(config::params::speaker(new));
+        // Before the first route is written at another metric: whoever starts after us must know it.
+        self.names.note_metrics(&params.fib);
         let changes = handle.plan(params, true).await?;
         let old = std::mem::replace(&mut self.handle.lock().config, new.clone());
         if old.log.level != new.log.level

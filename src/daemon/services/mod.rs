@@ -34,6 +34,7 @@ use crate::config::Config;
 use super::core::Request;
 use super::counters::DaemonMetrics;
 use super::event_log::{EventLog, LogLevel};
+use super::owner::OwnerFile;
 use super::tasks;
 use handle::DaemonHandle;
 use instance::InstanceLock;
@@ -54,6 +55,8 @@ pub struct Start {
     pub level: LogLevel,
     pub counters: Arc<DaemonMetrics>,
     pub lock: InstanceLock,
+    /// Under which names we write routes.
+    pub names: OwnerFile,
 }
 
 /// The running thread.
@@ -94,8 +97,8 @@ impl Services {
 }
 
 fn spawn_all(start: Start) {
-    let Start { config, path, requests, event_log, level, counters, lock } = start;
-    let (config, manager) = config_manager::new(config, path, counters.clone(), lock);
+    let Start { config, path, requests, event_log, level, counters, lock, names } = start;
+    let (config, manager) = config_manager::new(config, path, counters.clone(), lock, names);
     let handle = DaemonHandle::new(requests, config, event_log.clone(), level, counters);
     tasks::service("configuration", manager.serve(handle.clone()));
     tasks::service("signals", signals::serve(handle.clone()));
