@@ -1,4 +1,6 @@
 //! catbird's laboratory: what the tests stand on.
+pub mod chaos;
+pub mod dice;
 pub mod dsl;
 pub mod exporting;
 pub mod harmless;

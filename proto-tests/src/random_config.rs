@@ -11,6 +11,8 @@ use std::path::Path;
 
 use catbird::config::{Config, Environment, SecretFile};
 
+use crate::dice::Dice;
+
 /// Addresses of listed peers.
 pub const PEERS: [&str; 6] = ["10.99.0.2", "10.99.0.3", "10.99.0.4", "10.99.0.5", "fd00:99::2", "fd00:99::3"];
 
@@ -197,33 +199,6 @@ const OF_THE_HARNESS: &[(&str, &str)] = &[
     ("fib.overlay", "mode"),
 ];
 
-/// Numbers from a seed (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// Below `n`.
-    fn below(&mut self, n: usize) -> usize {
-        (self.roll() % n.max(1) as u64) as usize
-    }
-
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[self.below(all.len())]
-    }
-
-    /// Once in `n` times.
-    fn once_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-}
-
 /// One table of the file.
 type Table = BTreeMap<&'static str, String>;
 
@@ -274,12 +249,12 @@ pub fn read(text: &str) -> Option<Config> {
 
 /// A configuration and the same after one to five changes; both are accepted.
 pub fn pair(seed: u64) -> (String, String) {
-    Maker { dice: Dice(seed), live: false }.pair()
+    Maker { dice: Dice::new(seed), live: false }.pair()
 }
 
 /// The same without what the harness of a daemon that runs says itself: where it listens, its socket, its files, interfaces, tunnels.
 pub fn live_pair(seed: u64) -> (String, String) {
-    Maker { dice: Dice(seed), live: true }.pair()
+    Maker { dice: Dice::new(seed), live: true }.pair()
 }
 
 struct Maker {

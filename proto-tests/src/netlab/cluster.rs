@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::clock::until;
+use super::clock::{patiently, until};
 use super::mounts::{Scratch, fresh_run};
 use super::neighbours::crowded;
 use super::netlink::{KRoute, Via};
 use super::ns::{Ns, finish};
 use super::ping::ping;
+use super::router::{Place, Router};
 use super::story::{METRICS, http_get, tail};
 
 /// The address of every pod's gateway: nobody has it, a permanent neighbour entry answers for it.
@@ -57,6 +58,7 @@ pub struct Cluster {
     switch: Ns,
     scratch: Scratch,
     binary: PathBuf,
+    router: Router,
 }
 
 /// A node.
@@ -66,7 +68,8 @@ pub struct Member {
     pub number: u8,
     pub reflector: bool,
     pub pods: Vec<Pod>,
-    daemon: Option<Child>,
+    /// Nothing runs: empty.
+    daemons: Vec<Child>,
     pub ns: Ns,
     log: PathBuf,
 }
@@ -96,10 +99,14 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.daemon {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        kill_all(&mut self.daemons);
+    }
+}
+
+fn kill_all(children: &mut Vec<Child>) {
+    for mut child in children.drain(..) {
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
@@ -130,6 +137,14 @@ impl Cluster {
     /// # Errors
     /// What the kernel answered, and where.
     pub fn build(plan: Plan, binary: &Path) -> io::Result<Self> {
+        Self::build_of(Router::Catbird, plan, binary)
+    }
+
+    /// The same with another daemon; a mesh is all that those are set up for here.
+    ///
+    /// # Errors
+    /// What the kernel answered, and where.
+    pub fn build_of(router: Router, plan: Plan, binary: &Path) -> io::Result<Self> {
         let scratch = Scratch::new("cluster")?;
         let switch = Ns::pod("switch")?;
         switch.rtnl(|rtnl| {
@@ -137,7 +152,7 @@ impl Cluster {
             let bridge = rtnl.index("br0")?;
             rtnl.set_up(bridge)
         })?;
-        let mut cluster = Self { plan, members: Vec::new(), switch, scratch, binary: binary.to_path_buf() };
+        let mut cluster = Self { plan, members: Vec::new(), switch, scratch, binary: binary.to_path_buf(), router };
         for (name, number, reflector) in cluster.roster() {
             let member = cluster.build_member(name, number, reflector)?;
             cluster.members.push(member);
@@ -188,10 +203,11 @@ impl Cluster {
         let pods = if reflector { 0 } else { self.plan.pods };
         let pods = (0..pods).map(|i| build_pod(&ns, number, i)).collect::<io::Result<Vec<_>>>()?;
         let log = self.scratch.path().join(format!("{name}.log"));
-        Ok(Member { name, number, reflector, pods, daemon: None, ns, log })
+        Ok(Member { name, number, reflector, pods, daemons: Vec::new(), ns, log })
     }
 
-    fn config_path(&self, name: &str) -> PathBuf {
+    /// Where the configuration of a node lies.
+    pub fn config_path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(format!("{name}.toml"))
     }
 
@@ -217,13 +233,29 @@ impl Cluster {
     /// # Errors
     /// When it cannot be started.
     pub fn start(&mut self, index: usize) -> io::Result<()> {
-        let config = self.config_path(&self.members[index].name);
+        let commands = match self.router {
+            Router::Catbird => {
+                let mut command = Command::new(&self.binary);
+                command.arg("run").arg("-c").arg(self.config_path(&self.members[index].name));
+                vec![command]
+            }
+            other => self.commands_of(other, index)?,
+        };
         let member = &mut self.members[index];
-        let log = File::options().create(true).append(true).open(&member.log)?;
-        let mut command = Command::new(&self.binary);
-        command.arg("run").arg("-c").arg(config).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        member.daemon = Some(member.ns.spawn(command)?);
+        for mut command in commands {
+            let log = File::options().create(true).append(true).open(&member.log)?;
+            command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+            member.daemons.push(member.ns.spawn(command)?);
+        }
         Ok(())
+    }
+
+    fn commands_of(&self, router: Router, index: usize) -> io::Result<Vec<Command>> {
+        let addresses = |m: &Member| [IpAddr::V4(m.v4()), m.v6().into()];
+        let member = &self.members[index];
+        let others: Vec<_> = self.members.iter().filter(|m| m.number != member.number).map(addresses).collect();
+        let place = Place { name: &member.name, addresses: addresses(member), blocks: &member.blocks(), others: &others };
+        router.commands(&place, self.scratch.path())
     }
 
     /// Starts every daemon.
@@ -236,10 +268,7 @@ impl Cluster {
 
     /// Kills the daemon of one node without a word.
     pub fn kill(&mut self, index: usize) {
-        if let Some(mut child) = self.members[index].daemon.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        kill_all(&mut self.members[index].daemons);
     }
 
     /// Sends a signal to the daemon of one node.
@@ -247,13 +276,17 @@ impl Cluster {
     /// # Errors
     /// When it does not run.
     pub fn signal(&self, index: usize, signal: i32) -> io::Result<()> {
-        let pid = self.members[index].daemon.as_ref().map(Child::id).and_then(|id| i32::try_from(id).ok());
-        let pid = pid.ok_or_else(|| io::Error::other("no daemon runs"))?;
-        // SAFETY: no preconditions; the child is ours and not yet waited for.
-        match unsafe { libc::kill(pid, signal) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
+        let daemons = &self.members[index].daemons;
+        if daemons.is_empty() {
+            return Err(io::Error::other("no daemon runs"));
         }
+        daemons.iter().filter_map(|child| i32::try_from(child.id()).ok()).try_for_each(|pid| {
+            // SAFETY: no preconditions; the child is ours and not yet waited for.
+            match unsafe { libc::kill(pid, signal) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        })
     }
 
     /// `catbird ARGS` on a node.
@@ -264,6 +297,32 @@ impl Cluster {
         let mut command = Command::new(&self.binary);
         command.args(args).stdin(Stdio::null());
         self.members[index].ns.output(command)
+    }
+
+    /// The process of a node's daemon, as seen from outside.
+    pub fn pid(&self, index: usize) -> Option<u32> {
+        self.members[index].daemons.first().map(Child::id)
+    }
+
+    /// TERM for the daemon of one node, and its end.
+    ///
+    /// # Errors
+    /// It does not run, or has not ended within `limit`.
+    pub fn end(&mut self, index: usize, limit: Duration) -> Result<(), String> {
+        self.signal(index, libc::SIGTERM).map_err(|e| e.to_string())?;
+        let mut children = std::mem::take(&mut self.members[index].daemons);
+        let ended = patiently(limit, || children.iter_mut().all(|child| !matches!(child.try_wait(), Ok(None))));
+        kill_all(&mut children);
+        ended.map(|_| ()).ok_or_else(|| format!("{} has not ended {} s after TERM", self.members[index].name, limit.as_secs()))
+    }
+
+    /// The namespace with the bridge that joins the nodes: node N hangs at `portN`.
+    pub fn switch(&self) -> &Ns {
+        &self.switch
+    }
+
+    pub fn router(&self) -> Router {
+        self.router
     }
 
     pub fn binary(&self) -> &Path {
@@ -312,8 +371,14 @@ impl Cluster {
         Ok(ends)
     }
 
-    /// The blocks that node `index` should have from the nodes in `alive`, each via its own node.
-    fn wanted(&self, index: usize, alive: &[usize]) -> Vec<(IpNet, IpAddr)> {
+    /// The blocks that node `index` should have when all are up, each via its own node.
+    pub fn wanted(&self, index: usize) -> Vec<(IpNet, IpAddr)> {
+        let all: Vec<usize> = (0..self.members.len()).collect();
+        self.wanted_of(index, &all)
+    }
+
+    /// The same while only the nodes in `alive` announce.
+    fn wanted_of(&self, index: usize, alive: &[usize]) -> Vec<(IpNet, IpAddr)> {
         let others = alive.iter().filter(|&&other| other != index).map(|&other| &self.members[other]);
         let hop = |member: &Member, net: &IpNet| if net.addr().is_ipv4() { member.v4().into() } else { member.v6().into() };
         others.flat_map(|member| member.blocks().into_iter().map(move |net| (net, hop(member, &net)))).collect()
@@ -321,8 +386,7 @@ impl Cluster {
 
     /// How many routes to other nodes' blocks all kernels together should have.
     pub fn wanted_routes(&self) -> usize {
-        let all: Vec<usize> = (0..self.members.len()).collect();
-        all.iter().map(|&index| self.wanted(index, &all).len()).sum()
+        (0..self.members.len()).map(|index| self.wanted(index).len()).sum()
     }
 
     /// What is not yet as it should be when the nodes in `alive` are the ones that announce.
@@ -343,7 +407,7 @@ impl Cluster {
     pub fn node_agrees(&self, index: usize, alive: &[usize]) -> Result<(), String> {
         let name = &self.members[index].name;
         let routes = self.routes(index).map_err(|e| format!("{name}: {e}"))?;
-        for (net, hop) in self.wanted(index, alive) {
+        for (net, hop) in self.wanted_of(index, alive) {
             if !routes.iter().any(|route| route.net == net && route.hops.iter().any(|h| h.via == Some(hop))) {
                 return Err(format!("{name} has no route to {net} via {hop}"));
             }

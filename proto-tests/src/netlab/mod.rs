@@ -20,6 +20,7 @@ pub mod netlink;
 pub mod ns;
 pub mod ping;
 pub mod proc;
+pub mod router;
 pub mod signal;
 pub mod sites;
 pub mod story;
