@@ -3,6 +3,17 @@
 //! In: a `Question` from the control socket or HTTP. Out: rows of plain data, which the edge prints as tables or JSON with these very names.
 //! Lists come in pages: the shell asks again from `next` until it is `None`, so that no list is ever whole in memory and the protocol
 //! goes on between two pages. How a row is found is `speaker::query`'s matter.
+//!
+//! # Units and forms
+//! Times are seconds, as decimal numbers where parts of a second matter; sizes are octets. What has no value is `null` in JSON and absent
+//! from a table. Addresses of peers are text, because a link-local one needs its interface (`fe80::1%eth0`, RFC 4007 §11). Text in a row is
+//! for people; numbers and the lower-case words that are named in its documentation are for programs, and stay as they are from one release
+//! to the next.
+//!
+//! # Invariants
+//! Nothing here refers back to a table: a row is a copy, and holds nothing up while it is printed. A page holds about [`PAGE_ROWS`] rows,
+//! so an answer takes a bounded time to make, whatever the tables hold. Rows of two pages may be of different moments; those of one page
+//! are of one.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,42 +30,57 @@ pub const PAGE_ROWS: usize = 512;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "question", rename_all = "snake_case")]
 pub enum Question {
+    /// Identity and health of the router: [`Answer::Status`].
     Status,
+    /// All peers, listed and dynamic, in the order of their numbers: pages of [`Answer::Peers`].
     Peers {
         cursor: u64,
     },
     /// One peer by name or address.
     Peer {
+        /// Its configured name, or its address.
         peer: String,
     },
     /// Adj-RIB-In of a peer, refused routes included; only those if `rejected`.
     Received {
+        /// Name or address.
         peer: String,
+        /// Only the routes that import refused.
         rejected: bool,
+        /// Zero, or [`Page::next`] of the page before.
         cursor: u64,
     },
     /// Adj-RIB-Out of a peer.
     Advertised {
+        /// Name or address.
         peer: String,
+        /// Zero, or [`Page::next`] of the page before.
         cursor: u64,
     },
     /// Loc-RIB: everything, one prefix, the longest match of an address, or what lies inside a prefix.
     Routes {
         filter: RouteFilter,
+        /// Zero, or [`Page::next`] of the page before.
         cursor: u64,
     },
     /// The whole story of a prefix.
     Why {
+        /// Host bits are ignored.
         net: IpNet,
     },
     /// Kernel routes: wanted, installed, failed, foreign.
     Fib {
+        /// Only this prefix, exactly.
         net: Option<IpNet>,
+        /// Zero, or [`Page::next`] of the page before.
         cursor: u64,
     },
+    /// The next hops that any route asks for, and how the kernel's routes resolve them: pages of [`Answer::Nexthops`].
     Nexthops {
+        /// Zero, or [`Page::next`] of the page before.
         cursor: u64,
     },
+    /// The prefixes that this node originates: [`Answer::Blocks`].
     Blocks,
     /// Everything that a scrape needs, at one moment.
     Metrics,
@@ -66,6 +92,7 @@ pub enum Question {
 pub struct RouteFilter {
     /// An exact prefix, or with `longer` everything inside it.
     pub net: Option<IpNet>,
+    /// With `net`: the prefixes inside it too.
     pub longer: bool,
     /// The longest match of an address.
     pub address: Option<IpAddr>,
@@ -79,37 +106,50 @@ pub struct RouteFilter {
 pub enum Command {
     /// Administrative Shutdown with an optional text (RFC 9003).
     PeerDown {
+        /// Name or address.
         peer: String,
+        /// For the peer's operator, in the NOTIFICATION (RFC 9003 §2); 128 octets of it are sent.
         text: Option<String>,
     },
+    /// Start a peer that was shut down (ManualStart, RFC 4271 §8.1.2).
     PeerUp {
+        /// Name or address.
         peer: String,
     },
     /// Close and open again: Administrative Reset (RFC 4486). Where both sides keep routes over a NOTIFICATION (RFC 8538), they do, and
     /// no packet is lost; with `hard` both drop them.
     PeerClear {
+        /// Name or address.
         peer: String,
         #[serde(default)]
         hard: bool,
     },
     /// Judge what the peer said again, without a flap (import policy from Adj-RIB-In, or ROUTE-REFRESH).
     RefreshIn {
+        /// Name or address.
         peer: String,
     },
     /// Send the peer everything again.
     RefreshOut {
+        /// Name or address.
         peer: String,
     },
     /// GRACEFUL_SHUTDOWN (RFC 8326), withdraw, close. With `wait` the answer comes when all of it is done.
     Drain {
+        /// Answer when nothing is announced any more, instead of at once.
         #[serde(default)]
         wait: bool,
     },
+    /// Announce again; sessions that the drain closed start again.
     Undrain,
+    /// Originate one more prefix, until the daemon ends or it is removed.
     BlockAdd {
+        /// Host bits are dropped.
         net: IpNet,
     },
+    /// No longer originate a prefix that `BlockAdd` added; those of the configuration or of a file stay.
     BlockRemove {
+        /// Host bits are dropped.
         net: IpNet,
     },
 }
@@ -118,8 +158,11 @@ pub enum Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Grade {
+    /// Taken over at once; no session and no route is touched.
     Live,
+    /// Routes are judged or announced again; sessions stay up.
     Refresh,
+    /// The sessions it touches are closed and come up again.
     Restart,
 }
 
@@ -136,6 +179,7 @@ impl fmt::Display for Grade {
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
+    /// The worst that it costs.
     pub grade: Grade,
     /// In words: what was and what is to be. Never a secret.
     pub what: String,
@@ -159,16 +203,27 @@ impl fmt::Display for Change {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", content = "data", rename_all = "snake_case")]
 pub enum Answer {
+    /// To [`Question::Status`].
     Status(Box<Status>),
+    /// To [`Question::Peers`].
     Peers(Page<PeerRow>),
+    /// To [`Question::Peer`].
     Peer(Box<PeerDetail>),
+    /// To [`Question::Received`]: attributes as the peer sent them, before import policy.
     Received(Page<RouteRow>),
+    /// To [`Question::Advertised`]: attributes as they are sent, after export policy.
     Advertised(Page<RouteRow>),
+    /// To [`Question::Routes`]: attributes after import policy, as the decision sees them.
     Routes(Page<RouteRow>),
+    /// To [`Question::Why`].
     Why(Box<Explanation>),
+    /// To [`Question::Fib`].
     Fib(Page<FibRow>),
+    /// To [`Question::Nexthops`].
     Nexthops(Page<NexthopRow>),
+    /// To [`Question::Blocks`].
     Blocks(Vec<BlockRow>),
+    /// To [`Question::Metrics`].
     Metrics(Box<Snapshot>),
     /// What a reload changes, or would change.
     Plan(Vec<Change>),
@@ -181,6 +236,7 @@ pub enum Answer {
 /// Some rows and where to go on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Page<T> {
+    /// May be empty on a page that is not the last: a filter looks at a bounded number of rows a page, whether they fit or not.
     pub rows: Vec<T>,
     /// `None` after the last page.
     pub next: Option<u64>,
@@ -189,27 +245,39 @@ pub struct Page<T> {
 /// One screen of identity and health.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
+    /// Of the node, as configured.
     pub name: String,
+    /// The BGP Identifier that our OPENs carry (RFC 4271 §4.2).
     pub router_id: Ipv4Addr,
+    /// Our AS; a peer with `local_asn` sees another.
     pub asn: Asn,
     /// `full-mesh` or `route-reflector`, or `none` without a cluster.
     pub mode: String,
+    /// As a reflector (RFC 4456 §7); `None` if we reflect nothing.
     pub cluster_id: Option<Ipv4Addr>,
+    /// Since the router was made, which is when the daemon started.
     pub uptime_seconds: f64,
+    /// Listed peers, and those that a listen range has let in.
     pub peers_configured: usize,
+    /// Of these, those whose session is up.
     pub peers_established: usize,
+    /// The Loc-RIB, one row for each family.
     pub tables: Vec<TableRow>,
+    /// Distinct sets of path attributes in memory; paths with the same attributes share one.
     pub attribute_sets: usize,
+    /// Kernel routes of all families together.
     pub fib: FibCounts,
     /// The same, each family by itself.
     #[serde(default)]
     pub fib_tables: Vec<FibTableRow>,
+    /// Prefixes that this node originates.
     pub blocks: usize,
     /// starting, running, draining, drained or stopping.
     #[serde(default)]
     pub phase: String,
     /// Draining, drained or stopping.
     pub draining: bool,
+    /// What the tables hold, as they count it themselves; the process needs more.
     #[serde(default)]
     pub memory: MemoryRow,
     /// Work as large as a table that goes on in steps.
@@ -224,7 +292,9 @@ pub struct Status {
 /// Octets that the tables hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryRow {
+    /// Adj-RIB-In and Loc-RIB: destinations, paths and their indexes.
     pub routes_bytes: u64,
+    /// Sets of path attributes, each once.
     pub attributes_bytes: u64,
     /// What peers are announced, and what of it waits for them.
     pub export_bytes: u64,
@@ -244,26 +314,35 @@ pub struct JobRow {
 /// Size of one family's Loc-RIB.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableRow {
+    /// Whose table.
     pub family: Family,
+    /// Prefixes with a best path.
     pub prefixes: usize,
+    /// Paths of all peers to all prefixes, refused ones included.
     pub paths: usize,
 }
 
 /// Kernel routes of ours by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FibCounts {
+    /// Prefixes that should stand in the kernel.
     pub wanted: usize,
+    /// Wanted, and the kernel has exactly that.
     pub installed: usize,
+    /// The kernel refused them; they are tried again.
     pub failed: usize,
+    /// Wanted, and somebody else has a route for the same prefix.
     pub foreign: usize,
 }
 
 /// One family's kernel routes of ours by state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FibTableRow {
+    /// Whose routes.
     pub family: Family,
     /// The kernel's number of the table.
     pub table: u32,
+    /// By state.
     #[serde(flatten)]
     pub counts: FibCounts,
 }
@@ -271,19 +350,25 @@ pub struct FibTableRow {
 /// One line of `catbird peers`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PeerRow {
+    /// As configured; of one that a listen range let in, its address.
     pub name: String,
     /// With `%ifname` if it is link-local; never with a port.
     pub address: String,
     /// mesh, rr_client, rr or external.
     pub kind: String,
+    /// The AS that we present to it.
     pub local_as: Asn,
     /// `None` until a peer of any AS has told its own.
     pub remote_as: Option<Asn>,
+    /// Idle, Connect, Active, OpenSent, OpenConfirm or Established (RFC 4271 §8.2.2), of the connection that is furthest.
     pub state: String,
+    /// The operator wants it up.
     pub admin_up: bool,
     /// How long it has been in this state.
     pub state_seconds: f64,
+    /// Established sessions that ended, since the peer was configured.
     pub flaps: u64,
+    /// One row for each configured family.
     pub families: Vec<FamilyRow>,
     /// Why it is not up, in words.
     pub why_down: Option<String>,
@@ -294,36 +379,59 @@ pub struct PeerRow {
 /// Route counts of one peer and family.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FamilyRow {
+    /// Which one.
     pub family: Family,
+    /// The running session carries it (RFC 4760 §8).
     pub negotiated: bool,
+    /// Paths in Adj-RIB-In; `accepted + rejected`.
     pub received: u64,
+    /// Of these, let in by import.
     pub accepted: u64,
+    /// Of these, refused by import and kept for show.
     pub rejected: u64,
+    /// Of these, kept over a restart of the peer and not announced again (RFC 4724 §4.2).
     pub stale: u64,
+    /// Paths in Adj-RIB-Out: announced, or about to be.
     pub advertised: u64,
     /// The peer's End-of-RIB has been seen in this session.
     pub end_of_rib: bool,
+    /// The most that the peer may announce.
     pub max_prefix: Option<u32>,
 }
 
 /// Everything about one peer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PeerDetail {
+    /// As in the list.
     #[serde(flatten)]
     pub row: PeerRow,
+    /// As configured.
     pub description: Option<String>,
+    /// We never dial it (RFC 4271 §8.1.1, PassiveTcpEstablishment).
     pub passive: bool,
+    /// Our address and port of the session's connection.
     pub local_endpoint: Option<String>,
+    /// Its address and port.
     pub remote_endpoint: Option<String>,
+    /// The BGP Identifier of its OPEN.
     pub remote_router_id: Option<Ipv4Addr>,
+    /// The lower of both OPENs (RFC 4271 §4.2); zero: no keepalives are sent or wanted.
     pub hold_seconds: Option<u16>,
+    /// Between two KEEPALIVEs of ours, before jitter.
     pub keepalive_seconds: Option<f64>,
+    /// Those that run.
     pub timers: Vec<TimerRow>,
+    /// Of both OPENs, and what came of them.
     pub capabilities: Capabilities,
+    /// Names of the policies, in order; `all` or `none configured` without one.
     pub import: String,
+    /// Likewise.
     pub export: String,
+    /// One row for each type of message.
     pub messages: Vec<MessageRow>,
+    /// Prefixes in UPDATE messages.
     pub updates: UpdateRow,
+    /// The end of the last session.
     pub last_down: Option<LastDown>,
     /// The newest last, 64 at most.
     pub events: Vec<EventRow>,
@@ -332,77 +440,113 @@ pub struct PeerDetail {
 /// A running timer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TimerRow {
+    /// HoldTimer, KeepaliveTimer and the like, as RFC 4271 §8 calls it.
     pub timer: String,
+    /// Until it expires. The HoldTimer is counted from the last message.
     pub remaining_seconds: f64,
 }
 
 /// Capabilities in words (RFC 5492).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
+    /// Of our last OPEN.
     pub ours: Vec<String>,
+    /// Of the peer's OPEN, while the session is up.
     pub theirs: Vec<String>,
+    /// What holds for this session, families first.
     pub negotiated: Vec<String>,
 }
 
 /// Messages of one type since the peer was configured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageRow {
+    /// open, update, notification, keepalive or route_refresh.
     pub kind: String,
+    /// Read from the connection.
     pub received: u64,
+    /// Handed to the connection.
     pub sent: u64,
 }
 
 /// Prefixes that went by since the peer was configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpdateRow {
+    /// Prefixes that the peer announced.
     pub announced_received: u64,
+    /// Of these, refused by import.
     pub announced_rejected: u64,
+    /// Prefixes that the peer withdrew.
     pub withdrawn_received: u64,
+    /// Prefixes that were announced to it.
     pub announced_sent: u64,
+    /// Prefixes that were withdrawn from it.
     pub withdrawn_sent: u64,
+    /// Malformed attributes and UPDATEs (RFC 7606), whatever was done about them.
     pub malformed: u64,
 }
 
 /// How the last session ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LastDown {
+    /// How long ago.
     pub ago_seconds: f64,
     /// `sent`, `received` or `local`.
     pub direction: String,
+    /// Of the NOTIFICATION (RFC 4271 §4.5), if there was one.
     pub code: Option<u8>,
+    /// Likewise.
     pub subcode: Option<u8>,
     /// Hexadecimal.
     pub data: Option<String>,
+    /// In words.
     pub reason: String,
 }
 
 /// One entry of a peer's event ring.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventRow {
+    /// How long ago; of one that repeated, the last time.
     pub ago_seconds: f64,
+    /// In words.
     pub what: String,
 }
 
 /// One path.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RouteRow {
+    /// The prefix.
     pub net: IpNet,
+    /// RFC 7911; zero where ADD-PATH is not in use.
     pub path_id: u32,
     /// Name of the peer, or `local`.
     pub peer: String,
+    /// `None` for our own routes.
     pub peer_address: Option<IpAddr>,
+    /// The decision chose it.
     pub best: bool,
+    /// It shares load with the best.
     pub multipath: bool,
+    /// Kept over a restart of its peer and not announced again (RFC 4724 §4.2).
     pub stale: bool,
+    /// `None` for our own routes; with the link-local address in parentheses where a peer sent both (RFC 2545 §3).
     pub next_hop: Option<String>,
+    /// IGP, EGP or incomplete (RFC 4271 §5.1.1).
     pub origin: String,
+    /// Space-separated, sets in braces, confederation segments in parentheses or brackets (RFC 5065 §5).
     pub as_path: String,
+    /// RFC 4271 §5.1.5.
     pub local_pref: Option<u32>,
+    /// MULTI_EXIT_DISC (RFC 4271 §5.1.4).
     pub med: Option<u32>,
+    /// RFC 1997, as `asn:value` or by their registered names.
     pub communities: Vec<String>,
+    /// RFC 8092, as `asn:value:value`.
     pub large_communities: Vec<String>,
+    /// RFC 4360; unknown types in hexadecimal.
     pub extended_communities: Vec<String>,
+    /// RFC 4456 §8.
     pub originator_id: Option<Ipv4Addr>,
+    /// RFC 4456 §8, our own cluster first if we reflected it.
     pub cluster_list: Vec<Ipv4Addr>,
     /// Why it was refused, if it was.
     pub refused: Option<String>,
@@ -411,6 +555,7 @@ pub struct RouteRow {
 /// The answer to `catbird why`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
+    /// The prefix that was asked for, without host bits.
     pub net: IpNet,
     /// If there is no path: who had it last and why it went, as far as that is remembered.
     #[serde(default)]
@@ -431,13 +576,16 @@ pub struct Explanation {
 pub struct DepartedRow {
     /// Name of the peer that had it last, or `local`.
     pub peer: String,
+    /// In words: withdrawn, session down, refused and by what.
     pub why: String,
+    /// How long ago.
     pub ago_seconds: u64,
 }
 
 /// One candidate and its fate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PathExplanation {
+    /// The path, as in a list.
     #[serde(flatten)]
     pub route: RouteRow,
     /// `best`, `multipath`, `lost: …` with the deciding step, `refused: …` or `ineligible: …`.
@@ -449,61 +597,82 @@ pub struct PathExplanation {
 /// Was this peer told?
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportRow {
+    /// Its name.
     pub peer: String,
+    /// It is in the peer's Adj-RIB-Out.
     pub announced: bool,
+    /// In words; of an announced route, what is left to do if anything.
     pub reason: String,
 }
 
 /// One kernel route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FibRow {
+    /// The prefix.
     pub net: IpNet,
     /// wanted, installed, failed or foreign.
     pub state: String,
     /// As `ip route` would say it.
     pub wanted: Option<String>,
+    /// What the kernel has, in the same form.
     pub installed: Option<String>,
+    /// What the kernel answered last, if it refused.
     pub errno: Option<i32>,
+    /// The same in words.
     pub error: Option<String>,
 }
 
 /// One next hop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NexthopRow {
+    /// With `%ifname` if it is link-local.
     pub address: String,
+    /// Some route of the kernel, or of ours, leads there.
     pub resolved: bool,
     /// As `ip route get` would say it, or why not.
     pub via: String,
+    /// The interior cost that the decision compares (RFC 4271 §9.1.2.2 e).
     pub metric: Option<u32>,
+    /// Attribute sets that name it.
     pub used_by: usize,
 }
 
 /// One block of this node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockRow {
+    /// The prefix.
     pub net: IpNet,
     /// Where it comes from: config, file, command or kernel.
     pub source: String,
+    /// False while the router drains, or starts.
     pub announced: bool,
 }
 
 /// Numbers for one scrape, all of the same moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
+    /// As of [`Question::Status`].
     pub status: Status,
+    /// All of them, whatever their number.
     pub peers: Vec<PeerMetrics>,
+    /// As of [`Question::Blocks`].
     pub blocks: Vec<BlockRow>,
+    /// Of the router as a whole.
     pub counters: Counters,
 }
 
 /// Numbers of one peer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PeerMetrics {
+    /// As in the list.
     pub row: PeerRow,
     /// Monotonic seconds ago that it became established.
     pub established_seconds: Option<f64>,
+    /// The end of the last session.
     pub last_down: Option<LastDown>,
+    /// One row for each type of message.
     pub messages: Vec<MessageRow>,
+    /// Prefixes in UPDATE messages.
     pub updates: UpdateRow,
     /// NOTIFICATIONs: direction, code, subcode, how many.
     pub notifications: Vec<NotificationCount>,
@@ -514,17 +683,24 @@ pub struct PeerMetrics {
 /// NOTIFICATIONs of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationCount {
+    /// `sent` or `received`.
     pub direction: String,
+    /// RFC 4271 §4.5.
     pub code: u8,
+    /// RFC 4271 §4.5; kinds beyond the first 64 are counted as code 0, subcode 0.
     pub subcode: u8,
+    /// Since the peer was configured.
     pub count: u64,
 }
 
 /// Malformed attributes of one kind (RFC 7606).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MalformedCount {
+    /// Its name, or its number if we do not know it.
     pub attribute: String,
+    /// `attribute_discarded`, `treated_as_withdrawn` or `session_reset` (RFC 7606 §2).
     pub action: String,
+    /// Since the peer was configured.
     pub count: u64,
 }
 
@@ -535,10 +711,15 @@ pub struct Counters {
     pub bestpath_seconds: Histogram,
     /// From UPDATE in to the kernel's answer.
     pub convergence_seconds: Histogram,
+    /// Changes that the kernel answered.
     pub fib_operations: Vec<FibOperations>,
+    /// Kernel routes put right after somebody else changed them.
     pub fib_repaired: u64,
+    /// Comparisons of all wanted routes with the kernel's.
     pub fib_reconciles: u64,
+    /// Connections that the listener let in and no peer and no range of the router took.
     pub strangers: u64,
+    /// Paths kept over a restart of their peer (RFC 4724 §4.2).
     pub stale_routes: usize,
 }
 
@@ -549,15 +730,18 @@ pub struct FibOperations {
     pub op: String,
     /// ok or error.
     pub result: String,
+    /// Since the start.
     pub count: u64,
 }
 
 /// A histogram with fixed bounds, ready for Prometheus.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {
+    /// Upper ends of the buckets in seconds, ascending; what took longer is counted in one more bucket.
     pub bounds: Vec<f64>,
     /// Not cumulative; one more than `bounds`.
     pub counts: Vec<u64>,
+    /// Seconds, of all observations.
     pub sum: f64,
 }
 

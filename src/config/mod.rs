@@ -49,6 +49,7 @@ pub struct Environment<'a> {
 
 /// A file that holds a secret.
 pub struct SecretFile {
+    /// What it holds, the newline at its end included.
     pub text: String,
     /// Any user of the machine may read it.
     pub world_readable: bool,
@@ -66,6 +67,7 @@ impl From<&str> for SecretFile {
 pub struct Checked {
     /// `None` if there is an error.
     pub config: Option<Config>,
+    /// What is wrong, errors and warnings.
     pub report: Report,
 }
 

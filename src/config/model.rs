@@ -59,35 +59,56 @@ keyword_enum! {
 /// What the router is to be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    /// `[node]`.
     pub node: Node,
+    /// `[listen]`.
     pub listen: Listen,
+    /// `[cluster]`; `None` where nodes are no cluster.
     pub cluster: Option<Cluster>,
     /// Those of the cluster and the explicit ones, in the order of the file.
     pub sessions: Vec<Session>,
+    /// Peer groups with `listen`.
     pub ranges: Vec<Range>,
+    /// `[pods]`.
     pub pods: Pods,
+    /// `[policy.NAME]` by name, with the sets of prefixes that their rules name written out.
     pub policies: BTreeMap<String, Policy>,
+    /// `[best_path]`.
     pub best_path: BestPath,
+    /// `[fib]`, with its overlay.
     pub fib: fib::Params,
+    /// `[[redistribute]]`, and `[fib] ignore_interfaces`.
     pub redistribution: RedistributeParams,
+    /// `[graceful_restart]`.
     pub graceful: Graceful,
+    /// `[limits]`.
     pub limits: Limits,
+    /// `[ready]`.
     pub ready: Ready,
+    /// `[metrics]`.
     pub metrics: Metrics,
+    /// `[control]`, but for `follow_file`.
     pub control: Control,
     /// Take over this file by itself when it is a link and leads to another version.
     pub follow_file: bool,
+    /// `[log]`.
     pub log: Log,
 }
 
 /// Who this router is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
+    /// As configured, else of the cluster's entry with one of our addresses, else the host's.
     pub name: String,
+    /// Our AS; a peer with `local_asn` sees that one instead.
     pub asn: Asn,
+    /// The BGP Identifier (RFC 4271 §4.2): as configured, else our first IPv4 address, else a hash of the name.
     pub router_id: RouterId,
+    /// The next hop of IPv4 routes that we originate.
     pub ipv4: Option<Ipv4Addr>,
+    /// The next hop of IPv6 routes that we originate.
     pub ipv6: Option<Ipv6Addr>,
+    /// What SIGTERM means for sessions and kernel routes.
     pub on_term: OnTerm,
     /// How long a drain waits between withdrawing and closing.
     pub drain_wait: Duration,
@@ -98,13 +119,16 @@ pub struct Node {
 /// Where sessions are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
+    /// None: we only dial.
     pub addresses: Vec<IpAddr>,
+    /// TCP; 179 unless configured (RFC 4271 §8.2.1).
     pub port: u16,
 }
 
 /// The cluster's shape, as far as this node needs to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
+    /// Who peers with whom.
     pub mode: Mode,
     /// This node's, if it reflects.
     pub cluster_id: Option<ClusterId>,
@@ -115,13 +139,16 @@ pub struct Cluster {
 /// A node of the cluster's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
+    /// Unique in the list.
     pub name: String,
+    /// One of each family at most.
     pub addresses: Vec<IpAddr>,
 }
 
 /// This node's pod blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pods {
+    /// Announced, and blackholes in the kernel, where what has no address in them ends.
     pub blocks: Vec<IpNet>,
     /// More blocks, one a line, `#` begins a comment; watched, and replaced as a whole.
     pub file: Option<PathBuf>,
@@ -130,6 +157,7 @@ pub struct Pods {
 /// A password that came from a file; never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password {
+    /// Read at the start and whenever it changes.
     pub file: PathBuf,
     /// Or why there is none; then its sessions stay down.
     pub secret: Result<String, String>,
@@ -144,8 +172,11 @@ impl fmt::Debug for Password {
 /// How many prefixes a peer may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxPrefix {
+    /// Of IPv4 unicast; `None`: any number.
     pub ipv4: Option<u32>,
+    /// Of IPv6 unicast; `None`: any number.
     pub ipv6: Option<u32>,
+    /// What becomes of the session beyond it.
     pub action: MaxPrefixAction,
     /// Try again after this time; `None`: stay down until an operator starts it.
     pub restart: Option<Duration>,
@@ -156,8 +187,11 @@ pub struct MaxPrefix {
 pub enum ChainRef {
     /// RFC 8212: nothing passes.
     Missing,
+    /// Everything passes unchanged.
     All,
+    /// Nothing passes.
     None,
+    /// This node's blocks pass, and nothing else.
     OwnBlocks,
     /// The names of `[policy.NAME]`, in order.
     Policies(Vec<String>),
@@ -178,54 +212,90 @@ impl fmt::Display for ChainRef {
 /// How a session is set up; everything but whom it is with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerOptions {
+    /// For `catbird peer`.
     pub description: Option<String>,
+    /// TCP, of the peer; where we dial.
     pub port: u16,
+    /// Our AS as this peer sees it, in OPEN and in AS_PATH.
     pub local_asn: Asn,
+    /// TCP-MD5 (RFC 2385); `None`: segments go unsigned.
     pub password: Option<Password>,
+    /// The peer is at most so many hops away; what comes from further is dropped (RFC 5082).
     pub ttl_security: Option<u8>,
+    /// TTL of what we send; `None`: 1 to an external peer, 64 to an internal one.
     pub multihop: Option<u8>,
+    /// Our end of a connection that we dial; in a cluster our address of the list. `None`: the kernel chooses.
     pub source: Option<IpAddr>,
+    /// Bind to it; for a link-local address also its zone.
     pub interface: Option<String>,
+    /// Never dial (RFC 4271 §8.1.1, PassiveTcpEstablishment).
     pub passive: bool,
+    /// False: administratively down until an operator starts it.
     pub enabled: bool,
+    /// What our OPEN offers; the lower of both holds (RFC 4271 §4.2).
     pub hold_time: HoldTime,
+    /// Seconds between KEEPALIVEs; `None`: a third of the hold time in use (RFC 4271 §4.4).
     pub keepalive_time: Option<u16>,
+    /// ConnectRetryTime: between two attempts to connect (RFC 4271 §8).
     pub connect_retry: Duration,
+    /// DelayOpenTime: how long the peer's OPEN is waited for before ours is sent; `None`: not at all.
     pub delay_open: Option<Duration>,
+    /// How long a connection without an OPEN is kept.
     pub open_timeout: Duration,
+    /// The rest after a first failure; doubled by each further one.
     pub idle_hold: Duration,
+    /// The longest rest.
     pub idle_hold_max: Duration,
+    /// SendHoldTime (RFC 9687); `None`: a peer that reads nothing is kept.
     pub send_hold: Option<Duration>,
     /// TCP_USER_TIMEOUT (RFC 5482); `None`: the kernel's own patience.
     pub tcp_user_timeout: Option<Duration>,
     /// CollisionDetectEstablishedState (RFC 4271 §8.1.1).
     pub collide_established: bool,
+    /// Offered in our OPEN (RFC 4760 §8).
     pub families: FamilySet,
+    /// Offer it, and keep the peer's routes over its restart (RFC 4724).
     pub graceful_restart: bool,
+    /// Which ways ADD-PATH is offered (RFC 7911 §4).
     pub add_path: AddPath,
     /// At most so many paths of a prefix are announced; 0: all.
     pub add_path_limit: u8,
+    /// Offer messages of up to 65,535 octets (RFC 8654).
     pub extended_messages: bool,
+    /// Offer IPv4 prefixes with IPv6 next hops (RFC 8950).
     pub extended_next_hop: bool,
+    /// How many prefixes the peer may announce.
     pub max_prefix: MaxPrefix,
+    /// What is let into the decision.
     pub import: ChainRef,
+    /// What is announced to it.
     pub export: ChainRef,
+    /// Reflect to it (RFC 4456 §6); in a cluster this follows from the cluster ids.
     pub rr_client: bool,
+    /// What NEXT_HOP of announced routes becomes (RFC 4271 §5.1.3).
     pub next_hop: NextHopSetting,
+    /// How often our AS may stand in AS_PATH of a route that is let in; zero: never (RFC 4271 §9.1.2).
     pub allow_own_as: u8,
     /// An external path must begin with the peer's AS (RFC 4271 §6.3).
     pub enforce_first_as: bool,
+    /// Leave out private AS numbers (RFC 6996) when announcing, but for the peer's own.
     pub remove_private_as: bool,
+    /// Write our AS in the place of the peer's own when announcing, for sites that share one AS.
     pub as_override: bool,
 }
 
 /// One neighbour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
+    /// As configured, else its address; of a node of the cluster, the node's name.
     pub name: String,
+    /// What it is to reflection and policy.
     pub kind: PeerKind,
+    /// Its address.
     pub remote: ZonedAddr,
+    /// Which AS its OPEN may carry (RFC 4271 §6.2).
     pub remote_asn: RemoteAs,
+    /// Its own settings over those of its group, over the defaults.
     pub options: PeerOptions,
 }
 
@@ -234,19 +304,28 @@ pub struct Session {
 pub struct Range {
     /// The peer group's name.
     pub name: String,
+    /// As of a [`Session`].
     pub kind: PeerKind,
+    /// Whoever connects from here is let in, unless it is a listed peer.
     pub nets: Vec<IpNet>,
+    /// Peers that exist at one time at most.
     pub limit: u32,
+    /// As of a [`Session`].
     pub remote_asn: RemoteAs,
+    /// Of each peer that comes.
     pub options: PeerOptions,
 }
 
 /// How the best path is chosen where the RFC leaves a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BestPath {
+    /// Use equal external paths together.
     pub multipath_external: bool,
+    /// Use equal internal paths together.
     pub multipath_internal: bool,
+    /// Compare MED between paths of different neighbouring ASes too (RFC 4271 §9.1.2.2 c compares within one).
     pub always_compare_med: bool,
+    /// Paths through different ASes are equal for multipath if their AS_PATHs have one length.
     pub as_path_relax: bool,
     /// At most so many next hops in one route.
     pub width: u8,
@@ -255,13 +334,17 @@ pub struct BestPath {
 /// Graceful restart (RFC 4724), ours and our help with theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Graceful {
+    /// Of peers that do not say otherwise.
     pub enabled: bool,
+    /// Seconds, at most 4,095: how long peers are asked to keep our routes (RFC 4724 §3).
     pub restart_time: u16,
+    /// How long a peer's stale routes stay at most once it is back (RFC 4724 §4.2).
     pub stale_time: Duration,
     /// After this, routes of an earlier run that nobody announced again are removed.
     pub startup_deadline: Duration,
     /// Our End-of-RIB waits no longer than this for peers that do not come up.
     pub end_of_rib_wait: Duration,
+    /// What the F bit of our OPEN says after a restart (RFC 4724 §3).
     pub forwarding: Forwarding,
 }
 
@@ -286,19 +369,24 @@ pub struct Ready {
 pub struct Metrics {
     /// `None`: not served.
     pub listen: Option<SocketAddr>,
+    /// Whose metrics are series of their own.
     pub per_peer: PerPeer,
 }
 
 /// The control socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
+    /// A path of the file system; made, and removed at the end.
     pub socket: PathBuf,
+    /// Permissions of the socket, as chmod(1) takes them.
     pub mode: u32,
 }
 
 /// What is written to standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Log {
+    /// At the start and after a reload that changes it; `catbird log set` changes it meanwhile.
     pub level: LogLevel,
+    /// Text for people, or a JSON object a line.
     pub format: LogFormat,
 }

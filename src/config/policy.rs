@@ -22,8 +22,11 @@ use crate::wire::Origin;
 /// Prefixes inside `net` of a range of lengths: `"10.0.0.0/8"`, `"10.0.0.0/8 le 24"`, `"10.0.0.0/8 ge 24 le 26"`, `"10.0.0.0/8+"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefixes {
+    /// The prefix within which others lie.
     pub net: IpNet,
+    /// The shortest length that matches.
     pub min: u8,
+    /// The longest length that matches.
     pub max: u8,
 }
 
@@ -90,7 +93,9 @@ communities! {
 /// A next hop to set: an address, or ourselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetNextHop {
+    /// This router's address on the session: `"self"`.
     Own,
+    /// This address.
     Addr(IpAddr),
 }
 
@@ -202,7 +207,9 @@ impl RawPrefixSet {
 /// An ordered list of rules; the first that matches and does not say "next" decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// Of `[policy.NAME]`, shown by `catbird why`.
     pub name: String,
+    /// Tried in this order.
     pub rules: Vec<Rule>,
     /// What becomes of a route that no rule decided on.
     pub default: Step,
@@ -211,43 +218,67 @@ pub struct Policy {
 /// Conditions that must all hold, changes, and what then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
+    /// Shown by `catbird why`; else the rule's number is.
     pub name: Option<String>,
+    /// All of it must hold.
     pub matches: Matches,
+    /// What becomes of the route's attributes if it does.
     pub sets: Sets,
+    /// What becomes of the route.
     pub then: Step,
 }
 
 /// What a route must be like; what is absent does not matter, a list holds if one of its members does, so an empty one never.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Matches {
+    /// Inside one of these.
     pub prefixes: Option<Vec<Prefixes>>,
     /// The prefixes of all sets that were named.
     pub prefix_sets: Option<Vec<Prefixes>>,
+    /// Of this family.
     pub family: Option<Family>,
+    /// It is one of this node's blocks, or with false it is not.
     pub own_blocks: Option<bool>,
     /// It is ours, and one of these.
     pub own_kinds: Option<Vec<LocalKind>>,
+    /// Learned from such a peer, or our own.
     pub source: Option<RouteSource>,
+    /// Name, address or `AS` with its number; learned from it on import, announced to it on export.
     pub peers: Option<Vec<String>>,
+    /// One of these is attached, of any of the three kinds.
     pub communities: Option<Vec<CommunityMatch>>,
+    /// One of these stands in AS_PATH.
     pub as_path_contains: Option<Vec<Asn>>,
+    /// The AS that it came from.
     pub as_path_first: Option<Asn>,
+    /// The AS where it began; an AS_SET at the end has none.
     pub as_path_origin: Option<Asn>,
+    /// AS_PATH counts no more, a set as one (RFC 4271 §9.1.2.2 a).
     pub as_path_max_length: Option<u32>,
+    /// Of this ORIGIN.
     pub origin: Option<Origin>,
+    /// NEXT_HOP lies in one of these.
     pub next_hop_in: Option<Vec<IpNet>>,
 }
 
 /// What is changed in a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sets {
+    /// LOCAL_PREF (RFC 4271 §5.1.5).
     pub local_pref: Option<u32>,
+    /// MULTI_EXIT_DISC (RFC 4271 §5.1.4).
     pub med: Option<u32>,
+    /// ORIGIN (RFC 4271 §5.1.1).
     pub origin: Option<Origin>,
+    /// NEXT_HOP; an address applies to routes of its own family.
     pub next_hop: Option<SetNextHop>,
+    /// Put before AS_PATH, the first of these first.
     pub prepend: Vec<Asn>,
+    /// Attached, if they are not already.
     pub add_communities: Vec<AnyCommunity>,
+    /// Taken off.
     pub remove_communities: Vec<CommunityMatch>,
+    /// All of the three kinds are taken off first.
     pub clear_communities: bool,
 }
 

@@ -92,8 +92,11 @@ settings! {
 /// An AS number, or any of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AsnOrKind {
+    /// This one.
     Exactly(Asn),
+    /// Any but ours.
     External,
+    /// Ours.
     Internal,
 }
 

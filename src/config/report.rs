@@ -19,11 +19,14 @@ pub type Span = Range<usize>;
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At<T> {
+    /// What was read.
     pub value: T,
+    /// Octets of the file in which it stands.
     pub span: Span,
 }
 
 impl<T> At<T> {
+    /// A value with its place.
     pub fn new(value: T, span: Span) -> At<T> {
         At { value, span }
     }
@@ -32,7 +35,9 @@ impl<T> At<T> {
 /// Whether the configuration can be used all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// The configuration can be used, and something in it is likely not meant.
     Warning,
+    /// It cannot be used.
     Error,
 }
 
@@ -41,63 +46,101 @@ pub enum Severity {
 pub enum Problem {
     /// Not TOML; the parser's own words.
     Syntax(String),
+    /// No setting of this section has this name.
     UnknownKey {
+        /// As typed.
         key: String,
+        /// Of the file, in brackets.
         section: String,
+        /// Every name that the section knows; the nearest is suggested.
         accepted: Vec<&'static str>,
     },
+    /// A string where a number belongs, or the like.
     WrongType {
+        /// In words, with an example.
         expected: &'static str,
+        /// The type that stands there.
         found: &'static str,
     },
+    /// Of the right type, and outside of what is accepted.
     BadValue {
+        /// As typed, unless it is a secret.
         found: String,
+        /// In words, with bounds.
         expected: String,
     },
+    /// None of a fixed set of words.
     UnknownKeyword {
+        /// As typed.
         found: String,
+        /// All of them; the nearest is suggested.
         accepted: Vec<String>,
     },
+    /// A setting without a default is absent.
     Missing {
+        /// Its name.
         key: &'static str,
+        /// Where it belongs.
         section: String,
+        /// What it is for.
         why: &'static str,
     },
     /// A reference to something that is not defined.
     Unresolved {
+        /// What was named: peer group, policy, prefix set.
         kind: &'static str,
+        /// As typed.
         name: String,
+        /// Those that there are.
         known: Vec<String>,
     },
+    /// Two things that must differ are one.
     Duplicate {
+        /// Of what.
         kind: &'static str,
+        /// Which.
         what: String,
     },
+    /// Two settings that do not go together, or one that means nothing here.
     Conflict {
+        /// In words.
         what: String,
+        /// What to write instead.
         help: String,
     },
+    /// A file that another setting names.
     Unreadable {
+        /// As configured.
         path: String,
+        /// The system's.
         error: String,
     },
+    /// No entry of the cluster's list is this node.
     NotInCluster {
+        /// Ours.
         name: String,
+        /// Those of the list.
         known: Vec<String>,
     },
     /// RFC 8212: an external peer without policy neither learns nor announces.
     NoPolicy {
+        /// Its name.
         peer: String,
+        /// `import`, `export` or both.
         missing: &'static str,
     },
     /// The name of a former release, which is still taken.
     Renamed {
+        /// The former name.
         old: String,
+        /// The name to use.
         new: String,
     },
     /// Legal, but hardly what was meant.
     Odd {
+        /// In words.
         what: String,
+        /// What to do about it.
         help: String,
     },
 }
@@ -240,9 +283,11 @@ impl fmt::Display for Problem {
 /// One problem and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
+    /// Follows from the problem.
     pub severity: Severity,
     /// `None`: the file as a whole.
     pub span: Option<Span>,
+    /// What is wrong; its text names the cure.
     pub problem: Problem,
     /// A second place that explains the first ("defined here").
     pub also: Option<(Span, &'static str)>,
@@ -256,6 +301,7 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
+    /// Adds one at a place of the file.
     pub fn report(&self, span: Span, problem: Problem) {
         self.push(Some(span), problem, None);
     }
@@ -265,6 +311,7 @@ impl Diagnostics {
         self.push(Some(span), problem, Some((also, label)));
     }
 
+    /// Adds one that is of no place in particular.
     pub fn report_for_file(&self, problem: Problem) {
         self.push(None, problem, None);
     }
@@ -278,6 +325,7 @@ impl Diagnostics {
         self.asked.borrow_mut().insert((section.to_owned(), key));
     }
 
+    /// Is there any that makes the configuration unusable?
     pub fn has_errors(&self) -> bool {
         self.diagnostics.borrow().iter().any(|f| f.severity == Severity::Error)
     }
@@ -306,14 +354,17 @@ pub struct Report {
 }
 
 impl Report {
+    /// In the order of the file.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
     }
 
+    /// How many make it unusable.
     pub fn errors(&self) -> usize {
         self.diagnostics.iter().filter(|f| f.severity == Severity::Error).count()
     }
 
+    /// How many do not.
     pub fn warnings(&self) -> usize {
         self.diagnostics.len().saturating_sub(self.errors())
     }

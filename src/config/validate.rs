@@ -48,8 +48,11 @@ fn list<T: Clone>(opt: &Opt<Vec<At<T>>>) -> Vec<T> {
 
 /// Everything that is needed to judge a section, and where to note what is wrong.
 pub(super) struct Validator<'a> {
+    /// Collects what is wrong.
     pub diagnostics: &'a Diagnostics,
+    /// What the host says of itself: its name, and files.
     pub environment: &'a Environment<'a>,
+    /// Those that were usable, by name.
     pub policies: BTreeMap<String, Policy>,
 }
 

@@ -409,7 +409,9 @@ impl Value for FamilySet {
 /// A neighbour's address, with the interface if it is link-local: `"fe80::1%eth0"`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ZonedAddr {
+    /// The address.
     pub addr: IpAddr,
+    /// The interface of a link-local address, behind `%` (RFC 4007 §11).
     pub zone: Option<String>,
 }
 
