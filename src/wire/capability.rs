@@ -26,8 +26,11 @@ use crate::num::{Asn, Family};
 /// What a sender of ADD-PATH offers (RFC 7911 §4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AddPathMode {
+    /// It can take several paths of a prefix.
     Receive,
+    /// It wants to send several.
     Send,
+    /// Both.
     Both,
 }
 
@@ -76,9 +79,13 @@ pub struct GracefulRestart {
 /// RFC 9494 §4.2: AFI, SAFI, F bit, and stale time in seconds (24 bits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LongLivedFamily {
+    /// Address family, as a number: it may be one that we do not route.
     pub afi: u16,
+    /// Subsequent address family.
     pub safi: u8,
+    /// Forwarding state was kept over the restart.
     pub forwarding: bool,
+    /// Seconds, 24 bits.
     pub stale_time: u32,
 }
 
@@ -114,6 +121,7 @@ pub enum Capability {
 }
 
 impl Capability {
+    /// Offers a family that we route (RFC 4760 §8).
     pub fn multiprotocol(family: Family) -> Capability {
         Capability::Multiprotocol { afi: family.afi(), safi: family.safi() }
     }

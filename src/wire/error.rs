@@ -44,9 +44,13 @@ impl Severity {
 /// Which run of prefixes could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NlriField {
+    /// WITHDRAWN ROUTES of the body.
     Withdrawn,
+    /// NLRI of the body.
     Announced,
+    /// Those of MP_REACH_NLRI.
     MpReach,
+    /// Those of MP_UNREACH_NLRI.
     MpUnreach,
 }
 
@@ -64,34 +68,49 @@ impl NlriField {
 /// What is wrong with one attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 pub enum Fault {
+    /// Optional and Transitive are not as the type has them (RFC 7606 §3 c).
     #[error("flags {flags:#04x} where {wanted:#04x} belong")]
     Flags { flags: u8, wanted: u8 },
+    /// Not a length that the type can have.
     #[error("length {len}")]
     Length { len: u16 },
+    /// A value that no RFC defines.
     #[error("undefined value {value}")]
     Value { value: u8 },
+    /// Zero, multicast or the like where the address of a host belongs (RFC 4271 §6.3).
     #[error("not a host address")]
     Address,
+    /// RFC 7607 §2.
     #[error("AS number 0")]
     AsZero,
+    /// RFC 7606 §7.2: a segment of a type that is not defined.
     #[error("segment of unknown type {kind}")]
     SegmentType { kind: u8 },
+    /// RFC 7606 §7.2: a segment that counts no AS.
     #[error("segment without an AS number")]
     SegmentEmpty,
+    /// RFC 7606 §7.2: a segment that counts more than there is.
     #[error("segment longer than the attribute")]
     SegmentOverrun,
+    /// RFC 5065 §5: a confederation's segment, and the peer is not of our confederation.
     #[error("confederation segment from outside of the confederation")]
     Confederation,
+    /// RFC 7606 §7.11: no next hop has this length.
     #[error("next hop of {len} octets")]
     NextHopLength { len: u8 },
+    /// RFC 4271 §5.1.5, RFC 4456 §8: an attribute of internal sessions from an external peer.
     #[error("not allowed from an external peer")]
     External,
+    /// RFC 6793 §4.1: AS4_PATH or AS4_AGGREGATOR from a peer that has four-octet numbers anyway.
     #[error("not allowed from a speaker of four-octet AS numbers")]
     FourOctetSpeaker,
+    /// RFC 7606 §3 g: the first stays, this one is left out.
     #[error("occurs a second time")]
     Duplicate,
+    /// RFC 4271 §6.3: the Optional bit is off, and we do not know the type.
     #[error("well-known, but unknown here")]
     UnknownWellKnown,
+    /// The parts of the value do not fill it (RFC 7311 §3).
     #[error("value cannot be read")]
     Tlv,
 }
@@ -99,8 +118,11 @@ pub enum Fault {
 /// One attribute that could not be taken as it came.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AttributeError {
+    /// Its type.
     pub code: AttrCode,
+    /// What is wrong.
     pub fault: Fault,
+    /// What that leads to for this attribute.
     pub severity: Severity,
     /// Where the attribute begins, counted from the first octet of the message.
     pub offset: u16,
@@ -152,6 +174,7 @@ pub enum DecodeError {
     /// RFC 7606 §3(d).
     #[error("{0} is missing")]
     MissingAttribute(AttrCode),
+    /// RFC 7606 §7: one attribute; the others of the message were read on.
     #[error("{}: {} (offset {})", .0.code, .0.fault, .0.offset)]
     Attribute(AttributeError),
     /// RFC 7606 §5.2: an error that asks for a withdrawal, in an UPDATE that names no reachable prefix to withdraw.

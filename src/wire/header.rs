@@ -24,10 +24,15 @@ pub const MAX_LEN: u16 = 4096;
 /// The longest message with RFC 8654.
 pub const MAX_EXTENDED_LEN: u16 = 65535;
 
+/// RFC 4271 §4.2.
 pub(crate) const OPEN: u8 = 1;
+/// RFC 4271 §4.3.
 pub(crate) const UPDATE: u8 = 2;
+/// RFC 4271 §4.5.
 pub(crate) const NOTIFICATION: u8 = 3;
+/// RFC 4271 §4.4: the header alone.
 pub(crate) const KEEPALIVE: u8 = 4;
+/// RFC 2918 §3.
 pub(crate) const ROUTE_REFRESH: u8 = 5;
 
 /// Total length of the message that begins with these octets; `None` while the header is incomplete or when the message is.

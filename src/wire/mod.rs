@@ -66,10 +66,15 @@ impl fmt::Display for Hex<'_> {
 /// Any message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
+    /// Begins a session (RFC 4271 §4.2).
     Open(Box<Open>),
+    /// Routes announced and withdrawn (RFC 4271 §4.3).
     Update(Update),
+    /// Ends a session (RFC 4271 §4.5).
     Notification(Notification),
+    /// Says that the sender lives (RFC 4271 §4.4).
     KeepAlive,
+    /// Asks for routes again, or frames them (RFC 2918, RFC 7313).
     RouteRefresh(RouteRefresh),
 }
 

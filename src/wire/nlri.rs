@@ -66,6 +66,7 @@ impl NlriSet {
         NlriSet { octets: octets.freeze(), family, add_path }
     }
 
+    /// Of all of its prefixes.
     pub fn family(&self) -> Family {
         self.family
     }
@@ -75,6 +76,7 @@ impl NlriSet {
         self.add_path
     }
 
+    /// Without a prefix; for some attributes that is End-of-RIB (RFC 4724 §2).
     pub fn is_empty(&self) -> bool {
         self.octets.is_empty()
     }

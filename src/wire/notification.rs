@@ -28,8 +28,11 @@ pub const MAX_SHUTDOWN_TEXT: usize = 128;
 /// Error code, subcode and data.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Notification {
+    /// RFC 4271 §4.5: which part of the protocol was broken.
     pub code: u8,
+    /// What exactly; zero: unspecific.
     pub subcode: u8,
+    /// By code and subcode: the octets at fault, a shutdown text, a limit.
     pub data: Bytes,
 }
 
@@ -37,15 +40,25 @@ pub struct Notification {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum CeaseSubcode {
+    /// RFC 4486 §4: more prefixes than we take; data: AFI, SAFI, the limit.
     MaximumPrefixes = 1,
+    /// RFC 9003 §2: by the operator, with a text in the data.
     AdministrativeShutdown = 2,
+    /// RFC 4486 §4: the peer was taken out of the configuration.
     PeerDeconfigured = 3,
+    /// RFC 9003 §2: by the operator; the session may come back at once.
     AdministrativeReset = 4,
+    /// RFC 4486 §4: a connection that is not wanted, though TCP stood.
     ConnectionRejected = 5,
+    /// RFC 4486 §4: settings changed that the session was agreed with.
     OtherConfigurationChange = 6,
+    /// RFC 4486 §4: the loser of a collision (RFC 4271 §6.8).
     ConnectionCollision = 7,
+    /// RFC 4486 §4: memory, or a bound of ours.
     OutOfResources = 8,
+    /// RFC 8538 §3.1: routes are not to be kept; the data hold the code that was meant.
     HardReset = 9,
+    /// RFC 9384: BFD lost the peer. Read, and never sent by us.
     BfdDown = 10,
 }
 
@@ -53,13 +66,18 @@ pub enum CeaseSubcode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum FsmSubcode {
+    /// An event that is no message.
     Unspecified = 0,
+    /// The peer's OPEN was awaited.
     OpenSent = 1,
+    /// The peer's KEEPALIVE was awaited.
     OpenConfirm = 2,
+    /// In a session.
     Established = 3,
 }
 
 impl Notification {
+    /// Any code; for those that we send see the other constructors.
     pub fn new(code: u8, subcode: u8, data: Bytes) -> Notification {
         Notification { code, subcode, data }
     }
@@ -164,6 +182,7 @@ impl Notification {
         Some(Notification::new(code, subcode, body.slice_ref(data)))
     }
 
+    /// Behind the header. Data beyond the message's length are cut off.
     pub(crate) fn encode_body(&self, out: &mut BytesMut) {
         out.put_u8(self.code);
         out.put_u8(self.subcode);

@@ -45,8 +45,11 @@ pub struct Open {
     pub my_as: u16,
     /// The number of capability 65 if there is one, else `my_as`.
     pub asn: Asn,
+    /// What the sender offers; the lower of both holds (RFC 4271 §4.2).
     pub hold_time: HoldTime,
+    /// Its BGP Identifier, which is not zero (RFC 6286 §2.1).
     pub router_id: RouterId,
+    /// In the order of the message, those that we do not know among them.
     pub capabilities: Vec<Capability>,
 }
 

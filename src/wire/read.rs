@@ -49,16 +49,19 @@ pub(crate) fn array<const N: usize>(octets: &[u8]) -> Read<'_, [u8; N]> {
     take(N).map_opt(|taken: &[u8]| taken.try_into().ok()).parse_complete(octets)
 }
 
+/// One octet.
 #[inline]
 pub(crate) fn be_u8(octets: &[u8]) -> Read<'_, u8> {
     array.map(u8::from_be_bytes).parse_complete(octets)
 }
 
+/// Two octets, the higher first.
 #[inline]
 pub(crate) fn be_u16(octets: &[u8]) -> Read<'_, u16> {
     array.map(u16::from_be_bytes).parse_complete(octets)
 }
 
+/// Four octets, the highest first.
 #[inline]
 pub(crate) fn be_u32(octets: &[u8]) -> Read<'_, u32> {
     array.map(u32::from_be_bytes).parse_complete(octets)
@@ -69,26 +72,31 @@ pub(crate) fn be_u32(octets: &[u8]) -> Read<'_, u32> {
 pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
+    /// At the first octet.
     #[inline]
     pub(crate) fn new(octets: &'a [u8]) -> Reader<'a> {
         Reader(octets)
     }
 
+    /// `None`, as of all of these, if there are not so many octets left; then nothing was taken.
     #[inline]
     pub(crate) fn u8(&mut self) -> Option<u8> {
         self.array().map(u8::from_be_bytes)
     }
 
+    /// The higher octet first.
     #[inline]
     pub(crate) fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_be_bytes)
     }
 
+    /// The highest octet first.
     #[inline]
     pub(crate) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_be_bytes)
     }
 
+    /// The highest octet first.
     #[inline]
     pub(crate) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_be_bytes)
@@ -109,16 +117,19 @@ impl<'a> Reader<'a> {
         self.take(N).and_then(|s| s.try_into().ok())
     }
 
+    /// What was not taken yet.
     #[inline]
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.0
     }
 
+    /// Octets that were not taken yet.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
+    /// Everything was taken.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -28,6 +28,7 @@ pub enum RefreshSubtype {
     Normal,
     /// Beginning of a refresh: what is not said again before the end is gone.
     BoRR,
+    /// End of a refresh: what was not announced since its beginning is removed (RFC 7313 §4).
     EoRR,
     /// To be ignored (RFC 7313 §5).
     Other(u8),
@@ -47,12 +48,16 @@ impl RefreshSubtype {
 /// One ROUTE-REFRESH message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RouteRefresh {
+    /// Address family, as a number: it may be one that we do not route.
     pub afi: u16,
+    /// Subsequent address family.
     pub safi: u8,
+    /// What it asks for.
     pub subtype: RefreshSubtype,
 }
 
 impl RouteRefresh {
+    /// For a family that we route.
     pub fn new(family: Family, subtype: RefreshSubtype) -> RouteRefresh {
         RouteRefresh { afi: family.afi(), safi: family.safi(), subtype }
     }
@@ -80,6 +85,7 @@ impl RouteRefresh {
         Ok(RouteRefresh { afi, safi, subtype })
     }
 
+    /// Four octets behind the header.
     pub(crate) fn encode_body(&self, out: &mut BytesMut) {
         out.put_u16(self.afi);
         out.put_u8(self.subtype.code());

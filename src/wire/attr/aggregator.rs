@@ -19,6 +19,7 @@ use crate::wire::context::Context;
 use crate::wire::error::{Fault, Severity};
 use crate::wire::read::Reader;
 
+/// Malformed, it is left out and the route stays (RFC 7606 §7.7).
 pub(crate) const ROW: Row = Row {
     code: AttrCode::AGGREGATOR,
     name: "AGGREGATOR",
@@ -34,17 +35,22 @@ pub(crate) const ROW: Row = Row {
 /// The AS and the router that aggregated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Aggregator {
+    /// Four octets, whatever the session carried.
     pub asn: Asn,
+    /// The BGP Identifier of the router that aggregated.
     pub addr: Ipv4Addr,
 }
 
 impl Aggregator {
+    /// The value as a `PathAttributes` keeps it.
     pub(crate) fn octets(self) -> [u8; 8] {
         let ([a, b, c, d], [e, f, g, h]) = (self.asn.0.to_be_bytes(), self.addr.octets());
         [a, b, c, d, e, f, g, h]
     }
 }
 
+/// # Errors
+/// [`Fault::Length`] unless it is six octets, or eight with four-octet numbers; [`Fault::AsZero`] (RFC 7607 §2).
 pub(crate) fn decode(value: &[u8], four_octet_as: bool) -> Result<Aggregator, Fault> {
     let mut r = Reader::new(value);
     let asn = if four_octet_as { r.u32() } else { r.u16().map(u32::from) };

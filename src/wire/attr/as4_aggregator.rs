@@ -7,6 +7,7 @@ use std::fmt;
 use super::{AttrCode, OPTIONAL_TRANSITIVE, Row, aggregator, copy};
 use crate::wire::error::Severity;
 
+/// Malformed, it is left out and the route stays (RFC 6793 §6).
 pub(crate) const ROW: Row = Row {
     code: AttrCode::AS4_AGGREGATOR,
     name: "AS4_AGGREGATOR",

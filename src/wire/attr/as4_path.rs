@@ -11,6 +11,7 @@ use super::as_path::{self, AsPath, SegmentKind};
 use super::{AttrCode, OPTIONAL_TRANSITIVE, Row, copy};
 use crate::wire::error::{Fault, Severity};
 
+/// Malformed, it is left out and the route stays (RFC 6793 §6).
 pub(crate) const ROW: Row = Row {
     code: AttrCode::AS4_PATH,
     name: "AS4_PATH",

@@ -19,6 +19,7 @@ use crate::wire::context::Context;
 use crate::wire::error::{Fault, Severity};
 use crate::wire::read::Reader;
 
+/// Malformed, the route is treated as withdrawn (RFC 7606 §7.2): a path that cannot be read could hide a loop.
 pub(crate) const ROW: Row = Row {
     code: AttrCode::AS_PATH,
     name: "AS_PATH",
@@ -46,13 +47,18 @@ const MAX_NARROW: usize = u16::MAX as usize / 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SegmentKind {
+    /// ASes in no order, left by an aggregation; counts as one.
     Set = 1,
+    /// ASes in order, the last that it passed first.
     Sequence = 2,
+    /// The same among members of a confederation; does not count.
     ConfedSequence = 3,
+    /// The same for a set.
     ConfedSet = 4,
 }
 
 impl SegmentKind {
+    /// `None`: a type that no RFC defines, which makes the attribute malformed.
     #[inline]
     pub(crate) fn from_code(code: u8) -> Option<SegmentKind> {
         match code {
@@ -64,6 +70,7 @@ impl SegmentKind {
         }
     }
 
+    /// A segment that never leaves the confederation (RFC 5065 §4).
     pub fn is_confederation(self) -> bool {
         matches!(self, SegmentKind::ConfedSequence | SegmentKind::ConfedSet)
     }
@@ -72,11 +79,13 @@ impl SegmentKind {
 /// One segment; the numbers have four octets.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Segment<'a> {
+    /// How its numbers are to be read.
     pub kind: SegmentKind,
     octets: &'a [u8],
 }
 
 impl<'a> Segment<'a> {
+    /// Its numbers, in the order of the octets.
     pub fn asns(self) -> impl DoubleEndedIterator<Item = Asn> + ExactSizeIterator + Clone + 'a {
         self.octets.as_chunks::<4>().0.iter().map(|o| Asn(u32::from_be_bytes(*o)))
     }
@@ -96,6 +105,7 @@ impl<'a> Segment<'a> {
 pub struct AsPath<'a>(pub(crate) &'a [u8]);
 
 impl<'a> AsPath<'a> {
+    /// In the order of the octets; none for a route of our own AS.
     pub fn segments(self) -> impl Iterator<Item = Segment<'a>> + Clone {
         segments(self.0, 4).map(|(kind, octets)| Segment { kind, octets })
     }
@@ -115,6 +125,7 @@ impl<'a> AsPath<'a> {
         self.0.is_empty()
     }
 
+    /// In any segment, sets and confederations included, as the search for loops wants it (RFC 4271 §9.1.2).
     pub fn contains(self, asn: Asn) -> bool {
         self.asns().any(|a| a == asn)
     }

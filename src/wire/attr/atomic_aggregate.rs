@@ -3,6 +3,7 @@
 use super::{AttrCode, Row, WELL_KNOWN, copy, length};
 use crate::wire::error::Severity;
 
+/// Malformed, it is left out and the route stays (RFC 7606 §7.6).
 pub(crate) const ROW: Row = Row {
     code: AttrCode::ATOMIC_AGGREGATE,
     name: "ATOMIC_AGGREGATE",

@@ -43,8 +43,11 @@ pub(crate) struct Block<'a> {
     narrow: bool,
     as4_path: Option<&'a [u8]>,
     as4_aggregator: Option<&'a [u8]>,
+    /// MP_REACH_NLRI, if it could be read as far as its prefixes.
     pub(crate) reach: Option<MpReach<'a>>,
+    /// MP_UNREACH_NLRI: its family (`None`: not negotiated) and the octets of its prefixes.
     pub(crate) unreach: Option<(Option<Family>, &'a [u8])>,
+    /// In the order of the octets; which of them count is decided in `wire::update`.
     pub(crate) errors: Vec<DecodeError>,
 }
 
@@ -98,6 +101,7 @@ impl Codes {
 /// Where the block stands, to name places and to cut out octets.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
+    /// The whole message, so that an error can quote it without a copy.
     pub(crate) message: &'a Bytes,
     /// Offset of the block in the message.
     pub(crate) at: usize,
@@ -202,6 +206,7 @@ impl<'a> Block<'a> {
         self.errors.is_empty() && self.holes.is_empty() && self.seen.low & NEEDED == NEEDED
     }
 
+    /// The attribute occurs, well formed or not.
     pub(crate) fn has_seen(&self, code: AttrCode) -> bool {
         self.seen.contains(code.0)
     }

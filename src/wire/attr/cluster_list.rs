@@ -12,6 +12,7 @@ use super::{AttrCode, OPTIONAL_NON_TRANSITIVE, Row, copy, entries, spaced};
 use crate::num::ClusterId;
 use crate::wire::error::Severity;
 
+/// Malformed, the route is treated as withdrawn (RFC 7606 §7.10); from an external peer it is left out.
 pub(crate) const ROW: Row = Row {
     code: AttrCode::CLUSTER_LIST,
     name: "CLUSTER_LIST",
@@ -28,6 +29,7 @@ pub(crate) const ROW: Row = Row {
     show: |value, f| spaced(iter(value), f),
 };
 
+/// The newest cluster first. Octets that make no whole entry, which a checked value does not have, are left out.
 pub(crate) fn iter(value: &[u8]) -> impl Iterator<Item = ClusterId> + Clone + '_ {
     value.as_chunks::<4>().0.iter().map(|o| ClusterId(Ipv4Addr::from(*o)))
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{AttrCode, OPTIONAL_TRANSITIVE, Row, copy, entries, spaced};
 use crate::wire::error::Severity;
 
+/// Malformed, the route is treated as withdrawn (RFC 7606 §7.8): a mark that is lost could leak the route.
 pub(crate) const ROW: Row = Row {
     code: AttrCode::COMMUNITIES,
     name: "COMMUNITIES",
@@ -52,12 +53,16 @@ impl Community {
     pub const NO_LLGR: Community = Community(0xffff_0007);
     /// RFC 7999.
     pub const BLACKHOLE: Community = Community(0xffff_029a);
+    /// Not to peers outside of the confederation, or of the AS where there is none (RFC 1997).
     pub const NO_EXPORT: Community = Community(0xffff_ff01);
+    /// To no peer at all (RFC 1997).
     pub const NO_ADVERTISE: Community = Community(0xffff_ff02);
+    /// Not to external peers, those of the same confederation included (RFC 1997).
     pub const NO_EXPORT_SUBCONFED: Community = Community(0xffff_ff03);
     /// RFC 3765.
     pub const NO_PEER: Community = Community(0xffff_ff04);
 
+    /// By convention the AS that gives the value its meaning, and the value.
     pub fn new(asn: u16, value: u16) -> Community {
         Community((u32::from(asn) << 16) | u32::from(value))
     }
@@ -104,6 +109,7 @@ impl<'de> Deserialize<'de> for Community {
     }
 }
 
+/// In the order of the octets. What makes no whole entry is left out.
 pub(crate) fn iter(value: &[u8]) -> impl Iterator<Item = Community> + Clone + '_ {
     value.as_chunks::<4>().0.iter().map(|o| Community(u32::from_be_bytes(*o)))
 }

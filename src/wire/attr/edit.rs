@@ -35,6 +35,7 @@ pub struct Editor {
 }
 
 impl Editor {
+    /// A set with the three attributes that every route has, its AS_PATH empty.
     pub(super) fn new(origin: Origin, next_hop: NextHop) -> Editor {
         let mut editor = Editor { next_hop, items: SmallVec::new() };
         editor.set_origin(origin);
@@ -42,6 +43,7 @@ impl Editor {
         editor
     }
 
+    /// Everything that the set has.
     pub(super) fn from_set(set: &PathAttributes) -> Editor {
         let items = set.attributes().filter(|a| a.code != AttrCode::NEXT_HOP);
         let items = items.map(|a| Item { code: a.code, flags: a.flags & !EXTENDED, value: Value::from_slice(a.value) });
@@ -75,31 +77,37 @@ impl Editor {
         }
     }
 
+    /// RFC 4271 §5.1.1.
     pub fn set_origin(&mut self, origin: Origin) -> &mut Editor {
         self.put(AttrCode::ORIGIN, SmallVec::from_slice(&[origin as u8]));
         self
     }
 
+    /// Of either family; that of IPv6 is written into MP_REACH_NLRI.
     pub fn set_next_hop(&mut self, next_hop: NextHop) -> &mut Editor {
         self.next_hop = next_hop;
         self
     }
 
+    /// RFC 4271 §5.1.4; `None` takes it out.
     pub fn set_med(&mut self, med: Option<u32>) -> &mut Editor {
         self.set_or_remove(AttrCode::MULTI_EXIT_DISC, med.map(word));
         self
     }
 
+    /// RFC 4271 §5.1.5; `None` takes it out.
     pub fn set_local_pref(&mut self, local_pref: Option<u32>) -> &mut Editor {
         self.set_or_remove(AttrCode::LOCAL_PREF, local_pref.map(word));
         self
     }
 
+    /// RFC 4271 §5.1.6.
     pub fn set_atomic_aggregate(&mut self, on: bool) -> &mut Editor {
         self.set_or_remove(AttrCode::ATOMIC_AGGREGATE, on.then(Value::new));
         self
     }
 
+    /// RFC 4271 §5.1.7; `None` takes it out.
     pub fn set_aggregator(&mut self, aggregator: Option<Aggregator>) -> &mut Editor {
         self.set_or_remove(AttrCode::AGGREGATOR, aggregator.map(|a| Value::from_slice(&a.octets())));
         self
@@ -180,10 +188,12 @@ impl Editor {
         self
     }
 
+    /// At the end, unless it is there already; nothing if the attribute would be longer than one can be.
     pub fn add_community(&mut self, community: Community) -> &mut Editor {
         self.add(AttrCode::COMMUNITIES, community.0.to_be_bytes())
     }
 
+    /// With the last one the attribute goes.
     pub fn remove_community(&mut self, community: Community) -> &mut Editor {
         self.remove_entries(AttrCode::COMMUNITIES, |o| *o == community.0.to_be_bytes())
     }
@@ -193,11 +203,13 @@ impl Editor {
         self.remove_entries(AttrCode::COMMUNITIES, |o: &[u8; 4]| unwanted(Community(u32::from_be_bytes(*o))))
     }
 
+    /// Takes the attribute out.
     pub fn clear_communities(&mut self) -> &mut Editor {
         self.remove(AttrCode::COMMUNITIES);
         self
     }
 
+    /// As [`Editor::add_community`].
     pub fn add_large_community(&mut self, community: LargeCommunity) -> &mut Editor {
         self.add(AttrCode::LARGE_COMMUNITIES, community.octets())
     }
@@ -207,11 +219,13 @@ impl Editor {
         self.remove_entries(AttrCode::LARGE_COMMUNITIES, |o: &[u8; 12]| super::large_communities::iter(o).any(&unwanted))
     }
 
+    /// Takes the attribute out.
     pub fn clear_large_communities(&mut self) -> &mut Editor {
         self.remove(AttrCode::LARGE_COMMUNITIES);
         self
     }
 
+    /// As [`Editor::add_community`].
     pub fn add_extended_community(&mut self, community: ExtendedCommunity) -> &mut Editor {
         self.add(AttrCode::EXTENDED_COMMUNITIES, community.0)
     }
@@ -221,6 +235,7 @@ impl Editor {
         self.remove_entries(AttrCode::EXTENDED_COMMUNITIES, |o: &[u8; 8]| unwanted(ExtendedCommunity(*o)))
     }
 
+    /// Takes the attribute out.
     pub fn clear_extended_communities(&mut self) -> &mut Editor {
         self.remove(AttrCode::EXTENDED_COMMUNITIES);
         self
@@ -244,6 +259,7 @@ impl Editor {
         self
     }
 
+    /// RFC 4456 §8; `None` takes it out.
     pub fn set_originator_id(&mut self, id: Option<RouterId>) -> &mut Editor {
         self.set_or_remove(AttrCode::ORIGINATOR_ID, id.map(|id| word(id.into())));
         self

@@ -16,6 +16,7 @@ use super::{AttrCode, OPTIONAL_TRANSITIVE, Row, copy, entries, spaced};
 use crate::wire::error::Severity;
 use crate::wire::read::Reader;
 
+/// Malformed, the route is treated as withdrawn (RFC 7606 §7.14).
 pub(crate) const ROW: Row = Row {
     code: AttrCode::EXTENDED_COMMUNITIES,
     name: "EXTENDED_COMMUNITIES",
@@ -52,7 +53,9 @@ impl ExtendedCommunity {
 }
 
 enum Administrator {
+    /// An AS number, of two or four octets by the layout.
     As(u32),
+    /// An IPv4 address.
     Addr(Ipv4Addr),
 }
 
@@ -122,6 +125,7 @@ impl<'de> Deserialize<'de> for ExtendedCommunity {
     }
 }
 
+/// In the order of the octets. What makes no whole entry is left out.
 pub(crate) fn iter(value: &[u8]) -> impl Iterator<Item = ExtendedCommunity> + Clone + '_ {
     value.as_chunks::<8>().0.iter().map(|o| ExtendedCommunity(*o))
 }

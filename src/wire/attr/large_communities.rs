@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{AttrCode, OPTIONAL_TRANSITIVE, Row, copy, entries, spaced};
 use crate::wire::error::Severity;
 
+/// Malformed, the route is treated as withdrawn (RFC 8092 §5).
 pub(crate) const ROW: Row = Row {
     code: AttrCode::LARGE_COMMUNITIES,
     name: "LARGE_COMMUNITIES",
@@ -29,16 +30,21 @@ pub(crate) const ROW: Row = Row {
 /// One large community, written `64512:1:2`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LargeCommunity {
+    /// The AS that gives the two others their meaning.
     pub global: u32,
+    /// As that AS defines it.
     pub local1: u32,
+    /// As that AS defines it.
     pub local2: u32,
 }
 
 impl LargeCommunity {
+    /// `global:local1:local2`, as it is written (RFC 8092 §4).
     pub fn new(global: u32, local1: u32, local2: u32) -> LargeCommunity {
         LargeCommunity { global, local1, local2 }
     }
 
+    /// As in the attribute.
     pub(crate) fn octets(self) -> [u8; 12] {
         let mut octets = [0; 12];
         let words = [self.global, self.local1, self.local2];
@@ -77,6 +83,7 @@ impl<'de> Deserialize<'de> for LargeCommunity {
     }
 }
 
+/// In the order of the octets. What makes no whole entry is left out.
 pub(crate) fn iter(value: &[u8]) -> impl Iterator<Item = LargeCommunity> + Clone + '_ {
     value.as_chunks::<12>().0.iter().map(|[a, b, c, d, e, f, g, h, i, j, k, l]| LargeCommunity {
         global: u32::from_be_bytes([*a, *b, *c, *d]),

@@ -12,6 +12,7 @@ use super::{AttrCode, Row, WELL_KNOWN, copy, length};
 use crate::wire::error::{Fault, Severity};
 use crate::wire::read::exact_u32;
 
+/// Malformed, the route is treated as withdrawn (RFC 7606 §7.5); from an external peer it is left out whatever it holds.
 pub(crate) const ROW: Row = Row {
     code: AttrCode::LOCAL_PREF,
     name: "LOCAL_PREF",

@@ -12,6 +12,7 @@ use super::{AttrCode, OPTIONAL_NON_TRANSITIVE, Row, copy, length};
 use crate::wire::error::{Fault, Severity};
 use crate::wire::read::exact_u32;
 
+/// Malformed, the route is treated as withdrawn (RFC 7606 §7.4).
 pub(crate) const ROW: Row = Row {
     code: AttrCode::MULTI_EXIT_DISC,
     name: "MULTI_EXIT_DISC",

@@ -54,9 +54,13 @@ pub use origin::Origin;
 pub(crate) use set::raw;
 pub use set::{PathAttributes, RawAttribute, UnknownAttribute};
 
+/// Not well-known: a speaker need not understand it (RFC 4271 §4.3).
 pub(crate) const OPTIONAL: u8 = 0x80;
+/// Passed on by who does not understand it.
 pub(crate) const TRANSITIVE: u8 = 0x40;
+/// Somebody on the way did not understand it.
 pub(crate) const PARTIAL: u8 = 0x20;
+/// The length has two octets.
 pub(crate) const EXTENDED: u8 = 0x10;
 
 const WELL_KNOWN: u8 = TRANSITIVE;
@@ -68,23 +72,41 @@ const OPTIONAL_NON_TRANSITIVE: u8 = OPTIONAL;
 pub struct AttrCode(pub u8);
 
 impl AttrCode {
+    /// RFC 4271 §5.1.1.
     pub const ORIGIN: AttrCode = AttrCode(1);
+    /// RFC 4271 §5.1.2.
     pub const AS_PATH: AttrCode = AttrCode(2);
+    /// RFC 4271 §5.1.3; in a `PathAttributes` only if it is IPv4.
     pub const NEXT_HOP: AttrCode = AttrCode(3);
+    /// RFC 4271 §5.1.4.
     pub const MULTI_EXIT_DISC: AttrCode = AttrCode(4);
+    /// RFC 4271 §5.1.5.
     pub const LOCAL_PREF: AttrCode = AttrCode(5);
+    /// RFC 4271 §5.1.6.
     pub const ATOMIC_AGGREGATE: AttrCode = AttrCode(6);
+    /// RFC 4271 §5.1.7.
     pub const AGGREGATOR: AttrCode = AttrCode(7);
+    /// RFC 1997.
     pub const COMMUNITIES: AttrCode = AttrCode(8);
+    /// RFC 4456 §8.
     pub const ORIGINATOR_ID: AttrCode = AttrCode(9);
+    /// RFC 4456 §8.
     pub const CLUSTER_LIST: AttrCode = AttrCode(10);
+    /// RFC 4760 §3.
     pub const MP_REACH_NLRI: AttrCode = AttrCode(14);
+    /// RFC 4760 §4.
     pub const MP_UNREACH_NLRI: AttrCode = AttrCode(15);
+    /// RFC 4360.
     pub const EXTENDED_COMMUNITIES: AttrCode = AttrCode(16);
+    /// RFC 6793 §3.
     pub const AS4_PATH: AttrCode = AttrCode(17);
+    /// RFC 6793 §3.
     pub const AS4_AGGREGATOR: AttrCode = AttrCode(18);
+    /// RFC 7311.
     pub const AIGP: AttrCode = AttrCode(26);
+    /// RFC 8092.
     pub const LARGE_COMMUNITIES: AttrCode = AttrCode(32);
+    /// RFC 9234 §5.
     pub const OTC: AttrCode = AttrCode(35);
 
     /// The name of the IANA registry, if it has a row here.
@@ -117,7 +139,9 @@ pub(crate) type Show = fn(value: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Resu
 
 /// What there is to know of one attribute.
 pub struct Row {
+    /// Its type.
     pub code: AttrCode,
+    /// As the RFC writes it; shown in errors and by `catbird decode`.
     pub name: &'static str,
     /// The Optional and Transitive bits.
     pub flags: u8,
@@ -127,8 +151,11 @@ pub struct Row {
     pub internal_only: bool,
     /// The section that says so.
     pub rule: &'static str,
+    /// Checks a received value.
     pub(crate) decode: Decode,
+    /// Writes a kept value in the form of a session.
     pub(crate) encode: Encode,
+    /// Writes a kept value for people.
     pub(crate) show: Show,
 }
 

@@ -23,6 +23,7 @@ use crate::wire::context::Context;
 use crate::wire::error::{Fault, Severity};
 use crate::wire::read::Reader;
 
+/// Malformed, the session is reset (RFC 7606 §7.11): without the next hop's length nobody knows where prefixes begin.
 pub(crate) const ROW: Row = Row {
     code: AttrCode::MP_REACH_NLRI,
     name: "MP_REACH_NLRI",
@@ -40,9 +41,11 @@ pub(crate) const ROW: Row = Row {
 pub(crate) struct MpReach<'a> {
     /// `None`: not negotiated, so nothing more was read.
     pub(crate) family: Option<Family>,
+    /// Unspecified where the family is not read.
     pub(crate) next_hop: NextHop,
     /// The next hop cannot be used: the prefixes are known, so they are withdrawn.
     pub(crate) bad_next_hop: bool,
+    /// Octets of the prefixes, unchecked.
     pub(crate) nlri: &'a [u8],
 }
 

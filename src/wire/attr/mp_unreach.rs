@@ -15,6 +15,7 @@ use crate::wire::context::Context;
 use crate::wire::error::{Fault, Severity};
 use crate::wire::read::Reader;
 
+/// Malformed, the session is reset (RFC 7606 §7.12).
 pub(crate) const ROW: Row = Row {
     code: AttrCode::MP_UNREACH_NLRI,
     name: "MP_UNREACH_NLRI",

@@ -15,6 +15,7 @@ use super::{AttrCode, Row, WELL_KNOWN, copy, length};
 use crate::wire::error::{Fault, Severity};
 use crate::wire::read::exact_u32;
 
+/// Malformed, the route is treated as withdrawn (RFC 7606 §7.3).
 pub(crate) const ROW: Row = Row {
     code: AttrCode::NEXT_HOP,
     name: "NEXT_HOP",
@@ -33,10 +34,13 @@ pub(crate) const ROW: Row = Row {
 /// Where to send packets for the route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NextHop {
+    /// Of NEXT_HOP (RFC 4271 §5.1.3).
     V4(Ipv4Addr),
     /// RFC 2545 §3: a global address, and perhaps a link-local one beside it.
     V6 {
+        /// Of global scope, unless a session runs between link-local addresses alone.
         global: Ipv6Addr,
+        /// On the link that both ends share.
         link_local: Option<Ipv6Addr>,
     },
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{AttrCode, Row, WELL_KNOWN, copy, length};
 use crate::wire::error::{Fault, Severity};
 
+/// Malformed, the route is treated as withdrawn (RFC 7606 §7.1).
 pub(crate) const ROW: Row = Row {
     code: AttrCode::ORIGIN,
     name: "ORIGIN",
@@ -32,9 +33,12 @@ pub(crate) const ROW: Row = Row {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
+    /// From inside of the AS where it began; preferred to the others.
     #[default]
     Igp = 0,
+    /// From the protocol before BGP (RFC 904).
     Egp = 1,
+    /// From somewhere else, such as redistribution.
     Incomplete = 2,
 }
 

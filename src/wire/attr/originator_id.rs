@@ -14,6 +14,7 @@ use crate::num::RouterId;
 use crate::wire::error::{Fault, Severity};
 use crate::wire::read::exact_u32;
 
+/// Malformed, the route is treated as withdrawn (RFC 7606 §7.9); from an external peer it is left out.
 pub(crate) const ROW: Row = Row {
     code: AttrCode::ORIGINATOR_ID,
     name: "ORIGINATOR_ID",

@@ -13,6 +13,7 @@ use crate::num::Asn;
 use crate::wire::error::{Fault, Severity};
 use crate::wire::read::exact_u32;
 
+/// Malformed, the route is treated as withdrawn (RFC 9234 §5).
 pub(crate) const ROW: Row = Row {
     code: AttrCode::OTC,
     name: "ONLY_TO_CUSTOMER",
@@ -25,6 +26,8 @@ pub(crate) const ROW: Row = Row {
     show: |value, f| decode(value).map_err(|_| fmt::Error)?.fmt(f),
 };
 
+/// # Errors
+/// [`Fault::Length`] unless it is four octets.
 pub(crate) fn decode(value: &[u8]) -> Result<Asn, Fault> {
     exact_u32(value).map(Asn).ok_or_else(|| length(value))
 }

@@ -23,17 +23,26 @@ use crate::wire::read::Reader;
 /// What is asked of every path again and again, read once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
+    /// ORIGIN.
     pub(crate) origin: Origin,
+    /// NEXT_HOP, if the attribute was there.
     pub(crate) next_hop: Option<Ipv4Addr>,
+    /// MULTI_EXIT_DISC.
     pub(crate) med: Option<u32>,
+    /// LOCAL_PREF.
     pub(crate) local_pref: Option<u32>,
+    /// ORIGINATOR_ID.
     pub(crate) originator_id: Option<RouterId>,
+    /// The neighbouring AS, within which MEDs are compared (RFC 4271 §9.1.2.2 c).
     pub(crate) neighbor_as: Option<Asn>,
+    /// Of AS_PATH as RFC 4271 §9.1.2.2 a counts.
     pub(crate) path_len: u16,
+    /// Entries of CLUSTER_LIST.
     pub(crate) cluster_list_len: u16,
 }
 
 impl Facts {
+    /// Notes length and neighbour of a path.
     #[inline]
     pub(crate) fn note_path(&mut self, path: AsPath<'_>) {
         self.path_len = u16::try_from(path.len()).unwrap_or(u16::MAX);
@@ -75,8 +84,11 @@ struct Head {
 /// One attribute as it stands in the canonical octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawAttribute<'a> {
+    /// Its type.
     pub code: AttrCode,
+    /// As they are written, the Extended Length bit apart.
     pub flags: u8,
+    /// Behind the header.
     pub value: &'a [u8],
     /// Header and value.
     pub octets: &'a [u8],
@@ -144,10 +156,12 @@ impl PathAttributes {
         Editor::from_set(self)
     }
 
+    /// RFC 4271 §5.1.1.
     pub fn origin(&self) -> Origin {
         self.head().origin
     }
 
+    /// That of NEXT_HOP, or of the MP_REACH_NLRI it came in.
     pub fn next_hop(&self) -> NextHop {
         let beyond = self.0.slice.get(self.octets().len()..).unwrap_or_default();
         let Some((global, link_local)) = beyond.split_first_chunk::<16>() else { return NextHop::V4(self.head().next_hop) };
@@ -155,14 +169,17 @@ impl PathAttributes {
         NextHop::V6 { global: Ipv6Addr::from(*global), link_local }
     }
 
+    /// MULTI_EXIT_DISC (RFC 4271 §5.1.4).
     pub fn med(&self) -> Option<u32> {
         self.number(AttrCode::MULTI_EXIT_DISC, self.head().med)
     }
 
+    /// RFC 4271 §5.1.5; from external peers it does not come (§5.1.5).
     pub fn local_pref(&self) -> Option<u32> {
         self.number(AttrCode::LOCAL_PREF, self.head().local_pref)
     }
 
+    /// RFC 4456 §8.
     pub fn originator_id(&self) -> Option<RouterId> {
         self.number(AttrCode::ORIGINATOR_ID, self.head().originator_id).and_then(|id| RouterId::new(id.into()))
     }
@@ -182,34 +199,42 @@ impl PathAttributes {
         usize::from(self.head().cluster_list_len)
     }
 
+    /// RFC 4271 §5.1.2.
     pub fn as_path(&self) -> AsPath<'_> {
         AsPath(self.value(AttrCode::AS_PATH).unwrap_or_default())
     }
 
+    /// RFC 4271 §5.1.6.
     pub fn atomic_aggregate(&self) -> bool {
         self.has(AttrCode::ATOMIC_AGGREGATE)
     }
 
+    /// RFC 4271 §5.1.7.
     pub fn aggregator(&self) -> Option<Aggregator> {
         aggregator::decode(self.value(AttrCode::AGGREGATOR)?, true).ok()
     }
 
+    /// RFC 1997, in the order of the octets.
     pub fn communities(&self) -> impl Iterator<Item = Community> + Clone + '_ {
         communities::iter(self.value(AttrCode::COMMUNITIES).unwrap_or_default())
     }
 
+    /// A walk over the communities, if there are any.
     pub fn has_community(&self, community: Community) -> bool {
         self.has(AttrCode::COMMUNITIES) && self.communities().any(|c| c == community)
     }
 
+    /// RFC 4360, in the order of the octets.
     pub fn extended_communities(&self) -> impl Iterator<Item = ExtendedCommunity> + Clone + '_ {
         extended_communities::iter(self.value(AttrCode::EXTENDED_COMMUNITIES).unwrap_or_default())
     }
 
+    /// RFC 8092, in the order of the octets.
     pub fn large_communities(&self) -> impl Iterator<Item = LargeCommunity> + Clone + '_ {
         large_communities::iter(self.value(AttrCode::LARGE_COMMUNITIES).unwrap_or_default())
     }
 
+    /// RFC 4456 §8, the newest cluster first.
     pub fn cluster_list(&self) -> impl Iterator<Item = ClusterId> + Clone + '_ {
         cluster_list::iter(self.value(AttrCode::CLUSTER_LIST).unwrap_or_default())
     }
@@ -259,6 +284,7 @@ impl PathAttributes {
         }
     }
 
+    /// The value of one attribute; found without a walk where its bit is unset.
     pub(super) fn value(&self, code: AttrCode) -> Option<&[u8]> {
         if !self.has(code) {
             return None;

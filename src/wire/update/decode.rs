@@ -68,6 +68,7 @@ impl Decoder {
         self.last = None;
     }
 
+    /// How messages are read now.
     pub fn context(&self) -> &Context {
         &self.ctx
     }
@@ -335,7 +336,9 @@ impl<'a> Fields<'a> {
 pub struct Unread {
     /// MP_REACH_NLRI or MP_UNREACH_NLRI.
     pub code: AttrCode,
+    /// Address family.
     pub afi: u16,
+    /// Subsequent address family.
     pub safi: u8,
     /// The length of the attribute's value.
     pub octets: usize,

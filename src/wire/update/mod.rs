@@ -39,7 +39,9 @@ pub use encode::{encode_end_of_rib, encode_reach, encode_unreach};
 /// One UPDATE message. `withdrawn` is to be applied before `announced`: a prefix in both counts as announced (RFC 4271 §4.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Update {
+    /// At most one run of each family: that of the body, and that of MP_UNREACH_NLRI.
     pub withdrawn: SmallVec<[NlriSet; 1]>,
+    /// At most one run of each family: that of the body, and that of MP_REACH_NLRI.
     pub announced: SmallVec<[Announced; 1]>,
     /// The marker of RFC 4724 §2 for this family, and nothing else.
     pub end_of_rib: Option<Family>,
@@ -72,6 +74,7 @@ impl Deref for Malformed {
 /// Prefixes that share their attributes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announced {
+    /// Of one family.
     pub nlri: NlriSet,
     /// `None`: to be treated as withdrawn (RFC 7606 §2); the reason is the strongest of [`Update::errors`].
     pub attrs: Option<PathAttributes>,
