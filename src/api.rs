@@ -33,9 +33,7 @@ pub enum Question {
     /// Identity and health of the router: [`Answer::Status`].
     Status,
     /// All peers, listed and dynamic, in the order of their numbers: pages of [`Answer::Peers`].
-    Peers {
-        cursor: u64,
-    },
+    Peers { cursor: u64 },
     /// One peer by name or address.
     Peer {
         /// Its configured name, or its address.

@@ -19,10 +19,12 @@ pub struct IfIndex(pub u32);
 pub struct NamePattern(String);
 
 impl NamePattern {
+    /// Every other character stands for itself.
     pub fn new(text: &str) -> NamePattern {
         NamePattern(text.to_owned())
     }
 
+    /// The whole name, not a part of it.
     pub fn matches(&self, name: &str) -> bool {
         let Some((head, rest)) = self.0.split_once('*') else { return self.0 == name };
         let Some(mut name) = name.strip_prefix(head) else { return false };
@@ -40,6 +42,7 @@ impl NamePattern {
 pub struct Hop {
     /// `None`: the destination is on the link itself.
     pub gateway: Option<IpAddr>,
+    /// The interface.
     pub ifindex: IfIndex,
     /// Take the gateway to be on the link although no address says so (`ip route ... onlink`).
     pub onlink: bool,
@@ -52,9 +55,13 @@ pub type Hops = SmallVec<[Hop; 1]>;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RouteKind {
+    /// Sends it on, by one of these ways.
     Unicast(Hops),
+    /// Drops it without a word.
     Blackhole,
+    /// Drops it and says that the host cannot be reached (ICMP).
     Unreachable,
+    /// Drops it and says that it is forbidden (ICMP).
     Prohibit,
     /// An address of this machine (`local`), or another type that carries no traffic onwards.
     Local,
@@ -63,12 +70,15 @@ pub enum RouteKind {
 /// A route as it stands in the kernel. (`net`, `table`, `metric`, and `tos` = 0 are its key.)
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KernelRoute {
+    /// The destination.
     pub net: IpNet,
+    /// 254 is `main`.
     pub table: u32,
     /// RTA_PRIORITY; IPv6 shows 1024 where none was given.
     pub metric: u32,
     /// RTA protocol: 2 kernel, 3 boot, 4 static, 12 bird, 80 Felix, 186 bgp.
     pub protocol: u8,
+    /// What becomes of a packet.
     pub kind: RouteKind,
     /// RTA_PREFSRC.
     pub source: Option<IpAddr>,
@@ -79,36 +89,54 @@ pub struct KernelRoute {
 pub enum KernelEvent {
     /// A link exists, with this name; `up` is administratively up with carrier.
     Link {
+        /// Its number.
         ifindex: IfIndex,
+        /// As `ip link` shows it.
         name: String,
+        /// It carries packets.
         up: bool,
     },
+    /// The link is gone, with its addresses and routes.
     LinkGone {
+        /// Its number.
         ifindex: IfIndex,
     },
     /// An address of this machine, with the prefix of its link.
     Address {
+        /// The link.
         ifindex: IfIndex,
+        /// The address, with the length of its prefix.
         net: IpNet,
     },
+    /// The address is no longer ours.
     AddressGone {
+        /// The link.
         ifindex: IfIndex,
+        /// As it was told.
         net: IpNet,
     },
+    /// A route is there, or is another now under the same key.
     Route(KernelRoute),
+    /// It is gone.
     RouteGone(KernelRoute),
     /// A tunnel device of ours (`fib::overlay`) carries packets to this node: what it needs to know of it stands. Routes over it name
     /// the gateway.
     Tunnel {
+        /// The node's address.
         node: IpAddr,
+        /// What routes over the tunnel name.
         gateway: IpAddr,
+        /// The device.
         ifindex: IfIndex,
     },
+    /// The device no longer carries packets to this node.
     TunnelGone {
+        /// The node's address.
         node: IpAddr,
     },
     /// A full dump begins: what is not said again before `DumpEnd` is no longer there.
     DumpStart,
+    /// Everything has been told.
     DumpEnd,
 }
 

@@ -161,8 +161,10 @@ impl ConnId {
 /// The families that catbird routes (RFC 4760; AFI 1 and 2 with SAFI 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Family {
+    /// AFI 1, SAFI 1.
     #[serde(rename = "ipv4-unicast")]
     Ipv4Unicast,
+    /// AFI 2, SAFI 1.
     #[serde(rename = "ipv6-unicast")]
     Ipv6Unicast,
 }
@@ -229,39 +231,51 @@ impl fmt::Display for Family {
 pub struct FamilySet(u8);
 
 impl FamilySet {
+    /// No family.
     pub const NONE: FamilySet = FamilySet(0);
+    /// Both.
     pub const ALL: FamilySet = FamilySet(3);
+    /// IPv4 unicast alone.
     pub const IPV4: FamilySet = FamilySet(1);
+    /// IPv6 unicast alone.
     pub const IPV6: FamilySet = FamilySet(2);
 
+    /// Is it one of these?
     pub fn contains(self, family: Family) -> bool {
         self.0 & (1 << family.index()) != 0
     }
 
+    /// Adds one.
     pub fn insert(&mut self, family: Family) {
         self.0 |= 1 << family.index();
     }
 
+    /// Takes one out.
     pub fn remove(&mut self, family: Family) {
         self.0 &= !(1 << family.index());
     }
 
+    /// None at all.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
+    /// Those that both have.
     pub fn and(self, other: FamilySet) -> FamilySet {
         FamilySet(self.0 & other.0)
     }
 
+    /// Those that either has.
     pub fn or(self, other: FamilySet) -> FamilySet {
         FamilySet(self.0 | other.0)
     }
 
+    /// Those that the other does not have.
     pub fn minus(self, other: FamilySet) -> FamilySet {
         FamilySet(self.0 & !other.0)
     }
 
+    /// IPv4 first.
     pub fn iter(self) -> impl Iterator<Item = Family> {
         Family::ALL.into_iter().filter(move |f| self.contains(*f))
     }
@@ -306,12 +320,15 @@ impl<'de> Deserialize<'de> for FamilySet {
 pub struct Instant(u64);
 
 impl Instant {
+    /// Where the line begins; the speaker is made no earlier.
     pub const ZERO: Instant = Instant(0);
 
+    /// Nanoseconds since [`Instant::ZERO`].
     pub fn from_nanos(nanos: u64) -> Instant {
         Instant(nanos)
     }
 
+    /// Nanoseconds since [`Instant::ZERO`].
     pub fn as_nanos(self) -> u64 {
         self.0
     }
@@ -339,15 +356,19 @@ impl Sub<Instant> for Instant {
 /// One reachable destination with its path identifier (RFC 4271 §4.3, RFC 7911 §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Nlri {
+    /// Without host bits.
     pub net: IpNet,
+    /// Zero where ADD-PATH is not in use (RFC 7911 §3).
     pub path_id: PathId,
 }
 
 impl Nlri {
+    /// Without a Path Identifier.
     pub fn new(net: IpNet) -> Nlri {
         Nlri { net, path_id: PathId(0) }
     }
 
+    /// Of its prefix.
     pub fn family(&self) -> Family {
         Family::of(&self.net)
     }

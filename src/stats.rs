@@ -15,9 +15,13 @@ use crate::num::Family;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
+    /// For somebody who looks for a fault.
     Debug,
+    /// What an operator expects to happen.
     Info,
+    /// Something is not as it should be, and the router goes on.
     Warn,
+    /// Traffic may suffer; somebody should look.
     Error,
 }
 
@@ -27,36 +31,57 @@ pub enum Level {
 pub enum Notice {
     /// A state of the FSM was left for another (RFC 4271 §8.2.2).
     PeerState {
+        /// Its name.
         peer: String,
+        /// Before, as RFC 4271 calls it.
         from: &'static str,
+        /// Now.
         to: &'static str,
     },
+    /// A session is established.
     PeerUp {
+        /// Its name.
         peer: String,
+        /// Its address.
         address: IpAddr,
+        /// What its OPEN said.
         remote_as: u32,
+        /// Negotiated.
         families: Vec<Family>,
+        /// Negotiated.
         hold_seconds: u16,
     },
     /// `direction`: sent, received or local.
     PeerDown {
+        /// Its name.
         peer: String,
+        /// Its address.
         address: IpAddr,
+        /// Who ended it.
         direction: &'static str,
+        /// Of the NOTIFICATION, if there was one.
         code: Option<u8>,
+        /// Likewise.
         subcode: Option<u8>,
+        /// In words.
         reason: String,
+        /// Some are kept as stale (RFC 4724 §4.2).
         keeps_routes: bool,
     },
     /// An attempt that led nowhere; said when the reason changes.
     PeerFailed {
+        /// Its name.
         peer: String,
+        /// In words.
         reason: String,
     },
     /// RFC 7606: an attribute was dropped or its routes were taken as withdrawn. §6 wants the prefixes and the message in the log.
     Malformed {
+        /// Its name.
         peer: String,
+        /// What was done, in words.
         action: &'static str,
+        /// Which attribute, and what is wrong with it.
         detail: String,
         /// What the UPDATE announced.
         prefixes: Vec<IpNet>,
@@ -65,83 +90,127 @@ pub enum Notice {
     },
     /// RFC 4271 §6.3: prefixes that make no sense, of one UPDATE.
     NotUnicast {
+        /// Its name.
         peer: String,
+        /// All of them.
         prefixes: Vec<IpNet>,
     },
+    /// The peer has announced everything of this family (RFC 4724 §2).
     EndOfRib {
+        /// Its name.
         peer: String,
+        /// Which.
         family: Family,
     },
+    /// It announces more prefixes than it may.
     MaxPrefix {
+        /// Its name.
         peer: String,
+        /// Of which.
         family: Family,
+        /// How many there are.
         count: u64,
+        /// How many it may announce.
         limit: u32,
+        /// What follows, in words.
         action: &'static str,
     },
     /// The tables hold more than they may, and this peer most beyond its share: its session is closed.
     OverBudget {
+        /// Its name.
         peer: String,
+        /// What it makes us hold.
         octets: u64,
+        /// What all together may make us hold.
         budget: u64,
     },
     /// RFC 8212: an external peer without policy.
     NoPolicy {
+        /// Its name.
         peer: String,
+        /// `import` or `export`.
         direction: &'static str,
     },
     /// A connection from an address that no peer or range has.
     Stranger {
+        /// Where it came from.
         address: IpAddr,
     },
+    /// The kernel refused a route; it is tried again.
     FibFailed {
+        /// Its prefix.
         net: IpNet,
+        /// The kernel's answer.
         errno: i32,
+        /// The same in words.
         error: String,
     },
     /// Routes that others changed and we put back.
     FibRepaired {
+        /// Since the last such notice.
         count: usize,
     },
     /// Another daemon's route stands on our prefix.
     FibForeign {
+        /// Its prefix.
         net: IpNet,
+        /// The kernel's number of who wrote it (`rt_protos`).
         protocol: u8,
     },
-    /// Others keep changing this route; it is put right more and more rarely.
     /// Another routing daemon's routes stand in our table at the start.
     FibOthers {
+        /// The kernel's number of that daemon.
         protocol: u8,
+        /// How many.
         routes: usize,
     },
+    /// Others keep changing this route; it is put right more and more rarely.
     FibContested {
+        /// Its prefix.
         net: IpNet,
     },
     /// What an earlier run had left in the kernel and nobody announced again was removed.
     Recovered {
+        /// Routes of the earlier run that were found.
         adopted: usize,
+        /// Of these, those that went.
         removed: usize,
+        /// Since the start.
         waited_seconds: f64,
     },
+    /// What this node originates has changed.
     Blocks {
+        /// From now on.
         added: Vec<IpNet>,
+        /// No longer.
         removed: Vec<IpNet>,
     },
+    /// A prefix has another best path, or none.
     Route {
+        /// The prefix.
         net: IpNet,
+        /// The peer that it is from; `None`: it is gone.
         best: Option<String>,
+        /// The step of the decision, or why it is gone.
         why: String,
     },
+    /// Other parameters hold.
     Reloaded {
+        /// Differences to those before.
         changes: usize,
+        /// Sessions that restart or are refreshed for it.
         sessions_touched: usize,
     },
+    /// A drain began, or was ended before its time.
     Draining {
+        /// It began.
         on: bool,
     },
     /// Everything is withdrawn and all sessions are closed.
     Drained,
+    /// The daemon ends.
     Stopping {
+        /// Kernel routes stay for the next run.
         keep_routes: bool,
     },
 }

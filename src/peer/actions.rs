@@ -15,6 +15,7 @@ use crate::num::{ConnId, Instant};
 use crate::wire::{CeaseSubcode, Context, FsmSubcode, Message, Notification, Open};
 
 impl Peer {
+    /// `dial`: a new number, a new attempt, ConnectRetryTimer with jitter. An attempt that is still under way is called off.
     pub(super) fn dial(&mut self, now: Instant, conns: &mut ConnIds) {
         self.close_attempt(ConnectionSlot::Main);
         let conn = conns.next_id();
@@ -28,6 +29,7 @@ impl Peer {
         self.actions.push_back(Action::Dial { conn, transport: self.params.transport() });
     }
 
+    /// `listen`: Active, without an attempt of ours unless the ConnectRetryTimer runs.
     pub(super) fn listen(&mut self, now: Instant) {
         self.last_notification = None;
         self.timers.stop(Timer::IdleHold);
@@ -36,6 +38,7 @@ impl Peer {
         self.arm_retry(now);
     }
 
+    /// ConnectRetryTimer with jitter; never for a passive peer, which it would make dial.
     pub(super) fn arm_retry(&mut self, now: Instant) {
         if !self.params.passive {
             let wait = self.rng.jitter(self.params.connect_retry);
@@ -43,6 +46,7 @@ impl Peer {
         }
     }
 
+    /// `wake`: the rest is over, and what starts is automatic (events 5 to 7), so that the idle hold time keeps growing.
     pub(super) fn wake_up(&mut self, now: Instant, conns: &mut ConnIds) {
         if !self.wanted {
             return;
@@ -66,6 +70,7 @@ impl Peer {
         self.actions.push_back(Action::Close { conn: link.conn });
     }
 
+    /// `send-open`: our OPEN, and the large HoldTimer while the peer's is awaited.
     pub(super) fn send_open(&mut self, now: Instant, slot: ConnectionSlot, link: Option<Link>) {
         let ours = Arc::new(self.open_now(now));
         let timeout = self.params.open_timeout;
@@ -78,6 +83,7 @@ impl Peer {
         self.queue_open(link.conn, &ours);
     }
 
+    /// `delay`: DelayOpenTimer, with the connection noted where it came.
     pub(super) fn delay(&mut self, now: Instant, slot: ConnectionSlot, link: Option<Link>) {
         let time = self.params.delay_open.unwrap_or_default();
         let Some(machine) = self.machine_mut(slot) else { return };
@@ -90,6 +96,7 @@ impl Peer {
         }
     }
 
+    /// `answer`: the peer's OPEN came during the delay, so ours and the KEEPALIVE for theirs go out together.
     pub(super) fn answer(&mut self, now: Instant, slot: ConnectionSlot, context: EventContext) {
         if let (Some(session), Some(ours)) = (&context.session, &context.ours) {
             let (conn, ours) = (session.conn, ours.clone());
@@ -101,6 +108,7 @@ impl Peer {
         self.confirm(now, slot, context);
     }
 
+    /// `confirm`: the OPENs agree; HoldTimer and KeepaliveTimer as negotiated, and the reader is told how to read on.
     pub(super) fn confirm(&mut self, now: Instant, slot: ConnectionSlot, context: EventContext) {
         let Some(session) = context.session.map(Arc::new) else { return };
         let Some(machine) = self.machine_mut(slot) else { return };
@@ -132,6 +140,7 @@ impl Peer {
         self.arm_retry(now);
     }
 
+    /// `send-keepalive`: one KEEPALIVE, and the timer for the next.
     pub(super) fn send_keepalive(&mut self, now: Instant, slot: ConnectionSlot) {
         let Some(machine) = self.machine_mut(slot) else { return };
         let Some((conn, every)) = machine.fsm.session().map(|s| (s.conn, s.keepalive)) else { return };
@@ -144,6 +153,7 @@ impl Peer {
         }
     }
 
+    /// `establish`: the session is up. It becomes the main machine's, whichever of the two brought it so far.
     pub(super) fn establish(&mut self, now: Instant, slot: ConnectionSlot) {
         if slot == ConnectionSlot::Incoming
             && let Some(incoming) = self.incoming.as_deref_mut()
@@ -179,6 +189,7 @@ impl Peer {
         self.actions.push_back(Action::Established(session));
     }
 
+    /// `stop`: the operator's will, which is not held against the peer.
     pub(super) fn stop(&mut self, now: Instant, slot: ConnectionSlot, event: Trigger, context: EventContext) {
         self.counters.connect_retry = 0;
         self.end(now, slot, event, Notify::Cease, context);
@@ -191,6 +202,7 @@ impl Peer {
         self.rest_if_idle(now);
     }
 
+    /// `fail`: counted, and the rest that follows is longer than the last one was.
     pub(super) fn fail(&mut self, now: Instant, slot: ConnectionSlot, event: Trigger, notify: Notify, mut context: EventContext) {
         if context.reason.is_none() {
             let state = self.machine(slot).map_or(State::Idle, |m| m.fsm.state());
@@ -209,6 +221,7 @@ impl Peer {
         self.rest_if_idle(now);
     }
 
+    /// For [`Peer::why_down`] and the event history.
     pub(super) fn remember_failure(&mut self, now: Instant, context: &EventContext) {
         if let Some(reason) = &context.reason {
             self.note(now, PeerNotice::Failed(reason.clone()));
@@ -216,6 +229,7 @@ impl Peer {
         }
     }
 
+    /// Starts the idle hold time, unless the peer is switched off or rests already.
     pub(super) fn rest_if_idle(&mut self, now: Instant) {
         if matches!(self.main.fsm, Fsm::Idle(_)) && self.wanted && !self.timers.runs(Timer::IdleHold) {
             let hold = self.damping.hold(self.params.idle_hold, self.params.idle_hold_max);
@@ -223,6 +237,7 @@ impl Peer {
         }
     }
 
+    /// To Idle, until the IdleHoldTimer expires; with jitter, but for a penalty, whose length was promised.
     pub(super) fn rest(&mut self, now: Instant, how: IdleReason, time: Duration) {
         self.main.enter(Fsm::Idle(how));
         let time = if how == IdleReason::Penalized { time } else { self.rng.jitter(time) };
@@ -256,6 +271,7 @@ impl Peer {
         self.note_state(now, slot, from, event);
     }
 
+    /// Everything that follows from the end of a session: flaps are counted, routes are kept or not, and [`Action::Down`] says so.
     pub(super) fn on_down(&mut self, now: Instant, data: &EstablishedData, reason: DownReason, notification: Option<Notification>) {
         let lasted = now.since(data.since);
         self.timers.stop(Timer::SendHold);
@@ -271,6 +287,7 @@ impl Peer {
         self.actions.push_back(Action::Down(down));
     }
 
+    /// Calls off a dial, or closes the connection that it became.
     pub(super) fn close_attempt(&mut self, slot: ConnectionSlot) {
         if let Some(conn) = self.machine(slot).and_then(|m| m.fsm.conn()) {
             self.actions.push_back(Action::Close { conn });
@@ -279,15 +296,18 @@ impl Peer {
 
     // ---- words --------------------------------------------------------------------------------------------------------------------
 
+    /// Our OPEN as it would be sent now.
     pub(super) fn open_now(&self, now: Instant) -> Open {
         negotiate::our_open(&self.params, &self.suppressed, self.restart_facts(now))
     }
 
+    /// Counts and queues an OPEN.
     pub(super) fn queue_open(&mut self, conn: ConnId, open: &Open) {
         self.counters.opens_sent = self.counters.opens_sent.saturating_add(1);
         self.send(conn, &Message::Open(Box::new(open.clone())));
     }
 
+    /// Counts and queues a KEEPALIVE.
     pub(super) fn queue_keepalive(&mut self, conn: ConnId) {
         self.counters.keepalives_sent = self.counters.keepalives_sent.saturating_add(1);
         self.send(conn, &Message::KeepAlive);
@@ -298,11 +318,13 @@ impl Peer {
         self.actions.push_back(Action::Send { conn, octets: message.to_bytes(&Context::INITIAL) });
     }
 
+    /// Into the history of the peer, and to whoever listens.
     pub(super) fn note(&mut self, now: Instant, what: PeerNotice) {
         self.history.push(now, what.clone());
         self.actions.push_back(Action::Notice(what));
     }
 
+    /// Notes a change of the main machine's state; nothing if it is the same.
     pub(super) fn note_state(&mut self, now: Instant, slot: ConnectionSlot, from: State, event: Trigger) {
         let to = self.machine(slot).map_or(State::Idle, |m| m.fsm.state());
         if slot == ConnectionSlot::Main && from != to {

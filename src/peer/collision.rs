@@ -9,7 +9,9 @@ use crate::num::{Asn, RouterId};
 /// Who one end is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct End {
+    /// BGP Identifier, of its OPEN or ours.
     pub id: RouterId,
+    /// AS number, of its OPEN or ours.
     pub asn: Asn,
 }
 
@@ -23,18 +25,22 @@ impl End {
 /// The connection that was there when the OPEN came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Old {
+    /// How far it had come.
     pub state: State,
     /// A connection stands, if only our OPEN is delayed.
     pub connected: bool,
+    /// Who dialled it.
     pub direction: Direction,
 }
 
+/// Which of two connections goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Nothing to decide yet: the other connection has not shown who it is.
     Both,
     /// The one on which the OPEN came is the loser.
     CloseNew,
+    /// The connection that was there first is the loser.
     CloseOld,
     /// The other was an attempt without a connection: let it go without a word.
     DropAttempt,

@@ -25,14 +25,17 @@ pub(super) struct Damping {
 }
 
 impl Damping {
+    /// An attempt that did not become a session.
     pub fn on_failure(&mut self) {
         self.failures = self.failures.saturating_add(1);
     }
 
+    /// The first doubling is forgotten; flaps are not, before a session has lasted.
     pub fn on_established(&mut self) {
         self.failures = 0;
     }
 
+    /// A session ended without an operator's doing, after this time.
     pub fn on_lost(&mut self, lasted: Duration) {
         self.flaps = if lasted >= CALM { 0 } else { self.flaps.saturating_add(1) };
     }
@@ -57,10 +60,12 @@ impl Admission {
     const BURST: u32 = 64;
     const A_SECOND: u32 = 8;
 
+    /// A full bucket.
     pub fn new() -> Admission {
         Admission { tokens: Admission::BURST, at: Instant::ZERO }
     }
 
+    /// True if the connection may be taken; that uses up a token.
     pub fn admit(&mut self, now: Instant) -> bool {
         let seconds = u32::try_from(now.since(self.at).as_secs()).unwrap_or(u32::MAX);
         if seconds > 0 {

@@ -14,7 +14,9 @@ use crate::wire::{Notification, Open};
 /// A failure and its time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
+    /// When, on the speaker's time line.
     pub at: Instant,
+    /// What went wrong.
     pub reason: DownReason,
 }
 
@@ -27,19 +29,31 @@ pub struct Counters {
     pub established: u64,
     /// Sessions that ended.
     pub dropped: u64,
+    /// Attempts of ours to connect.
     pub dialled: u64,
+    /// Of these, those that led to no connection.
     pub dial_failures: u64,
+    /// Connections that the peer opened.
     pub accepted: u64,
     /// Accepted connections that were closed at once.
     pub refused: u64,
+    /// Connections that lost to another one (RFC 4271 §6.8).
     pub collisions: u64,
+    /// OPEN messages that could be read.
     pub opens_received: u64,
+    /// OPEN messages.
     pub opens_sent: u64,
+    /// UPDATE messages, whatever came of them.
     pub updates_received: u64,
+    /// KEEPALIVE messages.
     pub keepalives_received: u64,
+    /// KEEPALIVE messages.
     pub keepalives_sent: u64,
+    /// NOTIFICATION messages.
     pub notifications_received: u64,
+    /// NOTIFICATION messages, refusals of connections among them.
     pub notifications_sent: u64,
+    /// ROUTE-REFRESH messages of any kind.
     pub refreshes_received: u64,
 }
 
@@ -50,6 +64,7 @@ pub(super) struct NotificationCounts(BTreeMap<(&'static str, u8, u8), u64>);
 impl NotificationCounts {
     const KINDS: usize = 64;
 
+    /// One more; a kind beyond the bound counts as 0/0.
     pub fn count(&mut self, direction: &'static str, notification: &Notification) {
         let kind = (direction, notification.code, notification.subcode);
         let room = self.0.len() < NotificationCounts::KINDS || self.0.contains_key(&kind);

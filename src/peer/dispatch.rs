@@ -25,17 +25,21 @@ const SETTLED: Duration = Duration::from_secs(5);
 /// One connection, or the attempt at one, with its timers.
 #[derive(Debug)]
 pub(super) struct Machine {
+    /// The state, with what is known in it.
     pub fsm: Fsm,
+    /// Those of the connection; the peer's own are in [`Peer`].
     pub timers: TimerTable,
     /// The OPEN that was sent over this connection.
     pub ours: Option<Arc<Open>>,
 }
 
 impl Machine {
+    /// In this state, without a timer.
     pub fn new(fsm: Fsm) -> Machine {
         Machine { fsm, timers: TimerTable::default(), ours: None }
     }
 
+    /// Another state; timers are the caller's to set.
     pub fn enter(&mut self, fsm: Fsm) {
         self.fsm = fsm;
     }
@@ -44,15 +48,20 @@ impl Machine {
 /// Which machine of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionSlot {
+    /// The one that dials, and that a session belongs to.
     Main,
+    /// A second one, for a connection that the peer opened while the main one was busy.
     Incoming,
 }
 
 /// What comes with an event.
 #[derive(Default)]
 pub(super) struct EventContext {
+    /// The connection that stands now.
     pub link: Option<Link>,
+    /// What the OPENs agreed on.
     pub session: Option<Session>,
+    /// The OPEN that was agreed with.
     pub ours: Option<Arc<Open>>,
     /// Why, if it ends something.
     pub reason: Option<DownReason>,
@@ -65,6 +74,7 @@ pub(super) struct EventContext {
 }
 
 impl EventContext {
+    /// A reason, and nothing else.
     pub fn because(reason: DownReason) -> EventContext {
         EventContext { reason: Some(reason), ..EventContext::default() }
     }
@@ -93,6 +103,7 @@ impl Peer {
         true
     }
 
+    /// All other events. What belongs to no connection of this peer's is dropped: a late word of one that has been closed.
     pub(super) fn on_event(&mut self, now: Instant, event: Event, conns: &mut ConnIds) {
         match event {
             Event::Start => self.on_start(now, conns),
@@ -123,6 +134,7 @@ impl Peer {
         }
     }
 
+    /// Whose connection, or attempt at one, this is.
     pub(super) fn slot(&self, conn: ConnId) -> Option<ConnectionSlot> {
         if self.main.fsm.conn() == Some(conn) {
             return Some(ConnectionSlot::Main);
@@ -130,6 +142,7 @@ impl Peer {
         (self.incoming.as_ref()?.fsm.conn() == Some(conn)).then_some(ConnectionSlot::Incoming)
     }
 
+    /// `None` if there is no second machine.
     pub(super) fn machine(&self, slot: ConnectionSlot) -> Option<&Machine> {
         match slot {
             ConnectionSlot::Main => Some(&self.main),
@@ -137,6 +150,7 @@ impl Peer {
         }
     }
 
+    /// Likewise, to change it.
     pub(super) fn machine_mut(&mut self, slot: ConnectionSlot) -> Option<&mut Machine> {
         match slot {
             ConnectionSlot::Main => Some(&mut self.main),
@@ -573,6 +587,7 @@ impl Peer {
 
     // ---- timers -------------------------------------------------------------------------------------------------------------------
 
+    /// Everything that is due by `now`. A hold timer looks at `received_until` first: what waits to be taken in may be from the peer.
     pub(super) fn serve_timers(&mut self, now: Instant, received_until: Instant, conns: &mut ConnIds) {
         while let Some((slot, timer)) = self.take_due(now) {
             match timer {
@@ -646,6 +661,7 @@ impl Peer {
         self.fire(now, slot, Trigger::ConnectRetryTimerExpires, EventContext::default(), conns);
     }
 
+    /// The next KEEPALIVE `every` after `from`, less jitter, on a grid that many peers share.
     pub(super) fn arm_keepalive(&mut self, slot: ConnectionSlot, from: Instant, every: Duration) {
         // Where they are rare, all peers' keepalives of a sixth of that time leave together: few wake-ups, each on warm caches. Who was told
         // together is told together again, for the jitter is that of the beat (RFC 4271 §10 allows the same for all). The grid rounds up; a

@@ -23,66 +23,93 @@ pub enum Event {
     Start,
     /// ManualStop and AutomaticStop.
     Stop {
+        /// Which end it is to be.
         kind: StopKind,
         /// The operator's words to the other operator (RFC 9003).
         text: Option<String>,
     },
     /// This daemon has just restarted: until then our OPENs carry the R bit, with the forwarding bit for these families (RFC 4724 §4.1).
     Restarting {
+        /// The end of our Restart Time.
         until: Instant,
+        /// Families whose forwarding state was kept.
         forwarding: FamilySet,
     },
     /// A connection stands: one that we dialled, or one that the listener took in for this peer.
     Connected {
+        /// Its number from here on.
         conn: ConnId,
+        /// Our end.
         local: SocketAddr,
+        /// The peer's end.
         remote: SocketAddr,
+        /// Who opened it.
         direction: Direction,
     },
+    /// The attempt that `Action::Dial` asked for came to nothing.
     DialFailed {
+        /// Of the attempt.
         conn: ConnId,
+        /// How it ended.
         error: DialError,
     },
+    /// The connection is gone; nothing more comes of it.
     Closed {
+        /// Which.
         conn: ConnId,
+        /// `None` if it was closed in order.
         error: Option<String>,
     },
     /// Any message but UPDATE.
     Message {
+        /// Of the connection it came on.
         conn: ConnId,
+        /// As decoded.
         message: Message,
     },
     /// What could not be read, and ends the session (`Severity::Reset`).
     Malformed {
+        /// Of the connection it came on.
         conn: ConnId,
+        /// What is wrong, and what the peer is to be told.
         error: DecodeError,
     },
     /// So many UPDATEs were read.
     UpdatesSeen {
+        /// Of the connection they came on.
         conn: ConnId,
+        /// How many.
         n: u64,
     },
     /// The speaker took in the peer's End-of-RIB.
     EndOfRib {
+        /// Of which.
         family: Family,
     },
     /// Octets wait, and the kernel takes none (RFC 9687).
     SendBlocked {
+        /// Of the session.
         conn: ConnId,
     },
     /// The kernel took octets again. If some still wait, `SendBlocked` follows.
     SendProgress {
+        /// Of the session.
         conn: ConnId,
     },
     /// More prefixes than the peer may announce (RFC 4486: Cease, 1). It stays away for `restart`, or until it is started.
     MaxPrefixExceeded {
+        /// Whose prefixes.
         family: Family,
+        /// How many it may announce.
         limit: u32,
+        /// `None`: until an operator starts it.
         restart: Option<Duration>,
     },
     /// Other parameters hold from now on; `restart` if the session that stands was agreed by what is no longer so.
     Reconfigured {
+        /// Whole.
         params: Arc<Params>,
+        /// The session is closed with Cease/6 and comes up again.
         restart: bool,
     },
 }
@@ -111,9 +138,13 @@ pub enum StopKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DialError {
+    /// RST: nobody listens, or somebody refuses in between.
     Refused,
+    /// No answer within the ConnectRetryTime.
     TimedOut,
+    /// The kernel, or a router, knows no way.
     Unreachable,
+    /// In the system's words.
     Other(String),
 }
 
@@ -131,23 +162,33 @@ impl fmt::Display for DialError {
 /// What a peer wants done. In order: a NOTIFICATION is sent before its connection is closed.
 #[derive(Clone, Debug)]
 pub enum Action {
+    /// Connect; the outcome comes as [`Event::Connected`] or [`Event::DialFailed`] with this number.
     Dial {
+        /// For the connection, if there will be one.
         conn: ConnId,
+        /// Whither and how.
         transport: Transport,
     },
     /// The OPEN is judged: read on, in this way.
     Context {
+        /// Whose reader.
         conn: ConnId,
+        /// What was negotiated.
         context: Context,
     },
+    /// Write these octets after those before.
     Send {
+        /// Where.
         conn: ConnId,
+        /// A whole message with its header.
         octets: Bytes,
     },
     /// After what was sent before. What is said of this connection later is dropped.
     Close {
+        /// Which.
         conn: ConnId,
     },
+    /// A session is up: routes may be exchanged.
     Established(Arc<Session>),
     /// Only after `Established`: the session is over.
     Down(Down),
@@ -155,16 +196,21 @@ pub enum Action {
     SweepStale(FamilySet),
     /// The peer asks (`Normal`), or marks the begin or the end of its refresh (RFC 7313).
     Refresh {
+        /// Of which.
         family: Family,
+        /// What is asked for, or marked.
         subtype: RefreshSubtype,
     },
+    /// Worth a line for whoever watches.
     Notice(PeerNotice),
 }
 
 /// The end of a session.
 #[derive(Clone, Debug)]
 pub struct Down {
+    /// What held.
     pub session: Arc<Session>,
+    /// Why it is over.
     pub reason: DownReason,
     /// The NOTIFICATION that ended it, ours or theirs.
     pub notification: Option<Notification>,
@@ -197,41 +243,57 @@ pub enum DownReason {
     New,
     /// By the operator, or by the daemon's own end.
     Stopped {
+        /// Which end it was.
         kind: StopKind,
+        /// The operator's, as sent to the peer (RFC 9003).
         text: Option<String>,
     },
+    /// It announced more than it may.
     MaxPrefix {
+        /// Whose prefixes.
         family: Family,
+        /// How many were allowed.
         limit: u32,
     },
+    /// We cannot connect.
     Dial(DialError),
     /// The connection stood, and the other side closed it before it said anything.
     ClosedBeforeOpen {
+        /// The system's, if it was not closed in order.
         error: Option<String>,
     },
     /// The connection was lost.
     Closed {
+        /// The system's, if it was not closed in order.
         error: Option<String>,
     },
     /// The other side connected and never sent its OPEN.
     OpenTimeout,
+    /// Nothing was received for the hold time (RFC 4271 §6.5).
     HoldTimer,
     /// The OPENs were exchanged, and the KEEPALIVE that confirms ours never came.
     Unconfirmed,
     /// RFC 9687.
     SendHoldTimer,
+    /// The peer sent this.
     Received(Notification),
+    /// Its OPEN says what we do not accept.
     Rejected(OpenRejected),
     /// The peer sent what cannot be read; in words.
     Malformed {
+        /// In words.
         error: String,
+        /// What the peer was told of it.
         notification: Notification,
     },
     /// RFC 4271 §6.6: an event that its state does not know.
     Unexpected {
+        /// Where it happened.
         state: State,
+        /// What happened.
         event: Trigger,
     },
+    /// Another connection with the peer was kept (RFC 4271 §6.8).
     Collision,
     /// The peer came back on a new connection while the old one was thought alive (RFC 4724 §4.2).
     PeerRestarted,
@@ -314,46 +376,72 @@ impl fmt::Display for DownReason {
 /// Something worth remembering about one peer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PeerNotice {
+    /// The state of the main machine changed.
     State {
+        /// Before.
         from: State,
+        /// Now.
         to: State,
+        /// What led from one to the other.
         event: Trigger,
     },
+    /// An attempt to connect began.
     Dialled {
+        /// Its number.
         conn: ConnId,
     },
+    /// It came to nothing; noted when the reason changes.
     DialFailed {
+        /// How it ended.
         error: DialError,
     },
+    /// TCP stands.
     Connected {
+        /// Its number.
         conn: ConnId,
+        /// Who opened it.
         direction: Direction,
+        /// The peer's end.
         remote: SocketAddr,
     },
     /// A connection that was closed without a session.
     Refused {
+        /// What the peer was told, in effect.
         reason: DownReason,
     },
     /// The loser of a collision (RFC 4271 §6.8).
     Collision {
+        /// The winner.
         kept: ConnId,
+        /// The loser.
         closed: ConnId,
     },
+    /// We ended the session, or refused a connection.
     Sent(Notification),
+    /// The peer ended it.
     Received(Notification),
+    /// HoldTimer and the like: those whose end has a consequence.
     TimerExpired(Timer),
+    /// An attempt, or a session, failed.
     Failed(DownReason),
     /// A capability that the peer rejects is left out of the next OPEN (RFC 5492 §5).
     Suppressed {
+        /// Which, by their codes.
         capabilities: String,
     },
+    /// The peer's routes are kept while it restarts (RFC 4724 §4.2).
     RestartWindow {
+        /// Of which.
         families: FamilySet,
+        /// Its Restart Time.
         time: Duration,
     },
+    /// Routes that were kept are removed.
     Swept {
+        /// Of which.
         families: FamilySet,
     },
+    /// Other parameters hold.
     Reconfigured,
 }
 
@@ -385,6 +473,7 @@ pub struct Recorded {
     pub at: Instant,
     /// How often, when nothing else came between: attempts that fail alike do not push the rest out.
     pub times: u32,
+    /// What happened.
     pub what: PeerNotice,
 }
 
@@ -393,8 +482,10 @@ pub struct Recorded {
 pub struct EventHistory(VecDeque<Recorded>);
 
 impl EventHistory {
+    /// Entries that are kept.
     pub const BOUND: usize = 64;
 
+    /// Adds an entry; the oldest goes when it is full.
     pub fn push(&mut self, at: Instant, what: PeerNotice) {
         // Connect and Active take turns, hence the last two.
         if let Some(same) = self.0.iter_mut().rev().take(2).find(|r| r.what == what) {

@@ -80,15 +80,22 @@ use crate::num::{ConnId, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    /// Refuses connections and opens none.
     Idle,
+    /// Dials, and listens meanwhile.
     Connect,
+    /// Listens, and waits for the next attempt to dial.
     Active,
+    /// Our OPEN is out; the peer's is awaited.
     OpenSent,
+    /// Both OPENs agree; the peer's KEEPALIVE is awaited.
     OpenConfirm,
+    /// Routes are exchanged.
     Established,
 }
 
 impl State {
+    /// In the order of progress.
     pub const ALL: [State; 6] = [State::Idle, State::Connect, State::Active, State::OpenSent, State::OpenConfirm, State::Established];
 
     /// As in RFC 4271.
@@ -113,13 +120,17 @@ impl fmt::Display for State {
 /// A state with what is only known in it.
 #[derive(Clone, Debug)]
 pub(super) enum Fsm {
+    /// Why it rests.
     Idle(IdleReason),
+    /// The attempt.
     Connect(ConnectData),
+    /// A connection, if its OPEN is delayed.
     Active(ActiveData),
     /// Our OPEN is out; nothing is negotiated yet.
     OpenSent(OpenSentData),
     /// Both OPENs agree.
     OpenConfirm(OpenConfirmData),
+    /// The session.
     Established(EstablishedData),
 }
 
@@ -137,34 +148,43 @@ pub(super) enum IdleReason {
 /// Our attempt to connect, or, with DelayOpen, the connection that it led to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectData {
+    /// The attempt's number, and the connection's if it succeeds.
     pub conn: ConnId,
+    /// The connection, while DelayOpenTimer runs.
     pub link: Option<Link>,
 }
 
 /// Nothing dialled; with DelayOpen perhaps a connection that was accepted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ActiveData {
+    /// The connection, while DelayOpenTimer runs.
     pub link: Option<Link>,
 }
 
 /// A connection over which we have sent our OPEN.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OpenSentData {
+    /// The connection.
     pub link: Link,
 }
 
 /// A connection with both OPENs.
 #[derive(Clone, Debug)]
 pub(super) struct OpenConfirmData {
+    /// The connection.
     pub link: Link,
+    /// As negotiated.
     pub session: Arc<Session>,
 }
 
 /// A session.
 #[derive(Clone, Debug)]
 pub(super) struct EstablishedData {
+    /// The connection.
     pub link: Link,
+    /// As negotiated.
     pub session: Arc<Session>,
+    /// When it came up.
     pub since: Instant,
     /// When anything was last read. The HoldTimer looks here when it expires, so that a message costs one store.
     pub last_received: Instant,
@@ -177,15 +197,20 @@ pub(super) struct EstablishedData {
 /// A connection that stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Link {
+    /// Its number.
     pub conn: ConnId,
+    /// Our end.
     pub local: std::net::SocketAddr,
+    /// The peer's end.
     pub remote: std::net::SocketAddr,
+    /// Who opened it.
     pub direction: Direction,
     /// When it was told to us.
     pub since: Instant,
 }
 
 impl Fsm {
+    /// Its name, without what is known in it.
     pub fn state(&self) -> State {
         match self {
             Fsm::Idle(_) => State::Idle,
@@ -217,6 +242,7 @@ impl Fsm {
         }
     }
 
+    /// What was negotiated, from OpenConfirm on.
     pub fn session(&self) -> Option<&Arc<Session>> {
         match self {
             Fsm::OpenConfirm(n) => Some(&n.session),
@@ -231,39 +257,70 @@ impl Fsm {
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Trigger {
+    /// 1: the operator starts the peer.
     ManualStart = 1,
+    /// 2: the operator stops it.
     ManualStop,
+    /// 3: it starts by itself.
     AutomaticStart,
+    /// 4: as 1, for a peer that is not dialled.
     ManualStartPassive,
+    /// 5: as 3, for a peer that is not dialled.
     AutomaticStartPassive,
+    /// 6: as 3, after a rest that failures have lengthened.
     AutomaticStartDamped,
+    /// 7: as 6, for a peer that is not dialled.
     AutomaticStartDampedPassive,
+    /// 8: the router stops it by itself.
     AutomaticStop,
+    /// 9: the attempt took too long, or the next one is due.
     ConnectRetryTimerExpires,
+    /// 10: nothing was received for the hold time.
     HoldTimerExpires,
+    /// 11: a KEEPALIVE is due.
     KeepaliveTimerExpires,
+    /// 12: the peer's OPEN was waited for long enough.
     DelayOpenTimerExpires,
+    /// 13: the rest is over.
     IdleHoldTimerExpires,
+    /// 14: a SYN came; no program sees it.
     TcpConnectionValid,
+    /// 15: a connection from where none is expected.
     TcpCrInvalid,
+    /// 16: our attempt succeeded.
     TcpCrAcked,
+    /// 17: a connection of the peer's was accepted.
     TcpConnectionConfirmed,
+    /// 18: it is gone, or never came about.
     TcpConnectionFails,
+    /// 19: a good OPEN.
     BgpOpen,
+    /// 20: a good OPEN before ours was sent.
     BgpOpenDelayed,
+    /// 21: a header that cannot be (RFC 4271 §6.1).
     BgpHeaderErr,
+    /// 22: an OPEN that cannot be read or accepted (RFC 4271 §6.2).
     BgpOpenMsgErr,
+    /// 23: another connection with the peer is kept (RFC 4271 §6.8).
     OpenCollisionDump,
+    /// 24: the peer speaks another version.
     NotifMsgVerErr,
+    /// 25: any other NOTIFICATION.
     NotifMsg,
+    /// 26: a KEEPALIVE.
     KeepAliveMsg,
+    /// 27: an UPDATE that can be used.
     UpdateMsg,
+    /// 28: one that cannot (RFC 4271 §6.3, as far as RFC 7606 leaves it a reset).
     UpdateMsgErr,
+    /// 29: the peer takes nothing from us (RFC 9687).
     SendHoldTimerExpires,
+    /// 30: a ROUTE-REFRESH (RFC 2918).
     RouteRefreshMsg,
 }
 
 impl Trigger {
+    /// In the order of their numbers.
     pub const ALL: [Trigger; 30] = [
         Trigger::ManualStart,
         Trigger::ManualStop,
@@ -343,35 +400,56 @@ impl fmt::Display for Trigger {
 /// The deed for a state and an event; the words of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
+    /// `-`
     Ignore,
+    /// `dial`
     Dial,
+    /// `listen`
     Listen,
+    /// `wake`
     Wake,
+    /// `refuse`
     Refuse,
+    /// `send-open`
     SendOpen,
+    /// `delay`
     Delay,
+    /// `answer`
     Answer,
+    /// `confirm`
     Confirm,
+    /// `to-active`
     ToActive,
+    /// `track`
     Track,
+    /// `send-keepalive`
     SendKeepalive,
+    /// `reset-hold`; done by whoever takes in the message, with one store.
     ResetHoldTimer,
+    /// `establish`
     Establish,
+    /// `stop`
     Stop,
+    /// `close`
     Close,
+    /// `fail`, and what the peer is told.
     Fail(Notify),
 }
 
 /// What the peer is told before its connection is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Notify {
+    /// Nobody would read it.
     Nothing,
+    /// Cease, with the subcode that belongs to the reason (RFC 4486).
     Cease,
+    /// Hold Timer Expired (RFC 4271 §6.5).
     HoldTimer,
     /// Finite State Machine Error, with the subcode of RFC 6608 for the state.
     Fsm,
     /// The NOTIFICATION that belongs to what could not be read or accepted.
     Error,
+    /// Send Hold Timer Expired (RFC 9687 §4).
     SendHold,
 }
 

@@ -71,6 +71,7 @@ impl Peer {
         }
     }
 
+    /// The peer has announced everything of a family: what is still stale goes (RFC 4724 §4.2).
     pub(super) fn on_end_of_rib(&mut self, now: Instant, family: Family) {
         if self.restart_helper.stale.contains(family) {
             self.sweep(now, family.into());

@@ -164,10 +164,12 @@ impl Peer {
         }
     }
 
+    /// Its number among the router's peers.
     pub fn id(&self) -> PeerId {
         self.id
     }
 
+    /// What holds for it now.
     pub fn params(&self) -> &Arc<Params> {
         &self.params
     }
@@ -221,6 +223,7 @@ impl Peer {
         &self.history
     }
 
+    /// Since it was made.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }

@@ -29,6 +29,7 @@ pub(super) struct Restart {
 /// Capabilities that the peer has rejected, left out of the next OPEN (RFC 5492 §5).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum SuppressedCapabilities {
+    /// Everything is offered.
     #[default]
     Nothing,
     /// By code and value.

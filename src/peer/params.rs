@@ -12,15 +12,23 @@ use crate::num::{Asn, FamilySet, HoldTime, RouterId};
 /// One neighbour. A listen range makes one of these for each client that it accepts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Params {
+    /// For people, in logs and metrics; unique.
     pub name: String,
+    /// For `catbird peer`.
     pub description: Option<String>,
+    /// Where it is.
     pub remote: Remote,
+    /// TCP; where we dial.
     pub port: u16,
+    /// Our end; a connection that comes to another address is refused. `None`: any.
     pub local_addr: Option<IpAddr>,
     /// Bind to this interface (`SO_BINDTODEVICE`); also the zone of a link-local peer if `remote` names none.
     pub interface: Option<String>,
+    /// Our AS as this peer sees it.
     pub local_as: Asn,
+    /// Which AS its OPEN may carry.
     pub remote_as: RemoteAs,
+    /// Our BGP Identifier.
     pub router_id: RouterId,
     /// PassiveTcpEstablishment (RFC 4271 §8.1.1): wait for the other side to connect.
     pub passive: bool,
@@ -28,6 +36,7 @@ pub struct Params {
     pub enabled: bool,
     /// What keeps it from being enabled although the operator wants it, in words.
     pub hindrance: Option<String>,
+    /// What our OPEN offers; the lower of both holds (RFC 4271 §4.2).
     pub hold_time: HoldTime,
     /// Seconds between KEEPALIVEs; `None` is a third of the negotiated hold time.
     pub keepalive: Option<u16>,
@@ -35,6 +44,7 @@ pub struct Params {
     pub connect_retry: Duration,
     /// IdleHoldTime after the first failure; doubled by each further one.
     pub idle_hold: Duration,
+    /// The longest IdleHoldTime.
     pub idle_hold_max: Duration,
     /// DelayOpenTime: wait so long for the other side's OPEN before ours is sent.
     pub delay_open: Option<Duration>,
@@ -42,14 +52,19 @@ pub struct Params {
     pub open_timeout: Duration,
     /// SendHoldTime (RFC 9687); `None` switches it off. Never shorter than the hold time in use.
     pub send_hold: Option<Duration>,
+    /// Offered (RFC 4760 §8).
     pub families: FamilySet,
     /// The capabilities that we put into our OPEN.
     pub offer: Offer,
+    /// How far away it may be.
     pub ttl: Ttl,
+    /// Of TCP-MD5 (RFC 2385).
     pub md5: Option<Secret>,
+    /// TCP_USER_TIMEOUT (RFC 5482); `None`: the kernel's.
     pub user_timeout: Option<Duration>,
     /// CollisionDetectEstablishedState (RFC 4271 §8.1.1): a colliding connection may displace an established one.
     pub collide_established: bool,
+    /// For metrics and reflection.
     pub kind: PeerKind,
 }
 
@@ -106,7 +121,9 @@ impl Params {
 /// The address of a neighbour; a link-local one needs its zone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Remote {
+    /// Of either family.
     pub addr: IpAddr,
+    /// The interface of a link-local address (RFC 4007 §11).
     pub zone: Option<String>,
 }
 
@@ -123,11 +140,13 @@ impl fmt::Display for Remote {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RemoteAs {
+    /// This one.
     Exactly(Asn),
     /// Any but ours.
     External,
     /// Ours.
     Internal,
+    /// Whichever it says, ours included.
     Any,
 }
 
@@ -166,14 +185,21 @@ impl fmt::Display for RemoteAs {
 /// The capabilities that we offer besides the families and the four-octet AS number, which we always do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Offer {
+    /// RFC 2918.
     pub route_refresh: bool,
+    /// RFC 7313.
     pub enhanced_refresh: bool,
+    /// RFC 8654.
     pub extended_messages: bool,
     /// Families whose routes may have an IPv6 next hop though they are IPv4 (RFC 8950).
     pub extended_next_hop: FamilySet,
+    /// Families of which we would send several paths of a prefix (RFC 7911).
     pub add_path_send: FamilySet,
+    /// Families of which we take several.
     pub add_path_receive: FamilySet,
+    /// Ours, for the peer's operator (draft-walton-bgp-hostname-capability).
     pub hostname: Option<String>,
+    /// `None`: not offered.
     pub graceful_restart: Option<GracefulParams>,
 }
 
@@ -213,6 +239,7 @@ impl Default for GracefulParams {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ttl {
+    /// One hop to an external peer, 64 to an internal one.
     Default,
     /// Send with this TTL.
     Multihop(u8),
@@ -229,6 +256,7 @@ pub struct Secret {
 }
 
 impl Secret {
+    /// Of any length; the kernel takes 80 octets at most (RFC 2385, `TCP_MD5SIG_MAXKEYLEN`).
     pub fn new(key: &[u8]) -> Secret {
         // FNV-1a, folded
         let hash = key.iter().fold(0x811C_9DC5_u32, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193));
@@ -263,13 +291,18 @@ impl fmt::Debug for Secret {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PeerKind {
+    /// An internal peer among equals.
     Mesh,
+    /// We reflect to it (RFC 4456 §6).
     RrClient,
+    /// It reflects to us.
     Rr,
+    /// Of another AS.
     External,
 }
 
 impl PeerKind {
+    /// As in metrics and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             PeerKind::Mesh => "mesh",
@@ -283,11 +316,17 @@ impl PeerKind {
 /// What the shell needs to know to connect.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transport {
+    /// Address, port, and zone.
     pub remote: SocketAddr,
+    /// Bind to it; `None`: the kernel chooses.
     pub local: Option<IpAddr>,
+    /// `SO_BINDTODEVICE`.
     pub interface: Option<String>,
+    /// Decided: `Multihop` or `Security`.
     pub ttl: Ttl,
+    /// Set before the SYN is sent.
     pub md5: Option<Secret>,
+    /// `TCP_USER_TIMEOUT`.
     pub user_timeout: Option<Duration>,
 }
 

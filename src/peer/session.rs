@@ -10,13 +10,21 @@ use crate::wire::{Context, Open};
 /// A session as negotiated. It does not change while it lives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Session {
+    /// The connection it runs over.
     pub conn: ConnId,
+    /// Who opened that.
     pub direction: Direction,
+    /// Our end.
     pub local: SocketAddr,
+    /// The peer's end.
     pub remote: SocketAddr,
+    /// What our OPEN said.
     pub local_as: Asn,
+    /// What the peer's OPEN said, four octets if it could.
     pub remote_as: Asn,
+    /// Our BGP Identifier.
     pub local_id: RouterId,
+    /// The peer's.
     pub remote_id: RouterId,
     /// The smaller of both offers (RFC 4271 §4.2).
     pub hold_time: HoldTime,
@@ -34,7 +42,9 @@ pub struct Session {
     pub enhanced_refresh: bool,
     /// Both sides offered graceful restart.
     pub graceful: Option<Graceful>,
+    /// As the peer says, if it does.
     pub peer_hostname: Option<String>,
+    /// For `catbird peer`.
     pub peer_open: Arc<Open>,
 }
 
@@ -76,6 +86,7 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// As in the log.
     pub fn as_str(self) -> &'static str {
         match self {
             Direction::Dialled => "dialled",

@@ -18,10 +18,15 @@ pub const TICK: Duration = Duration::from_millis(250);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Timer {
+    /// RFC 4271 §8: between two attempts to connect.
     ConnectRetry,
+    /// RFC 4271 §4.2: the peer must be heard of by then.
     Hold,
+    /// RFC 4271 §4.4: our next KEEPALIVE.
     Keepalive,
+    /// RFC 4271 §8: our OPEN waits for the peer's.
     DelayOpen,
+    /// RFC 4271 §8: the rest after a failure.
     IdleHold,
     /// RFC 9687: nothing could be sent for so long.
     SendHold,
@@ -32,6 +37,7 @@ pub enum Timer {
 }
 
 impl Timer {
+    /// In the order in which those that are due together are served.
     pub const ALL: [Timer; 8] = [
         Timer::ConnectRetry,
         Timer::Hold,
@@ -68,18 +74,22 @@ impl TimerTable {
         self.put(timer, Some(round_up(at, TICK)));
     }
 
+    /// No effect if it does not run.
     pub fn stop(&mut self, timer: Timer) {
         self.put(timer, None);
     }
 
+    /// Of one connection, when it ends.
     pub fn stop_all(&mut self) {
         self.0 = Default::default();
     }
 
+    /// When it expires, if it runs.
     pub fn get(&self, timer: Timer) -> Option<Instant> {
         self.0.get(timer as usize).copied().flatten()
     }
 
+    /// Is it set?
     pub fn runs(&self, timer: Timer) -> bool {
         self.get(timer).is_some()
     }
@@ -119,10 +129,12 @@ pub(super) fn round_up(at: Instant, grid: Duration) -> Instant {
 pub struct Rng(u64);
 
 impl Rng {
+    /// The same seed gives the same sequence.
     pub fn new(seed: u64) -> Rng {
         Rng(seed)
     }
 
+    /// The next number of the sequence.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
