@@ -23,7 +23,9 @@ use crate::num::PathId;
 pub struct RouteCounts {
     /// Paths in Adj-RIB-In.
     pub received: u64,
+    /// Of these, let in by import.
     pub accepted: u64,
+    /// Of these, refused by import.
     pub rejected: u64,
     /// Kept over a restart of the peer and not yet said again (RFC 4724).
     pub stale: u64,
@@ -36,6 +38,7 @@ pub struct RouteCounts {
 }
 
 impl RouteCounts {
+    /// One more path.
     pub(super) fn add(&mut self, path: &Path) {
         self.received += 1;
         let octets = path.received.octets().len() as u64;
@@ -74,6 +77,7 @@ struct Mark {
 /// who walks over the places in steps meets every path that was there at the beginning; one that comes later may get the place of one that went.
 #[derive(Debug, Default)]
 pub(super) struct AdjRibIn {
+    /// Destinations by place, and free places ([`AdjRibIn::is_tombstone`]).
     pub list: Vec<u32>,
     /// Places without a path, the last to become free first; the number of the next stands in each.
     free: Option<u32>,
@@ -122,18 +126,22 @@ pub(super) struct Walk {
 /// Which paths' destinations are to be chosen again.
 #[derive(Debug, Default)]
 pub(super) enum Touch {
+    /// No destination is chosen again for this walk.
     #[default]
     None,
     /// Those with these next hops.
     NextHops(NhSet),
+    /// Every one that the walk passes.
     All,
 }
 
 impl Touch {
+    /// There is nothing to do but to take out what is gone.
     pub fn is_none(&self) -> bool {
         matches!(self, Touch::None)
     }
 
+    /// What either asks for.
     pub fn merge(&mut self, more: Touch) {
         match (&mut *self, more) {
             (Touch::All, _) | (_, Touch::None) => {}
@@ -147,6 +155,7 @@ impl AdjRibIn {
     /// In the list: not a destination, but the number of the next free place, or all ones.
     const TOMBSTONE: u32 = 1 << 31;
 
+    /// A place whose path is gone.
     pub fn is_tombstone(entry: u32) -> bool {
         entry & AdjRibIn::TOMBSTONE != 0
     }
@@ -249,6 +258,7 @@ impl AdjRibIn {
         }
     }
 
+    /// Every path has its new number: marks and counters follow.
     pub fn renumbered(&mut self) {
         (self.gone_before, self.generation, self.used) = (1, 3, true);
         self.stale.iter_mut().for_each(|mark| mark.generation = 2);

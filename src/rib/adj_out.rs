@@ -28,13 +28,17 @@ pub struct GroupKey {
     pub external: bool,
     /// Our AS on this session; it goes to the front of AS_PATH towards external peers.
     pub local_as: Asn,
+    /// What NEXT_HOP becomes.
     pub next_hop: NextHopRule,
     /// We reflect, and to these as clients or as non-clients. `None`: iBGP routes are not passed on over iBGP.
     pub reflect: Option<Reflect>,
+    /// The export policy.
     pub chain: Chain,
     /// How octets are written: AS width, message size, families, ADD-PATH.
     pub send: Context,
+    /// Those that the sessions carry.
     pub families: FamilySet,
+    /// How many paths of a prefix are announced.
     pub add_path: AddPathSend,
     /// Private AS numbers but this one, the peer's, are taken out of AS_PATH before ours is put in front (external sessions).
     pub remove_private: Option<Asn>,
@@ -53,7 +57,9 @@ pub struct GroupKey {
 /// Our part as a route reflector towards the peers of a group (RFC 4456).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Reflect {
+    /// Ours, put in front of CLUSTER_LIST (RFC 4456 §8).
     pub cluster: ClusterId,
+    /// The members are clients of ours.
     pub client: bool,
     /// From one client to another too. Not where the clients are meshed and tell each other themselves (RFC 4456 §6).
     pub between_clients: bool,
@@ -68,25 +74,30 @@ pub enum AddPathSend {
     Off,
     /// The best so many.
     Best(u8),
+    /// All that may be announced.
     All,
 }
 
 /// What stands in NEXT_HOP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NextHopRule {
+    /// Whose address it is.
     pub mode: NextHopMode,
     /// Our addresses as this peer can reach them.
     pub v4: Option<Ipv4Addr>,
+    /// IPv6.
     pub v6: Option<Ipv6Addr>,
     /// Told beside `v6` to a peer on the same link (RFC 2545 §3).
     pub link_local: Option<Ipv6Addr>,
 }
 
+/// Whose address stands in NEXT_HOP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum NextHopMode {
     /// Ourselves towards external peers; towards internal ones as it was learned (RFC 4271 §5.1.3).
     #[default]
     Auto,
+    /// Ours, whatever it was.
     SelfAddress,
     /// As it was learned. Our own routes carry our address all the same.
     Unchanged,
@@ -109,9 +120,13 @@ impl GroupKey {
 /// Where a route came from, as far as the export asks. Taken over when the route is told, so it outlives the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RouteSource {
+    /// Who announced it, or [`PeerId::LOCAL`].
     pub peer: PeerId,
+    /// What kind of peer, or of own route.
     pub source: Source,
+    /// Its BGP Identifier: ORIGINATOR_ID of what we reflect (RFC 4456 §8).
     pub router_id: RouterId,
+    /// A client of ours.
     pub client: bool,
 }
 
@@ -141,8 +156,11 @@ pub struct SplitHorizon {
 /// A member, as far as [`SplitHorizon`] asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemberFacts {
+    /// Its number.
     pub id: PeerId,
+    /// Its BGP Identifier.
     pub router_id: RouterId,
+    /// Its address on the session.
     pub addr: IpAddr,
 }
 
@@ -180,13 +198,17 @@ pub enum Withheld {
     IbgpToIbgp,
     /// Learned from one client of ours, and clients tell each other themselves.
     ClientToClient,
+    /// It carries NO_ADVERTISE (RFC 1997).
     NoAdvertise,
+    /// It carries NO_EXPORT, and the session leaves the AS (RFC 1997).
     NoExport,
+    /// It carries NO_EXPORT_SUBCONFED, and the session is external (RFC 1997).
     NoExportSubconfed,
     /// The session is external and has no policy (RFC 8212).
     NoPolicy,
     /// This node is draining.
     Draining,
+    /// This rule refused it.
     Policy(RuleRef),
     /// We have no address of this family to offer as the next hop.
     NoNextHop,

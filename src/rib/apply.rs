@@ -22,19 +22,27 @@ use crate::num::{Family, Nlri, PathId, PeerId};
 pub(super) struct Core {
     /// Prefixes that nobody announces any more.
     pub departures: Departures,
+    /// How the best path is chosen.
     pub rules: Rules,
+    /// What is kept of what was refused, and how many paths of a prefix.
     pub limits: Limits,
+    /// Each attribute set once.
     pub attrs: AttrTable,
+    /// Why paths stand as they stand.
     pub causes: Causes,
+    /// Who announces.
     pub peers: Peers,
+    /// Destinations to be chosen again, in the order in which they changed.
     pub dirty: VecDeque<Dirty>,
     /// Scratch of one settlement.
     postponed: Vec<Dirty>,
     /// Destinations whose last path went; freed at the next settlement.
     pub emptied: Vec<DestId>,
+    /// By family.
     pub counts: [TableCounts; 2],
     /// Peers that may have room now for what was refused for want of it.
     pub freed: BTreeSet<PeerId>,
+    /// Walks over the paths of one peer that are due.
     pub jobs: Jobs,
     /// Next hops that peers who left had tracked on their links.
     pub untracked: Vec<NhId>,
@@ -47,6 +55,7 @@ pub(super) struct Core {
 }
 
 impl Core {
+    /// Without a peer and without a route.
     pub fn new(rules: Rules, hasher: Keyed) -> Core {
         Core {
             departures: Departures::default(),

@@ -77,6 +77,7 @@ impl Attrs {
         self.0.link_local.then(|| self.0.set.next_hop().addr())
     }
 
+    /// Notes which tracked next hop the set names, or that it names none any more.
     pub(super) fn set_nh(&self, id: Option<NhId>) {
         self.0.next_hop.store(id.map_or(0, |NhId(n)| n.saturating_add(1)), Relaxed);
     }
@@ -145,6 +146,7 @@ pub struct AttrTable {
 }
 
 impl AttrTable {
+    /// Empty. The hasher is keyed, for peers choose what is hashed.
     pub fn new(hasher: Keyed) -> AttrTable {
         let sets = Box::new(std::array::from_fn(|_| HashTable::new()));
         AttrTable { hasher, sets, len: 0, octets: 0, last: None, idle: VecDeque::new(), busy: VecDeque::new() }
@@ -155,6 +157,7 @@ impl AttrTable {
         self.len
     }
 
+    /// No set is in use.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

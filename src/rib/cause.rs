@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 pub enum Cause {
     /// The peer said so, and import let it in.
     Announced,
+    /// The peer took it back.
     Withdrawn,
+    /// The session ended, and its routes were not kept.
     SessionDown,
     /// The attribute of this type was malformed: treated as withdrawn (RFC 7606 §2).
     Malformed(u8),
@@ -82,6 +84,7 @@ pub(super) struct Causes {
 }
 
 impl Causes {
+    /// Those two causes that have numbers of their own.
     pub fn new() -> Causes {
         let mut by_cause: HashMap<_, _, FixedState> = HashMap::default();
         by_cause.insert(Cause::MaxPrefix, CauseId::MAX_PREFIX.0);
@@ -115,6 +118,7 @@ impl Causes {
         Some(id)
     }
 
+    /// One path fewer has it; with the last one its number is free.
     pub fn release(&mut self, id: CauseId) {
         let Some((cause, n)) = self.all.get_mut(usize::from(id.0)).filter(|_| id != CauseId::ANNOUNCED) else { return };
         *n = n.saturating_sub(1);
@@ -124,6 +128,7 @@ impl Causes {
         }
     }
 
+    /// The cause in full.
     pub fn get(&self, id: CauseId) -> &Cause {
         self.all.get(usize::from(id.0)).map_or(&Cause::Announced, |(c, _)| c)
     }

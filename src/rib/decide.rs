@@ -26,19 +26,26 @@ use crate::num::{Asn, PathId, PeerId, RouterId};
 pub enum SourceKind {
     /// We originate it ourselves.
     Local,
+    /// A neighbour of our own AS.
     Internal,
     /// A neighbour in another member AS of our confederation (RFC 5065).
     Confederation,
+    /// A neighbour of another AS.
     External,
 }
 
 /// What the decision process and the export ask about the peer that a path came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFacts {
+    /// Its number among our peers.
     pub id: PeerId,
+    /// Where it stands towards us.
     pub kind: SourceKind,
+    /// What its OPEN said.
     pub asn: Asn,
+    /// Its BGP Identifier (RFC 4271 §9.1.2.2 f).
     pub router_id: RouterId,
+    /// Its address (RFC 4271 §9.1.2.2 g).
     pub addr: IpAddr,
     /// A client of ours, who are then a route reflector (RFC 4456).
     pub rr_client: bool,
@@ -68,6 +75,7 @@ impl SourceFacts {
 /// What of an attribute set the decision asks for, extracted once per set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preference {
+    /// The higher is preferred (RFC 4271 §9.1.1).
     pub local_pref: u32,
     /// RFC 4271 §9.1.2.2(a): an AS_SET counts as one, confederation segments as none.
     pub as_path_len: u32,
@@ -77,7 +85,9 @@ pub struct Preference {
     pub med: u32,
     /// `None` for a route that began in our own AS: those form a MED group of their own.
     pub neighbor_as: Option<Asn>,
+    /// Compared in the place of the peer's identifier (RFC 4456 §9).
     pub originator: Option<RouterId>,
+    /// Entries of CLUSTER_LIST; the shorter is preferred (RFC 4456 §9).
     pub cluster_len: u32,
     /// Equal for equal AS_PATHs.
     pub path_tag: u64,
@@ -110,8 +120,11 @@ impl Default for Rules {
 /// Width 1 is no multipath.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Multipath {
+    /// Between external paths.
     pub ebgp: bool,
+    /// Between internal paths.
     pub ibgp: bool,
+    /// Paths that share at most.
     pub width: u16,
 }
 
@@ -124,8 +137,11 @@ impl Default for Multipath {
 /// One path in the running.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
+    /// What its attributes say.
     pub pref: Preference,
+    /// Who announced it.
     pub source: &'a SourceFacts,
+    /// The last word between two paths of one peer (RFC 7911).
     pub path_id: PathId,
     /// Interior cost of the next hop.
     pub metric: u32,
@@ -156,16 +172,25 @@ pub enum Step {
     Only,
     /// Our own routes come before all others.
     Local,
+    /// A higher LOCAL_PREF (RFC 4271 §9.1.1).
     LocalPref,
+    /// A shorter AS_PATH (§9.1.2.2 a).
     AsPathLength,
+    /// A lower ORIGIN (§9.1.2.2 b).
     Origin,
+    /// A lower MULTI_EXIT_DISC within one neighbouring AS (§9.1.2.2 c).
     Med,
+    /// Learned from an external peer (§9.1.2.2 d).
     ExternalOverInternal,
+    /// A nearer next hop (§9.1.2.2 e).
     NextHopMetric,
     /// RFC 5004.
     OlderExternal,
+    /// A lower BGP Identifier, or ORIGINATOR_ID (§9.1.2.2 f, RFC 4456 §9).
     RouterId,
+    /// A shorter CLUSTER_LIST (RFC 4456 §9).
     ClusterListLength,
+    /// A lower address of the peer (§9.1.2.2 g).
     PeerAddress,
     /// Two paths of one peer (RFC 7911): the lower identifier.
     PathId,

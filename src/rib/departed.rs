@@ -18,6 +18,7 @@ const REMEMBERED: usize = 4096;
 pub struct Departed {
     /// Who had it last.
     pub peer: PeerId,
+    /// Why its last path went.
     pub cause: Cause,
     /// When, on the clock of [`Rib::set_now`](super::Rib::set_now).
     pub seconds: u32,
@@ -28,6 +29,7 @@ pub struct Departed {
 pub(super) struct Departures(VecDeque<(IpNet, Departed)>);
 
 impl Departures {
+    /// Adds one; the oldest goes when there are too many.
     pub fn push(&mut self, net: IpNet, departed: Departed) {
         if self.0.len() == REMEMBERED {
             self.0.pop_front();

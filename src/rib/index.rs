@@ -36,10 +36,12 @@ pub(super) struct Index {
 }
 
 impl Index {
+    /// Empty.
     pub fn new() -> Index {
         Index { parts: Box::new([Part::new(0, PARTS - 1)]), bits: 0, len: 0 }
     }
 
+    /// How many it holds.
     pub fn len(&self) -> usize {
         self.len
     }

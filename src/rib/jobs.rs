@@ -32,6 +32,7 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
+    /// Nothing is under way.
     pub fn is_empty(&self) -> bool {
         self.walks.is_empty() && self.choices == [None, None]
     }

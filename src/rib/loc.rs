@@ -18,7 +18,9 @@ use crate::num::{Family, PathId, PeerId};
 /// A path in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Best {
+    /// Who announced it, or [`PeerId::LOCAL`].
     pub peer: PeerId,
+    /// As that peer numbers it.
     pub path_id: PathId,
     /// After import policy.
     pub attrs: Attrs,
@@ -38,18 +40,25 @@ pub struct Touched {
 /// A destination is used otherwise than was last told. `old` is what was told then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BestChange {
+    /// Its number in the table.
     pub dest: DestId,
+    /// Its prefix.
     pub net: IpNet,
+    /// What was in use; `None`: nothing.
     pub old: Option<Best>,
+    /// What is in use now; `None`: nothing.
     pub new: Option<Best>,
     /// The step that chose `new`.
     pub why: Step,
+    /// What else is new.
     pub touched: Touched,
 }
 
 /// A destination that waits for settlement, with what was last told of it.
 pub(super) struct Dirty {
+    /// Which.
     pub dest: DestId,
+    /// What others believe to be in use.
     pub old: Option<Best>,
 }
 
@@ -59,6 +68,7 @@ pub(super) fn best_of<K>(dest: &Dest<K>, peers: &Peers) -> Option<Best> {
     in_use(path, peers)
 }
 
+/// A path as it is told on, if import let it in.
 pub(super) fn in_use(path: &Path, peers: &Peers) -> Option<Best> {
     let peer = peers.get(path.slot)?.facts.id;
     Some(Best { peer, path_id: path.path_id, attrs: path.attrs()?.clone() })

@@ -24,6 +24,7 @@ pub struct MemoryUse {
 }
 
 impl MemoryUse {
+    /// Octets, of all of it.
     pub fn total(&self) -> u64 {
         self.routes + self.attributes
     }

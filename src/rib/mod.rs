@@ -118,6 +118,7 @@ impl DestId {
         DestId(if family == Family::Ipv6Unicast { index | DestId::V6 } else { index & !DestId::V6 })
     }
 
+    /// Which of the two tables it is in.
     pub fn family(self) -> Family {
         if self.0 & DestId::V6 == 0 { Family::Ipv4Unicast } else { Family::Ipv6Unicast }
     }
@@ -141,7 +142,9 @@ impl std::fmt::Debug for DestId {
 /// What a peer said about one prefix, judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteChange {
+    /// Who says it.
     pub peer: PeerId,
+    /// The prefix, with the peer's Path Identifier.
     pub nlri: Nlri,
     /// `None` removes what this peer said before about `nlri` (RFC 4271 §9: a new route replaces the old one). A route whose `attrs` are
     /// `None` takes its place too, but cannot be used.
@@ -155,6 +158,7 @@ pub struct RouteChange {
 pub struct TableCounts {
     /// Prefixes with a path, usable or not.
     pub prefixes: u64,
+    /// All of them, refused ones included.
     pub paths: u64,
     /// Prefixes with a best path, as of the last settlement.
     pub best: u64,
@@ -163,19 +167,27 @@ pub struct TableCounts {
 /// One path, to be shown or exported.
 #[derive(Clone, Copy, Debug)]
 pub struct PathView<'a> {
+    /// The destination's number.
     pub dest: DestId,
+    /// The prefix.
     pub net: IpNet,
+    /// As the peer numbers it.
     pub path_id: PathId,
+    /// The peer.
     pub source: &'a SourceFacts,
+    /// Attributes as they came.
     pub received: &'a Attrs,
     /// After import; `None` if refused.
     pub attrs: Option<&'a Attrs>,
+    /// Why it stands as it stands.
     pub cause: &'a Cause,
+    /// The decision chose it.
     pub best: bool,
     /// Carries load together with the best path.
     pub shares: bool,
     /// Import let it in and its next hop could be reached at the last settlement.
     pub usable: bool,
+    /// Kept over a restart of the peer, and not announced again (RFC 4724 §4.2).
     pub stale: bool,
     /// In whole seconds of the speaker's time line.
     pub since: u32,
@@ -186,6 +198,7 @@ pub struct PathView<'a> {
 pub enum Standing {
     /// Chosen, at this step.
     Best(Step),
+    /// Another path was better at this step.
     Lost(Step),
     /// Its next hop cannot be reached (RFC 4271 §9.1.2.1).
     Unreachable,
@@ -452,6 +465,7 @@ impl Rib {
         self.touch_choices();
     }
 
+    /// How the best path is chosen.
     pub fn rules(&self) -> &Rules {
         &self.core.rules
     }

@@ -31,8 +31,11 @@ pub use tunnels::{Nodes, TunnelRule};
 pub enum BgpRoute<'a> {
     /// A block of ours: what no pod of it answers stops here.
     Discards,
+    /// It forwards to these, and they have to be resolved in their turn (RFC 4271 §5.1.3).
     Leads {
+        /// Of the paths in use.
         next_hops: &'a [NhId],
+        /// Of the kernel route.
         metric: u32,
     },
 }
@@ -46,7 +49,9 @@ pub struct NhId(pub u32);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resolution {
+    /// Not reachable, and why.
     Unresolved(Unresolved),
+    /// Packets leave like this.
     Via {
         /// In the order of their gateways.
         hops: Hops,
@@ -66,6 +71,7 @@ impl Resolution {
         }
     }
 
+    /// Routes with this next hop may be used (RFC 4271 §9.1.2).
     pub fn is_usable(&self) -> bool {
         matches!(self, Resolution::Via { .. })
     }
@@ -157,11 +163,15 @@ impl Default for Params {
 /// One tracked next hop, for `catbird nexthops`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Row {
+    /// Its number.
     pub id: NhId,
+    /// What routes name.
     pub addr: IpAddr,
+    /// Of a link-local address, its link.
     pub ifindex: Option<IfIndex>,
     /// How many hold it: one for each `track` without its `untrack`.
     pub users: u32,
+    /// As of now.
     pub resolution: Resolution,
     /// The route that carries it.
     pub through: Option<IpNet>,
@@ -235,6 +245,7 @@ type AddressLinks = SmallVec<[(IfIndex, u8, u32); 1]>;
 type HashMap<K, V> = hashbrown::HashMap<K, V, FixedState>;
 
 impl NexthopTable {
+    /// Before the kernel has said anything nothing can be reached.
     pub fn new(params: Params) -> NexthopTable {
         NexthopTable {
             params,
@@ -362,6 +373,7 @@ impl NexthopTable {
         self.by_addr.len()
     }
 
+    /// No next hop is tracked.
     pub fn is_empty(&self) -> bool {
         self.by_addr.is_empty()
     }
@@ -387,6 +399,7 @@ impl NexthopTable {
         found.through.filter(|_| matches!(found.resolution, Resolution::Via { connected: true, .. }))
     }
 
+    /// Takes in what the kernel tells. Next hops that it may concern are looked up again at the next settlement.
     pub fn on_kernel(&mut self, event: &KernelEvent) {
         match event {
             KernelEvent::Link { ifindex, name, up } => self.on_link(*ifindex, name, *up),

@@ -37,10 +37,12 @@ pub(super) struct Buckets<T> {
 }
 
 impl<T> Buckets<T> {
+    /// Empty.
     pub fn new() -> Buckets<T> {
         Buckets { slots: Vec::new(), nlri: Vec::new(), slot_of: Vec::new(), ordered: true }
     }
 
+    /// There is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.nlri.is_empty()
     }
@@ -51,10 +53,12 @@ impl<T> Buckets<T> {
         (self.slots.len() - 1) as u32
     }
 
+    /// What was given to [`Buckets::slot`].
     pub fn get(&self, slot: u32) -> Option<&T> {
         self.slots.get(slot as usize).map(|(what, _)| what)
     }
 
+    /// Adds a prefix to a slot.
     pub fn push(&mut self, slot: u32, nlri: Nlri) {
         self.ordered &= self.slot_of.last().is_none_or(|last| *last <= slot);
         self.slots[slot as usize].1 += 1;
@@ -134,11 +138,15 @@ impl Tag {
 /// How much is in some frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
+    /// Of whole messages.
     pub octets: usize,
+    /// UPDATE messages.
     pub updates: u32,
     /// ROUTE-REFRESH messages: marks around what is told again (RFC 7313 §4).
     pub refreshes: u32,
+    /// Prefixes in them.
     pub announced: u32,
+    /// Prefixes in them.
     pub withdrawn: u32,
 }
 
@@ -185,6 +193,7 @@ pub(super) struct Frames {
 }
 
 impl Frames {
+    /// Octets.
     pub fn len(&self) -> usize {
         self.data.len()
     }
@@ -231,10 +240,12 @@ pub(super) struct FrameBuf {
 }
 
 impl FrameBuf {
+    /// Nothing was written.
     pub fn is_empty(&self) -> bool {
         self.data.is_empty()
     }
 
+    /// A segment's worth was written.
     pub fn is_full(&self) -> bool {
         self.data.len() >= SEGMENT
     }
@@ -260,6 +271,7 @@ impl FrameBuf {
         result
     }
 
+    /// What was written so far, shared from here on without a copy.
     pub fn freeze(&mut self) -> Frames {
         Frames { data: self.data.split().freeze(), marks: std::mem::take(&mut self.marks).into_boxed_slice() }
     }

@@ -12,6 +12,7 @@ use crate::num::PathId;
 /// A route as one peer announced it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
+    /// As the peer sent it.
     pub received: Attrs,
     /// After import policy. `None`: refused, kept for show and for a later change of mind.
     pub attrs: Option<Attrs>,
@@ -27,17 +28,22 @@ impl Route {
 /// What import said. An enumeration of its own so that [`Paths`] packs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
+    /// Let in, unchanged.
     AsReceived,
+    /// Let in, with other attributes.
     Changed,
+    /// Not let in.
     Refused,
 }
 
 /// One path in its destination.
 #[derive(Debug)]
 pub(super) struct Path {
+    /// As the peer sent it.
     pub received: Attrs,
     /// With [`Verdict::Changed`] only: what policy made of it.
     pub changed: Option<Attrs>,
+    /// As the peer numbers it.
     pub path_id: PathId,
     /// Which peer.
     pub slot: Slot,
@@ -47,12 +53,16 @@ pub(super) struct Path {
     pub since: u32,
     /// The generation of its peer's routes in which it was last announced.
     pub generation: u32,
+    /// Why it stands as it stands.
     pub cause: CauseId,
+    /// How the last settlement found it.
     pub flags: PathFlags,
+    /// Of import.
     pub verdict: Verdict,
 }
 
 impl Path {
+    /// Import let it in.
     pub fn accepted(&self) -> bool {
         self.verdict != Verdict::Refused
     }
@@ -77,10 +87,12 @@ impl PathFlags {
     /// Import let it in and its next hop can be reached, as of the last settlement.
     pub const USABLE: PathFlags = PathFlags(2);
 
+    /// Is this bit set?
     pub fn has(self, bit: PathFlags) -> bool {
         self.0 & bit.0 != 0
     }
 
+    /// Sets or clears a bit.
     pub fn set(&mut self, bit: PathFlags, on: bool) {
         if on { self.0 |= bit.0 } else { self.0 &= !bit.0 }
     }
@@ -89,12 +101,16 @@ impl PathFlags {
 /// The paths of a destination; one stands inline.
 #[derive(Debug)]
 pub(super) enum Paths {
+    /// No path.
     None,
+    /// The usual case, without an allocation.
     One(Path),
+    /// Two and more, the best first as of the last settlement.
     Many(Box<Many>),
 }
 
 impl Paths {
+    /// The best first, if there is one, as of the last settlement.
     pub fn as_slice(&self) -> &[Path] {
         match self {
             Paths::None => &[],
@@ -112,6 +128,7 @@ impl Paths {
         }
     }
 
+    /// Behind the others.
     pub fn push(&mut self, path: Path) {
         *self = match std::mem::replace(self, Paths::None) {
             Paths::None => Paths::One(path),

@@ -17,11 +17,13 @@ use crate::num::{Family, PeerId};
 /// One source of routes.
 #[derive(Debug)]
 pub(super) struct PeerSlot {
+    /// What the decision weighs.
     pub facts: SourceFacts,
     /// It is gone, and the place with it as soon as its paths are.
     pub leaving: bool,
     /// So many refused routes of a family are kept, if not as many as of others.
     pub keep_refused: Option<u64>,
+    /// By [`Family::index`].
     pub families: [AdjRibIn; 2],
     /// Next hops that its accepted paths were seen to have; perhaps more than they still have.
     pub next_hops: NhSet,
@@ -40,6 +42,7 @@ struct LinkLocal {
 }
 
 impl PeerSlot {
+    /// Its Adj-RIB-In of this family.
     pub fn family(&mut self, family: Family) -> &mut AdjRibIn {
         &mut self.families[family.index()]
     }
@@ -50,6 +53,7 @@ impl PeerSlot {
         *self.link_local.entry(addr).or_default().id.get_or_insert_with(|| next_hops.track(addr, interface))
     }
 
+    /// If it is followed already.
     pub fn tracked_link_local(&self, addr: IpAddr) -> Option<NhId> {
         self.link_local.get(&addr)?.id
     }
@@ -88,6 +92,7 @@ impl PeerSlot {
         (self.next_hops, self.last_next_hop) = (NhSet::default(), None);
     }
 
+    /// An accepted path has this next hop.
     pub fn note_next_hop(&mut self, id: NhId) {
         if self.last_next_hop.replace(id) != Some(id) {
             self.next_hops.insert(id);
@@ -104,14 +109,17 @@ pub(super) struct Peers {
 }
 
 impl Peers {
+    /// Where it stands, if it has, or may have, paths.
     pub fn slot(&self, id: PeerId) -> Option<Slot> {
         self.by_id.get(&id).copied()
     }
 
+    /// The peer of a path.
     pub fn get(&self, slot: Slot) -> Option<&PeerSlot> {
         self.slots.get(slot.0 as usize)?.as_deref()
     }
 
+    /// Likewise, to change it.
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut PeerSlot> {
         self.slots.get_mut(slot.0 as usize)?.as_deref_mut()
     }
@@ -150,6 +158,7 @@ impl Peers {
         false
     }
 
+    /// Its last path is gone: its slot is free for another.
     pub fn remove(&mut self, id: PeerId) {
         if let Some(slot) = self.by_id.remove(&id) {
             if let Some(place) = self.slots.get_mut(slot.0 as usize) {
@@ -159,6 +168,7 @@ impl Peers {
         }
     }
 
+    /// In the order of the slots.
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &PeerSlot)> {
         self.slots.iter().enumerate().filter_map(|(i, s)| s.as_deref().map(|s| (Slot(i as u32), s)))
     }

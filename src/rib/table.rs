@@ -74,8 +74,11 @@ impl Key for Key6 {
 /// One prefix and all that is known about it.
 #[derive(Debug)]
 pub(super) struct Dest<K> {
+    /// Of all peers.
     pub paths: Paths,
+    /// The prefix.
     pub key: K,
+    /// What is known of it besides.
     pub flags: DestFlags,
 }
 
@@ -97,10 +100,12 @@ impl DestFlags {
     /// The last settlement put it off, for the sake of a next hop.
     pub const POSTPONED: DestFlags = DestFlags(32);
 
+    /// Is this bit set?
     pub fn has(self, bit: DestFlags) -> bool {
         self.0 & bit.0 != 0
     }
 
+    /// Sets or clears a bit.
     pub fn set(&mut self, bit: DestFlags, on: bool) {
         if on { self.0 |= bit.0 } else { self.0 &= !bit.0 }
     }
@@ -118,6 +123,7 @@ pub(super) struct Table<K> {
 }
 
 impl<K: Key> Table<K> {
+    /// Empty. The hasher is keyed, for peers choose the prefixes.
     pub fn new(hasher: Keyed) -> Table<K> {
         Table { index: Index::new(), chunks: Vec::new(), free: Vec::new(), hasher }
     }
@@ -134,6 +140,7 @@ impl<K: Key> Table<K> {
         (full + self.chunks.last().map_or(0, Vec::len)) as u32
     }
 
+    /// The number of an exact prefix.
     pub fn find(&self, key: K) -> Option<u32> {
         let tag = key.hash(&self.hasher);
         self.index.find(tag, |i| peek(&self.chunks, i).is_some_and(|d| d.key == key))
@@ -159,10 +166,12 @@ impl<K: Key> Table<K> {
         std::hint::black_box(found);
     }
 
+    /// By number.
     pub fn get(&self, index: u32) -> Option<&Dest<K>> {
         peek(&self.chunks, index)
     }
 
+    /// By number, to change it.
     pub fn get_mut(&mut self, index: u32) -> Option<&mut Dest<K>> {
         self.chunks.get_mut((index >> CHUNK_BITS) as usize)?.get_mut(index as usize & (CHUNK - 1))
     }
@@ -187,6 +196,7 @@ impl<K: Key> Table<K> {
         (from..self.end()).filter_map(|i| self.get(i).map(|d| (i, d))).filter(|(_, d)| !d.flags.has(DestFlags::FREE))
     }
 
+    /// In the order of the numbers.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Dest<K>)> {
         self.iter_from(0)
     }

@@ -38,6 +38,7 @@ const MOST: usize = 256;
 /// A route of our own that holds a tracked address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BgpEntry {
+    /// Of the kernel route.
     pub metric: u32,
     /// The next hops that it leads to; `None`: a block of ours, which discards.
     pub by: Option<SmallVec<[Key; 1]>>,
@@ -46,6 +47,7 @@ pub(super) struct BgpEntry {
 /// An answer and what it rests on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
+    /// What was found.
     pub resolution: Resolution,
     /// The route that gave it.
     pub through: Option<IpNet>,
@@ -75,7 +77,9 @@ pub(super) struct Trail {
 
 /// A route that covers an address.
 enum Cover<'a> {
+    /// Of somebody else, or of the kernel itself.
     Kernel(IpNet, &'a Candidate),
+    /// Of ours.
     BgpEntry(IpNet, &'a BgpEntry),
 }
 
@@ -243,6 +247,7 @@ pub(super) fn edges(net: &IpNet) -> impl Iterator<Item = IpAddr> {
     edges.into_iter().flatten().map(IpAddr::V4)
 }
 
+/// fe80::/10 (RFC 4291 §2.5.6).
 pub(super) fn is_link_local(addr: IpAddr) -> bool {
     matches!(addr, IpAddr::V6(a) if a.is_unicast_link_local())
 }

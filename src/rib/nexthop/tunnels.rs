@@ -20,10 +20,12 @@ use crate::kernel::{Hop, IfIndex};
 /// When a node is reached through a tunnel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TunnelRule {
+    /// There is no overlay.
     #[default]
     Never,
     /// When it is on no link of ours.
     Remote(Nodes),
+    /// Each of these, on our link or not.
     Always(Nodes),
 }
 
@@ -32,12 +34,14 @@ pub enum TunnelRule {
 pub struct Nodes(Arc<[IpNet]>);
 
 impl Nodes {
+    /// Prefixes may overlap; they are merged.
     pub fn new(nets: impl IntoIterator<Item = IpNet>) -> Nodes {
         let mut nets = IpNet::aggregate(&nets.into_iter().collect());
         nets.sort_unstable_by_key(IpNet::network);
         Nodes(nets.into())
     }
 
+    /// Is it a node's?
     pub fn contain(&self, addr: IpAddr) -> bool {
         let after = self.0.partition_point(|net| net.network() <= addr);
         after.checked_sub(1).and_then(|i| self.0.get(i)).is_some_and(|net| net.contains(&addr))

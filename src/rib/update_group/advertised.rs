@@ -28,10 +28,12 @@ use crate::wire::PathAttributes;
 pub(super) struct ClassId(u32);
 
 impl ClassId {
+    /// Nothing has been announced.
     pub const NONE: ClassId = ClassId(0);
     /// In an entry: it was changed in the batch under way.
     const FRESH: u32 = 1 << 31;
 
+    /// Nothing has been announced.
     pub fn is_none(self) -> bool {
         self == ClassId::NONE
     }
@@ -44,7 +46,9 @@ impl ClassId {
 /// A route as it goes out.
 #[derive(Clone, Debug)]
 pub(super) struct Outgoing {
+    /// After export policy.
     pub attrs: PathAttributes,
+    /// Which members do not get it.
     pub horizon: SplitHorizon,
 }
 
@@ -61,8 +65,10 @@ struct AttributeClass {
 
 #[derive(Debug, Clone, Default)]
 enum Out {
+    /// Export has not been asked.
     #[default]
     Unknown,
+    /// Export withholds it.
     Withheld,
     /// Not held: made again when needed.
     Brief(Brief),
@@ -137,11 +143,14 @@ pub(super) struct AdvertisedPath {
     pub id: PathId,
     /// Whose path it is, as they number it.
     pub from: (PeerId, PathId),
+    /// Attribute set and source.
     pub class: ClassId,
 }
 
+/// All that are announced of one destination.
 pub(super) type AdvertisedPaths = SmallVec<[AdvertisedPath; 2]>;
 
+/// The Adj-RIB-Out that the members of a group share (RFC 4271 §3.2), by destination.
 #[derive(Clone, Debug)]
 pub(super) struct AdvertisedRoutes {
     classes: Vec<Option<AttributeClass>>,
@@ -168,6 +177,7 @@ pub(super) struct AdvertisedRoutes {
 }
 
 impl AdvertisedRoutes {
+    /// Nothing announced.
     pub fn new(key: &GroupKey, hasher: &Keyed) -> AdvertisedRoutes {
         AdvertisedRoutes {
             classes: Vec::new(),

@@ -26,6 +26,7 @@ const RUN: usize = 8192;
 pub(super) struct Batch {
     /// With each, whether nothing stood before.
     pub reach: Buckets<(Outgoing, bool)>,
+    /// By who must not see it.
     pub unreach: Buckets<SplitHorizon>,
     /// Slots of `reach` by what goes there; more than one where rules look at the prefix.
     slots: HashMap<Kind, SmallVec<[u32; 2]>, FixedState>,
@@ -46,11 +47,14 @@ pub(super) type Kind = (ClassId, Family, bool);
 /// Where split horizon went, of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Move {
+    /// Members that `after` excludes and `before` did not.
     Withdrawn { after: SplitHorizon, before: SplitHorizon },
+    /// Members that `before` excluded and the new route does not.
     Announced { new: ClassId, before: SplitHorizon },
 }
 
 impl Batch {
+    /// Empty.
     pub fn new(key: &GroupKey, hasher: &Keyed) -> Batch {
         Batch {
             reach: Buckets::new(),
@@ -66,6 +70,7 @@ impl Batch {
         }
     }
 
+    /// There is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.reach.is_empty() && self.unreach.is_empty() && self.horizon_withdrawn.is_empty() && self.horizon_announced.is_empty()
     }
@@ -100,6 +105,7 @@ impl Batch {
         slot
     }
 
+    /// A prefix is withdrawn from all who had it.
     pub fn withdraw(&mut self, nlri: Nlri, horizon: SplitHorizon) {
         let unreach = &mut self.unreach;
         let slot = *self.horizons.entry((horizon, nlri.family())).or_insert_with(|| unreach.slot(horizon));

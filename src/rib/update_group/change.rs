@@ -16,6 +16,10 @@ use crate::rib::adj_out::{AddPathSend, SplitHorizon};
 use crate::rib::{BATCH, Best, BestChange, DestId, Rib};
 
 impl UpdateGroup {
+    /// What has changed in the Loc-RIB becomes frames of the group's log, written once for all of its members.
+    ///
+    /// Nothing is sent here: `poll` hands each member what it has yet to read, as far as its connection has room. A group that is new, or
+    /// whose key has changed, is brought up in steps of [`Bounds::step`] destinations instead.
     pub fn advertise(&mut self, rib: &Rib, changes: &[BestChange], bounds: &Bounds) {
         for few in changes.chunks(BATCH) {
             self.routes.prefetch(few.iter().filter_map(|c| c.new.as_ref()));

@@ -33,17 +33,24 @@ const OWED: usize = 48;
 const FEW: usize = 4096;
 const MANY: usize = 32_768;
 
+/// Peers that are announced the same routes in the same octets, and what they have been announced.
 #[derive(Debug)]
 pub(super) struct UpdateGroup {
+    /// What they have in common.
     pub(super) key: GroupKey,
+    /// Their Adj-RIB-Out.
     pub(super) routes: AdvertisedRoutes,
     /// While some destinations have yet to be looked at under this key.
     pub(super) pending: Option<Box<Pending>>,
+    /// What was written and not yet read by all.
     pub(super) log: Log,
+    /// What is to be written next.
     pub(super) batch: Batch,
+    /// Who they are, and how far each has read.
     pub(super) members: HashMap<PeerId, Member, FixedState>,
     /// Members that do not follow the log.
     pub(super) slow_members: Vec<PeerId>,
+    /// The whole table as octets, for members that have just come.
     pub(super) snapshot: Option<Arc<Snapshot>>,
     /// Something was said that members have not been named for yet.
     pub(super) news: bool,
@@ -68,18 +75,22 @@ impl UpdateGroup {
         }
     }
 
+    /// What the members have in common.
     pub fn key(&self) -> &GroupKey {
         &self.key
     }
 
+    /// How many.
     pub fn members(&self) -> usize {
         self.members.len()
     }
 
+    /// No peer is left, and the group goes.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
+    /// Octets of the log that some member has yet to read.
     pub fn held(&self) -> u64 {
         self.log.held()
     }
@@ -107,6 +118,7 @@ impl UpdateGroup {
 
     // ---- members ----
 
+    /// A session is up: it is announced the table, from a snapshot or by a walk, and follows the log from there.
     pub fn join(&mut self, facts: MemberFacts, rib: &Rib, bounds: &Bounds) {
         let end = self.log.head();
         let mode = if self.pending.is_some() || self.total() > bounds.snapshot_prefixes {
@@ -125,6 +137,7 @@ impl UpdateGroup {
         self.news = true;
     }
 
+    /// Its session is over. Nobody keeps octets for it any more.
     pub fn leave(&mut self, peer: PeerId) -> Option<Member> {
         let member = self.members.remove(&peer)?;
         if let Some(place) = member.mode.place() {
@@ -134,6 +147,7 @@ impl UpdateGroup {
         Some(member)
     }
 
+    /// Announces a family to one member again (RFC 2918); between BoRR and EoRR if both sides know them (RFC 7313 §4).
     pub fn refresh(&mut self, peer: PeerId, family: Family, enhanced: bool) {
         if !self.key.families.contains(family) {
             return;
@@ -280,6 +294,7 @@ impl UpdateGroup {
         }
     }
 
+    /// Nobody reads it any more, or it is too old to be read.
     pub(super) fn drop_snapshot(&mut self) {
         if let Some(snapshot) = self.snapshot.take() {
             self.log.leave(snapshot.at);
@@ -288,6 +303,7 @@ impl UpdateGroup {
 
     // ---- questions ----
 
+    /// Is there anything that the member has yet to be given?
     pub fn has_more(&self, peer: PeerId) -> bool {
         self.members.get(&peer).is_some_and(|m| m.is_owed(&self.log, self.holds_end()))
     }
@@ -330,6 +346,7 @@ impl UpdateGroup {
         self.members.get_mut(&peer).is_some_and(|m| std::mem::take(&mut m.queued))
     }
 
+    /// What the member was announced for a prefix, or what kept it from being announced.
     pub fn why(&mut self, rib: &Rib, peer: PeerId, net: &IpNet) -> ExportVerdict {
         let Some(member) = self.members.get(&peer) else { return ExportVerdict::NoSession };
         let (facts, queued) = (member.facts, member.is_owed(&self.log, self.holds_end()));
@@ -348,6 +365,7 @@ impl UpdateGroup {
         }
     }
 
+    /// Some rows of the member's Adj-RIB-Out, from `cursor` on.
     pub fn advertised(&mut self, rib: &Rib, peer: PeerId, family: Family, cursor: usize, limit: usize) -> Page {
         let mut rows = Vec::new();
         let Some(facts) = self.members.get(&peer).map(|m| m.facts) else { return (rows, None) };
@@ -363,6 +381,7 @@ impl UpdateGroup {
         (rows, None)
     }
 
+    /// Prefixes announced to the member.
     pub fn count(&self, peer: PeerId, family: Family) -> u32 {
         let former = self.pending.as_ref().and_then(|p| p.former.as_ref()).map_or(0, |(_, routes)| routes.count_from(peer)[family.index()]);
         self.standing(family) - self.routes.count_from(peer)[family.index()] - former
@@ -380,6 +399,10 @@ impl UpdateGroup {
         self.routes.end(family).max(former)
     }
 
+    /// Recounts everything.
+    ///
+    /// # Panics
+    /// If a count is wrong; called by tests.
     pub fn check(&self) {
         self.routes.check();
         self.pending.iter().filter_map(|p| p.former.as_ref()).for_each(|(_, former)| former.check());

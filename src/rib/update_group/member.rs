@@ -20,7 +20,9 @@ use crate::wire::{Decoder, Message, frame_len};
 /// The whole table as frames, as it was at a place of the log.
 #[derive(Debug)]
 pub(super) struct Snapshot {
+    /// In the order in which they are sent.
     pub frames: Vec<Frames>,
+    /// Of all of them.
     pub octets: usize,
     /// The log goes on from here.
     pub at: u64,
@@ -28,9 +30,12 @@ pub(super) struct Snapshot {
     pub made: u32,
 }
 
+/// A peer of a group.
 #[derive(Debug)]
 pub(super) struct Member {
+    /// What split horizon asks.
     pub facts: MemberFacts,
+    /// How it is brought to what the group has been announced.
     pub mode: Mode,
     /// End-of-RIB is due when the log has been read up to here (RFC 4724 §2).
     pub end_at: Option<u64>,
@@ -53,13 +58,17 @@ impl Member {
     }
 }
 
+/// How a member gets its octets.
 #[derive(Debug)]
 pub(super) enum Mode {
     /// Reads the log from `place`; before that the rest of the snapshot, if there is one.
     Follows {
+        /// Octets of the log, since the group was made.
         place: u64,
+        /// With it, the frame that is next.
         snapshot: Option<(Arc<Snapshot>, usize)>,
     },
+    /// It reads prefixes as they stand, not the log.
     CatchesUp(Box<CatchUp>),
 }
 
@@ -111,11 +120,15 @@ struct Unread {
 /// A family that is announced from the beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TableDump {
+    /// Which.
     pub family: Family,
+    /// The next destination.
     pub next: usize,
+    /// What it is for.
     pub kind: DumpKind,
 }
 
+/// Why a family is announced from the beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DumpKind {
     /// The member knows nothing beyond `next` yet.
@@ -222,6 +235,7 @@ impl CatchUp {
         !self.unread.is_empty()
     }
 
+    /// Nothing is owed: it can follow the log.
     pub fn is_done(&self) -> bool {
         self.dumps.is_empty() && self.dirty.is_empty() && self.unread.is_empty()
     }

@@ -71,11 +71,14 @@ pub enum ExportVerdict {
     NoSession,
     /// We have no best route for this prefix.
     NoRoute,
-    /// AdvertisedRoutes, or on its way if `queued`, like this.
+    /// Announced with these attributes, or about to be if `queued`.
     Sent {
+        /// As they are sent to it.
         attrs: PathAttributes,
+        /// It has not been written to its connection yet.
         queued: bool,
     },
+    /// Export, or split horizon, keeps it from this peer.
     Withheld(Withheld),
 }
 
