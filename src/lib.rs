@@ -21,6 +21,7 @@
 //! | [`driver`] | octets of one connection into messages, without a socket: daemon and Lab share it |
 //! | [`api`] | what can be asked of the router, and the answers: types that daemon and client share |
 //! | [`config`] | what the operator typed, checked, and what it means |
+//! | [`source`] | what the objects of a cluster's API mean for a node's configuration |
 //! | [`daemon`] | the shell: sockets, netlink, files, signals, HTTP, control socket |
 //! | [`cli`] | the client side of the control socket, and `decode` |
 //!
@@ -30,8 +31,9 @@
 //! parentheses is free to all.
 //!
 //! ```text
-//! cli     -> daemon config speaker api peer rib policy fib wire stats
-//! daemon  -> config speaker driver api peer rib policy fib wire stats
+//! cli     -> daemon source config speaker api peer rib policy fib wire stats
+//! daemon  -> source config speaker driver api peer rib policy fib wire stats
+//! source  -> config speaker peer policy fib
 //! config  -> speaker peer rib policy fib wire
 //! speaker -> api peer rib policy fib wire stats
 //! rib     -> policy wire          driver -> wire
@@ -81,6 +83,8 @@ pub mod peer;
 #[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 pub mod policy;
 pub mod rib;
+#[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+pub mod source;
 #[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]
 pub mod speaker;
 #[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]

@@ -77,6 +77,8 @@ impl Load {
             peers: (0..peers).map(config).collect(),
             ranges: Vec::new(),
             blocks: Vec::new(),
+            held_blocks: Vec::new(),
+            services: Vec::new(),
             rules: Rules::default(),
             fib,
             stop: StopParams::default(),

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::decode::DecodeArgs;
 use crate::config::DEFAULT_SOCKET;
+use crate::config::model::Flavour;
 use crate::wire::MAX_SHUTDOWN_TEXT;
 
 /// A BGP speaker for clusters: announces a node's pod blocks, learns everybody else's, and keeps the kernel's routes true.
@@ -45,7 +46,15 @@ pub enum Command {
     },
     /// Tell every mistake of a configuration, with its place
     Check {
-        file: PathBuf,
+        /// The configuration (with --objects it may be missing: then nothing but the objects counts)
+        #[arg(required_unless_present = "objects")]
+        file: Option<PathBuf>,
+        /// Print what these objects of a cluster mean for a node: a file that `kubectl get -o yaml` or `-o json` wrote, or a folder of such
+        #[arg(long, value_name = "PATH")]
+        objects: Option<PathBuf>,
+        /// With --objects and no FILE: whose objects count (default: by what is there)
+        #[arg(long, requires = "objects", value_parser = flavour)]
+        flavour: Option<Flavour>,
         /// Warnings count as errors: a password file that cannot be read, a peer without policy
         #[arg(long)]
         strict: bool,
@@ -60,7 +69,16 @@ pub enum Command {
         /// Compare with this file instead of with what runs; no daemon is asked
         #[arg(long, value_name = "FILE", requires = "file")]
         from: Option<PathBuf>,
-        /// With --from, as the node of this name (default: CATBIRD_NODE, or the host name)
+        /// Compare what two sets of objects mean (as `check --objects` reads them), with FILE for both; no daemon is asked
+        #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with = "from")]
+        objects: Vec<PathBuf>,
+        /// With --objects and no FILE: whose objects count (default: by what is there)
+        #[arg(long, requires = "objects", value_parser = flavour)]
+        flavour: Option<Flavour>,
+        /// With --objects, for every node
+        #[arg(long, requires = "objects", conflicts_with = "node")]
+        all: bool,
+        /// With --from or --objects, as the node of this name (default: CATBIRD_NODE, or the host name)
         #[arg(long, value_name = "NAME")]
         node: Option<String>,
     },
@@ -225,6 +243,12 @@ fn shutdown_text(text: &str) -> Result<String, String> {
 
 fn time(text: &str) -> Result<Duration, String> {
     text.parse::<crate::config::values::Time>().map(|time| time.0)
+}
+
+fn flavour(text: &str) -> Result<Flavour, String> {
+    use crate::config::values::Keyword;
+    let known = Flavour::KEYWORDS.iter().find(|(word, _)| *word == text);
+    known.map(|(_, flavour)| *flavour).ok_or_else(|| "it is \"nodes\", \"cilium\" or \"calico\"".to_owned())
 }
 
 #[cfg(test)]

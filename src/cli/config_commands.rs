@@ -32,7 +32,12 @@ pub fn check(out: &mut Output, file: &Path, strict: bool, node: Option<&str>) ->
 pub fn to_run(file: &Path) -> Result<Config, Exit> {
     let checked = read(file, None).ok_or(Exit::Unreadable)?;
     show(&checked.report);
-    checked.config.ok_or(Exit::Refused)
+    let config = checked.config.ok_or(Exit::Refused)?;
+    config::params::needs_no_objects(&config).map_err(|why| {
+        eprintln!("catbird: {why}");
+        Exit::Refused
+    })?;
+    Ok(config)
 }
 
 /// What a reload from one file to the other would change; no daemon is asked.

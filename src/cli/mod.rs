@@ -1,12 +1,13 @@
 //! The operator's side: what was typed becomes a request, what comes back becomes a table or JSON.
 //!
 //! In: arguments. Out: text on standard output, one sentence on standard error if it did not work, and an exit code. Everything is asked of
-//! the daemon over its control socket (`daemon::protocol`), except what concerns files alone: `check` and `diff`.
+//! the daemon over its control socket (`daemon::protocol`), except what concerns files alone: `check` and `diff`, of configurations and of objects.
 
 pub mod args;
 pub mod client;
 mod config_commands;
 pub mod decode;
+mod objects;
 mod output;
 mod tables;
 
@@ -55,9 +56,20 @@ pub fn main(args: Args) -> ExitCode {
     }
     let mut out = Output::new(args.json);
     let outcome = match &args.command {
-        Command::Check { file, strict, node } => config_commands::check(&mut out, file, *strict, node.as_deref()),
+        Command::Check { file, objects: Some(objects), flavour, strict, node } => {
+            let asked = objects::Asked { file: file.as_deref(), node: node.as_deref(), flavour: *flavour };
+            objects::check(&mut out, objects, &asked, *strict)
+        }
+        Command::Check { file: Some(file), strict, node, .. } => config_commands::check(&mut out, file, *strict, node.as_deref()),
         Command::Decode(what) => Ok(decode::run(what, args.json)),
-        Command::Diff { file: Some(file), from: Some(from), node } => config_commands::diff(&mut out, from, file, node.as_deref()),
+        Command::Diff { file, objects: both, flavour, all, node, .. } if !both.is_empty() => {
+            let asked = objects::Asked { file: file.as_deref(), node: node.as_deref(), flavour: *flavour };
+            match both.as_slice() {
+                [old, new] => objects::diff(&mut out, old, new, &asked, *all),
+                _ => Ok(Exit::Unreadable),
+            }
+        }
+        Command::Diff { file: Some(file), from: Some(from), node, .. } => config_commands::diff(&mut out, from, file, node.as_deref()),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), "catbird", &mut io::stdout());
             Ok(Exit::Fine)

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::model::{ChainRef, Cluster, Member, Mode, Node, Session};
-use super::raw::{Raw, RawCluster, RawMember};
-use super::report::Problem;
+use super::raw::{Raw, RawCluster, RawMember, Settings};
+use super::report::{At, Problem};
 use super::validate::{Validator, by_family, or};
 use super::values::ZonedAddr;
 use crate::num::Asn;
@@ -19,6 +19,9 @@ use crate::peer::{PeerKind, RemoteAs};
 /// Which entry of the list is this node: by name, by address, or by host name, in this order.
 pub(super) fn find_self(raw: &Raw, validator: &Validator<'_>) -> Option<usize> {
     let cluster = raw.cluster.as_ref()?;
+    if raw.kubernetes.is_some() {
+        return None;
+    }
     duplicates(cluster, validator);
     let named = |name: &str| cluster.nodes.iter().position(|m| m.name.as_ref().is_some_and(|n| n.value == name));
     let by_name = raw.node.name.as_ref().and_then(|name| named(&name.value));
@@ -64,7 +67,7 @@ fn mode(cluster: &RawCluster) -> Mode {
 
 /// The cluster's shape as this node sees it.
 pub(super) fn cluster(raw: &Raw, me: Option<usize>) -> Option<Cluster> {
-    let cluster = raw.cluster.as_ref()?;
+    let cluster = raw.cluster.as_ref().filter(|_| raw.kubernetes.is_none())?;
     let member = me.and_then(|index| cluster.nodes.get(index));
     Some(Cluster {
         mode: mode(cluster),
@@ -93,24 +96,18 @@ pub(super) fn sessions(raw: &Raw, me: Option<usize>, node: &Node, validator: &Va
 }
 
 fn session(cluster: &RawCluster, own: &RawMember, member: &RawMember, node: &Node, validator: &Validator<'_>) -> Option<Session> {
-    let (kind, client) = relation(mode(cluster), own, member)?;
+    let (kind, client) = relation(mode(cluster), own.cluster_id.is_some(), member.cluster_id.is_some())?;
     let name = member.name.as_ref()?.value.clone();
-    let addr = shared_address(member, node).or_else(|| {
+    let theirs: Vec<IpAddr> = member.addresses.iter().flat_map(|list| &list.value).map(|a| a.value).collect();
+    let addr = shared_address(&theirs, node.ipv4.is_some(), node.ipv6.is_some()).or_else(|| {
         let what = format!("{name} and this node have no address family in common");
         let help = "give both an IPv4 or both an IPv6 address; no session is made until then".to_owned();
         validator.diagnostics.report(member.span.clone(), Problem::Odd { what, help });
         None
     })?;
-    let remote_asn =
-        RemoteAs::Exactly(member.asn.as_ref().or(cluster.asn.as_ref()).map_or(node.asn, |asn: &super::report::At<Asn>| asn.value));
-    let mut settings = cluster.settings.clone();
+    let remote_asn = RemoteAs::Exactly(member.asn.as_ref().or(cluster.asn.as_ref()).map_or(node.asn, |asn: &At<Asn>| asn.value));
+    let mut settings = with_policy(&cluster.settings, own.cluster_id.is_some());
     settings.port = member.port.clone().or(settings.port);
-    // a cluster's nodes are meant to hear each other, whatever their AS: its default policy is a policy (RFC 8212)
-    let everything = vec![super::report::At::new("all".to_owned(), 0..0)];
-    settings.import.get_or_insert_with(|| super::report::At::new(everything, 0..0));
-    let exported = if own.cluster_id.is_some() { "all" } else { "own-blocks" };
-    let exported = vec![super::report::At::new(exported.to_owned(), 0..0)];
-    settings.export.get_or_insert_with(|| super::report::At::new(exported, 0..0));
     let mut options = validator.peer_options(&settings, remote_asn, node, &member.span, &name);
     options.rr_client = client;
     options.source = options.source.or(match addr {
@@ -121,21 +118,28 @@ fn session(cluster: &RawCluster, own: &RawMember, member: &RawMember, node: &Nod
     Some(Session { name, kind, remote: ZonedAddr { addr, zone: None }, remote_asn, options })
 }
 
-/// What `other` is to us, and whether we reflect to it as a client; `None`: no session.
-fn relation(mode: Mode, own: &RawMember, other: &RawMember) -> Option<(PeerKind, bool)> {
-    match (mode, &own.cluster_id, &other.cluster_id) {
-        (Mode::FullMesh, None, None) => Some((PeerKind::Mesh, false)),
-        (Mode::FullMesh, _, _) | (Mode::RouteReflector, None, None) => None,
-        (Mode::RouteReflector, Some(_), None) => Some((PeerKind::RrClient, true)),
-        (Mode::RouteReflector, None, Some(_)) => Some((PeerKind::Rr, false)),
-        (Mode::RouteReflector, Some(_), Some(_)) => Some((PeerKind::Rr, false)),
+/// A cluster's nodes are meant to hear each other, whatever their AS: its default policy is a policy (RFC 8212).
+pub(super) fn with_policy(settings: &Settings, reflects: bool) -> Settings {
+    let mut settings = settings.clone();
+    let list = |name: &str| At::new(vec![At::new(name.to_owned(), 0..0)], 0..0);
+    settings.import.get_or_insert_with(|| list("all"));
+    settings.export.get_or_insert_with(|| list(if reflects { "all" } else { "own-blocks" }));
+    settings
+}
+
+/// What a node is to us, and whether we reflect to it as a client, by which of both reflect; `None`: no session.
+pub(crate) fn relation(mode: Mode, own_reflects: bool, other_reflects: bool) -> Option<(PeerKind, bool)> {
+    match (mode, own_reflects, other_reflects) {
+        (Mode::FullMesh, false, false) => Some((PeerKind::Mesh, false)),
+        (Mode::FullMesh, _, _) | (Mode::RouteReflector, false, false) => None,
+        (Mode::RouteReflector, true, false) => Some((PeerKind::RrClient, true)),
+        (Mode::RouteReflector, _, true) => Some((PeerKind::Rr, false)),
     }
 }
 
 /// IPv4 if both have it, else IPv6 if both have it.
-fn shared_address(member: &RawMember, node: &Node) -> Option<IpAddr> {
-    let theirs: Vec<IpAddr> = member.addresses.iter().flat_map(|list| &list.value).map(|a| a.value).collect();
-    let (v4, v6) = by_family(&theirs);
-    let over_v4 = v4.filter(|_| node.ipv4.is_some()).map(IpAddr::V4);
-    over_v4.or_else(|| v6.filter(|_| node.ipv6.is_some()).map(IpAddr::V6))
+pub(crate) fn shared_address(theirs: &[IpAddr], own_v4: bool, own_v6: bool) -> Option<IpAddr> {
+    let (v4, v6) = by_family(theirs);
+    let over_v4 = v4.filter(|_| own_v4).map(IpAddr::V4);
+    over_v4.or_else(|| v6.filter(|_| own_v6).map(IpAddr::V6))
 }

@@ -40,6 +40,11 @@ pub fn check_text(name: &str, text: &str) -> Checked {
     check(name, text, None)
 }
 
+/// The same, as the node of this name.
+pub fn check_text_as(name: &str, text: &str, node: Option<&str>) -> Checked {
+    check(name, text, node)
+}
+
 fn check(name: &str, text: &str, node: Option<&str>) -> Checked {
     let hostname = node.map(str::to_owned).or_else(|| std::env::var(NODE_VARIABLE).ok()).filter(|name| !name.is_empty()).or_else(host_name);
     let read = |path: &Path| secret(path).map_err(|error| error.to_string());

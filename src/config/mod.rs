@@ -8,6 +8,7 @@
 
 mod blocks;
 mod cluster;
+mod kubernetes;
 #[cfg(feature = "daemon")]
 mod load;
 pub mod model;
@@ -26,11 +27,13 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub(crate) use cluster::{relation, shared_address};
 #[cfg(feature = "daemon")]
-pub use load::{NODE_VARIABLE, PASSWORD_OCTETS, check_text, load, load_as, read_text};
+pub use load::{NODE_VARIABLE, PASSWORD_OCTETS, check_text, check_text_as, load, load_as, read_text};
 pub use model::Config;
 pub use report::{Diagnostic, Report, Severity};
 pub use validate::usable_secret;
+pub(crate) use validate::{hashed_id, kind};
 
 use report::{Diagnostics, Problem};
 
@@ -83,9 +86,12 @@ impl Config {
                 None => diagnostics.report_for_file(problem),
             }
         }
-        let has_cluster = document.get_ref().contains_key("cluster");
-        let raw = raw::Raw::read(reader::Section::root(&document, &diagnostics), has_cluster);
-        let config = validate::validate(&raw, environment, &diagnostics);
+        let has = |section| document.get_ref().contains_key(section);
+        let raw = raw::Raw::read(reader::Section::root(&document, &diagnostics), has("cluster"), has("kubernetes"));
+        let mut config = validate::validate(&raw, environment, &diagnostics);
+        if let Some(kubernetes) = &mut config.kubernetes {
+            kubernetes.typed = kubernetes::typed(&raw, text);
+        }
         let config = (!diagnostics.has_errors()).then_some(config);
         Checked { config, report: diagnostics.into_report(name, text) }
     }

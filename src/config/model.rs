@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::policy::Policy;
@@ -24,6 +24,17 @@ keyword_enum! {
         FullMesh = "full-mesh",
         /// Sessions to the nodes with a cluster id only.
         RouteReflector = "route-reflector",
+    }
+}
+keyword_enum! {
+    /// Which objects of a cluster say who its nodes are.
+    Flavour {
+        /// The nodes that Kubernetes itself knows: their InternalIPs and podCIDRs.
+        Nodes = "nodes",
+        /// The same, with the blocks that Cilium gave out.
+        Cilium = "cilium",
+        /// Those that Calico's BIRD is configured by.
+        Calico = "calico",
     }
 }
 keyword_enum! {
@@ -65,12 +76,16 @@ pub struct Config {
     pub listen: Listen,
     /// `[cluster]`; `None` where nodes are no cluster.
     pub cluster: Option<Cluster>,
+    /// `[kubernetes]`.
+    pub kubernetes: Option<Kubernetes>,
     /// Those of the cluster and the explicit ones, in the order of the file.
     pub sessions: Vec<Session>,
     /// Peer groups with `listen`.
     pub ranges: Vec<Range>,
     /// `[pods]`.
     pub pods: Pods,
+    /// Addresses of services that this node announces.
+    pub services: Vec<IpNet>,
     /// `[policy.NAME]` by name, with the sets of prefixes that their rules name written out.
     pub policies: BTreeMap<String, Policy>,
     /// `[best_path]`.
@@ -136,6 +151,47 @@ pub struct Cluster {
     pub members: Vec<Member>,
 }
 
+/// A cluster that configures its nodes by the objects of its API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubernetes {
+    pub flavour: Flavour,
+    pub mode: Mode,
+    /// The AS of nodes that say none of their own.
+    pub asn: Asn,
+    /// The label selector of nodes that reflect.
+    pub reflectors: Option<String>,
+    /// Where the Secrets with passwords are.
+    pub namespace: String,
+    pub services: ServiceRanges,
+    /// What a session between nodes is like where no object says otherwise.
+    pub session: Box<PeerOptions>,
+    /// What was typed of all that an object may say, too.
+    pub typed: Typed,
+}
+
+/// Addresses of services that may be announced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceRanges {
+    pub cluster: Vec<IpNet>,
+    pub external: Vec<IpNet>,
+    pub load_balancer: Vec<IpNet>,
+    /// Ranges are announced whole; else each address by itself.
+    pub aggregate: bool,
+}
+
+/// Settings that stand in the file, with their lines: there an object must not say something else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Typed {
+    pub lines: BTreeMap<String, usize>,
+}
+
+impl Typed {
+    /// `the file, line 12`, if the setting stands there.
+    pub fn place(&self, setting: &str) -> Option<String> {
+        self.lines.get(setting).map(|line| format!("the file, line {line}"))
+    }
+}
+
 /// A node of the cluster's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -150,13 +206,16 @@ pub struct Member {
 pub struct Pods {
     /// Announced, and blackholes in the kernel, where what has no address in them ends.
     pub blocks: Vec<IpNet>,
+    /// Announced as blocks, and held in the kernel by others.
+    pub held_by_others: Vec<IpNet>,
     /// More blocks, one a line, `#` begins a comment; watched, and replaced as a whole.
     pub file: Option<PathBuf>,
 }
 
-/// A password that came from a file; never shown.
+/// A password that came from a file or an object; never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password {
+    pub place: PasswordPlace,
     /// Read at the start and whenever it changes.
     pub file: PathBuf,
     /// Or why there is none; then its sessions stay down.
@@ -165,7 +224,34 @@ pub struct Password {
 
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Password from {}", self.file.display())
+        write!(f, "Password from {}", self.place)
+    }
+}
+
+/// Where a password is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasswordPlace {
+    File(PathBuf),
+    /// Of an API, in words.
+    Object(String),
+}
+
+impl PasswordPlace {
+    /// `None` for what is no file.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            PasswordPlace::File(file) => Some(file),
+            PasswordPlace::Object(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for PasswordPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PasswordPlace::File(file) => file.display().fmt(f),
+            PasswordPlace::Object(place) => f.write_str(place),
+        }
     }
 }
 
@@ -256,6 +342,8 @@ pub struct PeerOptions {
     pub families: FamilySet,
     /// Offer it, and keep the peer's routes over its restart (RFC 4724).
     pub graceful_restart: bool,
+    /// What `[graceful_restart] restart_time` says for all, in seconds, if this session differs.
+    pub restart_time: Option<u16>,
     /// Which ways ADD-PATH is offered (RFC 7911 §4).
     pub add_path: AddPath,
     /// At most so many paths of a prefix are announced; 0: all.

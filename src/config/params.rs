@@ -28,8 +28,11 @@ pub fn speaker(config: &Config) -> speaker::Params {
     let mut chains = Chains::new(config);
     let peers = config.sessions.iter().map(|session| Arc::new(peer_config(config, session, &mut chains))).collect();
     let ranges = config.ranges.iter().flat_map(|range| listen_ranges(config, range, &mut chains)).collect();
-    let mut blocks = config.pods.blocks.clone();
-    blocks.sort();
+    let sorted = |nets: &[IpNet]| {
+        let mut nets = nets.to_vec();
+        nets.sort();
+        nets
+    };
     speaker::Params {
         name: config.node.name.clone(),
         asn: config.node.asn,
@@ -40,7 +43,9 @@ pub fn speaker(config: &Config) -> speaker::Params {
         addresses: NodeAddresses { v4: config.node.ipv4, v6: config.node.ipv6 },
         peers,
         ranges,
-        blocks,
+        blocks: sorted(&config.pods.blocks),
+        held_blocks: sorted(&config.pods.held_by_others),
+        services: sorted(&config.services),
         rules: rules(config),
         fib: config.fib.clone(),
         redistribute: config.redistribution.clone(),
@@ -52,6 +57,17 @@ pub fn speaker(config: &Config) -> speaker::Params {
         },
         limits: config.limits.node.clone(),
         shell: shell(config),
+    }
+}
+
+/// The daemon runs a configuration as it stands in its file.
+///
+/// # Errors
+/// It says that nodes come from the objects of a cluster.
+pub fn needs_no_objects(config: &Config) -> Result<(), String> {
+    match &config.kubernetes {
+        Some(_) => Err("[kubernetes]: the daemon does not watch an API yet; see `catbird check --objects`".to_owned()),
+        None => Ok(()),
     }
 }
 
@@ -218,13 +234,13 @@ fn secret(password: &Password) -> Option<Secret> {
 /// A session whose password is not to be had does not come up without one.
 fn hindrance(options: &PeerOptions) -> Option<String> {
     let password = options.password.as_ref()?;
-    password.secret.as_ref().err().map(|error| format!("no password in {}: {error}", password.file.display()))
+    password.secret.as_ref().err().map(|error| format!("no password in {}: {error}", password.place))
 }
 
 fn offer(config: &Config, options: &PeerOptions) -> Offer {
     let g = &config.graceful;
     let graceful = (g.enabled && options.graceful_restart).then(|| GracefulParams {
-        restart_time: g.restart_time,
+        restart_time: options.restart_time.unwrap_or(g.restart_time),
         stale_time: g.stale_time,
         ..GracefulParams::default()
     });
@@ -275,6 +291,7 @@ fn conditions(m: &Matches) -> Vec<Condition> {
     when.extend(m.as_path_max_length.map(|max| Condition::AsPath(AsPathMatch::Length(0..=max))));
     when.extend(m.origin.map(Condition::Origin));
     when.extend(m.next_hop_in.clone().map(Condition::NextHop));
+    when.extend(m.others.iter().cloned());
     when
 }
 

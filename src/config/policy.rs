@@ -16,7 +16,7 @@ use super::report::{At, Diagnostics, Problem, Span};
 use super::values::parsed;
 use super::{Config, params};
 use crate::num::{Asn, Family, FamilySet};
-use crate::policy::{AnyCommunity, CommunityMatch, LocalKind, NextHopEdit, Step};
+use crate::policy::{AnyCommunity, CommunityMatch, Condition, LocalKind, NextHopEdit, Step};
 use crate::wire::Origin;
 
 /// Prefixes inside `net` of a range of lengths: `"10.0.0.0/8"`, `"10.0.0.0/8 le 24"`, `"10.0.0.0/8 ge 24 le 26"`, `"10.0.0.0/8+"`.
@@ -205,7 +205,7 @@ impl RawPrefixSet {
 }
 
 /// An ordered list of rules; the first that matches and does not say "next" decides.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// Of `[policy.NAME]`, shown by `catbird why`.
     pub name: String,
@@ -216,7 +216,7 @@ pub struct Policy {
 }
 
 /// Conditions that must all hold, changes, and what then.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// Shown by `catbird why`; else the rule's number is.
     pub name: Option<String>,
@@ -229,7 +229,7 @@ pub struct Rule {
 }
 
 /// What a route must be like; what is absent does not matter, a list holds if one of its members does, so an empty one never.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Matches {
     /// Inside one of these.
     pub prefixes: Option<Vec<Prefixes>>,
@@ -259,6 +259,8 @@ pub struct Matches {
     pub origin: Option<Origin>,
     /// NEXT_HOP lies in one of these.
     pub next_hop_in: Option<Vec<IpNet>>,
+    /// What a file has no words for: of an object of an API.
+    pub others: Vec<Condition>,
 }
 
 /// What is changed in a route.
@@ -388,6 +390,7 @@ impl RawRule {
             as_path_max_length: value(&self.as_path_max_length),
             origin: value(&self.origin),
             next_hop_in: some_values(&self.next_hop_in),
+            others: Vec::new(),
         }
     }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::model::{AddPath, LogFormat, LogLevel, MaxPrefixAction, Mode, PerPeer};
+use super::model::{AddPath, Flavour, LogFormat, LogLevel, MaxPrefixAction, Mode, PerPeer};
 use super::overlay::RawOverlay;
 use super::policy::{RawPolicy, RawPrefixSet};
 use super::reader::{Section, Value, integer, text};
@@ -249,6 +249,19 @@ pub struct RawMember {
     pub cluster_id: Opt<ClusterId>,
 }
 
+/// `[kubernetes]`
+#[derive(Clone, Debug, Default)]
+pub struct RawKubernetes {
+    pub span: Span,
+    pub flavour: Opt<Flavour>,
+    pub reflectors: Opt<String>,
+    pub namespace: Opt<String>,
+    pub cluster_ips: List<IpNet>,
+    pub external_ips: List<IpNet>,
+    pub load_balancer_ips: List<IpNet>,
+    pub aggregate_services: Opt<bool>,
+}
+
 /// `[pods]`
 #[derive(Clone, Debug, Default)]
 pub struct RawPods {
@@ -306,6 +319,7 @@ pub struct RawFib {
     pub source_ipv6: Opt<std::net::Ipv6Addr>,
     pub allow_default: Opt<bool>,
     pub pools: List<IpNet>,
+    pub exclude: List<IpNet>,
     pub ignore_interfaces: List<String>,
     /// Of `[[fib.learn]]`, as it was called.
     pub redistribute: Vec<RawRedistribute>,
@@ -353,6 +367,7 @@ pub struct Raw {
     pub node: RawNode,
     pub listen: RawListen,
     pub cluster: Option<RawCluster>,
+    pub kubernetes: Option<RawKubernetes>,
     pub pods: RawPods,
     pub groups: Vec<RawGroup>,
     pub peers: Vec<RawPeer>,
@@ -368,11 +383,12 @@ pub struct Raw {
 
 impl Raw {
     /// Walks the file from its root.
-    pub fn read(mut root: Section<'_>, has_cluster: bool) -> Raw {
+    pub fn read(mut root: Section<'_>, has_cluster: bool, has_kubernetes: bool) -> Raw {
         let raw = Raw {
             node: node(root.table("node")),
             listen: listen(root.table("listen")),
             cluster: cluster(root.table("cluster"), has_cluster),
+            kubernetes: kubernetes(root.table("kubernetes"), has_kubernetes),
             pods: pods(root.table("pods")),
             groups: root.tables("peer_group").into_iter().map(group).collect(),
             peers: root.tables("peer").into_iter().map(peer).collect(),
@@ -437,6 +453,21 @@ fn member(mut section: Section<'_>) -> RawMember {
     raw
 }
 
+fn kubernetes(mut section: Section<'_>, there: bool) -> Option<RawKubernetes> {
+    let raw = RawKubernetes {
+        span: section.span(),
+        flavour: section.take("flavour"),
+        reflectors: section.take("reflectors"),
+        namespace: section.take("namespace"),
+        cluster_ips: section.take("cluster_ips"),
+        external_ips: section.take("external_ips"),
+        load_balancer_ips: section.take("load_balancer_ips"),
+        aggregate_services: section.take("aggregate_services"),
+    };
+    section.finish();
+    there.then_some(raw)
+}
+
 fn pods(mut section: Section<'_>) -> RawPods {
     let raw = RawPods { blocks: section.take("blocks"), file: section.take("file") };
     section.finish();
@@ -496,6 +527,7 @@ fn fib(mut section: Section<'_>) -> RawFib {
         source_ipv6: section.take("source_ipv6"),
         allow_default: section.take("allow_default"),
         pools: section.take("pools"),
+        exclude: section.take("exclude"),
         ignore_interfaces: section.take("ignore_interfaces"),
         redistribute: section.former_tables("learn", "[[redistribute]]").into_iter().map(super::redistribute::read).collect(),
         overlay: super::overlay::read(section.table("overlay")),

@@ -13,7 +13,7 @@ use super::blocks;
 use super::cluster;
 use super::model::{
     AddPath, BestPath, ChainRef, Config, Control, Graceful, Limits, Listen, Log, LogFormat, LogLevel, MaxPrefix, MaxPrefixAction, Metrics,
-    Node, Password, PeerOptions, PerPeer, Pods, Range, Ready, Session,
+    Node, Password, PasswordPlace, PeerOptions, PerPeer, Pods, Range, Ready, Session,
 };
 use super::policy::{self, BUILT_IN, Policy};
 use super::raw::{AsnOrKind, Listener, Opt, Protocol, Raw, RawFib, RawGroup, RawLimits, RawMember, RawNode, RawPeer, Settings, Table};
@@ -38,11 +38,11 @@ fn port(typed: &Opt<NonZeroU16>) -> u16 {
     typed.as_ref().map_or(179, |port| port.value.get())
 }
 
-fn value<T: Clone>(opt: &Opt<T>) -> Option<T> {
+pub(super) fn value<T: Clone>(opt: &Opt<T>) -> Option<T> {
     opt.as_ref().map(|at| at.value.clone())
 }
 
-fn list<T: Clone>(opt: &Opt<Vec<At<T>>>) -> Vec<T> {
+pub(super) fn list<T: Clone>(opt: &Opt<Vec<At<T>>>) -> Vec<T> {
     opt.iter().flat_map(|list| &list.value).map(|item| item.value.clone()).collect()
 }
 
@@ -74,7 +74,9 @@ pub(super) fn validate(raw: &Raw, environment: &Environment<'_>, diagnostics: &D
     let config = Config {
         listen: validator.listen(raw),
         cluster: cluster::cluster(raw, me),
-        pods: Pods { blocks: list(&raw.pods.blocks), file: value(&raw.pods.file) },
+        kubernetes: validator.kubernetes(raw, &node),
+        pods: Pods { blocks: list(&raw.pods.blocks), held_by_others: Vec::new(), file: value(&raw.pods.file) },
+        services: Vec::new(),
         best_path: BestPath {
             multipath_external: or(&raw.best_path.multipath_external, true),
             multipath_internal: or(&raw.best_path.multipath_internal, true),
@@ -127,6 +129,7 @@ fn fib(raw: &RawFib) -> fib::Params {
         source_v6: value(&raw.source_ipv6),
         allow_default: or(&raw.allow_default, default.allow_default),
         pools: list(&raw.pools),
+        exclude: list(&raw.exclude),
         conflict: or(&raw.conflict, default.conflict),
         former: raw.adopt.iter().flat_map(|list| &list.value).map(|at| fib::Owner { table, protocol: at.value.0 }).collect(),
         ..default
@@ -155,7 +158,7 @@ fn limits(raw: &RawLimits, memory_limit: Option<u64>) -> Limits {
 
 /// A router id for a node that has no IPv4 address: FNV-1a of its name, never zero.
 #[expect(clippy::expect_used, reason = "no input reaches it")]
-fn hashed_id(name: &str) -> RouterId {
+pub(crate) fn hashed_id(name: &str) -> RouterId {
     let hash = name.bytes().fold(0x811C_9DC5_u32, |hash, octet| (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193));
     RouterId::new(Ipv4Addr::from(hash.max(1))).expect("at least 0.0.0.1")
 }
@@ -171,14 +174,14 @@ impl Validator<'_> {
         let asn =
             value(&raw.asn).or_else(|| member.and_then(|m| value(&m.asn))).or_else(|| whole.cluster.as_ref().and_then(|c| value(&c.asn)));
         let router_id = self.router_id(&raw.router_id, ipv4, &name);
-        if asn.is_none() && !raw.asn_said {
+        if asn.is_none() && !raw.asn_said && whole.kubernetes.is_none() {
             let why = "this router's AS number, for instance 64512";
             self.diagnostics.report(raw.span.clone(), Problem::Missing { key: "asn", section: "[node]".into(), why });
         }
         // what is missing has been noted, and nobody will run with these
         Node {
             name,
-            asn: asn.unwrap_or(Asn::TRANS),
+            asn: asn.unwrap_or(if whole.kubernetes.is_some() { super::kubernetes::DEFAULT_ASN } else { Asn::TRANS }),
             router_id,
             ipv4,
             ipv6,
@@ -342,6 +345,7 @@ impl Validator<'_> {
             collide_established: or(&s.collide_established, false),
             families: or(&s.families, FamilySet::ALL),
             graceful_restart: or(&s.graceful_restart, true),
+            restart_time: None,
             add_path: or(&s.add_path, AddPath::Off),
             add_path_limit: or(&s.add_path_limit, 0),
             extended_messages: or(&s.extended_messages, true),
@@ -422,7 +426,7 @@ impl Validator<'_> {
             let problem = Problem::Unreadable { path: path.display().to_string(), error: error.clone() };
             self.diagnostics.report(file.span.clone(), problem);
         }
-        Password { file: path.clone(), secret }
+        Password { place: PasswordPlace::File(path.clone()), secret }
     }
 
     fn chain(&self, names: &Opt<Vec<At<String>>>, default: &ChainRef, which: &'static str, span: &Span, peer: &str) -> ChainRef {
@@ -510,7 +514,7 @@ fn remote_asn(raw: AsnOrKind) -> RemoteAs {
     }
 }
 
-fn kind(remote: RemoteAs, options: &PeerOptions) -> PeerKind {
+pub(crate) fn kind(remote: RemoteAs, options: &PeerOptions) -> PeerKind {
     if !remote.is_internal(options.local_asn) {
         PeerKind::External
     } else if options.rr_client {

@@ -34,6 +34,8 @@ pub struct Params {
     pub allow_default: bool,
     /// Only prefixes inside one of these are written; empty means all. Blackholes for our own blocks are not asked.
     pub pools: Vec<IpNet>,
+    /// No learned prefix inside one of these is written: another program routes them.
+    pub exclude: Vec<IpNet>,
     pub conflict: Conflict,
     /// Most changes that wait for the kernel's answer at one time. What changes again meanwhile is written once.
     pub window: usize,
@@ -55,6 +57,7 @@ impl Default for Params {
             source_v6: None,
             allow_default: false,
             pools: Vec::new(),
+            exclude: Vec::new(),
             conflict: Conflict::Heal,
             window: 2048,
             overlay: overlay::Params::default(),
@@ -105,6 +108,8 @@ pub enum Refused {
     Disabled,
     DefaultRoute,
     OutsidePools,
+    /// Inside a prefix that is left to another program.
+    Excluded,
     /// A blackhole for a single address would swallow the pod behind it.
     HostBlackhole,
     /// A unicast route without a way out.
@@ -119,6 +124,7 @@ impl fmt::Display for Refused {
             Refused::Disabled => "the FIB is switched off",
             Refused::DefaultRoute => "default routes are not allowed",
             Refused::OutsidePools => "outside the pools",
+            Refused::Excluded => "left to another program by `exclude`",
             Refused::HostBlackhole => "a blackhole for a single address would swallow its pod",
             Refused::NoHops => "no way out",
             Refused::Swallows => "it holds the address that its tunnel leads to, whose packets would enter the tunnel again",
@@ -138,6 +144,7 @@ impl Params {
             FibKind::Blackhole => Ok(()),
             FibKind::Unicast(hops) if hops.is_empty() => Err(Refused::NoHops),
             FibKind::Unicast(_) if net.prefix_len() == 0 && !self.allow_default => Err(Refused::DefaultRoute),
+            FibKind::Unicast(_) if self.exclude.iter().any(|p| p.contains(net)) => Err(Refused::Excluded),
             FibKind::Unicast(_) if self.pools.is_empty() || self.pools.iter().any(|p| p.contains(net)) => Ok(()),
             FibKind::Unicast(_) => Err(Refused::OutsidePools),
         }

@@ -74,6 +74,8 @@ pub enum AsPathMatch {
     Contains(Vec<Asn>),
     /// The neighbouring AS, first in the path, is one of these.
     StartsWith(Vec<Asn>),
+    /// It begins with exactly these, in this order.
+    BeginsWith(Vec<Asn>),
     /// The AS where the route began, last in the path, is one of these.
     OriginatedBy(Vec<Asn>),
     /// Counted as the decision process counts it (RFC 4271 §9.1.2.2(a)).
@@ -187,6 +189,7 @@ impl AsPathMatch {
             AsPathMatch::Empty => path.is_empty(),
             AsPathMatch::Contains(any) => any.iter().any(|asn| path.contains(*asn)),
             AsPathMatch::StartsWith(any) => path.neighbor_as().is_some_and(|asn| any.contains(&asn)),
+            AsPathMatch::BeginsWith(asns) => path.asns().take(asns.len()).eq(asns.iter().copied()),
             AsPathMatch::OriginatedBy(any) => path.origin_as().is_some_and(|asn| any.contains(&asn)),
             AsPathMatch::Length(range) => range.contains(&u32::try_from(path.len()).unwrap_or(u32::MAX)),
         }

@@ -129,6 +129,8 @@ pub enum BlockSource {
     Config,
     File,
     Command,
+    /// The configuration, of a block that another program holds in the kernel.
+    Held,
     Kernel,
 }
 

@@ -18,6 +18,7 @@ use crate::wire::{NextHop, Origin, PathAttributes};
 #[derive(Default)]
 pub(super) struct Origination {
     named: BTreeMap<IpNet, BTreeSet<BlockSource>>,
+    services: BTreeSet<IpNet>,
 }
 
 /// What a source's new list changed.
@@ -41,9 +42,9 @@ impl Origination {
         self.named.iter().filter(|(_, by)| by.contains(&source)).map(|(net, _)| *net).collect()
     }
 
-    /// Needs a blackhole of ours: what only the kernel names stands there already.
+    /// Needs a blackhole of ours: what only the kernel names stands there already, or somebody else sees to it.
     pub fn is_written(&self, net: &IpNet) -> bool {
-        self.named.get(net).is_some_and(|by| by.iter().any(|source| *source != BlockSource::Kernel))
+        self.named.get(net).is_some_and(|by| by.iter().any(|source| !matches!(source, BlockSource::Kernel | BlockSource::Held)))
     }
 
     fn written(&self) -> BTreeSet<IpNet> {
@@ -68,6 +69,16 @@ impl Origination {
         let told = |n: &IpNet| added.binary_search(n).is_ok() || removed.binary_search(n).is_ok();
         let rewritten = was_written.symmetric_difference(&self.written()).filter(|n| !told(n)).copied().collect();
         BlockChange { added, removed, rewritten }
+    }
+}
+
+impl Origination {
+    /// Replaces the services, but for those that `kept` by another reason.
+    pub fn set_services(&mut self, nets: &[IpNet], kept: impl Fn(&IpNet) -> bool, rib: &mut Rib) {
+        let wanted: BTreeSet<IpNet> = nets.iter().map(IpNet::trunc).collect();
+        wanted.difference(&self.services).for_each(|net| originate(rib, LocalKind::Service, *net, true));
+        self.services.difference(&wanted).filter(|net| !kept(net)).for_each(|net| originate(rib, LocalKind::Service, *net, false));
+        self.services = wanted;
     }
 }
 

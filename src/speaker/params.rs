@@ -39,6 +39,10 @@ pub struct Params {
     pub ranges: Vec<Arc<ListenRange>>,
     /// The node's pod blocks from the configuration; other sources come as `Input::Blocks`.
     pub blocks: Vec<IpNet>,
+    /// Blocks that are announced, and held in the kernel by another program.
+    pub held_blocks: Vec<IpNet>,
+    /// Addresses and ranges of services that are announced; sorted.
+    pub services: Vec<IpNet>,
     pub rules: Rules,
     pub fib: fib::Params,
     /// Kernel routes of others that we announce, and the interfaces that are none of our business.

@@ -309,6 +309,7 @@ impl Query<'_> {
             BlockSource::Config => "config",
             BlockSource::File => "file",
             BlockSource::Command => "command",
+            BlockSource::Held => "config, held by others",
             BlockSource::Kernel => "kernel",
         };
         let row = |(net, by): (&IpNet, &std::collections::BTreeSet<BlockSource>)| BlockRow {

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use super::origination::originate;
-use super::params::{RedistributeParams, RedistributeRule, Shape};
+use super::params::{Params, RedistributeParams, RedistributeRule, Shape};
 use crate::fib;
 use crate::kernel::{IfIndex, KernelEvent, KernelRoute, RouteKind};
 use crate::policy::LocalKind;
@@ -157,7 +157,8 @@ fn links(kind: &RouteKind) -> SmallVec<[IfIndex; 1]> {
 impl Redistribution {
     /// Takes in what the kernel says. What may have become a prefix of ours, or ceased to be one, is announced or withdrawn; the blocks among
     /// them are for the caller: `Some` of all that there are, if any changed.
-    pub fn on_kernel(&mut self, event: &KernelEvent, rules: &RedistributeParams, fib: &fib::Params, rib: &mut Rib) -> Option<Vec<IpNet>> {
+    pub fn on_kernel(&mut self, event: &KernelEvent, params: &Params, fib: &fib::Params, rib: &mut Rib) -> Option<Vec<IpNet>> {
+        let rules = &params.redistribute;
         if rules.rules.is_empty() && self.candidates.is_empty() {
             // Names are needed the day that rules come.
             if !matches!(event, KernelEvent::Link { .. } | KernelEvent::LinkGone { .. }) {
@@ -168,20 +169,26 @@ impl Redistribution {
             return None;
         }
         let nets = self.on_event(event, rules, |route| fib.is_ours(route));
-        self.rejudge(nets, rules, rib)
+        self.rejudge(nets, params, rib)
     }
 
     /// Other rules: judges what is known at once. (What no rule meant before comes with the next dump.)
-    pub fn on_rules(&mut self, rules: &RedistributeParams, rib: &mut Rib) -> Option<Vec<IpNet>> {
+    pub fn on_rules(&mut self, params: &Params, rib: &mut Rib) -> Option<Vec<IpNet>> {
         let nets = self.candidates.keys().map(|(net, _)| *net).collect();
-        self.rejudge(nets, rules, rib)
+        self.rejudge(nets, params, rib)
     }
 
-    fn rejudge(&mut self, nets: BTreeSet<IpNet>, rules: &RedistributeParams, rib: &mut Rib) -> Option<Vec<IpNet>> {
-        let changes = self.judge(nets, rules);
+    /// The kernel's routes make of this prefix a service of ours.
+    pub fn is_service(&self, net: &IpNet) -> bool {
+        self.learned.get(net) == Some(&LocalKind::Service)
+    }
+
+    fn rejudge(&mut self, nets: BTreeSet<IpNet>, params: &Params, rib: &mut Rib) -> Option<Vec<IpNet>> {
+        let changes = self.judge(nets, &params.redistribute);
         for (net, kind) in &changes {
             for other in LocalKind::ALL.into_iter().filter(|k| *k != LocalKind::Block) {
-                originate(rib, other, *net, *kind == Some(other));
+                let configured = other == LocalKind::Service && params.services.binary_search(net).is_ok();
+                originate(rib, other, *net, configured || *kind == Some(other));
             }
         }
         (!changes.is_empty()).then(|| self.of(LocalKind::Block))

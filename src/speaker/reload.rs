@@ -54,11 +54,11 @@ impl Speaker {
 
     fn apply_node(&mut self, touch: Touch) {
         if touch.contains(Touch::BLOCKS) {
-            self.set_blocks(BlockSource::Config, &self.params.blocks.clone());
+            self.set_own();
         }
         if touch.contains(Touch::REDISTRIBUTION) {
             self.nexthops.set_ignore(self.params.redistribute.ignore.clone());
-            if let Some(blocks) = self.redistribution.on_rules(&self.params.redistribute, &mut self.rib) {
+            if let Some(blocks) = self.redistribution.on_rules(&self.params, &mut self.rib) {
                 self.set_blocks(BlockSource::Kernel, &blocks);
             }
             self.effects.push(Effect::ReadKernel);

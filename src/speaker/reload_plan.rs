@@ -12,12 +12,13 @@
 //! | [`Grade::Refresh`] | routes are judged, chosen or announced again; sessions stay |
 //! | [`Grade::Restart`] | the session closes and opens again, or goes for good |
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bitflags::bitflags;
+use ipnet::IpNet;
 
 use super::params::{Limits, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, OnTerm, Params, PeerConfig};
 pub use crate::api::{Change, Grade};
@@ -135,6 +136,16 @@ impl<'a> Diff<'a> {
         self.change(Grade::Live, what, Vec::new());
     }
 
+    fn announced(&mut self, what: &str, [old, new]: [&[IpNet]; 2]) {
+        let [before, after] = [old, new].map(|nets| nets.iter().collect::<BTreeSet<_>>());
+        for net in before.difference(&after) {
+            self.live(Touch::BLOCKS, format!("{what} {net} is withdrawn"));
+        }
+        for net in after.difference(&before) {
+            self.live(Touch::BLOCKS, format!("{what} {net} is announced"));
+        }
+    }
+
     fn node(&mut self) {
         let (a, b) = (self.old, self.new);
         for (name, from, to) in [
@@ -149,12 +160,9 @@ impl<'a> Diff<'a> {
                 self.live(Touch::empty(), format!("{name} {from} -> {to}"));
             }
         }
-        for block in a.blocks.iter().filter(|block| !b.blocks.contains(block)) {
-            self.live(Touch::BLOCKS, format!("block {block} is withdrawn"));
-        }
-        for block in b.blocks.iter().filter(|block| !a.blocks.contains(block)) {
-            self.live(Touch::BLOCKS, format!("block {block} is announced"));
-        }
+        self.announced("block", [&a.blocks, &b.blocks]);
+        self.announced("block (held by others)", [&a.held_blocks, &b.held_blocks]);
+        self.announced("service", [&a.services, &b.services]);
         if a.recovery.forwarding != b.recovery.forwarding {
             self.live(Touch::empty(), "forwarding, at the next start, changes".into());
         }

@@ -100,7 +100,7 @@ impl Speaker {
     fn start(&mut self, now: Instant) {
         self.rib.peer_up(self.local_facts());
         self.groups.defer_end_of_rib(true);
-        self.set_blocks(BlockSource::Config, &self.params.blocks.clone());
+        self.set_own();
         for config in self.params.peers.clone() {
             self.add_peer(config, now);
         }
@@ -481,6 +481,14 @@ impl Speaker {
         self.dispatch(id, Event::Stop { kind: StopKind::OutOfResources, text: None }, now);
     }
 
+    /// What the configuration has us announce.
+    pub(super) fn set_own(&mut self) {
+        self.set_blocks(BlockSource::Config, &self.params.blocks.clone());
+        self.set_blocks(BlockSource::Held, &self.params.held_blocks.clone());
+        let kept = |net: &IpNet| self.redistribution.is_service(net);
+        self.origination.set_services(&self.params.services, kept, &mut self.rib);
+    }
+
     /// The blocks that one source names, whole.
     pub(super) fn set_blocks(&mut self, source: BlockSource, nets: &[IpNet]) {
         let change = self.origination.set(source, nets, &mut self.rib);
@@ -494,7 +502,7 @@ impl Speaker {
     }
 
     fn on_kernel(&mut self, event: &KernelEvent, now: Instant) {
-        let blocks = self.redistribution.on_kernel(event, &self.params.redistribute, self.fib_sync.fib.params(), &mut self.rib);
+        let blocks = self.redistribution.on_kernel(event, &self.params, self.fib_sync.fib.params(), &mut self.rib);
         if let Some(blocks) = blocks {
             self.set_blocks(BlockSource::Kernel, &blocks);
         }

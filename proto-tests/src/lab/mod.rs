@@ -124,6 +124,8 @@ impl Lab {
             peers: Vec::new(),
             ranges: Vec::new(),
             blocks: Vec::new(),
+            held_blocks: Vec::new(),
+            services: Vec::new(),
             rules: Rules::default(),
             fib: catbird::fib::Params::default(),
             redistribute: catbird::speaker::RedistributeParams::default(),

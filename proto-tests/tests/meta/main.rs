@@ -1,6 +1,7 @@
 //! What holds of the sources themselves: arrows between rooms, the wall, the ledger of requirements, the files for containerlab.
 
 mod arrows;
+mod calico;
 mod clab_lint;
 
 mod dependencies;

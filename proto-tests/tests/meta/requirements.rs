@@ -116,7 +116,7 @@ fn homes(path: &str) -> Vec<PathBuf> {
 }
 
 /// The text of a test, from its name to the next item of the file.
-fn body(test: &str) -> Option<String> {
+pub fn body(test: &str) -> Option<String> {
     let (path, name) = test.rsplit_once("::")?;
     let signature = format!("fn {name}(");
     let texts = homes(path).into_iter().filter_map(|home| fs::read_to_string(home).ok());

@@ -349,7 +349,9 @@ type Usable = (Config, Vec<String>);
 
 fn usable(checked: config::Checked) -> Result<Usable, String> {
     let warnings = checked.report.diagnostics().iter().map(|finding| finding.problem.to_string()).collect();
-    checked.config.map(|config| (config, warnings)).ok_or_else(|| checked.report.to_string())
+    let config = checked.config.ok_or_else(|| checked.report.to_string())?;
+    config::params::needs_no_objects(&config)?;
+    Ok((config, warnings))
 }
 
 fn addresses(config: &Config) -> Vec<SocketAddr> {

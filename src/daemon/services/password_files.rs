@@ -59,7 +59,7 @@ impl Watch {
                     if old != Some(&secret) {
                         tracing::info!(file = %file.display(), "a new password; the sessions that use it reconnect");
                         let config = new.get_or_insert_with(|| config.clone());
-                        passwords(config).filter(|p| p.file == file).for_each(|p| p.secret = Ok(secret.clone()));
+                        passwords(config).filter(|p| p.place.file() == Some(&file)).for_each(|p| p.secret = Ok(secret.clone()));
                     }
                 }
                 Err(why) => {
@@ -85,7 +85,7 @@ fn read_fresh(paths: Vec<PathBuf>, seen: &HashMap<PathBuf, Option<Version>>) -> 
 pub fn keep_last_good(new: &mut Config, in_force: &Config) {
     let known = files(in_force);
     for password in passwords(new).filter(|p| p.secret.is_err()) {
-        if let Some(Some(secret)) = known.get(&password.file) {
+        if let Some(Some(secret)) = password.place.file().and_then(|file| known.get(file)) {
             password.secret = Ok(secret.clone());
         }
     }
@@ -94,14 +94,16 @@ pub fn keep_last_good(new: &mut Config, in_force: &Config) {
 /// Is there anything to look at?
 pub fn has_files(config: &Config) -> bool {
     let sessions = config.sessions.iter().map(|s| &s.options);
-    sessions.chain(config.ranges.iter().map(|r| &r.options)).any(|options| options.password.is_some())
+    sessions
+        .chain(config.ranges.iter().map(|r| &r.options))
+        .any(|options| options.password.as_ref().is_some_and(|p| p.place.file().is_some()))
 }
 
 /// Each file once, with its key in force.
 fn files(config: &Config) -> HashMap<PathBuf, Option<String>> {
     let sessions = config.sessions.iter().map(|s| &s.options);
     let all = sessions.chain(config.ranges.iter().map(|r| &r.options)).filter_map(|options| options.password.as_ref());
-    all.map(|p| (p.file.clone(), p.secret.clone().ok())).collect()
+    all.filter_map(|p| Some((p.place.file()?.to_owned(), p.secret.clone().ok()))).collect()
 }
 
 fn passwords(config: &mut Config) -> impl Iterator<Item = &mut Password> {
