@@ -208,11 +208,8 @@ fn show(out: &mut Output, merged: &Merged, dump: &Dump) -> io::Result<()> {
     let node = &meaning.node;
     out.line(format!("{} AS {} ({}), router id {}", node.name, node.asn.value, place(&node.asn), config.node.router_id))?;
     let listed = |list: &mut dyn Iterator<Item = String>| list.collect::<Vec<_>>().join(", ");
-    let own = [
-        node.ipv4.as_ref().map(|a| said(a)),
-        node.ipv6.as_ref().map(|a| said(a)),
-        node.cluster_id.as_ref().map(|id| format!("cluster id {}", said(id))),
-    ];
+    let own =
+        [node.ipv4.as_ref().map(said), node.ipv6.as_ref().map(said), node.cluster_id.as_ref().map(|id| format!("cluster id {}", said(id)))];
     out.line(format!("  {}", listed(&mut own.into_iter().flatten())))?;
     let mut listing = Listing::new(SESSIONS);
     listing.page(out, &meaning.sessions, |session| session_row(session, merged))?;

@@ -135,7 +135,7 @@ fn addresses(key: &Key, list: &[NodeAddress], notes: &mut Notes) -> Vec<IpAddr> 
 }
 
 fn blocks(store: &Store, key: &Key, node: &Node, flavour: Flavour, notes: &mut Notes) -> Vec<(IpNet, Key)> {
-    let cilium = store.cilium_nodes().find(|(cilium, _)| flavour == Flavour::Cilium && cilium.name == key.name);
+    let cilium = store.cilium_node(&key.name).filter(|_| flavour == Flavour::Cilium);
     let (from, field, texts) = match cilium {
         Some((cilium, object)) if !object.spec.ipam.pod_cidrs.is_empty() => {
             (cilium, "spec.ipam.podCIDRs", object.spec.ipam.pod_cidrs.clone())

@@ -93,9 +93,10 @@ pub(super) fn meaning(store: &Store, node: &NodeMeaning, allowed: &Ranges, notes
 /// Each address once, with all the services that want it.
 fn addresses(store: &Store, node: &str, allowed: &Ranges, notes: &mut Notes) -> Vec<ServiceAddress> {
     let mut found: BTreeMap<IpNet, Vec<Key>> = BTreeMap::new();
+    let slices = slices(store);
     for (key, service) in store.services() {
-        let slices: Vec<&EndpointSlice> = slices_of(store, key).collect();
-        if !is_announced(service, &slices, node, allowed) {
+        let slices = slices.get(&(key.namespace.as_str(), key.name.as_str())).map_or(&[][..], Vec::as_slice);
+        if !is_announced(service, slices, node, allowed) {
             continue;
         }
         for address in announced_addresses(key, service, allowed, notes) {
@@ -108,9 +109,15 @@ fn addresses(store: &Store, node: &str, allowed: &Ranges, notes: &mut Notes) -> 
     found.into_iter().map(|(prefix, from)| ServiceAddress { prefix, from }).collect()
 }
 
-fn slices_of<'a>(store: &'a Store, service: &'a Key) -> impl Iterator<Item = &'a EndpointSlice> {
-    let named = |slice: &EndpointSlice| slice.metadata.labels.get("kubernetes.io/service-name") == Some(&service.name);
-    store.endpoint_slices().filter(move |(key, slice)| key.namespace == service.namespace && named(slice)).map(|(_, slice)| slice)
+/// The slices of each service, by namespace and name.
+fn slices(store: &Store) -> BTreeMap<(&str, &str), Vec<&EndpointSlice>> {
+    let mut all: BTreeMap<(&str, &str), Vec<&EndpointSlice>> = BTreeMap::new();
+    for (key, slice) in store.endpoint_slices() {
+        if let Some(service) = slice.metadata.labels.get("kubernetes.io/service-name") {
+            all.entry((&key.namespace, service)).or_default().push(slice);
+        }
+    }
+    all
 }
 
 fn is_announced(service: &Service, slices: &[&EndpointSlice], node: &str, allowed: &Ranges) -> bool {
@@ -125,7 +132,7 @@ fn is_announced(service: &Service, slices: &[&EndpointSlice], node: &str, allowe
     let is_ready = |endpoint: &&&Endpoint| endpoint.conditions.ready.unwrap_or(true);
     if spec.external_traffic_policy == "Local" {
         let here: Vec<&&Endpoint> = endpoints.iter().filter(|endpoint| endpoint.node_name == node).collect();
-        let ready = here.iter().any(|endpoint| is_ready(endpoint));
+        let ready = here.iter().any(is_ready);
         let last = |e: &&&Endpoint| e.conditions.serving.unwrap_or(true) && e.conditions.terminating.unwrap_or(false);
         return ready || here.iter().any(last);
     }

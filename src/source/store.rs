@@ -71,6 +71,14 @@ impl Store {
         names.collect::<BTreeSet<&str>>().into_iter()
     }
 
+    /// Cilium's view of a node.
+    pub fn cilium_node(&self, name: &str) -> Option<(&Key, &CiliumNode)> {
+        match self.objects.get_key_value(&Key::new(Kind::CiliumNode, "", name)) {
+            Some((key, Object::CiliumNode(node))) => Some((key, node)),
+            _ => None,
+        }
+    }
+
     /// Has it any object of this kind?
     pub fn has(&self, kind: Kind) -> bool {
         self.of(kind).next().is_some()
