@@ -180,7 +180,7 @@ impl Redistribution {
 
     /// The kernel's routes make of this prefix a service of ours.
     pub fn is_service(&self, net: &IpNet) -> bool {
-        self.learned.get(net) == Some(&LocalKind::Service)
+        self.redistributed.get(net) == Some(&LocalKind::Service)
     }
 
     fn rejudge(&mut self, nets: BTreeSet<IpNet>, params: &Params, rib: &mut Rib) -> Option<Vec<IpNet>> {
