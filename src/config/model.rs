@@ -215,9 +215,8 @@ pub struct Pods {
 /// A password that came from a file or an object; never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password {
+    /// A file is read at the start and whenever it changes.
     pub place: PasswordPlace,
-    /// Read at the start and whenever it changes.
-    pub file: PathBuf,
     /// Or why there is none; then its sessions stay down.
     pub secret: Result<String, String>,
 }
