@@ -243,10 +243,12 @@ impl Peer {
         self.wanted
     }
 
-    /// The last attempt to connect failed, and no connection stands: nothing can come from it for now.
+    /// The last attempt to connect found nobody, and no connection stands: nothing can come from it for now. A machine that refuses
+    /// connections lives, and its daemon may be about to start like ours.
     pub fn is_unreachable(&self) -> bool {
         let linked = self.main.fsm.link().is_some() || self.incoming.as_ref().is_some_and(|r| r.fsm.link().is_some());
-        self.dial_failure.is_some() && !linked
+        let refused = |failure: &Failure| matches!(failure.reason, DownReason::Dial(DialError::Refused));
+        self.dial_failure.as_ref().is_some_and(|failure| !refused(failure)) && !linked
     }
 
     fn rewake(&mut self) {

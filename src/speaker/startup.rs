@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use super::params::{Forwarding, Params, RecoveryParams};
-use super::sessions::{EstablishedSession, Sessions};
+use super::sessions::{Entry, EstablishedSession, Sessions};
 use crate::fib::Fib;
 use crate::num::{Family, FamilySet, Instant};
 use crate::peer::Event;
@@ -155,7 +155,9 @@ impl StartupConvergence {
         self.purged = result.purge;
         if !result.purge {
             let waited_for = sessions.iter().filter_map(|e| e.live.as_ref()).filter(|l| !is_done(l, now));
-            self.look_again = waited_for.filter_map(quiet_at).min();
+            // Whoever turns out to be unreachable says nothing of it.
+            let unreachable = (!self.released).then(|| now + Duration::from_secs(1));
+            self.look_again = waited_for.filter_map(quiet_at).chain(unreachable).min();
         }
         result
     }
@@ -170,10 +172,13 @@ fn nothing_more_comes(released: bool, now: Instant, sessions: &Sessions, params:
 }
 
 /// Every peer has announced what it has, or restarts like us, or cannot be reached (RFC 4724 §4.1: nobody waits for what cannot come).
+/// A reflector's clients that restart with it are waited for: they do not wait for a restarting reflector, and when all of a cluster
+/// starts at once, what one of them has not announced yet the others would remove from their kernels.
 fn nothing_more_comes_soon(now: Instant, sessions: &Sessions, params: &Params) -> bool {
-    let quiet = |l: &EstablishedSession| is_done(l, now) || l.session.peer_restarted();
+    let waits = |e: &Entry, l: &EstablishedSession| l.session.peer_restarted() && !e.config.rr_client;
     let mut expected = sessions.iter().filter(|e| e.admin_up);
-    params.ranges.is_empty() && expected.all(|e| e.live.as_ref().map_or_else(|| e.peer.is_unreachable(), quiet))
+    let came = |e: &Entry| e.live.as_ref().map_or_else(|| e.peer.is_unreachable(), |l| is_done(l, now) || waits(e, l));
+    params.ranges.is_empty() && expected.all(came)
 }
 
 /// Has this peer announced all that it has?

@@ -121,8 +121,10 @@ fn outcome(world: &mut World, fault: &Fault) -> Result<Outcome, String> {
     }
     let right_after = until(LIMIT, || world.kernels_are_right()).ok().map(|_| since.elapsed());
     let (_, losses) = pings.stop();
-    // The next fault begins with all sessions up.
-    let _ = until(START, || world.quiet(None));
+    if right_after.is_some() {
+        // The next fault begins with all sessions up.
+        until(START, || world.quiet(None))?;
+    }
     Ok(Outcome { right_after, lost: losses.len() })
 }
 
