@@ -90,7 +90,7 @@ fn column(router: Router, binary: &Path, say: &mut dyn FnMut(&str)) -> Result<Ve
         let fault = faults::all().find(|fault| fault.name == *name).ok_or_else(|| format!("no fault is called {name}"))?;
         let mut now = match world.take() {
             Some(world) => world,
-            None => fresh(router, binary)?,
+            None => fresh(router, binary, say)?,
         };
         let outcome = outcome(&mut now, fault)?;
         say(&format!("{}: {name}: {}", router.name(), cell(outcome)));
@@ -101,7 +101,13 @@ fn column(router: Router, binary: &Path, say: &mut dyn FnMut(&str)) -> Result<Ve
     Ok(column)
 }
 
-fn fresh(router: Router, binary: &Path) -> Result<World, String> {
+/// A cluster that has come up. Who does not in two minutes gets two more tries, which is said.
+fn fresh(router: Router, binary: &Path, say: &mut dyn FnMut(&str)) -> Result<World, String> {
+    let mut tries = (0..3).map(|_| come_up(router, binary).inspect_err(|why| say(&format!("{}: does not come up: {why}", router.name()))));
+    tries.find_map(Result::ok).ok_or_else(|| format!("{} does not come up", router.name()))
+}
+
+fn come_up(router: Router, binary: &Path) -> Result<World, String> {
     let plan = Plan { mode: Mode::FullMesh, nodes: 4, pods: 1, dark: 0 };
     let world = World::new(Cluster::build_of(router, plan, binary).map_err(|e| e.to_string())?)?;
     until(START, || world.quiet(None)).map_err(|why| format!("{}: {why}", router.name()))?;
