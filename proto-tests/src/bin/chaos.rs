@@ -19,7 +19,8 @@ proto-tests/run --chaos [--seed N] [--minutes M] [--nodes N] [--mode full-mesh|r
   --nodes N     nodes with a pod each, 3 to 30 (8)
   --mode M      full-mesh (the default) or route-reflector, with two more nodes that reflect
   --only TEXT   faults whose name has this in it
-  --table [R]   no chaos: twenty faults one by one to catbird, FRR and \"BIRD 2\", or to one of them, as a table
+  --table [R [TEXT]]  no chaos: twenty faults (or those with this text in their names) one by one to catbird, FRR and
+                \"BIRD 2\", or to one of them, as a table
   --list        the faults, and no more";
 
 fn main() -> ExitCode {
@@ -56,7 +57,7 @@ fn order(mut args: impl Iterator<Item = String>) -> Result<Option<Order>, String
                     .for_each(|fault| println!("{:<62} {:?}\n    {}", fault.name, fault.loses, text(&fault.deed).replace('\n', " ")));
                 return Ok(None);
             }
-            "--table" => return table(args.next().as_deref()).map(|()| None),
+            "--table" => return table(args.next().as_deref(), args.next().as_deref().unwrap_or_default()).map(|()| None),
             "--seed" => order.seed = number("--seed")?,
             "--minutes" => order.time = Duration::from_secs(60 * number("--minutes")?),
             "--nodes" => {
@@ -80,10 +81,10 @@ fn order(mut args: impl Iterator<Item = String>) -> Result<Option<Order>, String
     Ok(Some(order))
 }
 
-fn table(only: Option<&str>) -> Result<(), String> {
+fn table(only: Option<&str>, fault: &str) -> Result<(), String> {
     let binary = proc::catbird()?;
     user::acquire()?;
-    proto_tests::chaos::table::print(only, &binary, &mut |line| println!("{line}"))
+    proto_tests::chaos::table::print(only, fault, &binary, &mut |line| println!("{line}"))
 }
 
 /// How many findings there are.

@@ -59,7 +59,7 @@ pub struct Outcome {
 ///
 /// # Errors
 /// A cluster that does not come up, or a daemon that is not installed.
-pub fn print(only: Option<&str>, binary: &Path, say: &mut dyn FnMut(&str)) -> Result<(), String> {
+pub fn print(only: Option<&str>, fault: &str, binary: &Path, say: &mut dyn FnMut(&str)) -> Result<(), String> {
     let all = [Router::Catbird, Router::Frr, Router::Bird];
     let routers: Vec<Router> = all.into_iter().filter(|router| only.is_none_or(|only| router.name() == only)).collect();
     let mut columns = Vec::new();
@@ -67,11 +67,11 @@ pub fn print(only: Option<&str>, binary: &Path, say: &mut dyn FnMut(&str)) -> Re
         if let Some(missing) = router.missing() {
             return Err(format!("{missing} is not installed"));
         }
-        columns.push(column(router, binary, say)?);
+        columns.push(column(router, fault, binary, say)?);
     }
     say(&format!("| fault | {} |", routers.iter().map(|router| router.name()).collect::<Vec<_>>().join(" | ")));
     say(&format!("|---|{}", "---|".repeat(routers.len())));
-    for (i, name) in CHOSEN.iter().enumerate() {
+    for (i, name) in CHOSEN.iter().filter(|name| name.contains(fault)).enumerate() {
         let cells: Vec<String> = columns.iter().map(|column| cell(column[i])).collect();
         say(&format!("| {name} | {} |", cells.join(" | ")));
     }
@@ -83,17 +83,17 @@ fn cell(outcome: Outcome) -> String {
     format!("{time}, {} lost", outcome.lost)
 }
 
-fn column(router: Router, binary: &Path, say: &mut dyn FnMut(&str)) -> Result<Vec<Outcome>, String> {
+fn column(router: Router, fault: &str, binary: &Path, say: &mut dyn FnMut(&str)) -> Result<Vec<Outcome>, String> {
     let mut world: Option<World> = None;
     let mut column = Vec::new();
-    for name in CHOSEN {
-        let fault = faults::all().find(|fault| fault.name == *name).ok_or_else(|| format!("no fault is called {name}"))?;
+    for name in CHOSEN.iter().filter(|name| name.contains(fault)) {
+        let known = faults::all().find(|fault| fault.name == *name).ok_or_else(|| format!("no fault is called {name}"))?;
         let mut now = match world.take() {
             Some(world) => world,
             None => fresh(router, binary, say)?,
         };
-        let outcome = outcome(&mut now, fault)?;
-        say(&format!("{}: {name}: {}", router.name(), cell(outcome)));
+        let (outcome, why) = outcome(&mut now, known)?;
+        say(&format!("{}: {name}: {}{}", router.name(), cell(outcome), why.map_or_else(String::new, |why| format!(": {why}"))));
         // Who did not come right is no ground for the next fault.
         world = outcome.right_after.map(|_| now);
         column.push(outcome);
@@ -115,7 +115,8 @@ fn come_up(router: Router, binary: &Path) -> Result<World, String> {
     if silent.is_empty() { Ok(world) } else { Err(format!("{}: {}", router.name(), silent.join(", "))) }
 }
 
-fn outcome(world: &mut World, fault: &Fault) -> Result<Outcome, String> {
+/// And why it was not right at the end, if so.
+fn outcome(world: &mut World, fault: &Fault) -> Result<(Outcome, Option<String>), String> {
     let place = world.place_at(0, 1);
     let pings = Pings::start(&world.cluster).map_err(|e| e.to_string())?;
     world.begin(fault, &place)?;
@@ -125,13 +126,14 @@ fn outcome(world: &mut World, fault: &Fault) -> Result<Outcome, String> {
         since = Instant::now();
         world.end(fault, &place)?;
     }
-    let right_after = until(LIMIT, || world.kernels_are_right()).ok().map(|_| since.elapsed());
+    let right = until(LIMIT, || world.kernels_are_right());
+    let right_after = right.as_ref().ok().map(|_| since.elapsed());
     let (_, losses) = pings.stop();
     if right_after.is_some() {
         // The next fault begins with all sessions up.
         until(START, || world.quiet(None))?;
     }
-    Ok(Outcome { right_after, lost: losses.len() })
+    Ok((Outcome { right_after, lost: losses.len() }, right.err()))
 }
 
 /// Is there anything to undo?
