@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::attrs::AttrTable;
-use super::cause::{Cause, Causes};
+use super::cause::{Cause, CauseId, Causes};
 use super::decide::{Rules, SourceFacts};
 use super::departed::{Departed, Departures};
 use super::jobs::Jobs;
@@ -129,7 +129,7 @@ impl Core {
         if route.attrs.is_some() || self.all_paths {
             self.mark_dirty(dest, id);
         }
-        let cause = self.causes.hold(if route.attrs.is_some() { &Cause::Announced } else { cause });
+        let cause = if route.attrs.is_some() { CauseId::ANNOUNCED } else { self.causes.hold(cause) };
         let (verdict, changed) = verdict(route);
         AttrTable::hold(&route.received);
         changed.iter().for_each(AttrTable::hold);
@@ -149,7 +149,7 @@ impl Core {
     /// Another route, or another verdict, in the place of one that is there; `judged`: its generation, if it was not announced now.
     fn replace<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId, at: usize, route: &Route, cause: &Cause, judged: Option<u32>) {
         let (verdict, changed) = verdict(route);
-        let told = self.causes.hold(if route.attrs.is_some() { &Cause::Announced } else { cause });
+        let told = if route.attrs.is_some() { CauseId::ANNOUNCED } else { self.causes.hold(cause) };
         let Some(path) = dest.paths.as_slice().get(at) else { return };
         let gone = self.peers.get(path.slot).is_none_or(|peer| peer.families[id.family().index()].is_gone(path));
         let same = !gone && path.received == route.received && path.changed == changed && path.verdict == verdict && path.cause == told;
@@ -249,12 +249,21 @@ impl Core {
         }
     }
 
-    pub fn settle_one<K: Key>(&mut self, table: &mut Table<K>, dirty: Dirty, next_hops: &mut impl NextHops, out: &mut Vec<BestChange>) {
+    /// Chooses for one destination. How many choices among few it was worth.
+    pub fn settle_one<K: Key>(
+        &mut self,
+        table: &mut Table<K>,
+        dirty: Dirty,
+        next_hops: &mut impl NextHops,
+        out: &mut Vec<BestChange>,
+    ) -> usize {
         let Dirty { dest: id, old } = dirty;
-        let Some(dest) = table.get_mut(id.raw()) else { return };
+        let Some(dest) = table.get_mut(id.raw()) else { return 1 };
         let ranked = if self.all_paths { self.ranked } else { 1 };
+        let weight = 1 + dest.paths.as_slice().len() / 16;
         let Some((new, why, mut touched)) = choose(dest, &mut self.peers, &self.rules, next_hops, ranked) else {
-            return self.postponed.push(Dirty { dest: id, old });
+            self.postponed.push(Dirty { dest: id, old });
+            return weight;
         };
         touched.paths = self.all_paths;
         let counts = &mut self.counts[id.family().index()];
@@ -265,6 +274,7 @@ impl Core {
         if old != new || touched.share || touched.way || touched.paths {
             out.push(BestChange { dest: id, net: dest.key.net(), old, new, why, touched });
         }
+        weight
     }
 
     /// What could not be settled waits for the next settlement.

@@ -129,6 +129,9 @@ const WARM: usize = 4096;
 /// Tables that the sets are spread over, so that each grows for itself: growing a table of a million at once would take too long.
 const PARTS: usize = 64;
 
+/// Room that each is given at first.
+const FIRST: usize = 14;
+
 /// All distinct sets that are in use.
 pub struct AttrTable {
     hasher: Keyed,
@@ -178,7 +181,11 @@ impl AttrTable {
             return last.clone();
         }
         let tag = tag(&self.hasher, set);
-        let found = match part_mut(&mut self.sets, tag).entry(spread(tag), |(t, a)| *t == tag && a.0.set == *set, |(t, _)| spread(*t)) {
+        let part = part_mut(&mut self.sets, tag);
+        if part.capacity() == 0 {
+            part.reserve(FIRST, |(t, _)| spread(*t));
+        }
+        let found = match part.entry(spread(tag), |(t, a)| *t == tag && a.0.set == *set, |(t, _)| spread(*t)) {
             Entry::Occupied(found) => found.get().1.clone(),
             Entry::Vacant(vacant) => {
                 let (next_hop, holders) = (AtomicU32::new(0), AtomicU32::new(0));

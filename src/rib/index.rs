@@ -54,7 +54,30 @@ impl Index {
     /// The number with this tag of which `same` is true.
     #[inline]
     pub fn find(&self, tag: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
-        self.parts[self.part_of(tag)].find(tag, same)
+        self.probe(tag, same).ok()
+    }
+
+    /// The same; or the place for a number that is not there, for [`Index::fill`].
+    ///
+    /// # Errors
+    /// It is not there.
+    #[inline]
+    pub fn probe(&self, tag: u32, same: impl Fn(u32) -> bool) -> Result<u32, Vacant> {
+        let part = self.part_of(tag);
+        self.parts[part].probe(tag, same).map_err(|place| Vacant { part, place })
+    }
+
+    /// Adds a number at a place that was just found for its tag.
+    #[inline]
+    pub fn fill(&mut self, Vacant { part, place }: Vacant, tag: u32, index: u32) {
+        match self.parts.get_mut(part) {
+            Some(part) if part.len < part.room => {
+                part.places[place] = Entry { tag, index };
+                part.len += 1;
+                self.len += 1;
+            }
+            _ => self.insert(tag, index),
+        }
     }
 
     /// Some number with about this tag: what a look-up would read first.
@@ -64,6 +87,7 @@ impl Index {
     }
 
     /// Adds a number that is not in it.
+    #[inline(never)]
     pub fn insert(&mut self, tag: u32, index: u32) {
         if self.len == LARGE && self.bits == 0 {
             self.cut();
@@ -74,8 +98,9 @@ impl Index {
     }
 
     fn cut(&mut self) {
-        let whole =
-            std::mem::replace(self, Index { parts: (0..PARTS).map(|n| Part::new(PART_BITS, n)).collect(), bits: PART_BITS, len: 0 });
+        let mut parts: Box<[Part]> = (0..PARTS).map(|n| Part::new(PART_BITS, n)).collect();
+        parts.iter_mut().for_each(|part| part.resize((2 * LARGE / PARTS).ilog2()));
+        let whole = std::mem::replace(self, Index { parts, bits: PART_BITS, len: 0 });
         for entry in whole.parts.iter().flat_map(|part| &part.places).filter(|e| e.index != NONE) {
             self.insert(entry.tag, entry.index);
         }
@@ -98,12 +123,20 @@ impl Index {
     }
 }
 
+/// Where a number would stand that is not in the index.
+pub(super) struct Vacant {
+    part: usize,
+    place: usize,
+}
+
 /// # Invariants
 /// At most three quarters of the places are taken, so every probe ends at an empty one.
 struct Part {
     places: Vec<Entry>,
     bits: u32,
     len: u32,
+    /// With so many entries it grows, or the index is cut.
+    room: u32,
     /// It grows when so many of 256 places are taken.
     most: u32,
     /// So many bits of the tag named the part.
@@ -112,7 +145,7 @@ struct Part {
 
 impl Part {
     fn new(named: u32, number: usize) -> Part {
-        Part { places: Vec::new(), bits: 0, len: 0, most: 128 + number as u32, named }
+        Part { places: Vec::new(), bits: 0, len: 0, room: 0, most: 128 + number as u32, named }
     }
 
     #[inline]
@@ -125,12 +158,12 @@ impl Part {
     }
 
     #[inline]
-    fn find(&self, tag: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
+    fn probe(&self, tag: u32, same: impl Fn(u32) -> bool) -> Result<u32, usize> {
         let mut place = self.home(tag);
         loop {
-            let entry = self.places.get(place).filter(|e| e.index != NONE)?;
+            let Some(entry) = self.places.get(place).filter(|e| e.index != NONE) else { return Err(place) };
             if entry.tag == tag && same(entry.index) {
-                return Some(entry.index);
+                return Ok(entry.index);
             }
             place = self.next(place);
         }
@@ -142,7 +175,7 @@ impl Part {
     }
 
     fn insert(&mut self, tag: u32, index: u32) {
-        if (self.len as usize + 1) * 256 > self.places.len() * self.most as usize {
+        if self.len >= self.room {
             self.resize((self.bits + 1).max(MIN_BITS));
         }
         self.put(Entry { tag, index });
@@ -193,6 +226,10 @@ impl Part {
     fn resize(&mut self, bits: u32) {
         let old = std::mem::replace(&mut self.places, vec![EMPTY; 1 << bits]);
         self.bits = bits;
+        self.room = (self.places.len() * self.most as usize / 256) as u32;
+        if self.named == 0 {
+            self.room = self.room.min(LARGE as u32);
+        }
         old.into_iter().filter(|e| e.index != NONE).for_each(|e| self.put(e));
     }
 }

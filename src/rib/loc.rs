@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::attrs::Attrs;
 use super::decide::{Candidate, Rules, Selection, SourceKind, Step, rank, select};
 use super::path::{Path, PathFlags, Slot};
-use super::sources::Peers;
+use super::sources::{PeerSlot, Peers};
 use super::table::{Dest, DestFlags, Key};
 use super::{DestId, NextHops, NhId};
 use crate::num::{Family, PathId, PeerId};
@@ -75,6 +75,7 @@ pub(super) fn in_use(path: &Path, peers: &Peers) -> Option<Best> {
 }
 
 /// Whether the path can be used, and at what interior cost (RFC 4271 §9.1.2.1). Tracks its next hop from now on.
+#[inline(always)]
 fn metric(path: &Path, family: Family, peers: &mut Peers, next_hops: &mut impl NextHops) -> Option<u32> {
     let attrs = path.attrs()?;
     let peer = peers.get_mut(path.slot)?;
@@ -84,19 +85,20 @@ fn metric(path: &Path, family: Family, peers: &mut Peers, next_hops: &mut impl N
     if peer.facts.kind == SourceKind::Local {
         return Some(0);
     }
-    let id = match attrs.nh() {
-        Some(id) => id,
-        None => match attrs.link_local() {
-            Some(addr) => peer.track_link_local(addr, next_hops),
-            None => {
-                let id = next_hops.track(attrs.next_hop().addr(), None);
-                attrs.set_nh(Some(id));
-                id
-            }
-        },
-    };
+    let id = attrs.nh().unwrap_or_else(|| track(attrs, peer, next_hops));
     peer.note_next_hop(id);
     next_hops.metric(id)
+}
+
+/// The next hop of a set that was not seen before, or is its peer's alone.
+#[cold]
+fn track(attrs: &Attrs, peer: &mut PeerSlot, next_hops: &mut impl NextHops) -> NhId {
+    if let Some(addr) = attrs.link_local() {
+        return peer.track_link_local(addr, next_hops);
+    }
+    let id = next_hops.track(attrs.next_hop().addr(), None);
+    attrs.set_nh(Some(id));
+    id
 }
 
 /// The tracked next hop of a path, if it has been seen by a settlement.
@@ -185,9 +187,7 @@ pub(super) fn choose<K: Key>(
     if moved {
         dest.paths.reordered();
     }
-    for bit in [DestFlags::DIRTY, DestFlags::SHARE_TOUCHED, DestFlags::WAY_TOUCHED, DestFlags::POSTPONED] {
-        dest.flags.set(bit, false);
-    }
+    dest.flags.set(DestFlags::UNSETTLED, false);
     dest.flags.set(DestFlags::HAS_BEST, step.is_some());
     touched.way &= step.is_some();
     Some((best_of(dest, peers), step.unwrap_or(Step::Only), touched))

@@ -475,14 +475,16 @@ impl Rib {
         !self.core.dirty.is_empty() || !self.core.jobs.is_empty() || self.core.attrs.has_idle()
     }
 
-    /// Carries jobs on for up to `budget` places, chooses anew for up to `budget` destinations, and reports those whose use changed. True if
+    /// Carries jobs on for up to `budget` places, chooses anew for up to `budget` destinations (fewer where they have many paths), and reports those whose use changed. True if
     /// more wait.
     pub fn settle(&mut self, budget: usize, next_hops: &mut impl NextHops, out: &mut Vec<BestChange>) -> bool {
         self.free_emptied();
         self.work(budget);
-        for _ in 0..budget {
+        let mut left = budget;
+        while left > 0 {
             let Some(dirty) = self.core.dirty.pop_front() else { break };
-            on_table!(self, dirty.dest.family(), |table, core| core.settle_one(table, dirty, next_hops, out));
+            let weight = on_table!(self, dirty.dest.family(), |table, core| core.settle_one(table, dirty, next_hops, out));
+            left = left.saturating_sub(weight);
         }
         self.core.put_back_postponed();
         self.core.untracked.drain(..).for_each(|id| next_hops.untrack(id));

@@ -129,7 +129,17 @@ impl Paths {
     }
 
     /// Behind the others.
+    #[inline]
     pub fn push(&mut self, path: Path) {
+        match self {
+            Paths::None => *self = Paths::One(path),
+            Paths::Many(many) => many.push(path),
+            Paths::One(_) => self.push_second(path),
+        }
+    }
+
+    #[cold]
+    fn push_second(&mut self, path: Path) {
         *self = match std::mem::replace(self, Paths::None) {
             Paths::None => Paths::One(path),
             Paths::One(first) => Paths::Many(Box::new(Many { paths: vec![first, path], places: None, searched: 0 })),
@@ -157,10 +167,12 @@ impl Paths {
     }
 
     /// The place of a peer's path.
+    #[inline]
     pub fn find(&mut self, slot: Slot, path_id: PathId) -> Option<usize> {
         match self {
-            Paths::Many(many) if many.paths.len() > Many::FEW => many.find(slot, path_id),
-            few => few.as_slice().iter().position(|p| p.slot == slot && p.path_id == path_id),
+            Paths::None => None,
+            Paths::One(path) => (path.slot == slot && path.path_id == path_id).then_some(0),
+            Paths::Many(many) => many.find(slot, path_id),
         }
     }
 
@@ -194,8 +206,8 @@ impl Many {
     const OFTEN: u32 = 8;
 
     fn find(&mut self, slot: Slot, path_id: PathId) -> Option<usize> {
-        if self.places.is_none() && self.searched < Many::OFTEN {
-            self.searched += 1;
+        if self.paths.len() <= Many::FEW || self.places.is_none() && self.searched < Many::OFTEN {
+            self.searched += u32::from(self.paths.len() > Many::FEW);
             return self.paths.iter().position(|p| p.slot == slot && p.path_id == path_id);
         }
         let note = || self.paths.iter().zip(0..).map(|(p, at)| ((p.slot, p.path_id), at)).collect();

@@ -59,16 +59,27 @@ impl PeerSlot {
     }
 
     /// One accepted path more has this set.
+    #[inline]
     pub fn hold_link_local(&mut self, attrs: &Attrs) {
         if let Some(addr) = attrs.link_local() {
-            self.link_local.entry(addr).or_default().paths += 1;
+            self.hold_link_local_addr(addr);
         }
     }
 
+    #[cold]
+    fn hold_link_local_addr(&mut self, addr: IpAddr) {
+        self.link_local.entry(addr).or_default().paths += 1;
+    }
+
     /// One fewer; the last one with this next hop gives back its tracking.
+    #[inline]
     #[must_use]
     pub fn release_link_local(&mut self, attrs: &Attrs) -> Option<NhId> {
-        let addr = attrs.link_local()?;
+        attrs.link_local().and_then(|addr| self.release_link_local_addr(addr))
+    }
+
+    #[cold]
+    fn release_link_local_addr(&mut self, addr: IpAddr) -> Option<NhId> {
         let hop = self.link_local.get_mut(&addr)?;
         hop.paths = hop.paths.saturating_sub(1);
         if hop.paths > 0 {

@@ -99,6 +99,9 @@ impl DestFlags {
     pub const FREE: DestFlags = DestFlags(16);
     /// The last settlement put it off, for the sake of a next hop.
     pub const POSTPONED: DestFlags = DestFlags(32);
+    /// All that a settlement takes back.
+    pub const UNSETTLED: DestFlags =
+        DestFlags(DestFlags::DIRTY.0 | DestFlags::SHARE_TOUCHED.0 | DestFlags::WAY_TOUCHED.0 | DestFlags::POSTPONED.0);
 
     /// Is this bit set?
     pub fn has(self, bit: DestFlags) -> bool {
@@ -149,12 +152,14 @@ impl<K: Key> Table<K> {
     /// The number of the prefix, given out now if it had none.
     pub fn find_or_insert(&mut self, key: K) -> u32 {
         let tag = key.hash(&self.hasher);
-        if let Some(index) = self.index.find(tag, |i| peek(&self.chunks, i).is_some_and(|d| d.key == key)) {
-            return index;
+        match self.index.probe(tag, |i| peek(&self.chunks, i).is_some_and(|d| d.key == key)) {
+            Ok(index) => index,
+            Err(vacant) => {
+                let index = place(&mut self.chunks, &mut self.free, Dest { paths: Paths::None, key, flags: DestFlags::default() });
+                self.index.fill(vacant, tag, index);
+                index
+            }
         }
-        let index = place(&mut self.chunks, &mut self.free, Dest { paths: Paths::None, key, flags: DestFlags::default() });
-        self.index.insert(tag, index);
-        index
     }
 
     /// Brings what look-ups of these prefixes will read into the cache, all misses at once instead of one after the other.

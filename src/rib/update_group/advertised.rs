@@ -205,7 +205,14 @@ impl AdvertisedRoutes {
 
     /// What stands for a destination.
     pub fn entry(&self, dest: DestId) -> ClassId {
-        ClassId(self.entries[dest.family().index()].get(dest.index()).map_or(0, |e| e & !ClassId::FRESH))
+        self.standing(dest).0
+    }
+
+    /// What stands for a destination of which one path does, and whether that was changed in the batch under way.
+    #[inline]
+    pub fn standing(&self, dest: DestId) -> (ClassId, bool) {
+        let entry = self.entries[dest.family().index()].get(dest.index()).copied().unwrap_or(0);
+        (ClassId(entry & !ClassId::FRESH), entry & ClassId::FRESH != 0)
     }
 
     /// What stands for a destination, path by path; one without identifier unless ADD-PATH is sent.
@@ -254,7 +261,7 @@ impl AdvertisedRoutes {
 
     /// Was the entry changed in the batch under way?
     pub fn is_fresh(&self, dest: DestId) -> bool {
-        self.entries[dest.family().index()].get(dest.index()).is_some_and(|e| e & ClassId::FRESH != 0) || self.fresh_lists.contains(&dest)
+        self.standing(dest).1 || self.fresh_lists.contains(&dest)
     }
 
     /// Nothing stands from now on.
@@ -269,19 +276,20 @@ impl AdvertisedRoutes {
     pub fn put(&mut self, dest: DestId, class: ClassId) {
         let (family, index) = (dest.family().index(), dest.index());
         let entries = &mut self.entries[family];
-        if index >= entries.len() {
-            if class.is_none() {
-                return;
+        let old = match entries.get_mut(index) {
+            Some(entry) => std::mem::replace(entry, class.0 | ClassId::FRESH),
+            None if class.is_none() => return,
+            None => {
+                entries.resize(index, 0);
+                entries.push(class.0 | ClassId::FRESH);
+                0
             }
-            entries.resize(index + 1, 0);
-        }
-        let old = ClassId(entries[index] & !ClassId::FRESH);
-        if entries[index] & ClassId::FRESH == 0 {
+        };
+        if old & ClassId::FRESH == 0 {
             self.fresh.push(dest);
         }
-        entries[index] = class.0 | ClassId::FRESH;
         self.hold(class, family);
-        self.release(old, family);
+        self.release(ClassId(old & !ClassId::FRESH), family);
     }
 
     fn hold(&mut self, id: ClassId, family: usize) {
