@@ -362,8 +362,14 @@ impl Fib {
 
     fn recheck_one(&mut self, slot: Slot, walk: &Walk) {
         let Some(entry) = self.entries.get(slot) else { return };
-        let (mistrusted, retried) = (walk.mistrusts(entry), walk.retries(entry));
+        let (net, mistrusted, retried) = (entry.net, walk.mistrusts(entry), walk.retries(entry));
+        if walk.end {
+            self.set_desired(net, None);
+        }
         self.edit(slot, |e| {
+            if walk.reap {
+                e.flags.set(Flags::STALE, false);
+            }
             if mistrusted {
                 e.flags.set(Flags::SURE, false);
                 let flying = e.flags.has(Flags::FLYING);
@@ -392,6 +398,12 @@ struct Walk {
     mistrust: [ShapeSet; 2],
     /// Routes of these shapes that the kernel refused, or whose links were down, may stand now.
     retry: ShapeSet,
+    /// What an earlier run left and nobody wants goes.
+    reap: bool,
+    /// What another's route kept out may stand now.
+    blocked: bool,
+    /// Nothing is wanted any more.
+    end: bool,
 }
 
 impl Recheck {
@@ -410,6 +422,18 @@ impl Recheck {
         self.next.get_or_insert_default().retry.merge(&shapes);
     }
 
+    pub fn reap(&mut self) {
+        self.next.get_or_insert_default().reap = true;
+    }
+
+    pub fn blocked(&mut self) {
+        self.next.get_or_insert_default().blocked = true;
+    }
+
+    pub fn end(&mut self) {
+        self.next.get_or_insert_default().end = true;
+    }
+
     fn take_walk(&mut self) -> Option<Walk> {
         self.under_way.take().or_else(|| self.next.take())
     }
@@ -417,7 +441,8 @@ impl Recheck {
 
 impl Walk {
     fn concerns(&self, entry: &Entry) -> bool {
-        self.mistrusts(entry) || self.retries(entry)
+        let flagged = self.reap && entry.flags.has(Flags::STALE) || self.blocked && entry.flags.has(Flags::BLOCKED);
+        flagged || self.end && entry.wanted.is_some() || self.mistrusts(entry) || self.retries(entry)
     }
 
     fn mistrusts(&self, entry: &Entry) -> bool {

@@ -61,6 +61,8 @@ pub struct Fib {
     pub(super) sweep: Option<u32>,
     pub(super) recheck: Recheck,
     reap_at_sync: bool,
+    /// Nothing is wanted any more.
+    ended: bool,
     pub(super) counts: [Counts; 2],
     pub(super) totals: Totals,
     pub(super) events: Vec<FibEvent>,
@@ -142,6 +144,7 @@ impl Fib {
             sweep: None,
             recheck: Recheck::default(),
             reap_at_sync: false,
+            ended: false,
             counts: Default::default(),
             totals: Totals::default(),
             events: Vec::new(),
@@ -158,7 +161,7 @@ impl Fib {
     /// What we want for this prefix from now on; `None` for nothing. What `Params::permits` refuses counts as nothing.
     pub fn set_desired(&mut self, net: IpNet, route: Option<FibRoute>) {
         let net = net.trunc();
-        let route = route.filter(|r| self.params.permits(&net, &r.kind).is_ok());
+        let route = route.filter(|r| !self.ended && self.params.permits(&net, &r.kind).is_ok());
         let slot = match (self.entries.find(&net), &route) {
             (Some(slot), _) => slot,
             (None, Some(_)) => self.create(net),
@@ -262,19 +265,15 @@ impl Fib {
         }
     }
 
-    /// Everybody who could has told us their routes: remove what an earlier run left and nobody wants.
+    /// Everybody who could has told us their routes: remove what an earlier run left and nobody wants, step by step.
     /// Returns how many; before the first dump has ended, 0, and it happens then.
     pub fn reap(&mut self) -> usize {
         if !self.synced {
             self.reap_at_sync = true;
             return 0;
         }
-        let stale: Vec<Slot> = self.entries.iter_from(0).filter(|(_, e)| e.flags.has(Flags::STALE)).map(|(s, _)| s).collect();
-        for &slot in &stale {
-            self.edit(slot, |e| e.flags.set(Flags::STALE, false));
-            self.tidy(slot);
-        }
-        stale.len()
+        self.recheck.reap();
+        self.counts.iter().map(|counts| counts.stale).sum()
     }
 
     /// The first dump has ended: from here on we write.
@@ -298,17 +297,19 @@ impl Fib {
         let Owner { table, protocol } = self.params.owner();
         let (former, former_metrics) = (std::mem::take(&mut self.params.former), std::mem::take(&mut self.params.former_metrics));
         self.params = Params { table, protocol, former, former_metrics, ..params };
-        let blocked: Vec<Slot> = self.entries.iter_from(0).filter(|(_, e)| e.flags.has(Flags::BLOCKED)).map(|(s, _)| s).collect();
-        blocked.into_iter().for_each(|slot| self.tidy(slot));
+        self.recheck.blocked();
     }
 
-    /// Nothing is wanted any more, adopted routes included: all that is ours goes.
+    /// Nothing is wanted from now on, adopted routes included: all that is ours goes, step by step.
     pub fn remove_all(&mut self) {
-        let nets: Vec<IpNet> = self.entries.iter_from(0).map(|(_, e)| e.net).collect();
-        for net in nets {
-            self.set_desired(net, None);
-        }
+        self.ended = true;
+        self.recheck.end();
         self.reap();
+    }
+
+    /// Nothing is wanted and nothing stands.
+    pub fn is_empty(&self) -> bool {
+        self.entries.len() == 0
     }
 
     /// Nothing to do, nothing on its way, nothing waiting for a timer.

@@ -92,8 +92,8 @@ impl Program<'_> {
         Some(BestChange { dest, net, old: None, new: Some(best), why: Step::Only, touched: Touched::default() })
     }
 
-    /// A step of telling the planner again, or for the first time, of everything that is used (other FIB parameters hold): up to `most`
-    /// destinations from number `from` on. Where to go on, if there are more.
+    /// A step of telling the planner again, or for the first time, of everything that is used (other FIB parameters hold, or none is to be in the
+    /// kernel): up to `most` destinations from number `from` on. Where to go on, if there are more.
     pub fn some(&mut self, family: Family, from: u64, most: usize) -> Option<u64> {
         let from = u32::try_from(from).unwrap_or(u32::MAX);
         let dests: Vec<DestId> = self.rib.dests(family, from).take(most).collect();
@@ -106,11 +106,11 @@ impl Program<'_> {
 
     /// Tells the planner what is wanted for prefixes whose use changed.
     pub fn apply(&mut self, changes: &[BestChange]) {
-        if !self.params.fib.enabled {
+        if !self.params.fib.enabled && self.fib.is_empty() {
             return;
         }
         for change in changes {
-            let wanted = self.wanted(change);
+            let wanted = self.wanted(change).filter(|_| self.params.fib.enabled);
             self.note_own(change, wanted.as_ref());
             self.fib.set_desired(change.net, wanted);
         }
@@ -149,15 +149,6 @@ impl Program<'_> {
             FibKind::Unicast(_) => BgpRoute::Leads { next_hops: &next_hops, metric: route.metric },
         });
         self.nexthops.on_bgp_route(change.net, own);
-    }
-
-    /// The FIB was switched off: what is ours in the kernel goes, and carries nothing any more.
-    pub fn nothing(&mut self) {
-        for family in Family::ALL {
-            let nets: Vec<IpNet> = self.rib.dests(family, 0).filter_map(|dest| self.rib.net(dest)).collect();
-            nets.into_iter().for_each(|net| self.nexthops.on_bgp_route(net, None));
-        }
-        self.fib.remove_all();
     }
 }
 

@@ -69,7 +69,10 @@ impl Speaker {
         if touch.contains(Touch::FIB) {
             self.fib_sync.fib.set_params(self.params.fib.clone());
             self.nexthops.set_tunnels(self.params.tunnels());
-            if self.params.fib.enabled { self.program_all() } else { self.program().nothing() }
+            self.program_all();
+            if !self.params.fib.enabled {
+                self.fib_sync.fib.reap();
+            }
         }
         if touch.contains(Touch::FACTS) {
             self.rib.peer_up(self.local_facts());
