@@ -157,6 +157,11 @@ impl Chain {
         Chain(Arc::new(Inner { policies, end: end.into(), depends_on_prefix, depends_on_peer }))
     }
 
+    /// What stands for the chain as long as it lives.
+    pub fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     /// The same chain, not just an equal one.
     pub fn ptr_eq(&self, other: &Chain) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

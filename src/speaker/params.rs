@@ -308,11 +308,6 @@ impl Params {
         Some((Arc::new(PeerConfig { session: Arc::new(session), ..range.template.clone() }), range))
     }
 
-    /// Is this address no listed peer's, but let in by a range?
-    pub fn is_ranged(&self, remote: &peer::Remote) -> bool {
-        self.peers.iter().all(|p| p.session.remote != *remote) && self.ranges.iter().any(|r| r.net.contains(&remote.addr))
-    }
-
     /// Families that any peer may carry.
     pub fn families(&self) -> FamilySet {
         let peers = self.peers.iter().map(|p| p.session.families);

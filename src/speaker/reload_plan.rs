@@ -109,7 +109,7 @@ impl Running for NotRunning {
 
 /// The comparison.
 pub fn diff(old: &Params, new: &Params, running: &impl Running) -> ReloadPlan {
-    let mut diff = Diff { old, new, plan: ReloadPlan::default(), of_sessions: BTreeMap::new() };
+    let mut diff = Diff { old, new, plan: ReloadPlan::default(), of_sessions: BTreeMap::new(), same: Same::default() };
     diff.node();
     diff.peers(running);
     diff.ranges();
@@ -123,6 +123,30 @@ struct Diff<'a> {
     plan: ReloadPlan,
     /// The same difference of many sessions is one change.
     of_sessions: BTreeMap<(std::cmp::Reverse<Grade>, String), Vec<String>>,
+    same: Same,
+}
+
+/// Chains and policies that were compared, by their addresses: thousands of peers share a few.
+#[derive(Default)]
+struct Same(HashMap<(usize, usize), bool>);
+
+impl Same {
+    fn chains(&mut self, old: &Option<Chain>, new: &Option<Chain>) -> bool {
+        match (old, new) {
+            (Some(a), Some(b)) => *self.0.entry((a.address(), b.address())).or_insert_with(|| a == b),
+            (a, b) => a.is_none() && b.is_none(),
+        }
+    }
+
+    fn policies(&mut self, old: &Arc<Policy>, new: &Arc<Policy>) -> bool {
+        *self.0.entry((Arc::as_ptr(old).addr(), Arc::as_ptr(new).addr())).or_insert_with(|| old == new)
+    }
+
+    /// Whether two peers are configured alike, at a fraction of what naming each difference takes.
+    fn peers(&mut self, old: &PeerConfig, new: &PeerConfig) -> bool {
+        let rest = |peer: &PeerConfig| PeerConfig { import: None, export: None, ..peer.clone() };
+        self.chains(&old.import, &new.import) && self.chains(&old.export, &new.export) && rest(old) == rest(new)
+    }
 }
 
 impl<'a> Diff<'a> {
@@ -234,12 +258,12 @@ impl<'a> Diff<'a> {
         let common = self.common();
         for peer in &self.old.peers {
             let remote = &peer.session.remote;
-            self.peer(remote, peer, after.get(remote).copied(), &common, running);
+            self.peer((remote, false), peer, after.get(remote).copied(), &common, running);
         }
         let ranged: Vec<Remote> = running.range_peers();
         for remote in ranged.iter().filter(|r| !before.contains_key(r)) {
             if let Some((peer, _)) = self.old.range_peer(remote.addr, remote.zone.as_deref()) {
-                self.peer(remote, &peer, after.get(remote).copied(), &common, running);
+                self.peer((remote, true), &peer, after.get(remote).copied(), &common, running);
             }
         }
         let known: HashSet<&Remote> = before.keys().copied().chain(&ranged).collect();
@@ -253,24 +277,27 @@ impl<'a> Diff<'a> {
         }
     }
 
-    /// A peer that is there: what the new configuration makes of it.
+    /// A peer that is there, listed or out of a range: what the new configuration makes of it.
     fn peer(
         &mut self,
-        remote: &Remote,
+        (remote, ranged): (&Remote, bool),
         old: &Arc<PeerConfig>,
         listed: Option<&Arc<PeerConfig>>,
         common: &[Difference],
         running: &impl Running,
     ) {
-        let ranged = || self.new.range_peer(remote.addr, remote.zone.as_deref()).map(|(config, range)| (config, Some(range)));
-        let Some((config, range)) = listed.map(|p| (p.clone(), None)).or_else(ranged) else {
+        let by_range = || self.new.range_peer(remote.addr, remote.zone.as_deref()).map(|(config, range)| (config, Some(range)));
+        let Some((config, range)) = listed.map(|p| (p.clone(), None)).or_else(by_range) else {
             let name = old.session.name.clone();
             self.change(Grade::Restart, format!("{name}: session with {remote} ends"), vec![name]);
             self.plan.peers.push((remote.clone(), PeerStep::Remove));
             return;
         };
         let mut differences = common.to_vec();
-        compare_peers(old, &config, &mut differences);
+        let same = self.same.peers(old, &config);
+        if !same {
+            compare_peers(old, &config, &mut self.same, &mut differences);
+        }
         for difference in differences.iter_mut().filter(|d| d.touch.contains(Touch::LIMITS)) {
             let over = |family| config.closes_at(family).is_some_and(|limit| running.received(remote, family) > limit);
             if Family::ALL.into_iter().any(over) {
@@ -284,7 +311,7 @@ impl<'a> Diff<'a> {
             self.of_sessions.entry(key).or_default().push(config.session.name.clone());
         }
         let moved = || self.old.ranges != self.new.ranges;
-        if !differences.is_empty() || old != &config || range.is_some() && moved() || range.is_none() && self.old.is_ranged(remote) {
+        if !differences.is_empty() || !same || range.is_some() && moved() || range.is_none() && ranged {
             self.plan.peers.push((remote.clone(), PeerStep::Change { config, range, touch }));
         }
     }
@@ -309,7 +336,7 @@ impl<'a> Diff<'a> {
         let net = old.net;
         let mut all = Vec::new();
         compare(&mut all, Touch::empty(), "listen_limit", &old.limit, &new.limit);
-        compare_peers(&old.template, &new.template, &mut all);
+        compare_peers(&old.template, &new.template, &mut self.same, &mut all);
         for difference in all {
             self.change(Grade::Live, format!("peers accepted from {net}: {}", difference.text()), Vec::new());
         }
@@ -367,7 +394,7 @@ fn compare<T: PartialEq + Shown>(all: &mut Vec<Difference>, touch: Touch, settin
 }
 
 /// Every setting of a peer, and what a new value of it takes.
-fn compare_peers(old: &PeerConfig, new: &PeerConfig, all: &mut Vec<Difference>) {
+fn compare_peers(old: &PeerConfig, new: &PeerConfig, same: &mut Same, all: &mut Vec<Difference>) {
     let (a, b) = (&*old.session, &*new.session);
     let live = Touch::empty();
     let named = |chain: &Option<Chain>, touch| if chain.as_ref().is_some_and(Chain::depends_on_peer) { touch } else { live };
@@ -424,24 +451,23 @@ fn compare_peers(old: &PeerConfig, new: &PeerConfig, all: &mut Vec<Difference>) 
     if a.md5 != b.md5 {
         all.push(Difference { touch: Touch::RESTART, setting: "the password".into(), values: None, note: "" });
     }
-    compare_chains(all, Touch::IMPORT, "import", &old.import, &new.import);
-    compare_chains(all, Touch::EXPORT, "export", &old.export, &new.export);
+    compare_chains(all, Touch::IMPORT, "import", (&old.import, &new.import), same);
+    compare_chains(all, Touch::EXPORT, "export", (&old.export, &new.export), same);
     if old.burden != new.burden {
         all.push(Difference { touch: live, setting: "the bound on memory".into(), values: None, note: "" });
     }
 }
 
 /// Other policies are named; of the same ones, those that say something else.
-fn compare_chains(all: &mut Vec<Difference>, touch: Touch, setting: &str, old: &Option<Chain>, new: &Option<Chain>) {
-    if old == new {
+fn compare_chains(all: &mut Vec<Difference>, touch: Touch, setting: &str, (old, new): (&Option<Chain>, &Option<Chain>), same: &mut Same) {
+    if same.chains(old, new) {
         return;
     }
     let names = |chain: &Option<Chain>| chain.as_ref().map(|c| c.names().map(str::to_owned).collect::<Vec<_>>());
     let (Some(a), Some(b), true) = (old, new, names(old) == names(new)) else {
         return compare(all, touch, setting, &names(old).map(|n| n.join(", ")), &names(new).map(|n| n.join(", ")));
     };
-    let differs = |(a, b): &(&Arc<Policy>, &Arc<Policy>)| a != b;
-    for (policy, _) in a.policies().zip(b.policies()).filter(differs) {
+    for (policy, _) in a.policies().zip(b.policies()).filter(|(a, b)| !same.policies(a, b)) {
         match all.iter_mut().find(|d| d.values.is_none() && d.setting == format!("policy {}", policy.name)) {
             Some(same) => same.touch |= touch,
             None => all.push(Difference { touch, setting: format!("policy {}", policy.name), values: None, note: "" }),
