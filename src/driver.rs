@@ -9,14 +9,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::wire::{Context, DecodeError, Decoder, Message, frame_len};
-
-/// Messages in the order of their octets; after `error` the connection reads no more.
-#[derive(Debug)]
-pub struct Batch {
-    pub messages: Vec<Message>,
-    pub error: Option<DecodeError>,
-}
+use crate::wire::{Batch, Context, DecodeError, Decoder, Message, frame_len};
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,10 +39,16 @@ impl Driver {
     }
 
     /// The next batch; `None` while no message is whole, while the context of an OPEN is awaited, and after an error.
+    ///
+    /// The batch takes the buffer along; what is kept is the beginning of an unfinished message.
     pub fn next_batch(&mut self) -> Option<Batch> {
-        let mut batch = Batch { messages: Vec::new(), error: None };
+        if self.phase != Phase::Reading || frame_len(&self.octets, self.decoder.context().max_len) == Ok(None) {
+            return None;
+        }
+        let mut batch = Batch { octets: std::mem::take(&mut self.octets).freeze(), ..Batch::default() };
+        let mut read = 0;
         while self.phase == Phase::Reading {
-            match self.next_message() {
+            match self.next_message(&batch.octets, &mut read) {
                 Ok(Some(message)) => {
                     if matches!(message, Message::Open(_)) {
                         self.phase = Phase::AwaitingContext;
@@ -58,19 +57,19 @@ impl Driver {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    self.phase = Phase::Ended;
+                    (self.phase, read) = (Phase::Ended, batch.octets.len());
                     batch.error = Some(error);
                 }
             }
         }
-        (!batch.messages.is_empty() || batch.error.is_some()).then_some(batch)
+        self.octets.extend_from_slice(&batch.octets.split_off(read));
+        Some(batch)
     }
 
-    fn next_message(&mut self) -> Result<Option<Message>, DecodeError> {
-        match frame_len(&self.octets, self.decoder.context().max_len)? {
-            Some(len) if len <= self.octets.len() => self.decoder.decode(self.octets.split_to(len).freeze()).map(Some),
-            Some(_) | None => Ok(None),
-        }
+    fn next_message(&mut self, octets: &Bytes, read: &mut usize) -> Result<Option<Message>, DecodeError> {
+        let Some(len) = frame_len(octets.get(*read..).unwrap_or_default(), self.decoder.context().max_len)? else { return Ok(None) };
+        *read += len;
+        self.decoder.decode(octets.slice(*read - len..*read)).map(Some)
     }
 
     /// From here on messages are read as the OPENs agreed.
@@ -96,11 +95,6 @@ impl Driver {
     pub fn unfinished(&self) -> Option<usize> {
         (!self.octets.is_empty()).then_some(self.octets.len())
     }
-
-    /// The rest of a message, if any, moves to a buffer of its own size; the large one goes with the messages that were cut from it.
-    pub fn compact(&mut self) {
-        self.octets = BytesMut::from(&self.octets[..]);
-    }
 }
 
 #[cfg(test)]
@@ -121,7 +115,6 @@ mod tests {
         for piece in octets.chunks(7) {
             driver.push(piece);
             messages += driver.next_batch().map_or(0, |batch| batch.messages.len());
-            driver.compact();
         }
         assert_eq!((messages, driver.unfinished()), (3, None));
         driver.push(&KEEPALIVE[..5]);

@@ -140,7 +140,7 @@ impl Load {
                 read += len;
                 messages.push(self.decoders.get_mut(&conn).expect("connected").decode(octets.split_to(len)).expect("our own octets"));
             }
-            self.speaker.handle(self.now, Input::Received { conn, messages, error: None });
+            self.speaker.handle(self.now, Input::Received { conn, batch: messages.into() });
             self.turn();
         }
     }

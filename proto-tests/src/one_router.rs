@@ -117,8 +117,7 @@ impl OneRouter {
                     if let Some(c) = self.conns.get_mut(&conn) {
                         c.context = Some(context);
                     }
-                    let messages = vec![Message::KeepAlive];
-                    self.speaker.handle(self.now, Input::Received { conn, messages, error: None });
+                    self.speaker.handle(self.now, Input::Received { conn, batch: vec![Message::KeepAlive].into() });
                 }
                 Effect::Send { conn, frames } => frames.into_iter().for_each(|frame| self.on_octets(conn, &frame)),
                 Effect::Close { conn } => {
@@ -162,7 +161,7 @@ impl OneRouter {
                 *theirs = asn;
             }
         }
-        self.speaker.handle(self.now, Input::Received { conn, messages: vec![Message::Open(open)], error: None });
+        self.speaker.handle(self.now, Input::Received { conn, batch: vec![Message::Open(open)].into() });
     }
 
     /// Two prefixes of its own, if IPv4 was agreed.
@@ -204,7 +203,7 @@ impl OneRouter {
         let mut decoder = Decoder::new();
         decoder.set_context(context.clone());
         let update = decoder.decode(octets.into()).expect("an UPDATE");
-        self.speaker.handle(self.now, Input::Received { conn, messages: vec![update], error: None });
+        self.speaker.handle(self.now, Input::Received { conn, batch: vec![update].into() });
     }
 
     /// What happens is counted from here on.
@@ -241,6 +240,20 @@ impl OneRouter {
         self.speaker.handle(self.now, Input::Query { id: 0, question });
         self.run(Duration::ZERO);
         self.answer.take().expect("a question is answered")
+    }
+
+    /// Hands in one read of a peer, in as many calls as the router takes for it; `meanwhile` is called between two of them. How many messages were
+    /// left after each call.
+    pub fn take_in(&mut self, peer: IpAddr, messages: Vec<Message>, mut meanwhile: impl FnMut(&mut OneRouter)) -> Vec<usize> {
+        let conn = *self.conns.iter().find(|(_, c)| c.remote.addr == peer).expect("it is connected").0;
+        let (mut left, mut input) = (Vec::new(), Input::Received { conn, batch: messages.into() });
+        while let Some(rest) = self.speaker.handle_some(self.now, input) {
+            let Input::Received { batch, .. } = &rest else { panic!("the rest of a read is one, too") };
+            left.push(batch.messages.len());
+            meanwhile(self);
+            input = rest;
+        }
+        left
     }
 
     /// Takes over other parameters; what the plan said.

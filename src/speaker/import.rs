@@ -54,24 +54,27 @@ pub(super) struct Import<'a> {
 }
 
 impl Import<'_> {
-    /// Takes in one UPDATE of an established session.
-    pub fn update(&mut self, id: PeerId, update: Update, now: Instant) {
+    /// Takes in one UPDATE of an established session. How many prefixes it spoke of.
+    pub fn update(&mut self, id: PeerId, update: Update, now: Instant) -> u64 {
         self.note_errors(id, &update);
         self.counters.update_arrived(now);
+        let mut all = 0;
         for run in &update.withdrawn {
             let mut n = 0;
             self.rib.withdraw(id, run.iter().inspect(|_| n += 1));
             self.traffic(id, |t| t.updates.withdrawn_received += n);
+            all += n;
         }
         for run in &update.announced {
-            match &run.attrs {
+            all += match &run.attrs {
                 Some(attrs) => self.announce(id, run, attrs, now),
                 None => self.withdraw_malformed(id, run, &update),
-            }
+            };
         }
         if let Some(family) = update.end_of_rib {
             retention::on_end_of_rib((id, family), now, self.sessions, self.rib, self.startup, self.effects);
         }
+        all
     }
 
     fn traffic(&mut self, id: PeerId, count: impl FnOnce(&mut Traffic)) {
@@ -81,16 +84,15 @@ impl Import<'_> {
     }
 
     /// RFC 7606 §2: what was announced with a malformed attribute is as good as withdrawn.
-    fn withdraw_malformed(&mut self, id: PeerId, run: &Announced, update: &Update) {
+    fn withdraw_malformed(&mut self, id: PeerId, run: &Announced, update: &Update) -> u64 {
         let cause = Cause::Malformed(update.strongest_error().and_then(DecodeError::attribute).map_or(0, |c| c.0));
-        for nlri in run.nlri.iter() {
-            self.rib.apply(RouteChange { peer: id, nlri, route: None, cause: cause.clone() });
-        }
+        let each = |nlri| self.rib.apply(RouteChange { peer: id, nlri, route: None, cause: cause.clone() });
+        run.nlri.iter().map(each).count() as u64
     }
 
-    fn announce(&mut self, id: PeerId, run: &Announced, attrs: &PathAttributes, now: Instant) {
+    fn announce(&mut self, id: PeerId, run: &Announced, attrs: &PathAttributes, now: Instant) -> u64 {
         let family = run.nlri.family();
-        let Some((entry, live)) = self.sessions.get_mut(id).and_then(Entry::live_mut) else { return };
+        let Some((entry, live)) = self.sessions.get_mut(id).and_then(Entry::live_mut) else { return 0 };
         let limit = entry.max_prefix(family).copied();
         let each_prefix = live.import.depends_on_prefix();
         let mut judged = live.cache.take(family, attrs);
@@ -99,7 +101,7 @@ impl Import<'_> {
         } else {
             self.announce_each(id, run, attrs, &mut judged, limit.as_ref(), each_prefix)
         };
-        let Some(entry) = self.sessions.get_mut(id) else { return };
+        let Some(entry) = self.sessions.get_mut(id) else { return tally.announced };
         let before = entry.traffic.updates.announced_received;
         entry.traffic.updates.announced_received += tally.announced;
         let weigh = before / WEIGHED != entry.traffic.updates.announced_received / WEIGHED;
@@ -117,6 +119,7 @@ impl Import<'_> {
         if weigh {
             self.check_burden(id, now);
         }
+        tally.announced
     }
 
     /// One verdict for all of them, but for those that are no unicast prefixes.

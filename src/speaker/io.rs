@@ -18,16 +18,15 @@ use crate::kernel::KernelEvent;
 use crate::num::ConnId;
 use crate::peer::{DialError, Direction, Transport};
 use crate::stats::{Md5Refused, Notice};
-use crate::wire::{Context, DecodeError, Message};
+use crate::wire::{Batch, Context};
 
 /// Something happened outside.
 #[derive(Debug)]
 pub enum Input {
-    /// Messages of one read, in order; after `error` the connection reads no more.
+    /// What one read brought.
     Received {
         conn: ConnId,
-        messages: Vec<Message>,
-        error: Option<DecodeError>,
+        batch: Batch,
     },
     /// A dialled connection is there, or somebody connected to us.
     Connected {

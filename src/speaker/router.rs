@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ipnet::IpNet;
 
 use super::counters::RouterCounters;
@@ -31,10 +32,16 @@ use crate::rib::nexthop::NexthopTable;
 use crate::rib::update_group::{Bounds, UpdateGroups};
 use crate::rib::{BATCH, BestChange, Limits, Rib, SourceFacts};
 use crate::stats::Notice;
-use crate::wire::{DecodeError, Message, PathAttributes};
+use crate::wire::{Batch, Message, PathAttributes};
 
 /// Prefixes that one `settle` selects at most; the caller comes back while there are more.
-const SETTLE_BUDGET: usize = 4096;
+const SETTLE_BUDGET: usize = 1024;
+
+/// Changes that one `settle` hands to update groups, counted for each group.
+const ADVERTISED: usize = 4096;
+
+/// What one call of [`Speaker::handle_some`] takes in of a read: messages, and prefixes in them.
+const TAKEN: usize = 512;
 
 /// Inputs of connections that wait for the peers to be started at most.
 const EARLY: usize = 4096;
@@ -64,7 +71,7 @@ pub struct Speaker {
     early: Option<VecDeque<Input>>,
     /// Messages wait outside that came after this moment.
     received_until: Option<Instant>,
-    /// Scratch of `settle`.
+    /// What was chosen last, while some update groups have yet to take it in.
     changes: Vec<BestChange>,
 }
 
@@ -109,10 +116,23 @@ impl Speaker {
 
     /// Takes in what happened. Cheap; selection and announcements wait for `settle`.
     pub fn handle(&mut self, now: Instant, input: Input) {
+        let mut rest = Some(input);
+        while let Some(input) = rest {
+            rest = self.handle_some(now, input);
+        }
+    }
+
+    /// The same for who has others to look after meanwhile: of a long read some messages only. The rest is to be handed in before anything else
+    /// that comes on the connection.
+    #[must_use]
+    pub fn handle_some(&mut self, now: Instant, input: Input) -> Option<Input> {
         self.rib.set_now(now);
-        let Some(input) = self.keep_early(input) else { return };
+        let input = self.keep_early(input)?;
+        let mut rest = None;
         match input {
-            Input::Received { conn, messages, error } => self.on_received(conn, messages, error, now),
+            Input::Received { conn, batch } => {
+                rest = self.on_received(conn, batch, now).map(|batch| Input::Received { conn, batch });
+            }
             Input::Connected { conn, local, remote, direction } => self.on_connected(conn, local, remote, direction, now),
             Input::DialFailed { conn, error } => self.on_conn_end(conn, Event::DialFailed { conn, error }, now),
             Input::Closed { conn, error } => self.on_conn_end(conn, Event::Closed { conn, error }, now),
@@ -138,6 +158,7 @@ impl Speaker {
             Input::Stop(mode) => self.stop(mode, now),
         }
         self.run_session_events(now);
+        rest
     }
 
     /// Tells that messages wait which came after this moment; `None`: no longer. Until they are handed in, silence since then proves nothing, and
@@ -178,17 +199,12 @@ impl Speaker {
         self.run_jobs();
         self.import().use_room();
         self.track_nexthops();
-        let mut changes = std::mem::take(&mut self.changes);
-        changes.clear();
-        self.rib.rank_paths(self.groups.ranked());
-        let more = self.rib.settle(SETTLE_BUDGET, &mut self.nexthops, &mut changes);
-        if self.tunnels.take_nodes(&mut self.nexthops) {
-            self.ask_tunnels();
+        if self.changes.is_empty() {
+            self.select();
         }
-        self.program().apply(&changes);
-        self.program().resolve_newly_tracked();
-        self.groups.advertise(&self.rib, &changes);
-        self.changes = changes;
+        if self.groups.advertise_some(&self.rib, &self.changes, ADVERTISED) {
+            self.changes.clear();
+        }
         self.run_startup(now);
         self.export().pump(now);
         if !self.lifecycle.leaves_kernel_alone() {
@@ -196,7 +212,25 @@ impl Speaker {
         }
         self.run_lifecycle(now);
         self.run_session_events(now);
-        more || self.nexthops.has_changed() || !self.jobs.is_empty()
+        self.is_choosing() || self.nexthops.has_changed() || !self.jobs.is_empty()
+    }
+
+    /// Chooses best paths, and says what they mean to the kernel.
+    fn select(&mut self) {
+        let mut changes = std::mem::take(&mut self.changes);
+        self.rib.rank_paths(self.groups.ranked());
+        self.rib.settle(SETTLE_BUDGET, &mut self.nexthops, &mut changes);
+        if self.tunnels.take_nodes(&mut self.nexthops) {
+            self.ask_tunnels();
+        }
+        self.program().apply(&changes);
+        self.program().resolve_newly_tracked();
+        self.changes = changes;
+    }
+
+    /// Something is to be chosen, or was and is on its way to the update groups.
+    fn is_choosing(&self) -> bool {
+        self.rib.is_dirty() || !self.changes.is_empty()
     }
 
     /// The next effect, in the order in which they are to be performed.
@@ -212,7 +246,7 @@ impl Speaker {
 
     /// Whether `settle` has something to do although no input came and no deadline passed.
     pub fn wants_settle(&self) -> bool {
-        self.rib.is_dirty()
+        self.is_choosing()
             || self.groups.has_ready()
             || self.sessions.has_unwatched()
             || !self.jobs.is_empty()
@@ -431,21 +465,23 @@ impl Speaker {
         }
     }
 
-    /// A read of a connection. UPDATEs of the established session are imported, all else is the state machine's.
-    fn on_received(&mut self, conn: ConnId, messages: Vec<Message>, error: Option<DecodeError>, now: Instant) {
-        let Some(id) = self.sessions.of_conn(conn) else { return };
-        let mut updates = 0;
-        let mut rest = messages.into_iter();
-        while !rest.as_slice().is_empty() {
+    /// A read of a connection, up to about [`TAKEN`]; the rest, if there is more. UPDATEs of the established session are imported, all else is the
+    /// state machine's.
+    fn on_received(&mut self, conn: ConnId, batch: Batch, now: Instant) -> Option<Batch> {
+        let id = self.sessions.of_conn(conn)?;
+        let (mut updates, mut taken) = (0, 0);
+        let mut rest = batch.messages.into_iter();
+        while !rest.as_slice().is_empty() && taken < TAKEN {
             if let Some(few @ [_, _, ..]) = rest.as_slice().chunks(BATCH).next() {
                 self.rib.prefetch(few.iter().filter_map(Message::as_update));
             }
             for message in rest.by_ref().take(BATCH) {
                 let established = self.sessions.live(id).is_some_and(|l| l.session.conn == conn);
+                taken += 1;
                 match message {
                     Message::Update(update) if established => {
                         updates += 1;
-                        self.import().update(id, update, now);
+                        taken += self.import().update(id, update, now) as usize;
                         self.run_session_events(now);
                     }
                     other => self.dispatch(id, Event::Message { conn, message: other }, now),
@@ -458,9 +494,13 @@ impl Speaker {
             }
             self.dispatch(id, Event::UpdatesSeen { conn, n: updates }, now);
         }
-        if let Some(error) = error {
+        if !rest.as_slice().is_empty() {
+            return Some(Batch { octets: Bytes::new(), messages: rest.collect(), error: batch.error });
+        }
+        if let Some(error) = batch.error {
             self.dispatch(id, Event::Malformed { conn, error }, now);
         }
+        None
     }
 }
 
@@ -470,10 +510,12 @@ impl Speaker {
     /// way out of the tables is nobody's any more.
     fn hold_budget(&mut self, now: Instant) {
         let Some(budget) = self.params.limits.memory else { return };
-        let waiting = self.groups.memory();
-        if self.rib.memory().total() + waiting <= budget {
-            return;
-        }
+        let room = budget.checked_sub(self.rib.memory().total());
+        let waiting = match room {
+            Some(room) => self.groups.memory_beyond(room),
+            None => Some(self.groups.memory()),
+        };
+        let Some(waiting) = waiting else { return };
         let held = self.rib.burdens().map(|(_, octets)| octets).sum::<u64>() + waiting;
         let Some(id) = self.rib.most_beyond_share(budget).filter(|_| held > budget) else { return };
         let Some(entry) = self.sessions.get(id).filter(|e| e.live.is_some()) else { return };
@@ -605,7 +647,7 @@ impl Speaker {
 
     /// All that was received is chosen by next hops as they are, or it must be before what is not wanted goes from the kernel.
     fn run_startup(&mut self, now: Instant) {
-        let chosen = !(self.rib.is_dirty() || self.nexthops.has_changed() || self.nexthops.has_newly_tracked());
+        let chosen = !(self.is_choosing() || self.nexthops.has_changed() || self.nexthops.has_newly_tracked());
         let progress = Progress { chosen, tunnels: !self.tunnels.are_awaited(&self.nexthops) };
         let due = self.startup.poll(now, &self.sessions, &self.params, &self.fib_sync.fib, progress);
         if due.release_eor {
@@ -651,7 +693,7 @@ impl Speaker {
     /// Is everything that is to be announced in the peers' kernels' hands, or at least out of ours?
     fn is_flushed(&self) -> bool {
         let out = |id| !self.groups.has_more(id) && self.sessions.is_flushed(id);
-        !self.rib.is_dirty() && !self.groups.has_work() && self.sessions.iter().filter(|e| e.live.is_some()).all(|e| out(e.id))
+        !self.is_choosing() && !self.groups.has_work() && self.sessions.iter().filter(|e| e.live.is_some()).all(|e| out(e.id))
     }
 
     pub(super) fn take_step(&mut self, step: Step, now: Instant) {

@@ -63,6 +63,22 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
+/// Messages of one connection in the order of their octets; after `error` it reads no more.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// As they arrived, with those that `error` is about: in the same [`Context`] a reader makes the same of them.
+    pub octets: Bytes,
+    pub messages: Vec<Message>,
+    pub error: Option<DecodeError>,
+}
+
+/// Messages that nobody sent.
+impl From<Vec<Message>> for Batch {
+    fn from(messages: Vec<Message>) -> Batch {
+        Batch { messages, ..Batch::default() }
+    }
+}
+
 /// Any message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {

@@ -5,14 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use catbird::api::Answer;
-use catbird::driver::{Batch, Driver};
+use catbird::driver::Driver;
 use catbird::fib::overlay::gateway;
 use catbird::fib::{FibChange, FibKind, FibRoute};
 use catbird::kernel::{Hop, IfIndex, KernelEvent, KernelRoute, RouteKind};
 use catbird::num::{ConnId, Instant};
 use catbird::speaker::{Effect, Input, Params, Speaker};
 use catbird::stats::Notice;
-use catbird::wire::Context;
+use catbird::wire::{Batch, Context};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::Lab;
@@ -159,7 +159,7 @@ fn converse(script: &mut Script, reader: &mut Driver, conn: ConnId) -> Vec<u8> {
     let mut answers = Vec::new();
     loop {
         reader.set_context(script.reads());
-        let Some(Batch { messages, error }) = reader.next_batch() else { return answers };
+        let Some(Batch { messages, error, .. }) = reader.next_batch() else { return answers };
         assert!(error.is_none(), "a router sent what nobody can read: {error:?}");
         messages.into_iter().for_each(|message| answers.extend(script.on_message(conn, message)));
     }
@@ -271,8 +271,8 @@ impl Lab {
         reader.push(octets);
         match body {
             Body::Router(_) => {
-                if let Some(Batch { messages, error }) = reader.next_batch() {
-                    self.tell(end.0, Input::Received { conn: end.1, messages, error });
+                if let Some(batch) = reader.next_batch() {
+                    self.tell(end.0, Input::Received { conn: end.1, batch });
                     self.cycle(end.0);
                 }
             }

@@ -383,3 +383,46 @@ fn the_first_table_of_a_group_is_looked_at_in_steps() {
     assert_eq!(world.hearers[&PeerId(2)].table.len(), 3000);
     assert_eq!(world.hearers[&PeerId(2)].ends, Family::ALL);
 }
+
+/// Of three external peers the first announces 5,000 blocks, which the others have read.
+fn told(bounds: Bounds) -> World {
+    let mut world = World::new(bounds);
+    (1..=3).for_each(|n| world.source(n, SourceKind::External, false));
+    (2..=3).for_each(|n| world.join(n, key(SourceKind::External)));
+    again(&mut world, 1000);
+    world.flush();
+    assert!(world.heard(2, "10.0.0.0/26").is_some());
+    world
+}
+
+/// The first announces all of it once more, otherwise.
+fn again(world: &mut World, asn: u32) {
+    let attrs = route(1).prepend(Asn(asn), 3).finish();
+    world.announce_all(1, (0..5000).map(block), &attrs);
+}
+
+/// Who becomes the source of a route that it was told is told that it is gone, even while the table is on its way to it.
+#[test]
+fn who_takes_over_a_route_during_a_refresh_does_not_keep_the_old_one() {
+    let mut world = told(Bounds::default());
+    world.groups.refresh(PeerId(2), Family::Ipv4Unicast, false);
+    world.announce(2, block(0), &route(2).prepend(Asn(65002), 1).finish());
+    world.flush();
+    assert!(world.heard(2, "10.0.0.0/26").is_none() && world.heard(3, "10.0.0.0/26").is_some());
+}
+
+#[test]
+fn who_takes_over_a_route_while_it_does_not_read_does_not_keep_the_old_one() {
+    let mut world = told(Bounds { log_octets: 20_000, ..Bounds::default() });
+    for round in 0..3 {
+        again(&mut world, 2000 + round);
+        if round == 2 {
+            world.announce(2, block(0), &route(2).prepend(Asn(65002), 1).finish());
+        }
+        world.settle();
+    }
+    assert!(world.groups.owed() > 4096, "each prefix, and then the table");
+    world.flush();
+    assert!(world.heard(2, "10.0.0.0/26").is_none() && world.heard(3, "10.0.0.0/26").is_some());
+    assert_eq!((world.groups.owed(), world.hearers[&PeerId(2)].table.len()), (0, 4999));
+}

@@ -274,6 +274,11 @@ impl World {
                     self.advertise();
                 }
             }
+            Op::AdvertiseSome => {
+                if self.groups.advertise_some(&self.rib, &self.changes, 1) {
+                    self.changes.clear();
+                }
+            }
             Op::Poll { peer, credit } => self.poll(peer, usize::from(credit)),
             Op::Join { peer } => self.join(peer),
             Op::Leave { peer, routes_stay } => {
@@ -409,6 +414,7 @@ enum Op {
     Withdraw { peer: u32, net: u8, path: u32 },
     Own { net: u8, on: bool },
     Settle { budget: u8, hold: bool },
+    AdvertiseSome,
     Poll { peer: u32, credit: u16 },
     Join { peer: u32 },
     Leave { peer: u32, routes_stay: bool },
@@ -426,6 +432,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (peer.clone(), net.clone(), path).prop_map(|(peer, net, path)| Op::Withdraw { peer, net, path }),
         2 => (net, any::<bool>()).prop_map(|(net, on)| Op::Own { net, on }),
         8 => (1u8..32, prop::bool::weighted(0.3)).prop_map(|(budget, hold)| Op::Settle { budget, hold }),
+        3 => Just(Op::AdvertiseSome),
         6 => (peer.clone(), 1u16..2000).prop_map(|(peer, credit)| Op::Poll { peer, credit }),
         4 => peer.clone().prop_map(|peer| Op::Join { peer }),
         1 => (peer.clone(), any::<bool>()).prop_map(|(peer, routes_stay)| Op::Leave { peer, routes_stay }),

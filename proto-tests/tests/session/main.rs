@@ -24,4 +24,5 @@ mod rfc7911;
 mod rfc8538;
 mod rfc9003;
 mod rfc9687;
+mod steps;
 mod why;

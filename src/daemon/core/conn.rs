@@ -28,10 +28,10 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::driver::{Batch, Driver};
+use crate::driver::Driver;
 use crate::num::ConnId;
 use crate::speaker::Input;
-use crate::wire::{Context, Hex};
+use crate::wire::{Batch, Context, Hex};
 
 use super::event_queue::{CoreEvent, EventQueue};
 use crate::daemon::tasks::{Panicked, caught};
@@ -176,15 +176,13 @@ async fn read_loop(id: ConnId, mut socket: OwnedReadHalf, context: Arc<Slot>, qu
                 driver.set_context(context.take().await);
             }
         }
-        driver.compact();
     }
 }
 
 async fn deliver(conn: ConnId, batch: Batch, ahead: &Arc<Semaphore>, queue: &EventQueue) {
     // Never closed, so there always is a permit in the end.
     let permit = ahead.clone().acquire_owned().await.ok();
-    let Batch { messages, error } = batch;
-    queue.put(CoreEvent::Batch(Input::Received { conn, messages, error }, permit)).await;
+    queue.put(CoreEvent::Batch(Input::Received { conn, batch }, permit)).await;
 }
 
 /// Hands over what one read brings, through the scratch of this thread. Zero: the other end has closed.
@@ -441,10 +439,12 @@ mod tests {
         let (_conn, mut theirs, mut events, _) = pair().await;
         let octets = [KEEPALIVE, KEEPALIVE, KEEPALIVE].concat();
         theirs.write_all(&octets[..50]).await.expect("sent");
-        let Input::Received { conn: ID, messages, error: None } = input(&mut events).await else { panic!("not received") };
+        let Input::Received { conn: ID, batch: Batch { messages, error: None, .. } } = input(&mut events).await else {
+            panic!("not received")
+        };
         assert!(matches!(messages[..], [Message::KeepAlive, Message::KeepAlive]), "{messages:?}");
         theirs.write_all(&octets[50..]).await.expect("sent");
-        let Input::Received { messages, .. } = input(&mut events).await else { panic!("not received") };
+        let Input::Received { batch: Batch { messages, .. }, .. } = input(&mut events).await else { panic!("not received") };
         assert!(matches!(messages[..], [Message::KeepAlive]), "{messages:?}");
     }
 
@@ -452,11 +452,11 @@ mod tests {
     async fn what_follows_an_open_waits_for_its_context() {
         let (conn, mut theirs, mut events, _) = pair().await;
         theirs.write_all(&[&open()[..], &KEEPALIVE].concat()).await.expect("sent");
-        let Input::Received { messages, .. } = input(&mut events).await else { panic!("not received") };
+        let Input::Received { batch: Batch { messages, .. }, .. } = input(&mut events).await else { panic!("not received") };
         assert!(matches!(messages[..], [Message::Open(_)]), "{messages:?}");
         assert!(timeout(Duration::from_millis(100), events.recv()).await.is_err(), "nothing is read without a context");
         conn.set_context(Context::INITIAL);
-        let Input::Received { messages, .. } = input(&mut events).await else { panic!("not received") };
+        let Input::Received { batch: Batch { messages, .. }, .. } = input(&mut events).await else { panic!("not received") };
         assert!(matches!(messages[..], [Message::KeepAlive]), "{messages:?}");
     }
 
@@ -466,7 +466,9 @@ mod tests {
         let mut bad = KEEPALIVE;
         bad[3] = 0;
         theirs.write_all(&[KEEPALIVE, bad, KEEPALIVE].concat()).await.expect("sent");
-        let Input::Received { messages, error: Some(_), .. } = input(&mut events).await else { panic!("not received") };
+        let Input::Received { batch: Batch { messages, error: Some(_), .. }, .. } = input(&mut events).await else {
+            panic!("not received")
+        };
         assert!(matches!(messages[..], [Message::KeepAlive]), "{messages:?}");
         assert!(timeout(Duration::from_millis(100), events.recv()).await.is_err(), "the rest is not read");
     }
@@ -542,7 +544,7 @@ mod tests {
         drop(theirs);
         std::thread::sleep(Duration::from_millis(50));
         conn.send([Bytes::from_static(b"into the void")]);
-        let Input::Received { messages, .. } = input(&mut events).await else { panic!("not received") };
+        let Input::Received { batch: Batch { messages, .. }, .. } = input(&mut events).await else { panic!("not received") };
         assert!(matches!(messages[..], [Message::KeepAlive]), "{messages:?}");
         assert!(matches!(input(&mut events).await, Input::Closed { conn: ID, .. }));
     }

@@ -111,6 +111,8 @@ pub struct Core {
     /// Frames of this cycle, by connection, in the order of their first.
     outgoing: HashMap<ConnId, Frames, foldhash::fast::RandomState>,
     changes: Vec<(u64, FibChange)>,
+    /// What is left of a long read.
+    unfinished: Option<CoreEvent>,
     /// Cycles in a row that began with an empty queue, and the last moment at which enough had.
     quiet: u32,
     taken_in_until: Instant,
@@ -145,6 +147,7 @@ impl Core {
             asked: 0,
             outgoing: HashMap::default(),
             changes: Vec::new(),
+            unfinished: None,
             quiet: 0,
             taken_in_until: clock.now(),
             stopped: false,
@@ -187,7 +190,7 @@ impl Core {
             // Gives the driver and then the readers their turn.
             tokio::task::yield_now().await;
             quiet += 1;
-            while let Ok(event) = self.events.try_recv() {
+            while let Some(event) = self.next_event() {
                 quiet = 0;
                 let now = self.clock.now();
                 self.on_event(event, now);
@@ -204,7 +207,7 @@ impl Core {
         let mut now = self.clock.now();
         let mut longest = now - begun;
         while messages < MESSAGES && now - begun < SLICE {
-            let Ok(event) = self.events.try_recv() else { break };
+            let Some(event) = self.next_event() else { break };
             messages += self.on_event(event, now);
             let after = self.clock.now();
             longest = longest.max(after - now);
@@ -218,7 +221,7 @@ impl Core {
         self.queue.counters().core_steps.observe(longest);
         self.measure();
         more || unfinished
-            || !self.events.is_empty()
+            || self.has_event()
             || !self.requests.is_empty()
             || !self.kernel_events.kernel.is_empty()
             || self.speaker.wants_settle()
@@ -227,7 +230,7 @@ impl Core {
     /// Tells the speaker up to which moment everything that was received has been handed in. An empty queue alone proves little: readers that
     /// waited for room in it have to have had their turn.
     fn note_backlog(&mut self, now: Instant) {
-        self.quiet = if self.events.is_empty() { self.quiet.saturating_add(1) } else { 0 };
+        self.quiet = if self.has_event() { 0 } else { self.quiet.saturating_add(1) };
         if self.quiet >= QUIET {
             self.taken_in_until = now;
         }
@@ -298,30 +301,38 @@ impl Core {
         n
     }
 
-    /// How many messages the event brought (at least one).
+    fn has_event(&self) -> bool {
+        self.unfinished.is_some() || !self.events.is_empty()
+    }
+
+    /// The rest of a read comes before all else, for its connection's next word may be in the queue.
+    fn next_event(&mut self) -> Option<CoreEvent> {
+        self.unfinished.take().or_else(|| self.events.try_recv().ok())
+    }
+
+    /// How many messages of the event were taken in (at least one).
     fn on_event(&mut self, event: CoreEvent, now: Instant) -> usize {
         match event {
-            CoreEvent::Input(input) | CoreEvent::Batch(input, _) => return self.on_input(input, now),
+            CoreEvent::Input(input) => return self.on_input(input, None, now),
+            CoreEvent::Batch(input, permit) => return self.on_input(input, permit, now),
             CoreEvent::Dialled { conn, outcome } => self.dialled(conn, outcome, now),
             CoreEvent::Accepted { socket, remote } => self.accepted(socket, remote, now),
         }
         1
     }
 
-    fn on_input(&mut self, input: Input, now: Instant) -> usize {
-        let mut weight = 1;
+    fn on_input(&mut self, input: Input, permit: Option<OwnedSemaphorePermit>, now: Instant) -> usize {
+        let messages = |input: &Input| if let Input::Received { batch, .. } = input { batch.messages.len() } else { 1 };
         match &input {
-            Input::Received { conn, messages, .. } => {
-                weight = messages.len();
-                if matches!(messages.last(), Some(Message::Open(_))) {
-                    self.half_open.leave(*conn);
-                }
-            }
+            Input::Received { conn, batch } if matches!(batch.messages.last(), Some(Message::Open(_))) => self.half_open.leave(*conn),
             Input::Closed { conn, .. } => self.forget(*conn),
             _ => {}
         }
-        self.speaker.handle(now, input);
-        weight
+        let brought = messages(&input);
+        let rest = self.speaker.handle_some(now, input);
+        let left = rest.as_ref().map_or(0, messages);
+        self.unfinished = rest.map(|rest| CoreEvent::Batch(rest, permit));
+        brought - left
     }
 
     fn dialled(&mut self, conn: ConnId, outcome: Result<TcpStream, DialError>, now: Instant) {

@@ -21,29 +21,32 @@ impl UpdateGroup {
     /// Nothing is sent here: `poll` hands each member what it has yet to read, as far as its connection has room. A group that is new, or
     /// whose key has changed, is brought up in steps of [`Bounds::step`] destinations instead.
     pub fn advertise(&mut self, rib: &Rib, changes: &[BestChange], bounds: &Bounds) {
+        let (families, plain) = (self.key.families, self.pending.is_none());
+        let several = Family::ALL.map(|family| self.key.tells_paths(family));
         for few in changes.chunks(BATCH) {
             self.routes.prefetch(few.iter().filter_map(|c| c.new.as_ref()));
-            let families = self.key.families;
-            let plain = self.pending.is_none();
             for change in few.iter().filter(|c| families.contains(c.dest.family())) {
                 // What the source of a route is to us decides, too, who hears it (`touched.way`).
-                let several = self.key.tells_paths(change.dest.family());
-                if plain && !several && (change.old != change.new || change.touched.way) {
+                let several = several[change.dest.family().index()];
+                if !several && change.old == change.new && !change.touched.way {
+                    continue;
+                }
+                if plain && !several {
                     self.change_best(rib, change.dest, change.net, change.new.as_ref());
-                } else if several || change.old != change.new || change.touched.way {
+                } else {
                     self.change(rib, change.dest, change.net, change.new.as_ref());
                 }
             }
         }
-        self.finish_batch(rib, bounds);
+        self.finish_batch(bounds);
     }
 
     /// Writes what was changed, and keeps what is held within its bounds.
-    pub(super) fn finish_batch(&mut self, rib: &Rib, bounds: &Bounds) {
+    pub(super) fn finish_batch(&mut self, bounds: &Bounds) {
         self.flush();
         self.reap();
         self.batch.shrink();
-        self.bound_log(rib, bounds);
+        self.bound_log(bounds);
     }
 
     /// Forgets what no prefix has any more.
@@ -68,7 +71,7 @@ impl UpdateGroup {
     #[inline]
     fn change_best(&mut self, rib: &Rib, dest: DestId, net: IpNet, best: Option<&Best>) {
         let mut class = best.map_or(ClassId::NONE, |best| self.routes.classify(best, rib, &self.key));
-        let old = self.routes.entry(dest);
+        let (old, fresh) = self.routes.standing(dest);
         if old == class {
             return;
         }
@@ -78,7 +81,7 @@ impl UpdateGroup {
                 return;
             }
         }
-        if self.routes.is_fresh(dest) {
+        if fresh {
             self.flush();
         }
         self.move_path(dest, Nlri::new(net), old, class);
@@ -142,7 +145,7 @@ impl UpdateGroup {
             if !self.log.is_unread() {
                 self.batch.withdraw(nlri, out.horizon);
             }
-            self.touch(dest, nlri, true, false);
+            self.touch(dest, nlri, true, ClassId::NONE);
         }
         for (path_id, class) in after {
             let old = before.iter().find(|(id, ..)| *id == path_id).map(|(.., out)| out);
@@ -160,7 +163,7 @@ impl UpdateGroup {
         let same = old.attrs == out.attrs;
         if !same || old.horizon != out.horizon {
             self.say_difference(nlri, new, (old.horizon, out.horizon), same);
-            self.touch(dest, nlri, true, true);
+            self.touch(dest, nlri, true, new);
         }
     }
 
@@ -187,21 +190,24 @@ impl UpdateGroup {
 
     /// One path of a destination goes from one class to another.
     fn move_path(&mut self, dest: DestId, nlri: Nlri, old: ClassId, new: ClassId) {
-        if self.say(nlri, old, new) {
-            self.touch(dest, nlri, !old.is_none(), !new.is_none());
+        if self.say(nlri, old, new) && !self.slow_members.is_empty() {
+            self.touch(dest, nlri, !old.is_none(), new);
         }
     }
 
-    /// Members that do not follow the log are owed it.
-    fn touch(&mut self, dest: DestId, nlri: Nlri, was: bool, is: bool) {
+    /// Members that do not follow the log are owed it: the route if they hear it, or else that it is gone.
+    fn touch(&mut self, dest: DestId, nlri: Nlri, was: bool, new: ClassId) {
+        let horizon = if new.is_none() { None } else { self.routes.horizon(new, &nlri.net, &self.key) };
         for peer in &self.slow_members {
-            if let Some(Member { mode: Mode::CatchesUp(owed), .. }) = self.members.get_mut(peer) {
+            if let Some(Member { mode: Mode::CatchesUp(owed), facts, .. }) = self.members.get_mut(peer) {
+                let is = horizon.is_some_and(|horizon| horizon.hits(facts).is_none());
                 owed.touch(dest, nlri, was, is);
             }
         }
     }
 
     /// Puts the difference between two classes into the batch. False if there is none that anybody hears.
+    #[inline]
     fn say(&mut self, nlri: Nlri, old: ClassId, new: ClassId) -> bool {
         let (net, silent) = (&nlri.net, self.log.is_unread());
         if old.is_none() {

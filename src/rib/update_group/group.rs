@@ -107,7 +107,7 @@ impl UpdateGroup {
     /// Octets held: what is announced, what members have yet to read, what they are owed.
     pub fn memory(&self) -> u64 {
         let former = self.pending.as_ref().and_then(|p| p.former.as_ref()).map_or(0, |(_, routes)| routes.memory());
-        let snapshot = self.snapshot.as_ref().map_or(0, |s| s.octets);
+        let snapshot = self.snapshot.as_ref().map_or(0, |s| s.octets());
         self.held() + (self.routes.memory() + former + snapshot + self.owed() * OWED) as u64
     }
 
@@ -125,9 +125,9 @@ impl UpdateGroup {
             self.slow_members.push(facts.id);
             Mode::CatchesUp(Box::new(CatchUp::initial(self.key.families.iter())))
         } else {
-            let snapshot = self.snapshot(rib);
+            let snapshot = self.snapshot(rib, bounds.step);
             self.log.enter(snapshot.at);
-            Mode::Follows { place: snapshot.at, snapshot: Some((snapshot, 0)) }
+            Mode::Follows { place: snapshot.at, snapshot: Some((snapshot, 0)), known: 0 }
         };
         self.add(Member { facts, mode, end_at: Some(end), postponed: FamilySet::NONE, queued: false });
     }
@@ -172,8 +172,8 @@ impl UpdateGroup {
         }
         let Some(mut member) = from.leave(peer) else { return };
         match &mut member.mode {
-            Mode::Follows { place, .. } => {
-                *place = self.log.head();
+            Mode::Follows { place, known, .. } => {
+                (*place, *known) = (self.log.head(), 0);
                 self.log.enter(*place);
                 member.end_at = member.end_at.map(|_| *place);
             }
@@ -215,9 +215,9 @@ impl UpdateGroup {
     pub(super) fn detach_from_log(&mut self, peer: PeerId) {
         let end = self.log.head();
         let Some(member) = self.members.get_mut(&peer) else { return };
-        let Mode::Follows { place, snapshot } = &member.mode else { return };
+        let Mode::Follows { place, snapshot, known } = &member.mode else { return };
         let place = *place;
-        let mut owed = CatchUp::unread((place..end).filter_map(|at| self.log.frames(at).cloned()));
+        let mut owed = CatchUp::unread((place..end).filter_map(|at| Some((self.log.frames(at)?.clone(), at >= *known))));
         if let Some((_, read)) = snapshot {
             // Of a table that was read in part, some prefixes are known, and nobody noted which.
             let kind = if *read == 0 { DumpKind::Initial } else { DumpKind::Refresh };
@@ -230,15 +230,12 @@ impl UpdateGroup {
 
     /// A member that is owed a great part of the table one by one gets the table instead, and one by one what is gone: what is kept for it
     /// stays small.
-    pub(super) fn shorten_debt(&mut self, rib: &Rib, peer: PeerId) {
+    pub(super) fn shorten_debt(&mut self, peer: PeerId) {
         let limit = (self.total() as usize / 8).clamp(FEW, MANY);
         let Some(Member { mode: Mode::CatchesUp(owed), .. }) = self.members.get_mut(&peer) else { return };
-        if owed.pending() - owed.gone() <= limit {
-            return;
+        if owed.pending() - owed.promised() > limit {
+            owed.announce_all(self.key.families);
         }
-        let UpdateGroup { routes, pending, .. } = self;
-        let former = pending.as_ref().and_then(|p| p.former.as_ref());
-        owed.announce_all(self.key.families, |nlri| stands(routes, former.map(|(_, routes)| routes), rib, nlri));
     }
 
     // ---- changes ----
@@ -278,9 +275,9 @@ impl UpdateGroup {
     }
 
     /// Drops a snapshot that the log has outgrown (so building them costs no more than writing the log did), and has members give up their place that are too far behind.
-    pub(super) fn bound_log(&mut self, rib: &Rib, bounds: &Bounds) {
+    pub(super) fn bound_log(&mut self, bounds: &Bounds) {
         if let Some(snapshot) = &self.snapshot
-            && (self.log.behind(snapshot.at) > snapshot.octets.max(SEGMENT) as u64 || self.total() == 0)
+            && (self.log.behind(snapshot.at) > snapshot.octets().max(SEGMENT) as u64 || self.total() == 0)
         {
             self.drop_snapshot();
         }
@@ -290,7 +287,7 @@ impl UpdateGroup {
             late.into_iter().for_each(|peer| self.detach_from_log(peer));
         }
         for at in 0..self.slow_members.len() {
-            self.shorten_debt(rib, self.slow_members[at]);
+            self.shorten_debt(self.slow_members[at]);
         }
     }
 

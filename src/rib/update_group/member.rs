@@ -9,7 +9,8 @@
 //! room, and then follows the log again.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use super::super::DestId;
 use super::super::adj_out::{GroupKey, MemberFacts};
@@ -17,17 +18,42 @@ use super::super::pack::{Frames, Log};
 use crate::num::{Family, FamilySet, Nlri};
 use crate::wire::{Decoder, Message, frame_len};
 
-/// The whole table as frames, as it was at a place of the log.
+/// The whole table as frames. A piece is made when the first member comes to it, and is the same for all that follow; what has changed between
+/// `at` and then the log says once more.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     /// In the order in which they are sent.
-    pub frames: Vec<Frames>,
-    /// Of all of them.
-    pub octets: usize,
+    pub pieces: Box<[Piece]>,
     /// The log goes on from here.
     pub at: u64,
-    /// When, in seconds of the RIB's clock.
+    /// When it was begun, in seconds of the RIB's clock.
     pub made: u32,
+}
+
+/// Some destinations as frames.
+#[derive(Debug)]
+pub(super) struct Piece {
+    /// Of these destinations.
+    pub family: Family,
+    /// Their numbers.
+    pub dests: Range<usize>,
+    /// With the end of the log at that time.
+    pub frames: OnceLock<(Frames, u64)>,
+}
+
+impl Snapshot {
+    /// Of `ends` destinations of each family, `step` in a piece.
+    pub fn begin(ends: impl Iterator<Item = (Family, usize)>, step: usize, at: u64, made: u32) -> Snapshot {
+        let pieces = ends.flat_map(|(family, end)| {
+            (0..end).step_by(step.max(1)).map(move |from| Piece { family, dests: from..(from + step).min(end), frames: OnceLock::new() })
+        });
+        Snapshot { pieces: pieces.collect(), at, made }
+    }
+
+    /// Octets held.
+    pub fn octets(&self) -> usize {
+        self.pieces.iter().filter_map(|piece| piece.frames.get()).map(|(frames, _)| frames.len()).sum()
+    }
 }
 
 /// A peer of a group.
@@ -52,7 +78,7 @@ impl Member {
     pub fn is_owed(&self, log: &Log, hold_end: bool) -> bool {
         let end = self.end_at.is_some() && !hold_end;
         match &self.mode {
-            Mode::Follows { place, snapshot } => snapshot.is_some() || end || log.has_more(*place),
+            Mode::Follows { place, snapshot, .. } => snapshot.is_some() || end || log.has_more(*place),
             Mode::CatchesUp(owed) => end || !owed.is_done(),
         }
     }
@@ -61,12 +87,14 @@ impl Member {
 /// How a member gets its octets.
 #[derive(Debug)]
 pub(super) enum Mode {
-    /// Reads the log from `place`; before that the rest of the snapshot, if there is one.
+    /// Reads the log from `place`; before that the rest of the snapshot, if there is one. Before `known` the log may speak of what the snapshot
+    /// knew already.
     Follows {
         /// Octets of the log, since the group was made.
         place: u64,
         /// With it, the frame that is next.
         snapshot: Option<(Arc<Snapshot>, usize)>,
+        known: u64,
     },
     /// It reads prefixes as they stand, not the log.
     CatchesUp(Box<CatchUp>),
@@ -91,7 +119,7 @@ impl Mode {
 
     /// It has read the log up to here.
     pub fn is_at(&self, head: u64) -> bool {
-        matches!(self, Mode::Follows { place, snapshot: None } if *place == head)
+        matches!(self, Mode::Follows { place, snapshot: None, .. } if *place == head)
     }
 }
 
@@ -105,14 +133,16 @@ pub(super) struct CatchUp {
     /// Then these, as they stand: what has changed since; with each, whether it may have been announced to the member before. In order, and
     /// safe from a peer who would choose prefixes that collide.
     dirty: BTreeMap<Nlri, bool>,
-    /// So many of these are known to be gone.
-    gone: usize,
+    /// So many of these there were when the whole table was promised.
+    promised: usize,
 }
 
 /// A segment of the log, of which the runs from `runs` on and the octets before `from` in the run before that have been looked at.
 #[derive(Debug)]
 struct Unread {
     frames: Arc<Frames>,
+    /// The member knows nothing of prefixes for which nothing stood before.
+    first: bool,
     runs: usize,
     from: usize,
 }
@@ -146,9 +176,9 @@ impl CatchUp {
         CatchUp { dumps, ..CatchUp::default() }
     }
 
-    /// All that a member has yet to read.
-    pub fn unread(frames: impl Iterator<Item = Arc<Frames>>) -> CatchUp {
-        let unread = frames.map(|frames| Unread { runs: frames.runs(), from: 0, frames }).collect();
+    /// All that a member has yet to read; with each, whether it knows nothing of what is announced there for the first time.
+    pub fn unread(frames: impl Iterator<Item = (Arc<Frames>, bool)>) -> CatchUp {
+        let unread = frames.map(|(frames, first)| Unread { runs: frames.runs(), from: 0, frames, first }).collect();
         CatchUp { unread, ..CatchUp::default() }
     }
 
@@ -222,6 +252,7 @@ impl CatchUp {
             let mut decoder = Decoder::new();
             decoder.set_context(key.send.clone());
             let Ok(Message::Update(update)) = decoder.decode(message) else { continue };
+            let first = first && unread.first;
             let sets = update.withdrawn.iter().chain(update.announced.iter().map(|a| &a.nlri));
             for nlri in sets.flat_map(|set| set.iter()) {
                 looked += 1;
@@ -245,15 +276,14 @@ impl CatchUp {
         self.dirty.len()
     }
 
-    /// Of these, so many had gone when the whole table was promised last.
-    pub fn gone(&self) -> usize {
-        self.gone.min(self.dirty.len())
+    /// Of these, so many there were when the whole table was promised last.
+    pub fn promised(&self) -> usize {
+        self.promised.min(self.dirty.len())
     }
 
-    /// The table from the beginning, in the place of all that `stands` now; what is gone is owed still.
-    pub fn announce_all(&mut self, families: FamilySet, stands: impl Fn(&Nlri) -> bool) {
-        self.dirty.retain(|nlri, _| !stands(nlri));
-        self.gone = self.dirty.len();
+    /// The table from the beginning. What it announces is owed no more; what is gone, or not for this member, is.
+    pub fn announce_all(&mut self, families: FamilySet) {
+        self.promised = self.dirty.len();
         let waits = |dumps: &VecDeque<TableDump>, family| dumps.iter().any(|w| w.family == family && w.next == 0);
         for family in families.iter().filter(|f| !waits(&self.dumps, *f)).collect::<Vec<_>>() {
             self.walk(family, DumpKind::Refresh);

@@ -108,6 +108,11 @@ pub struct UpdateGroups {
     wishes: BTreeMap<PeerId, GroupKey>,
     /// The group whose turn it is.
     turn: usize,
+    /// Groups before this one have taken in the changes at hand.
+    advertised: usize,
+    /// Octets held when it was summed last, and whether that may have grown since.
+    weight: u64,
+    grown: bool,
 }
 
 impl UpdateGroups {
@@ -123,12 +128,16 @@ impl UpdateGroups {
             hold_end: false,
             wishes: BTreeMap::new(),
             turn: 0,
+            advertised: 0,
+            weight: 0,
+            grown: false,
         }
     }
 
     /// A session is up: the peer is owed the table and End-of-RIB, and all changes from now on. If it was a member, it begins anew.
     pub fn join(&mut self, member: MemberFacts, key: GroupKey, rib: &Rib) {
         self.leave(member.id);
+        self.grown = true;
         let index = self.group_of(key);
         self.home.insert(member.id, index);
         if let Some(group) = self.groups.get_mut(index).and_then(Option::as_mut) {
@@ -163,6 +172,7 @@ impl UpdateGroups {
     /// Brings groups to their keys: begins what [`UpdateGroups::rekey`] wished for, and looks at some destinations. To be called again while
     /// [`UpdateGroups::has_work`]; [`UpdateGroups::advertise`] calls it, too.
     pub fn work(&mut self, rib: &Rib) {
+        self.grown = true;
         self.begin_rekeys();
         let (mut left, count) = (self.bounds.step, self.groups.len());
         for _ in 0..count {
@@ -298,16 +308,33 @@ impl UpdateGroups {
 
     /// Takes in what changed in the Loc-RIB, in order, for all groups.
     pub fn advertise(&mut self, rib: &Rib, changes: &[BestChange]) {
-        if self.has_work() {
+        while !self.advertise_some(rib, changes, usize::MAX) {}
+    }
+
+    /// The same in steps: for as many groups as make about `budget` changes, at least one. Until it says that it is done, the next call is to be
+    /// with the same changes; none may be chosen meanwhile.
+    pub fn advertise_some(&mut self, rib: &Rib, changes: &[BestChange], budget: usize) -> bool {
+        if self.advertised == 0 && self.has_work() {
             self.work(rib);
         }
         if changes.is_empty() {
-            return;
+            return true;
         }
-        for group in self.groups.iter_mut().flatten() {
-            group.advertise(rib, changes, &self.bounds);
-            group.announce_ready(&mut self.ready);
+        self.grown = true;
+        let mut left = budget;
+        while let Some(place) = self.groups.get_mut(self.advertised) {
+            if left == 0 {
+                return false;
+            }
+            self.advertised += 1;
+            if let Some(group) = place {
+                group.advertise(rib, changes, &self.bounds);
+                group.announce_ready(&mut self.ready);
+                left = left.saturating_sub(changes.len());
+            }
         }
+        self.advertised = 0;
+        true
     }
 
     /// The next member with something to hear. It is named once, and again only after it was polled or when there is more to hear.
@@ -342,6 +369,14 @@ impl UpdateGroups {
     /// Octets held: what is announced to each group, what their members have yet to read, what slow ones are owed.
     pub fn memory(&self) -> u64 {
         self.groups.iter().flatten().map(UpdateGroup::memory).sum()
+    }
+
+    /// The same, if it is more than `bound`. It is summed anew only if it may have grown, or was too much when it was summed last.
+    pub fn memory_beyond(&mut self, bound: u64) -> Option<u64> {
+        if std::mem::take(&mut self.grown) || self.weight > bound {
+            self.weight = self.memory();
+        }
+        Some(self.weight).filter(|weight| *weight > bound)
     }
 
     /// Prefixes that slow members are owed one by one, over all groups.

@@ -11,10 +11,10 @@ use smallvec::SmallVec;
 use super::advertised::{ClassId, Outgoing};
 use super::batch::{write_reach, write_unreach};
 use super::group::{CHUNK, UpdateGroup, stands};
-use super::member::{DumpKind, Member, Mode, Snapshot, TableDump};
+use super::member::{DumpKind, Member, Mode, Piece, Snapshot, TableDump};
 use crate::num::{Family, Nlri, PeerId};
 use crate::rib::adj_out::MemberFacts;
-use crate::rib::pack::{Buckets, FrameBuf, Load, Slices, Tag};
+use crate::rib::pack::{Buckets, FrameBuf, Frames, Load, Slices, Tag};
 use crate::rib::{DestId, Rib};
 use crate::wire::{Message, RefreshSubtype, RouteRefresh, encode_end_of_rib};
 
@@ -32,7 +32,7 @@ impl UpdateGroup {
             }
             let Some(member) = self.members.get_mut(&peer) else { break };
             match &mut member.mode {
-                Mode::Follows { .. } => match self.poll_follower(peer, out) {
+                Mode::Follows { .. } => match self.poll_follower(rib, peer, out) {
                     Some(more) => load += more,
                     None => break,
                 },
@@ -44,18 +44,18 @@ impl UpdateGroup {
     }
 
     /// One step of a member that follows the log. `None` if it has read everything.
-    fn poll_follower(&mut self, peer: PeerId, out: &mut Slices) -> Option<Load> {
+    fn poll_follower(&mut self, rib: &Rib, peer: PeerId, out: &mut Slices) -> Option<Load> {
         self.log.seal();
         let held = self.holds_end();
         let member = self.members.get_mut(&peer)?;
-        let Mode::Follows { place, snapshot } = &mut member.mode else { return None };
-        if let Some((frames, next)) = snapshot {
-            let load = frames.frames.get(*next).map(|f| f.show(&member.facts, out));
+        let Mode::Follows { place, snapshot, .. } = &mut member.mode else { return None };
+        if let Some((table, next)) = snapshot {
+            let (table, index) = (table.clone(), *next);
             *next += 1;
-            if *next >= frames.frames.len() {
+            if *next >= table.pieces.len() {
                 *snapshot = None;
             }
-            return Some(load.unwrap_or_default());
+            return Some(table.pieces.get(index).map_or_else(Load::default, |piece| self.show_piece(rib, piece, peer, out)));
         }
         if !held && member.end_at.is_some_and(|end| *place >= end) {
             member.end_at = None;
@@ -74,11 +74,35 @@ impl UpdateGroup {
         Some(load)
     }
 
+    /// A piece of the snapshot, made now if nobody came to it before.
+    fn show_piece(&mut self, rib: &Rib, piece: &Piece, peer: PeerId, out: &mut Slices) -> Load {
+        let (frames, head) = piece.frames.get_or_init(|| self.write_piece(rib, piece));
+        let Some(member) = self.members.get_mut(&peer) else { return Load::default() };
+        if let Mode::Follows { known, .. } = &mut member.mode {
+            *known = (*known).max(*head);
+        }
+        frames.show(&member.facts, out)
+    }
+
+    fn write_piece(&mut self, rib: &Rib, piece: &Piece) -> (Frames, u64) {
+        let mut own = OwnBatch::default();
+        for index in piece.dests.clone() {
+            self.collect_dest(rib, &mut own, DestId::new(piece.family, index as u32), None);
+        }
+        let mut buf = FrameBuf::default();
+        own.reach.drain(|out, nlri| {
+            let tag = Tag::Except(out.horizon);
+            write_reach(&out, nlri, &self.key.send, |load, write| buf.append(&tag, load, |octets| write(octets)));
+        });
+        self.reap();
+        (buf.freeze(), self.log.head())
+    }
+
     /// It is owed nothing of its own any more: on with the log.
     fn rejoin(&mut self, peer: PeerId) {
         let place = self.log.head();
         let Some(member) = self.members.get_mut(&peer) else { return };
-        member.mode = Mode::Follows { place, snapshot: None };
+        member.mode = Mode::Follows { place, snapshot: None, known: 0 };
         member.end_at = member.end_at.map(|_| place);
         self.log.enter(place);
         self.slow_members.retain(|p| *p != peer);
@@ -162,34 +186,15 @@ impl UpdateGroup {
 
     /// The whole table in frames, kept for those who come next. If it does not hold any more, those who come in the same second get it all the
     /// same, and the log after it, for many come at once; who comes later is not to hear of routes that have long been gone.
-    pub(super) fn snapshot(&mut self, rib: &Rib) -> Arc<Snapshot> {
+    pub(super) fn snapshot(&mut self, rib: &Rib, step: usize) -> Arc<Snapshot> {
         if let Some(snapshot) = &self.snapshot
             && (self.log.behind(snapshot.at) == 0 || snapshot.made == rib.seconds())
         {
             return snapshot.clone();
         }
         self.drop_snapshot();
-        let mut own = OwnBatch::default();
-        for family in self.key.families.iter() {
-            for index in 0..self.routes.end(family) {
-                self.collect_dest(rib, &mut own, DestId::new(family, index as u32), None);
-            }
-        }
-        let (mut frames, mut buf, send) = (Vec::new(), FrameBuf::default(), &self.key.send);
-        own.reach.drain(|out, nlri| {
-            write_reach(&out, nlri, send, |load, write| {
-                buf.append(&Tag::Except(out.horizon), load, |octets| write(octets));
-                if buf.is_full() {
-                    frames.push(buf.freeze());
-                }
-            });
-        });
-        if !buf.is_empty() {
-            frames.push(buf.freeze());
-        }
-        self.reap();
-        let octets = frames.iter().map(|f| f.len()).sum();
-        let snapshot = Arc::new(Snapshot { frames, octets, at: self.log.head(), made: rib.seconds() });
+        let ends = self.key.families.iter().map(|family| (family, self.routes.end(family)));
+        let snapshot = Arc::new(Snapshot::begin(ends, step, self.log.head(), rib.seconds()));
         self.log.enter(snapshot.at);
         self.snapshot = Some(snapshot.clone());
         snapshot

@@ -64,7 +64,7 @@ impl UpdateGroup {
             looked += self.look_on(rib, family, most - looked);
         }
         if looked > 0 {
-            self.finish_batch(rib, bounds);
+            self.finish_batch(bounds);
         }
         let done = |p: &Pending| p.late.is_empty() && self.key.families.iter().all(|f| p.next[f.index()] >= rib.dest_end(f));
         if self.pending.as_deref().is_some_and(done) {
