@@ -16,7 +16,7 @@ fn router() -> OneRouter {
         format!("[[peer]]\nname = \"{name}\"\naddress = \"{addr}\"\nasn = 64512\npassive = true\nimport = \"all\"\nexport = \"all\"\n")
     };
     let text = format!("[node]\nname = \"n\"\nasn = 64512\nrouter_id = \"10.99.0.1\"\n{}{}", peer("left", LEFT), peer("right", RIGHT));
-    let router = OneRouter::new(speaker(&read(&text).expect("a configuration")));
+    let mut router = OneRouter::new(speaker(&read(&text).expect("a configuration")));
     assert_eq!(router.established(), [LEFT, RIGHT].map(str::to_owned).into());
     router
 }
