@@ -1,7 +1,7 @@
 //! The half of a connection that knows no socket: octets go in as they arrive, whole messages come out.
 //!
 //! In: what was read, in pieces of any size, and the [`Context`] that the OPENs agreed on. Out: [`Batch`]es of messages, each up to what ends
-//! it: an OPEN, an error, the end of the octets at hand. It leaves the meaning of octets to [`crate::wire::Decoder`], and reading, waiting and
+//! it: an OPEN, an error, some thousand octets, the end of those at hand. It leaves the meaning of octets to [`crate::wire::Decoder`], and reading, waiting and
 //! closing to whoever drives it: a task of the daemon, the Lab, a replay.
 //!
 //! What stands behind an OPEN is not decoded before its context is there: its meaning (AS width, ADD-PATH) depends on it. A length is
@@ -10,6 +10,9 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::wire::{Batch, Context, DecodeError, Decoder, Message, frame_len};
+
+/// With so many octets a batch ends, so that whoever reads and whoever takes it in have their turns.
+const BATCH: usize = 16 * 1024;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +30,8 @@ enum Phase {
 pub struct Driver {
     decoder: Decoder,
     octets: BytesMut,
+    /// What batches are being cut from; then `octets` is empty.
+    whole: Bytes,
     phase: Phase,
     /// The OPENs have agreed.
     agreed: bool,
@@ -35,20 +40,21 @@ pub struct Driver {
 impl Driver {
     /// Octets have arrived.
     pub fn push(&mut self, octets: &[u8]) {
+        if !self.whole.is_empty() {
+            self.octets = BytesMut::from(std::mem::take(&mut self.whole));
+        }
         self.octets.extend_from_slice(octets);
     }
 
     /// The next batch; `None` while no message is whole, while the context of an OPEN is awaited, and after an error.
-    ///
-    /// The batch takes the buffer along; what is kept is the beginning of an unfinished message.
     pub fn next_batch(&mut self) -> Option<Batch> {
-        if self.phase != Phase::Reading || frame_len(&self.octets, self.decoder.context().max_len) == Ok(None) {
-            return None;
+        if self.whole.is_empty() {
+            self.whole = std::mem::take(&mut self.octets).freeze();
         }
-        let mut batch = Batch { octets: std::mem::take(&mut self.octets).freeze(), ..Batch::default() };
+        let mut batch = Batch::default();
         let mut read = 0;
-        while self.phase == Phase::Reading {
-            match self.next_message(&batch.octets, &mut read) {
+        while self.phase == Phase::Reading && read < BATCH {
+            match self.next_message(&mut read) {
                 Ok(Some(message)) => {
                     if matches!(message, Message::Open(_)) {
                         self.phase = Phase::AwaitingContext;
@@ -57,19 +63,25 @@ impl Driver {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    (self.phase, read) = (Phase::Ended, batch.octets.len());
+                    (self.phase, read) = (Phase::Ended, self.whole.len());
                     batch.error = Some(error);
                 }
             }
         }
-        self.octets.extend_from_slice(&batch.octets.split_off(read));
-        Some(batch)
+        batch.octets = self.whole.split_to(read);
+        if read == 0 {
+            // The beginning of a message moves to a buffer of its own size; the large one goes with the messages that were cut from it.
+            self.octets = BytesMut::from(&self.whole[..]);
+            self.whole = Bytes::new();
+        }
+        (read > 0).then_some(batch)
     }
 
-    fn next_message(&mut self, octets: &Bytes, read: &mut usize) -> Result<Option<Message>, DecodeError> {
-        let Some(len) = frame_len(octets.get(*read..).unwrap_or_default(), self.decoder.context().max_len)? else { return Ok(None) };
+    fn next_message(&mut self, read: &mut usize) -> Result<Option<Message>, DecodeError> {
+        let rest = self.whole.get(*read..).unwrap_or_default();
+        let Some(len) = frame_len(rest, self.decoder.context().max_len)? else { return Ok(None) };
         *read += len;
-        self.decoder.decode(octets.slice(*read - len..*read)).map(Some)
+        self.decoder.decode(self.whole.slice(*read - len..*read)).map(Some)
     }
 
     /// From here on messages are read as the OPENs agreed.
@@ -93,7 +105,7 @@ impl Driver {
 
     /// Octets of a message whose rest has yet to come, if there are any.
     pub fn unfinished(&self) -> Option<usize> {
-        (!self.octets.is_empty()).then_some(self.octets.len())
+        Some(self.octets.len() + self.whole.len()).filter(|octets| *octets > 0)
     }
 }
 

@@ -45,8 +45,8 @@
 //!
 //! 1. [`daemon::core::conn`] reads what the kernel has, cuts it into messages and decodes them ([`driver::Driver`]), on the
 //!    connection's task.
-//!    A read is one [`speaker::Input::Received`], however many messages it holds.
-//! 2. [`speaker::Speaker::handle`] finds whose connection it is.
+//!    A [`wire::Batch`] of them, with its octets, is one [`speaker::Input::Received`], however many messages it holds.
+//! 2. [`speaker::Speaker::handle_some`] finds whose connection it is.
 //! 3. `speaker::import` (`Import::update`) looks for loops, asks [`policy::Chain::judge`], and makes one [`rib::RouteChange`] for each
 //!    prefix. The state machine ([`peer::Peer::handle`], RFC 4271 §8) hears of the UPDATEs of a read once, for its hold timer.
 //! 4. [`rib::Rib::apply`] keeps it in Adj-RIB-In, refused or not, and marks the destination dirty.

@@ -120,7 +120,7 @@ const PEACE: Duration = Duration::from_secs(60);
 /// The unit of [`Entry::repaired_at`].
 const TICK: Duration = Duration::from_millis(10);
 /// Entries looked at in one go, after a dump or when a link has changed.
-const SWEEP_STEP: usize = 16 * 1024;
+const SWEEP_STEP: usize = 2048;
 
 impl Fib {
     pub fn new(params: Params) -> Fib {
@@ -221,7 +221,7 @@ impl Fib {
     /// When `on_deadline` has something to do. May lie in the past: then at once.
     pub fn next_deadline(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        let sweep = (self.sweep.is_some() || self.recheck.is_on()).then_some(self.now);
+        let sweep = self.is_walking().then_some(self.now);
         let room = (self.synced && !self.queue.is_empty() && self.in_flight < self.params.window).then_some(self.now);
         [timer, sweep, room].into_iter().flatten().min()
     }
@@ -314,7 +314,12 @@ impl Fib {
 
     /// Nothing to do, nothing on its way, nothing waiting for a timer.
     pub fn is_settled(&self) -> bool {
-        self.queue.is_empty() && self.in_flight == 0 && self.timers.is_empty() && self.sweep.is_none() && !self.recheck.is_on()
+        self.queue.is_empty() && self.in_flight == 0 && self.timers.is_empty() && !self.is_walking()
+    }
+
+    /// Entries are to be looked at, which begins with the end of the first dump.
+    fn is_walking(&self) -> bool {
+        self.synced && (self.sweep.is_some() || self.recheck.is_on())
     }
 
     /// How many changes are on their way, and how many wait to be made.

@@ -455,3 +455,20 @@ fn a_missing_way_of_an_ipv6_multipath_route_is_put_back() {
     b.hear(KernelEvent::RouteGone(stands(&one, 186)));
     assert_eq!(b.grant(), [FibChange::Replace(both)]);
 }
+
+/// All that is ours goes, whatever is asked for afterwards; the call itself looks at nothing.
+#[test]
+fn an_end_is_a_walk_over_all_routes_and_wants_nothing_more() {
+    let old = via("10.244.3.0/26", "192.0.2.3");
+    let mut b = Bench::new(Params::default(), std::slice::from_ref(&old));
+    let routes: Vec<FibRoute> = (0..250).map(|n| via(&format!("10.245.{n}.0/26"), "192.0.2.2")).collect();
+    routes.iter().for_each(|route| b.want(route));
+    b.grant();
+    b.fib.remove_all();
+    assert!(!b.fib.is_settled() && b.fib.wanted(&routes[0].net).is_some(), "nothing was looked at yet");
+    b.fib.set_desired(net(BLOCK), Some(via(BLOCK, "192.0.2.2")));
+    let removed = b.grant();
+    assert_eq!(removed.len(), 251);
+    assert!(removed.contains(&FibChange::Remove(old)) && removed.iter().all(|change| matches!(change, FibChange::Remove(_))));
+    assert!(b.fib.is_settled() && b.fib.is_empty());
+}

@@ -121,7 +121,7 @@ impl fmt::Debug for Attrs {
 }
 
 /// Idle sets looked at by one [`AttrTable::reap`].
-pub const REAP: usize = 4096;
+pub const REAP: usize = 1024;
 
 /// From so many sets on it pays to look ahead: fewer are in the cache anyway.
 const WARM: usize = 4096;

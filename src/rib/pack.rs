@@ -148,6 +148,8 @@ pub struct Load {
     pub announced: u32,
     /// Prefixes in them.
     pub withdrawn: u32,
+    /// Destinations that were looked at to make it, where it was not made before for others, too.
+    pub looked: usize,
 }
 
 impl Load {
@@ -174,6 +176,7 @@ impl AddAssign for Load {
         self.refreshes = self.refreshes.saturating_add(more.refreshes);
         self.announced = self.announced.saturating_add(more.announced);
         self.withdrawn = self.withdrawn.saturating_add(more.withdrawn);
+        self.looked += more.looked;
     }
 }
 

@@ -15,7 +15,7 @@ use crate::policy::{Chain, PeerName};
 use crate::rib::Rib;
 use crate::rib::nexthop::NexthopTable;
 use crate::rib::pack::Load;
-use crate::rib::update_group::{AddPathSend, GroupKey, MemberFacts, NextHopMode, NextHopRule, Reflect, UpdateGroups};
+use crate::rib::update_group::{AddPathSend, GroupKey, LOOKED, MemberFacts, NextHopMode, NextHopRule, Reflect, UpdateGroups};
 use crate::wire::RefreshSubtype;
 
 /// LOCAL_PREF where a route has none.
@@ -24,8 +24,9 @@ const DEFAULT_LOCAL_PREF: u32 = 100;
 /// Octets that all members get in one `settle`, about.
 const PUMPED: usize = 512 * 1024;
 
-/// A member that was asked and got nothing counts like so many octets.
-const LOOKED: usize = 512;
+/// A member that was asked and got nothing counts like so many octets, and a destination that was looked at for one member like these.
+const ASKED: usize = 512;
+const FOR_ONE: usize = PUMPED / LOOKED;
 
 /// Octets that one member gets in one round, so that none waits for another's whole table.
 const ROUND: usize = 64 * 1024;
@@ -154,28 +155,30 @@ impl Export<'_> {
         while left > 0
             && let Some(id) = self.groups.take_ready()
         {
-            left = left.saturating_sub(self.pump_member(id, now).max(LOOKED));
+            let load = self.pump_member(id, now);
+            left = left.saturating_sub(load.octets.max(ASKED) + load.looked * FOR_ONE);
         }
     }
 
-    /// Hands frames to one member's connection, as far as its credit goes; tells how many octets. What is left waits for `Input::Writable`.
-    pub fn pump_member(&mut self, id: PeerId, now: Instant) -> usize {
-        let Some(conn) = self.sessions.live(id).map(|l| l.session.conn) else { return 0 };
-        let mut frames = Frames::new();
+    /// Hands frames to one member's connection, as far as its credit goes and not too many made for it alone; tells how much. What is left waits
+    /// for `Input::Writable`.
+    pub fn pump_member(&mut self, id: PeerId, now: Instant) -> Load {
         let mut sent = Load::default();
+        let Some(conn) = self.sessions.live(id).map(|l| l.session.conn) else { return sent };
+        let mut frames = Frames::new();
         loop {
             let credit = self.sessions.credit(conn).saturating_sub(sent.octets);
-            if credit == 0 {
+            if credit == 0 || sent.looked >= LOOKED {
                 break;
             }
             let more = self.groups.poll_member(self.rib, id, credit.min(ROUND), &mut frames);
+            sent += more;
             if more.octets == 0 {
                 break;
             }
-            sent += more;
         }
         let more = self.groups.has_more(id);
-        let Some(entry) = self.sessions.get_mut(id) else { return 0 };
+        let Some(entry) = self.sessions.get_mut(id) else { return sent };
         if let Some(live) = &mut entry.live {
             live.blocked = more;
         }
@@ -184,6 +187,6 @@ impl Export<'_> {
             self.sessions.note_sent(id, conn, sent.octets, now);
             self.effects.push(Effect::Send { conn, frames });
         }
-        sent.octets
+        sent
     }
 }

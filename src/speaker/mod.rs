@@ -3,7 +3,7 @@
 //! In: [`Input`]s with the time, from the shell or from a lab. Out: [`Effect`]s, polled after each round, and the next deadline. It leaves
 //! sockets, netlink, files and clocks to whoever calls it, so a thousand routers in virtual time run the same code as one on a node.
 //!
-//! The caller's part: hand in what has arrived ([`Speaker::handle`]), call [`Speaker::settle`] when the queue is empty or after a bounded number
+//! The caller's part: hand in what has arrived ([`Speaker::handle`], or piece by piece [`Speaker::handle_some`]), call [`Speaker::settle`] when the queue is empty or after a bounded number
 //! of inputs, perform what [`Speaker::poll`] yields, sleep until [`Speaker::next_deadline`], and call `settle` again.
 //!
 //! # The parts

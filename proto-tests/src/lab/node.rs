@@ -271,7 +271,7 @@ impl Lab {
         reader.push(octets);
         match body {
             Body::Router(_) => {
-                if let Some(batch) = reader.next_batch() {
+                while let Some(batch) = self.nodes[end.0].conns.get_mut(&end.1).and_then(Driver::next_batch) {
                     self.tell(end.0, Input::Received { conn: end.1, batch });
                     self.cycle(end.0);
                 }

@@ -4,7 +4,7 @@
 //! most one error at their end, credit for octets that the kernel took, and the one `Closed`. It leaves all meaning to the speaker.
 //!
 //! An idle connection owns no buffer: every read goes through one scratch of its thread, and only the beginning of an unfinished message is
-//! kept. A whole read becomes one event in the core's queue. Frames are shared (`Bytes`) and leave in vectored writes, nearly always straight
+//! kept. Some thousand octets become one event in the core's queue. Frames are shared (`Bytes`) and leave in vectored writes, nearly always straight
 //! from the core ([`Sender::send`]); what the kernel does not take is [`write_loop`]'s.
 //!
 //! Closing keeps a NOTIFICATION readable at the other end: what is queued is flushed, the write side is shut, and what still comes in is
@@ -36,7 +36,7 @@ use crate::wire::{Batch, Context, Hex};
 use super::event_queue::{CoreEvent, EventQueue};
 use crate::daemon::tasks::{Panicked, caught};
 
-/// Octets of one read, and so the most that a batch holds.
+/// Octets of one read.
 const READ: usize = 64 * 1024;
 
 /// Batches of one connection that wait for the core at most. What is decoded too early only fills memory: a full table would stand there
@@ -153,7 +153,7 @@ enum End {
     Malformed,
 }
 
-/// Hop one of an UPDATE: octets into messages, a whole read at a time, until the connection or its meaning ends.
+/// Hop one of an UPDATE: octets into messages, a batch at a time, until the connection or its meaning ends.
 async fn read_loop(id: ConnId, mut socket: OwnedReadHalf, context: Arc<Slot>, queue: &EventQueue) -> End {
     let mut driver = Driver::default();
     let ahead = Arc::new(Semaphore::new(MAX_BATCHES_IN_FLIGHT));

@@ -15,7 +15,7 @@ use crate::num::ConnId;
 use crate::peer::DialError;
 use crate::speaker::Input;
 
-/// Events that wait for the core at most. A batch of messages is one event and holds at most one read (64 KiB).
+/// Events that wait for the core at most. A batch of messages is one event.
 pub const QUEUE: usize = 512;
 
 /// One thing that the core is told.

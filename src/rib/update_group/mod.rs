@@ -46,6 +46,7 @@ pub use super::adj_out::{AddPathSend, GroupKey, MemberFacts, NextHopMode, NextHo
 
 pub use group::Page;
 use group::UpdateGroup;
+pub use poll::LOOKED;
 
 /// How much a group may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,7 +191,8 @@ impl UpdateGroups {
         }
     }
 
-    /// Wishes of members whose group is between two keys wait until it is not.
+    /// Wishes of members whose group is between two keys wait until it is not. A group is made at most, for it takes a copy of what was announced;
+    /// what would take another waits.
     fn begin_rekeys(&mut self) {
         let mut by_group: BTreeMap<usize, Vec<(PeerId, GroupKey)>> = BTreeMap::new();
         for (peer, key) in std::mem::take(&mut self.wishes) {
@@ -201,24 +203,26 @@ impl UpdateGroups {
                 Some(_) | None => {}
             }
         }
+        let mut made = false;
         for (index, mut wishes) in by_group {
-            while let Some((_, key)) = wishes.first().cloned() {
+            while !made && let Some((_, key)) = wishes.first().cloned() {
                 let (these, others): (Vec<_>, Vec<_>) = wishes.into_iter().partition(|(_, k)| *k == key);
                 wishes = others;
-                self.begin_rekey(index, &key, these.into_iter().map(|(peer, _)| peer).collect());
+                made = self.begin_rekey(index, &key, these.into_iter().map(|(peer, _)| peer).collect());
             }
+            self.wishes.extend(wishes);
         }
     }
 
-    /// Some members of a group, or all, come to another key.
-    fn begin_rekey(&mut self, index: usize, key: &GroupKey, peers: Vec<PeerId>) {
-        let Some(mut group) = self.take(index) else { return };
+    /// Some members of a group, or all, come to another key. True if that made a group.
+    fn begin_rekey(&mut self, index: usize, key: &GroupKey, peers: Vec<PeerId>) -> bool {
+        let Some(mut group) = self.take(index) else { return false };
         if peers.len() == group.members() {
             self.release_key(group.key(), index);
             group.rekey(key.clone(), &self.hasher);
             self.by_key.entry(key.clone()).or_insert(index);
             self.groups[index] = Some(group);
-            return;
+            return false;
         }
         let mut fork = group.fork(key.clone(), &self.hasher);
         self.groups[index] = Some(group);
@@ -231,6 +235,7 @@ impl UpdateGroups {
         }
         self.by_key.entry(key.clone()).or_insert(place);
         self.groups[place] = Some(fork);
+        true
     }
 
     /// Groups that have come to one key announce the same: one of them serves. Where paths have numbers (RFC 7911) each has its own.

@@ -18,8 +18,11 @@ use crate::rib::pack::{Buckets, FrameBuf, Frames, Load, Slices, Tag};
 use crate::rib::{DestId, Rib};
 use crate::wire::{Message, RefreshSubtype, RouteRefresh, encode_end_of_rib};
 
-/// So many pieces are looked at for one poll.
+/// So many pieces are handed out for one poll.
 const PIECES: usize = 16;
+
+/// With so many destinations looked at it ends.
+pub const LOOKED: usize = 2048;
 
 impl UpdateGroup {
     /// The next octets for a member. One that is owed more although there is room for it, because what was looked at had nothing to say, is
@@ -27,7 +30,7 @@ impl UpdateGroup {
     pub fn poll(&mut self, rib: &Rib, peer: PeerId, credit: usize, out: &mut Slices) -> Load {
         let mut load = Load::default();
         for _ in 0..PIECES {
-            if load.octets >= credit {
+            if load.octets >= credit || load.looked >= LOOKED {
                 break;
             }
             let Some(member) = self.members.get_mut(&peer) else { break };
@@ -76,12 +79,13 @@ impl UpdateGroup {
 
     /// A piece of the snapshot, made now if nobody came to it before.
     fn show_piece(&mut self, rib: &Rib, piece: &Piece, peer: PeerId, out: &mut Slices) -> Load {
+        let looked = if piece.frames.get().is_none() { piece.dests.len() } else { 0 };
         let (frames, head) = piece.frames.get_or_init(|| self.write_piece(rib, piece));
         let Some(member) = self.members.get_mut(&peer) else { return Load::default() };
         if let Mode::Follows { known, .. } = &mut member.mode {
             *known = (*known).max(*head);
         }
-        frames.show(&member.facts, out)
+        Load { looked, ..frames.show(&member.facts, out) }
     }
 
     fn write_piece(&mut self, rib: &Rib, piece: &Piece) -> (Frames, u64) {
@@ -121,7 +125,7 @@ impl UpdateGroup {
         let UpdateGroup { routes, pending, key, .. } = self;
         let former = pending.as_ref().and_then(|p| p.former.as_ref()).map(|(_, routes)| routes);
         if owed.digest(key, CHUNK / 2, |nlri| stands(routes, former, rib, nlri)) {
-            return Load::default();
+            return Load { looked: CHUNK / 2, ..Load::default() };
         }
         let ends = Family::ALL.map(|f| if pending.is_some() { rib.dest_end(f) } else { routes.end(f) });
         let mut buf = FrameBuf::default();
@@ -133,7 +137,7 @@ impl UpdateGroup {
             }
         }
         self.reap();
-        buf.freeze().show(&facts, out)
+        Load { looked: CHUNK, ..buf.freeze().show(&facts, out) }
     }
 
     fn write_walk(&mut self, rib: &Rib, to: &MemberFacts, walk: TableDump, last: bool, buf: &mut FrameBuf) {
