@@ -230,10 +230,14 @@ impl OneRouter {
 
     /// What each peer announces and how that was judged.
     pub fn received(&mut self, peer: &str) -> Vec<RouteRow> {
-        match self.ask(Question::Received { peer: peer.to_owned(), rejected: false, cursor: 0 }) {
-            Answer::Received(page) => page.rows,
-            _ => Vec::new(),
+        let (mut rows, mut cursor) = (Vec::new(), Some(0));
+        while let Some(from) = cursor.take()
+            && let Answer::Received(page) = self.ask(Question::Received { peer: peer.to_owned(), rejected: false, cursor: from })
+        {
+            rows.extend(page.rows);
+            cursor = page.next;
         }
+        rows
     }
 
     fn ask(&mut self, question: Question) -> Answer {

@@ -475,7 +475,11 @@ impl Speaker {
             if let Some(few @ [_, _, ..]) = rest.as_slice().chunks(BATCH).next() {
                 self.rib.prefetch(few.iter().filter_map(Message::as_update));
             }
-            for message in rest.by_ref().take(BATCH) {
+            for _ in 0..BATCH {
+                if taken >= TAKEN {
+                    break;
+                }
+                let Some(message) = rest.next() else { break };
                 let established = self.sessions.live(id).is_some_and(|l| l.session.conn == conn);
                 taken += 1;
                 match message {
