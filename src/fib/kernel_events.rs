@@ -13,6 +13,7 @@ use crate::kernel::{IfIndex, KernelEvent, KernelRoute, RouteKind};
 use crate::num::{Family, Instant};
 
 impl Fib {
+    /// Takes in what the kernel says of links, addresses and routes; what it disturbs of ours is put right by later changes.
     pub fn on_kernel(&mut self, now: Instant, event: &KernelEvent) {
         self.now = self.now.max(now);
         match event {
@@ -263,6 +264,7 @@ impl Fib {
         }
     }
 
+    /// A route of another's is gone.
     pub(super) fn forget_foreign(&mut self, net: IpNet, metric: u32) {
         let Some(list) = self.foreign.get_mut(&net) else { return };
         list.retain(|f| f.metric != metric);
@@ -407,6 +409,7 @@ struct Walk {
 }
 
 impl Recheck {
+    /// Entries are still to be looked at.
     pub fn is_on(&self) -> bool {
         self.under_way.is_some() || self.next.is_some()
     }

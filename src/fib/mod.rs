@@ -31,9 +31,11 @@ pub use show::{Counts, FibEvent, Row, State, Totals};
 /// A route as we want it, or as it stands, in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct FibRoute {
+    /// The destination.
     pub net: IpNet,
     /// RTA_PRIORITY, part of the kernel's key. IPv6 knows no 0 and makes it 1024.
     pub metric: u32,
+    /// What becomes of a packet.
     pub kind: FibKind,
     /// RTA_PREFSRC: the address that packets of this machine carry when they leave by this route.
     pub source: Option<IpAddr>,
@@ -44,11 +46,14 @@ pub struct FibRoute {
 /// Whose a route in the kernel is, as far as the kernel knows: its table and its RTA protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner {
+    /// 254 is `main`.
     pub table: u32,
+    /// As in `rt_protos`: 186 is bgp, 12 bird.
     pub protocol: u8,
 }
 
 impl Owner {
+    /// Whose a route of the kernel is.
     pub fn of(route: &KernelRoute) -> Owner {
         Owner { table: route.table, protocol: route.protocol }
     }
@@ -60,6 +65,7 @@ impl Owner {
 pub enum FibKind {
     /// Our own block: what no pod of it answers stops here and does not go in circles.
     Blackhole,
+    /// A learned route: sends it on.
     Unicast(Hops),
 }
 
@@ -75,6 +81,7 @@ pub enum FibChange {
 }
 
 impl FibChange {
+    /// The route that it is about.
     pub fn route(&self) -> &FibRoute {
         match self {
             FibChange::Add(r) | FibChange::Replace(r) | FibChange::Remove(r) => r,
@@ -88,17 +95,29 @@ impl FibChange {
 pub struct Errno(pub i32);
 
 impl Errno {
+    /// No rights: CAP_NET_ADMIN is missing.
     pub const EPERM: Errno = Errno(1);
+    /// The table does not exist.
     pub const ENOENT: Errno = Errno(2);
+    /// There is no such route.
     pub const ESRCH: Errno = Errno(3);
+    /// No memory.
     pub const ENOMEM: Errno = Errno(12);
+    /// A route stands under this key.
     pub const EEXIST: Errno = Errno(17);
+    /// The interface is gone.
     pub const ENODEV: Errno = Errno(19);
+    /// Something in it is not valid now, such as a source address that is gone.
     pub const EINVAL: Errno = Errno(22);
+    /// The writer is gone.
     pub const EPIPE: Errno = Errno(32);
+    /// The interface is down.
     pub const ENETDOWN: Errno = Errno(100);
+    /// The gateway is on no link.
     pub const ENETUNREACH: Errno = Errno(101);
+    /// No room; try again.
     pub const ENOBUFS: Errno = Errno(105);
+    /// The gateway cannot be reached.
     pub const EHOSTUNREACH: Errno = Errno(113);
 
     /// In words, for those that route changes meet.

@@ -21,29 +21,37 @@ use serde::{Deserialize, Serialize};
 /// When nodes are reached through a tunnel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
+    /// There is no overlay.
     #[default]
     Never,
     /// When they are on no link of ours.
     CrossSubnet,
+    /// On our link or not.
     Always,
 }
 
 /// How packets are wrapped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
+    /// In UDP (RFC 7348), of both families.
     #[default]
     Vxlan,
+    /// IPv4 in IPv4 (RFC 2003).
     Ipip,
 }
 
 /// What the operator wants of the overlay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Params {
+    /// Which nodes.
     pub mode: Mode,
+    /// How.
     pub kind: Kind,
     /// The name of the device; of VXLAN between IPv6 addresses, see [`Params::device_v6`].
     pub device: String,
+    /// VXLAN Network Identifier, 24 bits; the same on all nodes.
     pub vni: u32,
+    /// UDP, of both ends.
     pub port: u16,
     /// `None`: what the link of our own address carries, less what wrapping takes.
     pub mtu: Option<u32>,
@@ -117,6 +125,7 @@ impl Params {
 /// Everything that should be there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DesiredDevices {
+    /// With all their settings.
     pub devices: Vec<Device>,
     /// Routes of a former life stand in the kernel and may be learned again: what their tunnels had ([`Device::left_behind`]) stays.
     pub recovering: bool,
@@ -125,11 +134,15 @@ pub struct DesiredDevices {
 /// A tunnel device as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
+    /// As `ip link` shows it.
     pub name: String,
     /// This node's address, the source of the outer packets.
     pub local: IpAddr,
+    /// How it wraps.
     pub tunnel: Tunnel,
+    /// `None`: made from the link's.
     pub mtu: Option<u32>,
+    /// Its own, as the source of the node's packets.
     pub address: Option<IpNet>,
     /// The nodes at its other ends.
     pub nodes: BTreeSet<IpAddr>,
@@ -138,7 +151,9 @@ pub struct Device {
 /// What cannot be changed on a living device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tunnel {
+    /// RFC 7348; `checksum`: in the outer UDP header.
     Vxlan { vni: u32, port: u16, checksum: bool },
+    /// RFC 2003.
     Ipip,
 }
 
@@ -190,11 +205,17 @@ impl fmt::Display for Mac {
 /// A device as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActualDevice {
+    /// As the kernel has it.
     pub kind: ActualKind,
+    /// Source of outer packets.
     pub local: Option<IpAddr>,
+    /// Of a VXLAN device.
     pub mac: Option<Mac>,
+    /// Octets.
     pub mtu: u32,
+    /// Administratively.
     pub up: bool,
+    /// All of the device.
     pub addresses: BTreeSet<IpNet>,
     /// Permanent neighbours.
     pub neighbours: BTreeMap<IpAddr, Mac>,
@@ -205,8 +226,11 @@ pub struct ActualDevice {
 /// What a device is, as far as it matters to us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ActualKind {
+    /// `learning`: entries made from packets that come, which we switch off.
     Vxlan { vni: u32, port: u16, checksum: bool, learning: bool },
+    /// RFC 2003.
     Ipip,
+    /// Another kind of interface, by the kernel's name for it.
     Other(String),
 }
 
@@ -215,25 +239,36 @@ pub enum ActualKind {
 pub enum DeviceOp {
     /// Make it as far as [`Tunnel`] and the local address go; the rest follows when it stands.
     Create,
+    /// Take it down, and with it all that it holds.
     Delete,
+    /// Another source of outer packets.
     SetLocal(IpAddr),
+    /// Another MAC address.
     SetMac(Mac),
+    /// Another MTU.
     SetMtu(u32),
+    /// Administratively.
     SetUp,
+    /// One more address of the device.
     AddAddress(IpNet),
+    /// One fewer.
     DeleteAddress(IpNet),
     /// Puts it in the place of what stands there.
     Neighbour(IpAddr, Mac),
+    /// A node that nobody names any more.
     DeleteNeighbour(IpAddr),
     /// Puts it in the place of what stands there.
     Forward(Mac, IpAddr),
+    /// Likewise.
     DeleteForward(Mac, IpAddr),
 }
 
 /// The device's name is taken by another kind of interface, which is not ours to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Occupied {
+    /// As configured.
     pub name: String,
+    /// What is there.
     pub by: String,
 }
 

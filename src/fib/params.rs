@@ -16,6 +16,7 @@ use crate::kernel::KernelRoute;
 pub struct Params {
     /// A reflector that carries no traffic writes nothing.
     pub enabled: bool,
+    /// 254 is `main`.
     pub table: u32,
     /// RTA protocol of our routes: 186 (`bgp`), or 12 (`bird`) in the place of Calico's BIRD. Never 2 (`kernel`).
     pub protocol: u8,
@@ -24,11 +25,13 @@ pub struct Params {
     pub former: Vec<Owner>,
     /// At which metrics an earlier run wrote besides, under the present name.
     pub former_metrics: Vec<Metric>,
+    /// Of learned routes.
     pub metric: Metric,
     /// Of the blackholes for our own blocks. (BIRD in a Calico node: none.)
     pub block_metric: u32,
     /// RTA_PREFSRC of unicast routes.
     pub source_v4: Option<Ipv4Addr>,
+    /// RTA_PREFSRC of IPv6 routes.
     pub source_v6: Option<Ipv6Addr>,
     /// May a default route be written? A node whose ToR announces one may not want it to take the host's traffic.
     pub allow_default: bool,
@@ -36,6 +39,7 @@ pub struct Params {
     pub pools: Vec<IpNet>,
     /// No learned prefix inside one of these is written: another program routes them.
     pub exclude: Vec<IpNet>,
+    /// Who wins where another's route has our key.
     pub conflict: Conflict,
     /// Most changes that wait for the kernel's answer at one time. What changes again meanwhile is written once.
     pub window: usize,
@@ -73,6 +77,7 @@ pub const DEFAULT_METRIC: u32 = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
+    /// The same for all.
     Fixed(u32),
     /// 2^31-1 - LOCAL_PREF, as Calico's BIRD from v3.32 on: a preferred path gets the lower metric, and LOCAL_PREF 100 loses to the
     /// host's own routes.
@@ -105,8 +110,11 @@ pub enum Conflict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refused {
+    /// Nothing is written at all.
     Disabled,
+    /// `allow_default` is off.
     DefaultRoute,
+    /// It lies inside none of `pools`.
     OutsidePools,
     /// Inside a prefix that is left to another program.
     Excluded,

@@ -37,14 +37,18 @@ use crate::num::{Family, Instant};
 /// Checked by `check_invariants`: an entry exists for what is wanted, stands, or waits; nothing that needs work is forgotten.
 #[derive(Debug)]
 pub struct Fib {
+    /// What we write and what we leave alone.
     pub(super) params: Params,
+    /// Routes without their prefixes, each once.
     pub(super) shapes: Shapes,
+    /// What is known of each prefix.
     pub(super) entries: Entries,
     queue: Queue,
     /// By sequence number from `first_seq` on; answered ones are `None` until those before them are.
     ops_in_flight: VecDeque<Option<InFlight>>,
     first_seq: u64,
     in_flight: usize,
+    /// Entries that wait for a time, and why.
     pub(super) waits: hashbrown::HashMap<Slot, Wait, RandomState>,
     timers: BTreeSet<(Instant, Slot)>,
     /// Routes of others in our table, by prefix.
@@ -53,22 +57,32 @@ pub struct Fib {
     pub(super) superseded: hashbrown::HashMap<Slot, SmallVec<[ShapeId; 1]>, RandomState>,
     /// Up or down, of links that our routes use or used.
     pub(super) links: hashbrown::HashMap<IfIndex, bool, FixedState>,
+    /// IPv4 addresses of interfaces: the kernel takes routes with the last of them.
     pub(super) addrs: hashbrown::HashMap<IfIndex, SmallVec<[ipnet::Ipv4Net; 1]>, FixedState>,
+    /// The first dump has ended: what stands is known.
     pub(super) synced: bool,
+    /// A dump is under way.
     pub(super) dumping: bool,
     /// The number of the current or last dump, 1 to 255 and round again.
     pub(super) dump: u8,
+    /// How far the walk after a dump is.
     pub(super) sweep: Option<u32>,
+    /// How far the walk after a change of links is.
     pub(super) recheck: Recheck,
     reap_at_sync: bool,
     /// Nothing is wanted any more.
     ended: bool,
+    /// By [`Family::index`].
     pub(super) counts: [Counts; 2],
+    /// Since the start.
     pub(super) totals: Totals,
+    /// Not yet fetched.
     pub(super) events: Vec<FibEvent>,
+    /// A route of another's gave way to ours: what it carried may be resolved anew.
     pub(super) displaced_foreign: bool,
     /// Routes of an earlier run stood in the kernel at the start, by family.
     pub(super) preserved: [bool; 2],
+    /// The latest time that was told.
     pub(super) now: Instant,
 }
 
@@ -85,8 +99,11 @@ struct InFlight {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Op {
+    /// Nothing should stand there.
     Add,
+    /// In the place of what stands there.
     Replace,
+    /// What we wrote.
     Remove,
 }
 
@@ -95,15 +112,20 @@ enum Op {
 pub(super) struct Wait {
     /// `None`: others keep changing it, and we do not fight.
     pub errno: Option<Errno>,
+    /// How many failed.
     pub attempts: u32,
+    /// When it is tried again.
     pub until: Instant,
 }
 
 /// A route of another's for a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Foreign {
+    /// With the prefix and the table its key.
     pub metric: u32,
+    /// Whose it is.
     pub protocol: u8,
+    /// The dump that last mentioned it.
     pub seen: u8,
 }
 
@@ -123,6 +145,7 @@ const TICK: Duration = Duration::from_millis(10);
 const SWEEP_STEP: usize = 2048;
 
 impl Fib {
+    /// Nothing wanted, nothing known: changes wait for the end of the first dump.
     pub fn new(params: Params) -> Fib {
         Fib {
             params,
@@ -154,6 +177,7 @@ impl Fib {
         }
     }
 
+    /// What holds until the next start.
     pub fn params(&self) -> &Params {
         &self.params
     }
@@ -226,6 +250,7 @@ impl Fib {
         [timer, sweep, room].into_iter().flatten().min()
     }
 
+    /// Serves what is due: waits that are over, and one step of a walk.
     pub fn on_deadline(&mut self, now: Instant) {
         self.now = self.now.max(now);
         while let Some(&(at, slot)) = self.timers.first() {
@@ -437,6 +462,7 @@ impl Fib {
         self.edit(slot, |e| e.flags.set(Flags::SUPERSEDED, true));
     }
 
+    /// A route of ours at a metric that was given up is gone.
     pub(super) fn drop_superseded(&mut self, slot: Slot, shape: ShapeId) {
         let Some(list) = self.superseded.get_mut(&slot) else { return };
         let Some(i) = list.iter().position(|&s| s == shape) else { return };
@@ -583,6 +609,7 @@ impl Fib {
         });
     }
 
+    /// It no longer waits.
     pub(super) fn forget_wait(&mut self, slot: Slot) {
         if let Some(old) = self.waits.remove(&slot) {
             self.timers.remove(&(old.until, slot));
@@ -602,6 +629,7 @@ impl Fib {
         self.tidy(slot);
     }
 
+    /// The entry of a prefix, made if there is none.
     pub(super) fn create(&mut self, net: IpNet) -> Slot {
         let slot = self.entries.find_or_insert(net);
         if self.foreign.contains_key(&net) {

@@ -13,6 +13,7 @@ use super::store::Slot;
 /// A generation up to this length keeps its order: short stories are easier to read, and the trie does not notice.
 const IN_ORDER: usize = 512;
 
+/// Entries that have something to be written, each once.
 #[derive(Debug)]
 pub(super) struct Queue {
     /// The generation that is being written; in order, it is reversed.
@@ -24,14 +25,17 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// Empty.
     pub fn new() -> Queue {
         Queue { now: Vec::new(), next: Vec::new(), in_order: true, dice: 1 }
     }
 
+    /// Whether it is in the queue already is the entry's flag to say.
     pub fn push(&mut self, slot: Slot) {
         self.next.push(slot);
     }
 
+    /// The entry whose turn it is.
     pub fn pop(&mut self) -> Option<Slot> {
         if self.now.is_empty() {
             std::mem::swap(&mut self.now, &mut self.next);
@@ -48,10 +52,12 @@ impl Queue {
         Some(self.now.swap_remove(i))
     }
 
+    /// How many.
     pub fn len(&self) -> usize {
         self.now.len() + self.next.len()
     }
 
+    /// None.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

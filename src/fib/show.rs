@@ -12,6 +12,7 @@ use crate::num::Family;
 /// One family's prefixes by their state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
+    /// Prefixes that should stand in the kernel.
     pub wanted: usize,
     /// Wanted, and standing exactly so. Less than `wanted` for long means drift.
     pub installed: usize,
@@ -47,10 +48,12 @@ impl Counts {
         count(wanted && e.flags.has(Flags::PARKED), &mut self.parked);
     }
 
+    /// One more entry.
     pub(super) fn add(&mut self, e: &Entry) {
         self.each(e, |n| *n += 1);
     }
 
+    /// One fewer.
     pub(super) fn take(&mut self, e: &Entry) {
         self.each(e, |n| *n -= 1);
     }
@@ -59,9 +62,13 @@ impl Counts {
 /// Counters since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
+    /// Routes written.
     pub replaced: u64,
+    /// Attempts to, that the kernel refused.
     pub replace_errors: u64,
+    /// Routes removed.
     pub removed: u64,
+    /// Attempts to, that the kernel refused.
     pub remove_errors: u64,
     /// Routes that an earlier run had left.
     pub adopted: u64,
@@ -74,6 +81,7 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// One answer of the kernel.
     pub(super) fn count(&mut self, remove: bool, ok: bool) {
         *match (remove, ok) {
             (false, true) => &mut self.replaced,
@@ -101,22 +109,26 @@ pub enum FibEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    /// The kernel has what is wanted.
     Installed,
     /// Installed, but another's better metric carries the traffic.
     Shadowed,
     /// To be written or removed, or on its way.
     Pending,
+    /// The kernel refused; it is tried again.
     Failed,
     /// Another's route stands there and is left alone.
     Foreign,
     /// Others changed it too often; waits.
     Contested,
+    /// Every link of it is down.
     LinkDown,
     /// Left by an earlier run, not wanted yet.
     Stale,
 }
 
 impl State {
+    /// As in `catbird fib`.
     pub fn name(self) -> &'static str {
         match self {
             State::Installed => "installed",
@@ -134,21 +146,29 @@ impl State {
 /// One line of `catbird fib`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Row {
+    /// The prefix.
     pub net: IpNet,
+    /// Where it stands.
     pub state: State,
+    /// What should stand.
     pub wanted: Option<FibRoute>,
+    /// What stands, as far as we know.
     pub installed: Option<FibRoute>,
+    /// What the kernel answered last, if it refused.
     pub errno: Option<Errno>,
+    /// How often it did.
     pub attempts: u32,
     /// Others' routes for the same prefix: (metric, protocol).
     pub foreign: Vec<(u32, u8)>,
 }
 
 impl Fib {
+    /// Of one family, at hand without a walk.
     pub fn counts(&self, family: Family) -> Counts {
         self.counts[family.index()]
     }
 
+    /// Since the start.
     pub fn totals(&self) -> Totals {
         self.totals
     }

@@ -22,12 +22,15 @@ pub(super) struct Slot(pub u32);
 pub(super) struct ShapeId(u32);
 
 impl ShapeId {
+    /// No route.
     pub const NONE: ShapeId = ShapeId(u32::MAX);
 
+    /// Is there a route?
     pub fn is_some(self) -> bool {
         self != ShapeId::NONE
     }
 
+    /// Is there none?
     pub fn is_none(self) -> bool {
         self == ShapeId::NONE
     }
@@ -36,22 +39,29 @@ impl ShapeId {
 /// A route without its prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Shape {
+    /// RTA_PRIORITY.
     pub metric: u32,
+    /// What becomes of a packet.
     pub kind: FibKind,
+    /// RTA_PREFSRC.
     pub source: Option<IpAddr>,
+    /// Under whose name, if not under ours.
     pub former: Option<Owner>,
 }
 
 impl Shape {
+    /// The route of this shape for a prefix.
     pub fn with(&self, net: IpNet) -> FibRoute {
         FibRoute { net, metric: self.metric, kind: self.kind.clone(), source: self.source, former: self.former }
     }
 
+    /// The interfaces that it leaves by.
     pub fn links(&self) -> impl Iterator<Item = IfIndex> {
         let hops = if let FibKind::Unicast(hops) = &self.kind { hops.as_slice() } else { &[] };
         hops.iter().map(|h| h.ifindex)
     }
 
+    /// Does it leave by this interface?
     pub fn uses(&self, ifindex: IfIndex) -> bool {
         self.links().any(|i| i == ifindex)
     }
@@ -128,6 +138,7 @@ impl Shapes {
         self.free.push(id.0);
     }
 
+    /// By number.
     pub fn get(&self, id: ShapeId) -> Option<&Shape> {
         self.list.get(id.0 as usize)?.as_ref().map(|(s, _)| s)
     }
@@ -142,6 +153,7 @@ impl Shapes {
         ShapeSet(self.list.iter().map(|s| s.as_ref().is_some_and(|(s, _)| test(s))).collect())
     }
 
+    /// How many entries name one, in all.
     pub fn holders(&self) -> usize {
         self.list.iter().flatten().map(|(_, n)| *n as usize).sum()
     }
@@ -158,6 +170,7 @@ impl ShapeSet {
         self.0.iter_mut().zip(&other.0).for_each(|(mine, theirs)| *mine |= theirs);
     }
 
+    /// Did this one satisfy the test?
     pub fn contains(&self, id: ShapeId) -> bool {
         self.0.get(id.0 as usize).copied().unwrap_or(false)
     }
@@ -201,10 +214,12 @@ impl Flags {
     /// The kernel said that `installed` is gone. That may be old news, so it is kept: if nobody wants it, it is removed all the same.
     pub const GONE: Flags = Flags(1 << 15);
 
+    /// Is this bit set?
     pub fn has(self, flag: Flags) -> bool {
         self.0 & flag.0 != 0
     }
 
+    /// Sets or clears a bit.
     pub fn set(&mut self, flag: Flags, on: bool) {
         if on { self.0 |= flag.0 } else { self.0 &= !flag.0 }
     }
@@ -213,15 +228,21 @@ impl Flags {
 /// One prefix.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
+    /// Its prefix.
     pub net: IpNet,
     /// The dump that last mentioned it; the dump during which we last wrote it.
     pub seen: u8,
+    /// Under [`Entry::seen`].
     pub touched: u8,
     /// How often it was put right lately, and when last or when next (in hundredths of a second, wrapping).
     pub repairs: u8,
+    /// Under [`Entry::repairs`].
     pub repaired_at: u16,
+    /// What is known besides.
     pub flags: Flags,
+    /// What should stand.
     pub wanted: ShapeId,
+    /// What stands, or probably stands ([`Flags::SURE`]).
     pub installed: ShapeId,
 }
 
@@ -239,11 +260,13 @@ pub(super) struct Entries {
 }
 
 impl Entries {
+    /// Empty.
     pub fn new() -> Entries {
         let shards = (0..SHARDS).map(|_| HashTable::new()).collect();
         Entries { chunks: Vec::new(), free: Vec::new(), shards, hasher: RandomState::default(), len: 0 }
     }
 
+    /// How many prefixes.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -254,6 +277,7 @@ impl Entries {
         u32::try_from(full + self.chunks.last().map_or(0, Vec::len)).unwrap_or(u32::MAX)
     }
 
+    /// The place of a prefix.
     pub fn find(&self, net: &IpNet) -> Option<Slot> {
         let hash = self.hasher.hash_one(net);
         self.shards[shard(hash)].find(hash, |&i| self.get(Slot(i)).is_some_and(|e| e.net == *net)).map(|&i| Slot(i))
@@ -293,6 +317,7 @@ impl Entries {
         slot
     }
 
+    /// The place is free for another prefix.
     pub fn remove(&mut self, slot: Slot) {
         let Some(entry) = self.place(slot).and_then(Option::take) else { return };
         let hash = self.hasher.hash_one(entry.net);
@@ -303,10 +328,12 @@ impl Entries {
         self.free.push(slot);
     }
 
+    /// By place.
     pub fn get(&self, slot: Slot) -> Option<&Entry> {
         self.chunks.get(slot.0 as usize / CHUNK)?.get(slot.0 as usize % CHUNK)?.as_ref()
     }
 
+    /// By place, to change it.
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
         self.place(slot)?.as_mut()
     }

@@ -19,8 +19,11 @@ const ARRIVALS: usize = 1024;
 /// Counters of one peer, over all its sessions.
 #[derive(Default)]
 pub(super) struct Traffic {
+    /// Prefixes in UPDATE messages, both ways.
     pub updates: UpdateRow,
+    /// UPDATE messages; those received are counted by [`crate::peer::Peer`].
     pub updates_sent: u64,
+    /// ROUTE-REFRESH messages, marks of RFC 7313 among them.
     pub refreshes_sent: u64,
     malformed: BTreeMap<(Option<AttrCode>, &'static str), u64>,
     complaints: u32,
@@ -52,6 +55,7 @@ impl Traffic {
         self.complaints = 0;
     }
 
+    /// A row for each attribute and consequence that occurred.
     pub fn malformed(&self) -> Vec<MalformedCount> {
         let row = |(&(code, action), &count): (&(Option<AttrCode>, &'static str), &u64)| MalformedCount {
             attribute: code.map_or_else(|| "none".to_owned(), |c| c.to_string()),
@@ -87,6 +91,7 @@ impl Default for RouterCounters {
 }
 
 impl RouterCounters {
+    /// The clock of convergence starts, unless it runs for an earlier UPDATE.
     pub fn update_arrived(&mut self, now: Instant) {
         self.waiting.get_or_insert(now);
     }
@@ -117,6 +122,7 @@ impl RouterCounters {
         }
     }
 
+    /// With what the FIB counts.
     pub fn show(&self, fib: &fib::Totals) -> Counters {
         let row = |op: &str, result: &str, count| FibOperations { op: op.into(), result: result.into(), count };
         Counters {

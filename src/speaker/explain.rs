@@ -14,6 +14,7 @@ use crate::rib::update_group::ExportVerdict;
 use crate::rib::{PathView, Standing};
 
 impl Query<'_> {
+    /// Everything that the tables know of a prefix: its paths and what became of each, the kernel's route, and what each peer is announced.
     pub(super) fn explanation(&mut self, net: &IpNet) -> Explanation {
         let paths = self.rib.find(net).map(|dest| self.rib.why(dest, self.nexthops)).unwrap_or_default();
         let paths: Vec<PathExplanation> = paths.iter().map(|(view, standing)| self.path_explanation(view, *standing)).collect();

@@ -126,6 +126,7 @@ impl Export<'_> {
         self.groups.rekey(id, key);
     }
 
+    /// What every peer is announced by may have changed: whose key is another moves to another group, and gets what differs.
     pub fn rekey_all(&mut self) {
         for id in self.sessions.ids() {
             self.rekey(id);

@@ -17,6 +17,7 @@ use crate::stats::Notice;
 
 /// The planner, and what was said of it.
 pub(super) struct FibSync {
+    /// What should stand in the kernel, and what does.
     pub fib: Fib,
     /// Repairs of kernel routes that were told of.
     repaired_said: u64,
@@ -153,6 +154,7 @@ impl Program<'_> {
 }
 
 impl FibSync {
+    /// With nothing wanted.
     pub fn new(params: &Params) -> FibSync {
         FibSync { fib: Fib::new(params.fib.clone()), repaired_said: 0 }
     }
@@ -185,6 +187,7 @@ impl FibSync {
         }
     }
 
+    /// The kernel's answer to change `seq`. Changes that waited for it follow as effects.
     pub fn on_done(&mut self, seq: u64, result: Result<(), Errno>, counters: &mut RouterCounters, effects: &mut Effects, now: Instant) {
         self.fib.on_done(now, seq, result);
         if self.fib.take_displaced_foreign() {

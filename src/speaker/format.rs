@@ -130,6 +130,7 @@ fn negotiated(session: &crate::peer::Session) -> Vec<String> {
     words
 }
 
+/// Messages of each type, both ways.
 pub(super) fn messages(entry: &Entry) -> Vec<MessageRow> {
     let c = entry.peer.counters();
     let row = |kind: &str, received, sent| MessageRow { kind: kind.to_owned(), received, sent };
@@ -142,6 +143,7 @@ pub(super) fn messages(entry: &Entry) -> Vec<MessageRow> {
     ]
 }
 
+/// NOTIFICATIONs by direction, code and subcode.
 pub(super) fn notifications(entry: &Entry) -> Vec<NotificationCount> {
     let row = |(direction, code, subcode, count): (&'static str, u8, u8, u64)| NotificationCount {
         direction: direction.to_owned(),
@@ -152,6 +154,7 @@ pub(super) fn notifications(entry: &Entry) -> Vec<NotificationCount> {
     entry.peer.notifications().map(row).collect()
 }
 
+/// How the last session ended, if there was one.
 pub(super) fn last_down(entry: &Entry, now: Instant) -> Option<LastDown> {
     let (at, down) = entry.peer.last_down()?;
     let said = down.notification.as_ref();

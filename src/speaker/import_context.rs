@@ -18,6 +18,7 @@ pub(super) struct ImportCache {
     last: Option<(Family, CachedVerdict)>,
 }
 
+/// The attributes as received, and what import made of them.
 pub(super) type CachedVerdict = (PathAttributes, Route, Cause);
 
 impl ImportCache {
@@ -26,6 +27,7 @@ impl ImportCache {
         self.last.take().filter(|(of, (set, ..))| *of == family && set.is_same(attrs)).map(|(_, verdict)| verdict)
     }
 
+    /// Keeps a verdict for the next prefix; `None` where the next one could get another.
     pub fn put(&mut self, family: Family, verdict: Option<CachedVerdict>) {
         self.last = verdict.map(|verdict| (family, verdict));
     }
@@ -38,6 +40,7 @@ pub(super) struct ImportContext {
 }
 
 impl ImportContext {
+    /// For a session that has just been negotiated, or a configuration that has changed.
     pub fn new(config: &PeerConfig, session: &Session) -> ImportContext {
         let external = !session.is_internal();
         let chain = config.import.clone().unwrap_or_else(|| Chain::unconfigured(external));

@@ -25,95 +25,141 @@ use crate::wire::{Batch, Context};
 pub enum Input {
     /// What one read brought.
     Received {
+        /// Where they were read.
         conn: ConnId,
+        /// One message at least, unless there is an error.
         batch: Batch,
     },
     /// A dialled connection is there, or somebody connected to us.
     Connected {
+        /// Its number from here on: that of the dial, or from `ConnId::FIRST_ACCEPTED` on.
         conn: ConnId,
+        /// Our end.
         local: SocketAddr,
+        /// The peer's end.
         remote: SocketAddr,
+        /// Who opened it.
         direction: Direction,
     },
+    /// An attempt that `Effect::Dial` asked for came to nothing.
     DialFailed {
+        /// Of the attempt.
         conn: ConnId,
+        /// How it ended.
         error: DialError,
     },
     /// The connection is gone, in order (`None`) or not.
     Closed {
+        /// Which.
         conn: ConnId,
+        /// The system's.
         error: Option<String>,
     },
     /// The kernel took so many octets of what we sent on this connection.
     Writable {
+        /// Which.
         conn: ConnId,
+        /// Octets, counted since the last time.
         written: usize,
     },
+    /// The kernel answered a change.
     FibDone {
+        /// That of `Effect::Fib`.
         seq: u64,
+        /// `Err`: the kernel refused, or nobody knows what became of it; making the same change again does no harm.
         result: Result<(), Errno>,
     },
+    /// A link, an address or a route of the kernel, or a mark of a dump.
     Kernel(KernelEvent),
     /// What the kernel has dropped so far for its TCP-MD5 signature.
     Md5Refused(Md5Refused),
     /// The node's blocks of one source, whole; what that source said before is replaced.
     Blocks {
+        /// Who names them.
         source: BlockSource,
+        /// All of them, without host bits.
         blocks: Vec<IpNet>,
     },
     /// Take over these parameters. `Effect::Answer` says what that changed.
     Reload {
+        /// Of the answer.
         id: u64,
+        /// Whole.
         params: Box<Params>,
     },
     /// What would it change? Answered alike, and nothing is taken over.
     Plan {
+        /// Of the answer.
         id: u64,
+        /// Whole.
         params: Box<Params>,
     },
+    /// An operator's question; `Effect::Answer` follows at once.
     Query {
+        /// Of the answer.
         id: u64,
+        /// What is asked.
         question: Question,
     },
+    /// An operator's command; `Effect::Answer` follows at once, but for a drain that is waited for.
     Command {
+        /// Of the answer.
         id: u64,
+        /// What is to be done.
         command: Command,
     },
+    /// End; `Effect::Stopped` follows when that is done.
     Stop(StopMode),
 }
 
 /// Something is to be done outside.
 #[derive(Debug)]
 pub enum Effect {
+    /// Connect; `Input::Connected` or `Input::DialFailed` is to follow with this number.
     Dial {
+        /// For the connection.
         conn: ConnId,
+        /// Whither and how.
         transport: Transport,
     },
     /// The reader, which paused after the OPEN, goes on and decodes this way.
     Context {
+        /// Which.
         conn: ConnId,
+        /// What was negotiated.
         context: Context,
     },
+    /// Write these after what was written before; `Input::Writable` is to say when the kernel has taken them.
     Send {
+        /// Which.
         conn: ConnId,
+        /// Whole messages.
         frames: Frames,
     },
     /// Write what is queued, then close. The core has forgotten the connection.
     Close {
+        /// Which.
         conn: ConnId,
     },
+    /// Change the kernel's table; `Input::FibDone` is to follow with this number.
     Fib {
+        /// Counts up by one.
         seq: u64,
+        /// What is to be changed.
         change: FibChange,
     },
     /// The tunnel devices that there should be, whole. What stands of them comes back as `KernelEvent::Tunnel`.
     Overlay(Box<DesiredDevices>),
     /// Links, addresses and routes of the kernel are to be told again from the beginning.
     ReadKernel,
+    /// To a query, a command, a plan or a reload.
     Answer {
+        /// That of the input.
         id: u64,
+        /// Of the kind that belongs to it.
         answer: Answer,
     },
+    /// Something worth a line in the log.
     Notice(Notice),
     /// All that `Input::Stop` asked for is done.
     Stopped,
@@ -125,11 +171,15 @@ pub type Frames = SmallVec<[Bytes; 4]>;
 /// Who named a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BlockSource {
+    /// `[pods] blocks`.
     Config,
+    /// `[pods] file`.
     File,
+    /// `catbird block add`.
     Command,
     /// The configuration, of a block that another program holds in the kernel.
     Held,
+    /// `[[redistribute]]`.
     Kernel,
 }
 
@@ -138,7 +188,9 @@ pub enum BlockSource {
 pub enum StopMode {
     /// As `stop.on_term` has it.
     Configured,
+    /// Kernel routes stay, whatever is configured.
     Keep,
+    /// Everything is withdrawn, whatever is configured.
     Withdraw,
 }
 
@@ -147,18 +199,22 @@ pub enum StopMode {
 pub(super) struct Effects(VecDeque<Effect>);
 
 impl Effects {
+    /// Behind the others.
     pub fn push(&mut self, effect: Effect) {
         self.0.push_back(effect);
     }
 
+    /// As [`Effects::push`], of a notice.
     pub fn notice(&mut self, notice: Notice) {
         self.push(Effect::Notice(notice));
     }
 
+    /// As [`Effects::push`], of an answer.
     pub fn answer(&mut self, id: u64, answer: Answer) {
         self.push(Effect::Answer { id, answer });
     }
 
+    /// The next to be performed.
     pub fn pop(&mut self) -> Option<Effect> {
         self.0.pop_front()
     }

@@ -25,6 +25,7 @@ pub(super) enum JobKey {
 /// A job and how far it is.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
+    /// What it does, and for whom.
     pub key: JobKey,
     /// Of the part that does it; where the next step goes on.
     pub cursor: u64,
@@ -56,6 +57,7 @@ impl Jobs {
         job.addresses.extend(addresses);
     }
 
+    /// The job whose turn it is. With [`Jobs::again`] it goes to the end of the line.
     pub fn next(&mut self) -> Option<Job> {
         let key = self.turns.pop_front()?;
         self.waiting.remove(&key)
@@ -66,10 +68,12 @@ impl Jobs {
         self.add_of(job.key, cursor, job.addresses);
     }
 
+    /// Nothing is under way.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
+    /// For `catbird status`.
     pub fn iter(&self) -> impl Iterator<Item = &Job> {
         self.waiting.values()
     }

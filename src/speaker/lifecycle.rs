@@ -49,6 +49,7 @@ impl Wait {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
+    /// Sessions come and go.
     #[default]
     Running,
     /// Everything is announced with GRACEFUL_SHUTDOWN.
@@ -57,7 +58,9 @@ enum State {
     Withdrawing(Wait),
     /// Sessions are closed.
     Drained,
+    /// The sessions are closed, and the kernel's answers are awaited.
     Stopping(OnTerm),
+    /// The daemon may end.
     Stopped,
 }
 
@@ -124,6 +127,7 @@ impl Lifecycle {
         self.state == State::Stopping(OnTerm::Keep) || self.state == State::Stopped
     }
 
+    /// When [`Lifecycle::poll`] wants to be asked again.
     pub fn next_deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Marking(wait) | State::Withdrawing(wait) => Some(wait.deadline()),
@@ -238,6 +242,7 @@ impl Lifecycle {
         self.ended == Some(OnTerm::Withdraw)
     }
 
+    /// All that was asked for is done.
     pub fn is_stopped(&self) -> bool {
         self.state == State::Stopped
     }

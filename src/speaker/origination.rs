@@ -23,21 +23,26 @@ pub(super) struct Origination {
 
 /// What a source's new list changed.
 pub(super) struct BlockChange {
+    /// Blocks that no source named before.
     pub added: Vec<IpNet>,
+    /// Blocks that no source names any more.
     pub removed: Vec<IpNet>,
     /// Announced as before, but written to the kernel by another hand than before.
     pub rewritten: Vec<IpNet>,
 }
 
 impl Origination {
+    /// Each block with who names it.
     pub fn iter(&self) -> impl Iterator<Item = (&IpNet, &BTreeSet<BlockSource>)> {
         self.named.iter()
     }
 
+    /// How many blocks.
     pub fn len(&self) -> usize {
         self.named.len()
     }
 
+    /// Those that this source names.
     pub fn of(&self, source: BlockSource) -> Vec<IpNet> {
         self.named.iter().filter(|(_, by)| by.contains(&source)).map(|(net, _)| *net).collect()
     }

@@ -25,7 +25,9 @@ use crate::rib::{self, Rules};
 pub struct Params {
     /// The node's name, as `catbird status` shows it.
     pub name: String,
+    /// Our AS (RFC 4271 §1.1).
     pub asn: Asn,
+    /// Our BGP Identifier (RFC 6286).
     pub router_id: RouterId,
     /// `full-mesh`, `route-reflector` or `none`; shown, never acted on: the peers below say it all.
     pub mode: String,
@@ -35,7 +37,9 @@ pub struct Params {
     pub client_to_client: bool,
     /// This node's own addresses, next hops of what it originates where the session's own address is of the other family.
     pub addresses: NodeAddresses,
+    /// The listed ones.
     pub peers: Vec<Arc<PeerConfig>>,
+    /// Where peers that are not listed may come from.
     pub ranges: Vec<Arc<ListenRange>>,
     /// The node's pod blocks from the configuration; other sources come as `Input::Blocks`.
     pub blocks: Vec<IpNet>,
@@ -43,12 +47,17 @@ pub struct Params {
     pub held_blocks: Vec<IpNet>,
     /// Addresses and ranges of services that are announced; sorted.
     pub services: Vec<IpNet>,
+    /// How the best path is chosen where RFC 4271 leaves a choice.
     pub rules: Rules,
+    /// What is written into the kernel.
     pub fib: fib::Params,
     /// Kernel routes of others that we announce, and the interfaces that are none of our business.
     pub redistribute: RedistributeParams,
+    /// What an end and a drain do.
     pub stop: StopParams,
+    /// What is kept of an earlier run, and how long.
     pub recovery: RecoveryParams,
+    /// What peers may make us hold.
     pub limits: Limits,
     /// Settings of the shell around the router, each by its name in words. The router does not act on them; they are here so that one
     /// comparison says all that a reload changes.
@@ -58,13 +67,16 @@ pub struct Params {
 /// Where this node can be reached, by family.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NodeAddresses {
+    /// IPv4.
     pub v4: Option<Ipv4Addr>,
+    /// IPv6.
     pub v6: Option<Ipv6Addr>,
 }
 
 /// One neighbour: its session, and what is done with routes from and to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PeerConfig {
+    /// How the session is set up.
     pub session: Arc<peer::Params>,
     /// `None` on an external peer accepts nothing (RFC 8212); on an internal one, everything.
     pub import: Option<Chain>,
@@ -72,18 +84,23 @@ pub struct PeerConfig {
     pub export: Option<Chain>,
     /// A client of ours, if we are a reflector (RFC 4456).
     pub rr_client: bool,
+    /// What NEXT_HOP becomes when announcing to it.
     pub next_hop: NextHopSetting,
     /// How many paths of a prefix it is told if ADD-PATH was agreed (RFC 7911).
     pub add_path: AddPathSend,
+    /// By [`Family::index`].
     pub max_prefix: [Option<MaxPrefix>; 2],
     /// How often our own AS may stand in a path that we accept from here.
     pub allow_own_as: u8,
     /// An external path must begin with the peer's AS (RFC 4271 §6.3); off for route servers (RFC 7947).
     pub enforce_first_as: bool,
+    /// Private AS numbers are left out when announcing to it (RFC 6996).
     pub remove_private_as: bool,
+    /// Its own AS in AS_PATH is replaced by ours when announcing to it.
     pub as_override: bool,
     /// Honour GRACEFUL_SHUTDOWN from external peers by LOCAL_PREF 0 (RFC 8326 §4.2).
     pub graceful_shutdown: bool,
+    /// What it alone may make us hold.
     pub burden: Burden,
 }
 
@@ -129,6 +146,7 @@ impl PeerConfig {
         matches!(limit.action, MaxPrefixAction::Close { .. }).then(|| u64::from(limit.limit))
     }
 
+    /// The limit of a family.
     pub fn max_prefix(&self, family: Family) -> Option<&MaxPrefix> {
         self.max_prefix.get(family.index()).and_then(Option::as_ref)
     }
@@ -140,6 +158,7 @@ pub enum NextHopSetting {
     /// Ourselves towards external peers; towards internal ones as it was learned.
     #[default]
     Auto,
+    /// Ourselves, always.
     SelfAddress,
     /// As it was learned.
     Unchanged,
@@ -150,25 +169,30 @@ pub enum NextHopSetting {
 /// How many prefixes of a family a peer may announce (RFC 4271 §6.7, RFC 4486 §4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaxPrefix {
+    /// More than this is too many.
     pub limit: u32,
     /// Percent of `limit` at which we warn.
     pub warn_percent: u8,
+    /// What becomes of the session beyond it.
     pub action: MaxPrefixAction,
 }
 
 /// What happens to the prefix that is one too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MaxPrefixAction {
+    /// Nothing; it is said in the log.
     Warn,
     /// Keep the session, refuse what is too much.
     Refuse,
     /// Cease / Maximum Number of Prefixes Reached; try again after `restart`, or never without.
     Close {
+        /// `None`: it stays down until an operator starts it.
         restart: Option<Duration>,
     },
 }
 
 impl MaxPrefixAction {
+    /// In words, for the log.
     pub fn name(self) -> &'static str {
         match self {
             MaxPrefixAction::Warn => "warning only",
@@ -181,6 +205,7 @@ impl MaxPrefixAction {
 /// Peers that may connect from anywhere inside a prefix.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ListenRange {
+    /// Who connects from here is let in, unless a listed peer has that address.
     pub net: IpNet,
     /// Sessions at a time.
     pub limit: usize,
@@ -194,12 +219,14 @@ pub struct Limits {
     /// Octets of routes, attribute sets and what waits to be announced; `None`: no bound. Beyond it the peer that holds most beyond its share is
     /// told Cease / Out of Resources (RFC 4486 §4), and the others live on.
     pub memory: Option<u64>,
+    /// What the tables keep of refused routes, and how many paths of a prefix.
     pub tables: rib::Limits,
 }
 
 /// What TERM and `drain` do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopParams {
+    /// What TERM means.
     pub on_term: OnTerm,
     /// Between GRACEFUL_SHUTDOWN and the withdrawal, and between that and the close (RFC 8326 §3).
     pub drain_wait: Duration,
@@ -228,6 +255,7 @@ pub struct RecoveryParams {
     pub deadline: Duration,
     /// End-of-RIB is not held back longer than this for peers that do not come up.
     pub end_of_rib_wait: Duration,
+    /// What our OPEN says after a restart.
     pub forwarding: Forwarding,
 }
 
@@ -259,19 +287,24 @@ pub struct RedistributeParams {
 /// Which routes, and as what. All conditions must hold; an empty list holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RedistributeRule {
+    /// One of these.
     pub prefixes: PrefixSet,
     /// RTA protocols.
     pub protocols: Vec<u8>,
     /// One way of the route leads over one of these.
     pub interfaces: Vec<NamePattern>,
+    /// `None`: either.
     pub shape: Option<Shape>,
+    /// What it is to policies (`own_kinds`).
     pub kind: LocalKind,
 }
 
 /// What the kernel's route does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Shape {
+    /// It leads somewhere.
     Unicast,
+    /// It discards, as an IPAM's route for a block does.
     Blackhole,
 }
 

@@ -44,6 +44,7 @@ pub(super) struct Query<'a> {
 }
 
 impl Query<'_> {
+    /// One page, or one thing. Takes as long as a page is long, whatever the tables hold.
     pub fn answer(&mut self, question: &Question, now: Instant) -> Answer {
         match question {
             Question::Status => Answer::Status(Box::new(self.status(now))),
@@ -271,6 +272,7 @@ impl Query<'_> {
         self.rib.paths(dest).iter().filter(|v| wanted(v)).map(|v| format::route(self.sessions, v, v.attrs.unwrap_or(v.received))).collect()
     }
 
+    /// Kernel routes from a place on, or those of one prefix.
     pub(super) fn fib_rows(&self, net: Option<&IpNet>, cursor: u64) -> Page<FibRow> {
         if let Some(net) = net {
             return Page { rows: self.fib_sync.fib.row(net).iter().map(|r| format::fib_row(self.nexthops, r)).collect(), next: None };
@@ -341,6 +343,7 @@ fn unknown_peer(who: &str) -> Answer {
     Answer::Refused(no_such_peer(who))
 }
 
+/// In words, with what to do about it.
 pub(super) fn no_such_peer(who: &str) -> String {
     format!("no peer has the name or address {who:?}: `catbird peers` lists all")
 }

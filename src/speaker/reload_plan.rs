@@ -57,8 +57,11 @@ bitflags! {
 /// What is to be done about one peer.
 #[derive(Clone, Debug)]
 pub(super) enum PeerStep {
+    /// New.
     Add(Arc<PeerConfig>),
+    /// No longer configured.
     Remove,
+    /// Other parameters; `range` for one that came out of a listen range.
     Change { config: Arc<PeerConfig>, range: Option<Arc<ListenRange>>, touch: Touch },
 }
 
@@ -66,7 +69,9 @@ pub(super) enum PeerStep {
 #[derive(Clone, Debug, Default)]
 pub struct ReloadPlan {
     changes: Vec<Change>,
+    /// In the order in which they are carried out.
     pub(super) peers: Vec<(Remote, PeerStep)>,
+    /// Of the router as a whole.
     pub(super) node: Touch,
 }
 
@@ -76,6 +81,7 @@ impl ReloadPlan {
         &self.changes
     }
 
+    /// Every difference, the costliest first.
     pub fn into_changes(self) -> Vec<Change> {
         self.changes
     }

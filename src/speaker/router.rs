@@ -51,19 +51,32 @@ const JOB_BUDGET: usize = 1024;
 
 /// A BGP-4 router (RFC 4271).
 pub struct Speaker {
+    /// What holds now.
     pub(super) params: Box<Params>,
+    /// The neighbours.
     pub(super) sessions: Sessions,
+    /// Adj-RIB-In and Loc-RIB.
     pub(super) rib: Rib,
+    /// How next hops are reached.
     pub(super) nexthops: NexthopTable,
+    /// Adj-RIB-Out, by update group.
     pub(super) groups: UpdateGroups,
+    /// The kernel's side.
     pub(super) fib_sync: FibSync,
+    /// Which tunnel devices were asked for last.
     pub(super) tunnels: Tunnels,
+    /// What this node originates.
     pub(super) origination: Origination,
+    /// Kernel routes of others that are announced.
     pub(super) redistribution: Redistribution,
+    /// Running, draining, stopping.
     pub(super) lifecycle: Lifecycle,
+    /// What an earlier run left, until it is replaced or removed.
     pub(super) startup: StartupConvergence,
+    /// Work as large as a table, in steps.
     pub(super) jobs: Jobs,
     counters: RouterCounters,
+    /// What is to be done outside.
     pub(super) effects: Effects,
     /// Who waits for the end of a drain.
     pub(super) drain_waiters: Vec<u64>,
@@ -269,6 +282,7 @@ impl Speaker {
 
 /// The parts with what they touch.
 impl Speaker {
+    /// The part that judges what peers announce.
     pub(super) fn import(&mut self) -> Import<'_> {
         Import {
             params: &self.params,
@@ -281,6 +295,7 @@ impl Speaker {
         }
     }
 
+    /// The part that announces.
     pub(super) fn export(&mut self) -> Export<'_> {
         Export {
             params: &self.params,
@@ -293,6 +308,7 @@ impl Speaker {
         }
     }
 
+    /// The part that tells the FIB planner.
     pub(super) fn program(&mut self) -> Program<'_> {
         Program {
             fib: &mut self.fib_sync.fib,
@@ -319,6 +335,7 @@ impl Speaker {
         }
     }
 
+    /// Ourselves, as the source of routes.
     pub(super) fn local_facts(&self) -> SourceFacts {
         SourceFacts::local(self.params.asn, self.params.router_id)
     }
@@ -326,6 +343,7 @@ impl Speaker {
 
 /// Peers that come and go, and what their sessions mean to the tables.
 impl Speaker {
+    /// A listed peer; it starts, unless it is configured not to.
     pub(super) fn add_peer(&mut self, config: Arc<PeerConfig>, now: Instant) {
         warn_without_policy(&config, &mut self.effects);
         let enabled = config.session.enabled;
@@ -364,6 +382,7 @@ impl Speaker {
         self.run_session_events(now);
     }
 
+    /// Hands an event to every peer, one after the other.
     pub(super) fn dispatch_all(&mut self, event: impl Fn() -> Event, now: Instant) {
         for id in self.sessions.ids() {
             self.dispatch(id, event(), now);
@@ -585,6 +604,7 @@ impl Speaker {
         }
     }
 
+    /// Asks for the tunnel devices that there should be, if they are others than were asked for last.
     pub(super) fn ask_tunnels(&mut self) {
         if !self.lifecycle.leaves_kernel_alone() {
             self.tunnels.ask(&self.params, self.startup.is_on(), &mut self.effects);
@@ -667,6 +687,7 @@ impl Speaker {
         }
     }
 
+    /// Begins to end; a second call ends at once what the first still waits for.
     pub(super) fn stop(&mut self, mode: StopMode, now: Instant) {
         let mode = match mode {
             StopMode::Configured => self.params.stop.on_term,
@@ -700,6 +721,7 @@ impl Speaker {
         !self.is_choosing() && !self.groups.has_work() && self.sessions.iter().filter(|e| e.live.is_some()).all(|e| out(e.id))
     }
 
+    /// What a step of the lifecycle means for sessions and tables.
     pub(super) fn take_step(&mut self, step: Step, now: Instant) {
         match step {
             Step::Announce => self.export().rekey_all(),

@@ -54,11 +54,14 @@ pub(super) struct Progress {
 /// What may be done now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Due {
+    /// End-of-RIB may go out (RFC 4724 §4.1).
     pub release_eor: bool,
+    /// What an earlier run left and nobody announced again is removed.
     pub purge: bool,
 }
 
 impl StartupConvergence {
+    /// At the start; deadlines count from now.
     pub fn new(now: Instant, params: &RecoveryParams) -> StartupConvergence {
         let (purge_at, release_at) = (now + params.deadline, now + params.end_of_rib_wait);
         StartupConvergence {
@@ -83,6 +86,7 @@ impl StartupConvergence {
         now.since(self.started)
     }
 
+    /// When to look again without cause.
     pub fn next_deadline(&self) -> Option<Instant> {
         if self.purged {
             return None;

@@ -22,14 +22,17 @@ struct Conn {
 /// Whether the peer knows that octets wait for the kernel (RFC 9687). Nearly always the kernel takes all at once, and then it need not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Watch {
+    /// It does not know.
     Off,
     /// It is told at the next settlement, if octets still wait then.
     Soon,
+    /// It knows, and is told of progress.
     On,
 }
 
 /// What [`Conns::give_back`] found.
 pub(super) struct Taken {
+    /// Whose connection it is.
     pub peer: PeerId,
     /// Octets still under way.
     pub left: usize,
@@ -46,6 +49,7 @@ pub(super) struct Conns {
 }
 
 impl Conns {
+    /// Whose connection, or attempt at one, it is.
     pub fn owner(&self, conn: ConnId) -> Option<PeerId> {
         self.map.get(&conn).map(|c| c.peer)
     }

@@ -38,8 +38,11 @@ const UNKNOWN_PEER_NOTICE_SECONDS: u64 = 10;
 
 /// One neighbour.
 pub(super) struct Entry {
+    /// Its number.
     pub id: PeerId,
+    /// Its state machine.
     pub peer: Peer,
+    /// As configured, or as its range's template has it.
     pub config: Arc<PeerConfig>,
     /// While the session is established.
     pub live: Option<EstablishedSession>,
@@ -47,6 +50,7 @@ pub(super) struct Entry {
     pub drain_stale: bool,
     /// Then what is still stale goes.
     pub sweep_at: Option<Instant>,
+    /// What was counted over all its sessions.
     pub traffic: Traffic,
     /// Came out of this listen range, and goes when its session does.
     pub range: Option<Arc<ListenRange>>,
@@ -63,7 +67,9 @@ pub(super) struct Entry {
 
 /// What is only true of an established session.
 pub(super) struct EstablishedSession {
+    /// As negotiated.
     pub session: Arc<Session>,
+    /// When it came up.
     pub since: Instant,
     /// When its last UPDATE came, or else the session.
     pub last_update: Instant,
@@ -71,7 +77,9 @@ pub(super) struct EstablishedSession {
     pub end_of_rib: FamilySet,
     /// Families for which the warning about too many prefixes was given.
     pub warned: FamilySet,
+    /// By what its routes are judged.
     pub import: ImportContext,
+    /// The last verdict.
     pub cache: ImportCache,
     /// Frames wait for credit.
     pub blocked: bool,
@@ -83,6 +91,7 @@ impl Entry {
         Some((&self.config, self.live.as_mut()?))
     }
 
+    /// For logs and metrics.
     pub fn name(&self) -> &str {
         &self.config.session.name
     }
@@ -111,14 +120,19 @@ impl Entry {
 /// What a session means to the parts that hold routes. To be taken and carried out after each call that may lead to one.
 #[derive(Debug)]
 pub(super) enum SessionEvent {
+    /// A session is up: it is announced the tables.
     Established(PeerId),
+    /// It is over: its routes go, or become stale.
     Down(PeerId, Down),
     /// Routes that were kept over a restart have had their time.
     SweepStale(PeerId, FamilySet),
     /// The peer wants to hear a family again (RFC 2918), or marks its own refresh (RFC 7313).
     Refresh {
+        /// Which.
         peer: PeerId,
+        /// Of which.
         family: Family,
+        /// What is asked, or marked.
         subtype: RefreshSubtype,
     },
     /// A peer out of a listen range has no connection any more.
@@ -137,12 +151,15 @@ pub(super) struct Sessions {
     /// Peers that came out of each range.
     ranged: HashMap<IpNet, usize, FixedState>,
     events: VecDeque<SessionEvent>,
+    /// Which peers a refused signature may be of.
     pub md5: Md5Watch,
+    /// Connections that nobody took.
     pub unknown_peers: u64,
     unknown_peer_said: Option<Instant>,
 }
 
 impl Sessions {
+    /// Without a neighbour. The seed makes jitter and hashes foreseeable in tests alone.
     pub fn new(seed: u64) -> Sessions {
         Sessions {
             slots: Slots::new(),
@@ -160,10 +177,12 @@ impl Sessions {
         }
     }
 
+    /// By number.
     pub fn get(&self, id: PeerId) -> Option<&Entry> {
         self.slots.get(id)
     }
 
+    /// By number, to change it.
     pub fn get_mut(&mut self, id: PeerId) -> Option<&mut Entry> {
         self.slots.get_mut(id)
     }
@@ -173,18 +192,22 @@ impl Sessions {
         self.slots.iter()
     }
 
+    /// Of all, in the order of their numbers.
     pub fn ids(&self) -> Vec<PeerId> {
         self.iter().map(|e| e.id).collect()
     }
 
+    /// How many neighbours there are.
     pub fn len(&self) -> usize {
         self.iter().count()
     }
 
+    /// How many sessions are up.
     pub fn established(&self) -> usize {
         self.iter().filter(|e| e.live.is_some()).count()
     }
 
+    /// The session, while it is up.
     pub fn live(&self, id: PeerId) -> Option<&EstablishedSession> {
         self.get(id)?.live.as_ref()
     }
@@ -214,6 +237,7 @@ impl Sessions {
         zoned.or_else(|| self.by_addr.get(&(addr, None))).copied()
     }
 
+    /// Whose connection it is.
     pub fn of_conn(&self, conn: ConnId) -> Option<PeerId> {
         self.conns.owner(conn)
     }
@@ -463,6 +487,7 @@ impl Sessions {
         self.conns.has_unwatched()
     }
 
+    /// What the kernel has dropped for its signature, in total; the difference may explain who is not up.
     pub fn on_md5_refused(&mut self, totals: Md5Refused, now: Instant) {
         self.md5.look(totals, now);
     }
@@ -504,6 +529,7 @@ impl Sessions {
         }
     }
 
+    /// The earliest of all neighbours' timers.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
@@ -558,6 +584,7 @@ fn zone_of(remote: SocketAddr) -> Option<IfIndex> {
     }
 }
 
+/// fe80::/10 (RFC 4291 §2.5.6).
 pub(super) fn is_link_local(addr: Ipv6Addr) -> bool {
     addr.segments()[0] & 0xffc0 == 0xfe80
 }

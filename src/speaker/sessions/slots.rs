@@ -14,6 +14,7 @@ use crate::num::PeerId;
 /// Free numbers that are not given out yet.
 const RESTING: usize = 1024;
 
+/// Neighbours by number.
 pub(super) struct Slots<T> {
     places: Vec<Option<Box<T>>>,
     /// In the order in which they became free.
@@ -22,14 +23,17 @@ pub(super) struct Slots<T> {
 }
 
 impl<T> Slots<T> {
+    /// Empty.
     pub fn new() -> Slots<T> {
         Slots { places: vec![None], free: VecDeque::new(), given: 0 }
     }
 
+    /// Whose number it is.
     pub fn get(&self, id: PeerId) -> Option<&T> {
         self.places.get(id.0 as usize)?.as_deref()
     }
 
+    /// Likewise, to change it.
     pub fn get_mut(&mut self, id: PeerId) -> Option<&mut T> {
         self.places.get_mut(id.0 as usize)?.as_deref_mut()
     }
@@ -62,6 +66,7 @@ impl<T> Slots<T> {
         if self.free.len() > RESTING { self.free.pop_front() } else { None }
     }
 
+    /// Takes the owner out; the number rests.
     pub fn take(&mut self, id: PeerId) -> Option<Box<T>> {
         let gone = self.places.get_mut(id.0 as usize)?.take()?;
         self.free.push_back(id);
