@@ -1,7 +1,7 @@
 //! catbird: a BGP-4 speaker for clusters. One daemon on each node announces the node's pod blocks, learns everybody else's, and keeps
 //! the kernel's routes true.
 //!
-//! The router is a value: [`speaker::Speaker`] owns every peer and every table, is told inputs and the time, and hands out effects. A
+//! The router is a value: [`speaker::Speaker`] owns every peer and every table, takes in inputs with the time, and hands out effects. A
 //! thin shell around it ([`daemon`], behind the cargo feature of that name) owns sockets, netlink, files and the clock. Without the
 //! feature this crate has no runtime in it at all, and the same router runs in virtual time.
 //!
@@ -10,10 +10,10 @@
 //! | room | what it is for |
 //! |---|---|
 //! | [`num`] | small nouns: AS numbers, identifiers, families, moments |
-//! | [`kernel`] | what the kernel tells us, as data |
+//! | [`kernel`] | links, addresses and routes of the kernel, as data |
 //! | [`stats`] | what happened, as data |
 //! | [`wire`] | octets to messages and back |
-//! | [`policy`] | which routes are taken and told, and with which attributes |
+//! | [`policy`] | which routes are let in and announced, and with which attributes |
 //! | [`peer`] | one neighbour: state machine, collisions, negotiation, timers |
 //! | [`rib`] | Adj-RIB-In, Loc-RIB, decision, next hops, update groups |
 //! | [`fib`] | what should stand in the kernel against what does |
@@ -41,20 +41,30 @@
 //! fib, wire, stats -> (num, kernel)
 //! ```
 //!
-//! # One UPDATE, eight hops
+//! # One UPDATE, eleven functions
 //!
-//! 1. [`daemon::core::conn`] reads what the kernel has, cuts it into messages and decodes them ([`driver::Driver`]), on the
-//!    connection's task.
-//!    A [`wire::Batch`] of them, with its octets, is one [`speaker::Input::Received`], however many messages it holds.
-//! 2. [`speaker::Speaker::handle_some`] finds whose connection it is.
-//! 3. `speaker::import` (`Import::update`) looks for loops, asks [`policy::Chain::judge`], and makes one [`rib::RouteChange`] for each
-//!    prefix. The state machine ([`peer::Peer::handle`], RFC 4271 §8) hears of the UPDATEs of a read once, for its hold timer.
-//! 4. [`rib::Rib::apply`] keeps it in Adj-RIB-In, refused or not, and marks the destination dirty.
-//! 5. [`rib::Rib::settle`], when the queue is empty or the budget is spent, runs [`rib::decide::select`] on what is dirty.
-//! 6. `speaker::fib_sync` (`Program::apply`) says what is wanted in the kernel, and [`fib::Fib::set_desired`] plans the changes.
-//! 7. [`rib::update_group::UpdateGroups::advertise`] applies export policy, packs and encodes once for all peers that hear the same, and
-//!    `speaker::export` (`Export::pump`) hands out frames as far as each connection has credit.
-//! 8. [`daemon::netlink`] writes routes in batches, and [`daemon::core::conn`] writes the frozen frames to every member of the group.
+//! From the socket of the peer that announces to the socket of a peer that is announced, in this order. Each of them calls others of its own
+//! file; none of them waits for a peer, and what can be large is done in steps.
+//!
+//! 1. `conn::read_loop`, the connection's task, reads what the kernel has and cuts and decodes it ([`driver::Driver`], [`wire::Decoder`]).
+//!    What comes of a read goes, as one or more [`wire::Batch`]es with their octets, into **the event queue**
+//!    ([`daemon::core::event_queue`]: 512 events, at most two of one connection).
+//! 2. `Core::cycle` takes in events for a millisecond at most, then has the speaker settle, then performs effects.
+//! 3. [`speaker::Speaker::handle_some`] takes some of a batch and hands back the rest. It finds whose connection it is. The state machine ([`peer::Peer::handle`], RFC 4271 §8) hears of the UPDATEs
+//!    of a read once, for its hold timer.
+//! 4. `Import::update` looks for loops (RFC 4271 §9.1.2), holds the peer to its limits, and makes a [`rib::RouteChange`] for each prefix.
+//! 5. [`policy::Chain::judge`] says whether the route is let in, and with which attributes.
+//! 6. [`rib::Rib::apply`] keeps it in Adj-RIB-In, refused or not, and puts its destination into **the dirty list**, once however often it changes.
+//! 7. [`rib::Rib::settle`] takes up to 1,024 destinations out of it, for each of which
+//! 8. [`rib::decide::select`] chooses the best path (RFC 4271 §9.1.2.2).
+//! 9. [`rib::update_group::UpdateGroups::advertise`] applies export policy, packs and encodes what changed, once for all peers that are
+//!    announced the same, into **the log of their update group** (RFC 4271 §9.2).
+//! 10. `Export::pump` hands each member what it has yet to read of the log, as far as its connection has credit (256 KiB).
+//! 11. `Conn::send` writes the frames, which all members share, without a copy.
+//!
+//! The kernel's branch leaves after 8: `Program::apply` makes the route that the best path should be in the kernel, [`fib::Fib::set_desired`]
+//! compares it with what stands there and queues the difference, `FibSync::drain` numbers what the window has room for, and
+//! `Writer::run`, on a thread of its own, writes it in batches. The kernel's answers come back as [`speaker::Input::FibDone`].
 
 // The core has no unsafe code at all, the shell in one file (`proto-tests/tests/meta/wall.rs`).
 #![deny(unsafe_code)]

@@ -1,5 +1,5 @@
 //! The arrows between the rooms point down only, as the front page of the library (`src/lib.rs`) draws them, no files import each other in
-//! a circle, and the core knows no socket, clock, thread or file.
+//! a circle, the core knows no socket, clock, thread or file, and the way of an UPDATE that the front page tells is there.
 //!
 //! The sources are read as text: what is said in `use` lines, in paths, and what stands behind the wall.
 
@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use proto_tests::netlab::proc::workspace;
+use regex::Regex;
 
 use crate::sources::{Imports, Source, paths_of, sources};
 
@@ -196,4 +197,35 @@ fn the_reader_of_arrows_sees_all_their_shapes() {
     assert!(names("use std::{fs, io};", "std::fs"));
     assert!(names("use std::time::{Duration, Instant};", "std::time::Instant"));
     assert!(!names("use crate::num::Instant; use std::time::Duration;", "std::time::Instant"));
+}
+
+/// Functions that the front page names, as `Type::function` or `module::function`, where it tells of one UPDATE's way.
+fn hops_of_an_update() -> Vec<(String, String)> {
+    let page = fs::read_to_string(workspace().join("src/lib.rs")).expect("the front page");
+    let way = page.split("# One UPDATE").nth(1).expect("its section");
+    let way: Vec<&str> = way.lines().skip(1).take_while(|line| line.starts_with("//!")).collect();
+    let named = Regex::new(r"`(?:[a-z_]+::)*([A-Za-z]+)::([a-z_]+)`").expect("a pattern");
+    named.captures_iter(&way.join("\n")).map(|found| (found[1].to_string(), found[2].to_string())).collect()
+}
+
+#[test]
+fn the_way_of_an_update_on_the_front_page_is_in_the_code() {
+    let hops = hops_of_an_update();
+    let functions: Vec<_> = hops.iter().filter(|(_, name)| name != "event_queue").collect();
+    assert!(functions.len() >= 11, "{functions:?}");
+    let sources = sources();
+    let missing: Vec<_> = functions
+        .into_iter()
+        .filter(|(home, name)| {
+            let function = Regex::new(&format!(r"\bfn {name}\b")).expect("a pattern");
+            !sources.iter().any(|source| function.is_match(&source.code) && lives_in(source, home))
+        })
+        .collect();
+    assert!(missing.is_empty(), "the front page names what is not there: {missing:?}");
+}
+
+/// Is this the file of the module, or has it methods of the type?
+fn lives_in(source: &Source, home: &str) -> bool {
+    let methods = Regex::new(&format!(r"impl[^\n{{]*\b{home}\b")).expect("a pattern");
+    source.module.last().is_some_and(|module| module == home) || methods.is_match(&source.code)
 }

@@ -153,7 +153,7 @@ enum End {
     Malformed,
 }
 
-/// Hop one of an UPDATE: octets into messages, a batch at a time, until the connection or its meaning ends.
+/// The first step of an UPDATE: octets into messages, a batch at a time, until the connection or its meaning ends.
 async fn read_loop(id: ConnId, mut socket: OwnedReadHalf, context: Arc<Slot>, queue: &EventQueue) -> End {
     let mut driver = Driver::default();
     let ahead = Arc::new(Semaphore::new(MAX_BATCHES_IN_FLIGHT));
