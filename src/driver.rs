@@ -17,6 +17,7 @@ const BATCH: usize = 16 * 1024;
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
+    /// Octets become messages as they come.
     #[default]
     Reading,
     /// An OPEN was the last message of a batch.

@@ -17,21 +17,28 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Why a request led nowhere.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
+    /// No socket there.
     #[error("the daemon is not running (no socket at {0}); start it with `catbird run`, or name its socket with --socket")]
     NotRunning(PathBuf),
+    /// A socket that nobody serves.
     #[error("the daemon is not running (nobody answers at {0})")]
     Stale(PathBuf),
+    /// The socket's mode keeps us out.
     #[error("no permission to use {0}; you need to be root or in the socket's group")]
     NoPermission(PathBuf),
     #[error(
         "the daemon at {path} has not answered for {} s: is it stopped (`kill -CONT`), or held up? Its /livez and its log tell more",
         after.as_secs()
     )]
+    /// The daemon does not answer in time.
     Silent { path: PathBuf, after: Duration },
+    /// Any other failure of the system.
     #[error("cannot talk to the daemon at {path}: {error}")]
     Other { path: PathBuf, error: io::Error },
+    /// An answer that does not belong to the question: another version, perhaps.
     #[error("the daemon said something that this catbird does not understand ({0}); are both of the same version?")]
     Strange(String),
+    /// The daemon refused, in its words.
     #[error("{0}")]
     Failed(String),
     /// Our own output went away (`| head`): nothing to say.

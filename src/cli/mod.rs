@@ -26,9 +26,13 @@ use output::{Cell, Listing, Output};
 /// What the process says to its caller; `catbird --help` tells the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
+    /// Done, or shown.
     Fine = 0,
+    /// The daemon or the configuration said no.
     Refused = 1,
+    /// A file, or the output, could not be read or written.
     Unreadable = 2,
+    /// Nobody serves the control socket.
     NoDaemon = 3,
 }
 

@@ -11,12 +11,18 @@ use serde::Serialize;
 /// What a cell's content means to the eye.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Style {
+    /// As the terminal has it.
     #[default]
     Plain,
+    /// Green.
     Good,
+    /// Yellow.
     Warn,
+    /// Red.
     Bad,
+    /// Faint.
     Dim,
+    /// Bold.
     Bold,
 }
 
@@ -36,7 +42,9 @@ impl Style {
 /// One cell of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
+    /// Without colours.
     pub text: String,
+    /// Applied if the output is a terminal.
     pub style: Style,
 }
 
@@ -63,21 +71,27 @@ pub fn colour_on(stream: &impl IsTerminal) -> bool {
 /// Standard output, and how to write on it.
 pub struct Output {
     to: Box<dyn Write>,
+    /// Print data instead of tables.
     pub json: bool,
     terminal: bool,
     colour: bool,
 }
 
 impl Output {
+    /// To standard output, with colours if it is a terminal.
     pub fn new(json: bool) -> Output {
         let stdout = io::stdout();
         Output { terminal: stdout.is_terminal(), colour: colour_on(&stdout), json, to: Box::new(io::BufWriter::new(stdout)) }
     }
 
+    /// # Errors
+    /// The output cannot be written.
     pub fn line(&mut self, text: impl Display) -> io::Result<()> {
         writeln!(self.to, "{text}")
     }
 
+    /// # Errors
+    /// The output cannot be written.
     pub fn flush(&mut self) -> io::Result<()> {
         self.to.flush()
     }
@@ -113,6 +127,7 @@ pub struct Listing {
 }
 
 impl Listing {
+    /// With these columns; rows come page by page.
     pub fn new(titles: &'static [&'static str]) -> Listing {
         Listing { titles, widths: Vec::new(), rows: 0, begun: false }
     }

@@ -13,10 +13,12 @@ use crate::api::Histogram;
 pub struct Counter(AtomicU64);
 
 impl Counter {
+    /// Wraps after 2^64.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Relaxed);
     }
 
+    /// As of some moment of late.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -27,6 +29,7 @@ impl Counter {
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
+    /// Puts this in the place of what was there.
     pub fn set(&self, n: usize) {
         self.0.store(n as u64, Relaxed);
     }
@@ -38,14 +41,17 @@ impl Gauge {
         }
     }
 
+    /// Upwards.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Relaxed);
     }
 
+    /// Downwards; the caller has added as much before.
     pub fn sub(&self, n: u64) {
         self.0.fetch_sub(n, Relaxed);
     }
 
+    /// As of some moment of late.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -56,10 +62,12 @@ impl Gauge {
 pub struct DurationCounter(AtomicU64);
 
 impl DurationCounter {
+    /// Nanoseconds are counted.
     pub fn add(&self, time: Duration) {
         self.0.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
+    /// In total.
     pub fn get(&self) -> Duration {
         Duration::from_nanos(self.0.load(Relaxed))
     }
@@ -77,6 +85,7 @@ pub struct StepHistogram {
 }
 
 impl StepHistogram {
+    /// One more, in the bucket of its length.
     pub fn observe(&self, time: Duration) {
         let seconds = time.as_secs_f64();
         let bucket = STEP_BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(STEP_BOUNDS.len());
@@ -86,6 +95,7 @@ impl StepHistogram {
         self.sum.add(time);
     }
 
+    /// Bounds and sum in seconds.
     pub fn snapshot(&self) -> Histogram {
         let counts = self.counts.iter().map(|count| count.load(Relaxed)).collect();
         Histogram { bounds: STEP_BOUNDS.to_vec(), counts, sum: self.sum.get().as_secs_f64() }

@@ -41,6 +41,7 @@ pub struct DaemonMetrics {
     pub log: LogCounters,
     /// Most descriptors that the process may have open; zero: not known.
     pub descriptors: u64,
+    /// Connections that `accept` returned.
     pub accepted: Counter,
     /// Turned away at the door: no such peer.
     pub unknown_peers: Counter,
@@ -54,7 +55,9 @@ pub struct DaemonMetrics {
     pub accept_failures: Counter,
     /// `accept` failed because the process or the system had no descriptor left.
     pub descriptors_exhausted: Counter,
+    /// Attempts to connect.
     pub dials: Counter,
+    /// Of these, those that led to no connection.
     pub dial_failures: Counter,
     /// Moments in which the process did not run (stopped, starved): input was read before any timer was believed.
     pub leaps: Counter,
@@ -69,6 +72,7 @@ pub struct DaemonMetrics {
 }
 
 impl DaemonMetrics {
+    /// All at zero; `descriptors` as in the field.
     pub fn new(log: LogCounters, descriptors: u64) -> DaemonMetrics {
         DaemonMetrics { log, descriptors, ..DaemonMetrics::default() }
     }

@@ -45,7 +45,9 @@ const NOTICES: &str = "catbird";
 /// How a line of the log looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// For people.
     Text,
+    /// An object a line.
     Json,
 }
 
@@ -67,6 +69,7 @@ impl EventLog {
         EventLog { format, monitors: broadcast::channel(MONITOR_BACKLOG).0, limiter }
     }
 
+    /// To the log, unless it repeats too often, and to every monitor.
     pub fn emit(&self, notice: Notice) {
         if self.limiter.allows_notice(&notice) {
             log(&notice, self.format);
@@ -192,10 +195,12 @@ impl Log {
         Ok(log)
     }
 
+    /// To change it while the daemon runs.
     pub fn level(&self) -> LogLevel {
         self.level.clone()
     }
 
+    /// For the metrics.
     pub fn counters(&self) -> LogCounters {
         LogCounters { stalled: Some(self.stalled.clone()), limiter: self.limiter.clone() }
     }

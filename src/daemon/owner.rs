@@ -51,6 +51,7 @@ pub struct OwnerFile {
 }
 
 impl OwnerFile {
+    /// In the folder of the control socket.
     pub fn beside(socket: &Path) -> OwnerFile {
         OwnerFile { path: socket.with_extension("owner") }
     }

@@ -19,7 +19,9 @@ const NEEDED: u64 = NET_BIND_SERVICE | NET_ADMIN;
 /// What is left after `drop_others`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
+    /// CAP_NET_ADMIN: routes, devices, TCP-MD5 keys.
     pub net_admin: bool,
+    /// CAP_NET_BIND_SERVICE: port 179.
     pub net_bind_service: bool,
     /// How many others were given up.
     pub dropped: u32,

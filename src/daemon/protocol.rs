@@ -30,21 +30,26 @@ pub enum Request {
     Command(Command),
     /// Read the configuration again and apply it whole; go back after so many seconds unless confirmed.
     Reload {
+        /// `None`: for good. At most [`MAX_CONFIRM`].
         confirm_seconds: Option<f64>,
     },
     /// What would a reload change against what runs? Of this text, or of the daemon's own file.
     Diff {
         /// What its findings call the text.
         name: String,
+        /// `None`: read the daemon's own file.
         text: Option<String>,
     },
     /// Keep the configuration that waits for this word.
     Confirm,
     /// Events as they happen, of these streams (none: all), until the client goes.
     Monitor {
+        /// Names as in [`Notice::stream`](crate::stats::Notice::stream).
         streams: Vec<String>,
     },
+    /// Write the log from this level on, until the next reload that says otherwise.
     LogLevel {
+        /// error, warn, info, debug, trace or off.
         level: String,
     },
 }
@@ -53,21 +58,30 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
+    /// One page, or one thing.
     Answer(Answer),
+    /// To [`Request::Status`].
     Status(Box<FullStatus>),
     /// One event of `monitor`, in words and as data.
     Event {
+        /// For people.
         text: String,
+        /// Which it belongs to.
         stream: String,
+        /// debug, info, warn or error.
         level: String,
+        /// The same as data, its kind under `event`.
         notice: serde_json::Value,
     },
     /// The monitor was too slow for so many events.
     Missed(u64),
+    /// To a reload, or to a diff.
     Reloaded(Reloaded),
+    /// In words.
     Done(String),
     /// In words; what was asked did not happen.
     Failed(String),
+    /// The reply is over.
     End,
 }
 
@@ -76,6 +90,7 @@ pub enum Reply {
 pub struct Reloaded {
     /// The plan that was applied, or would be.
     pub changes: Vec<Change>,
+    /// Of the configuration file.
     pub warnings: Vec<String>,
     /// Back to the former configuration after so many seconds.
     pub confirm_seconds: Option<f64>,
@@ -84,20 +99,29 @@ pub struct Reloaded {
 /// The router's status and the process's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FullStatus {
+    /// Of the router.
     #[serde(flatten)]
     pub status: Status,
+    /// Of the process.
     pub process: ProcessStatus,
 }
 
 /// Of the process around the router.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProcessStatus {
+    /// Of the running daemon.
     pub version: String,
+    /// In its own process namespace.
     pub pid: u32,
+    /// VmRSS; zero where there is no /proc.
     pub resident_bytes: u64,
+    /// Open BGP connections.
     pub connections: u64,
+    /// True if there was none.
     pub last_reload_successful: bool,
+    /// Or since the start.
     pub last_reload_seconds_ago: Option<f64>,
+    /// The report.
     pub last_reload_error: Option<String>,
     /// A reload waits for `catbird confirm`.
     pub confirm_pending: bool,

@@ -179,8 +179,11 @@ pub fn watch(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
 /// Capability sets of a thread, bit by bit as capabilities(7) numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
+    /// What the kernel checks.
     pub effective: u64,
+    /// What may be made effective.
     pub permitted: u64,
+    /// What a program that is started may get.
     pub inheritable: u64,
 }
 

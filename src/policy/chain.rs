@@ -17,7 +17,9 @@ use crate::wire::PathAttributes;
 /// A named list of rules.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
+    /// Of `[policy.NAME]`.
     pub name: Arc<str>,
+    /// Tried in this order.
     pub rules: Vec<Rule>,
     /// For a route that passed the last rule.
     pub otherwise: Step,
@@ -49,9 +51,11 @@ impl Policy {
 /// What decided: a policy, and one of its rules unless it was the policy's end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RuleRef {
+    /// Its name.
     pub policy: Arc<str>,
     /// From 1, as people count; `None` where no rule matched.
     pub rule: Option<u32>,
+    /// Of the rule, if it has one.
     pub name: Option<Arc<str>>,
 }
 
@@ -100,6 +104,7 @@ pub struct Accepted {
     pub attrs: Option<PathAttributes>,
     /// A rule spoke about MED, so the session's own rule for MED does not apply.
     pub med_decided: bool,
+    /// What the rules say of NEXT_HOP; the export fills it in.
     pub next_hop: Option<NextHopEdit>,
 }
 
@@ -146,6 +151,7 @@ impl Chain {
         if external { Chain::new(Vec::new(), RuleRef::NO_POLICY) } else { Chain::all() }
     }
 
+    /// Tried in this order; the first that decides does.
     pub fn from_policies(policies: Vec<Arc<Policy>>) -> Chain {
         Chain::new(policies, RuleRef::END_OF_CHAIN)
     }

@@ -13,8 +13,11 @@ use crate::wire::{Community, Editor, ExtendedCommunity, LargeCommunity, PathAttr
 /// A community of any kind (RFC 1997, RFC 4360, RFC 8092).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AnyCommunity {
+    /// RFC 1997.
     Standard(Community),
+    /// RFC 4360.
     Extended(ExtendedCommunity),
+    /// RFC 8092.
     Large(LargeCommunity),
 }
 

@@ -40,6 +40,7 @@ pub enum Source {
 }
 
 impl Source {
+    /// One that we originate.
     pub fn is_local(self) -> bool {
         matches!(self, Source::Local(_))
     }
@@ -61,6 +62,7 @@ pub enum LocalKind {
 }
 
 impl LocalKind {
+    /// Each kind once.
     pub const ALL: [LocalKind; 4] = [LocalKind::Block, LocalKind::Pod, LocalKind::Service, LocalKind::Network];
 
     /// Paths of our own are told apart by this identifier, so one prefix can be both a block and a network.
@@ -88,8 +90,11 @@ impl fmt::Display for LocalKind {
 /// Who is on the other side, as a rule may ask.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PeerName {
+    /// As configured.
     pub name: Arc<str>,
+    /// Its address.
     pub addr: IpAddr,
+    /// What its OPEN said.
     pub asn: Asn,
 }
 

@@ -100,10 +100,12 @@ impl PrefixSet {
         self.entries.iter()
     }
 
+    /// It matches nothing.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
+    /// How many prefixes with their lengths were given.
     pub fn len(&self) -> usize {
         self.entries.len()
     }

@@ -23,13 +23,16 @@ pub struct Rule {
     pub when: Vec<Condition>,
     /// Applied in order if they do.
     pub set: Vec<Edit>,
+    /// What becomes of a route that matches.
     pub then: Step,
 }
 
 /// Where a route goes after a rule that matched, or after the last rule of a policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
+    /// It is taken, or announced.
     Accept,
+    /// It is not.
     Reject,
     /// To the next rule; after the last rule, to the next policy of the chain.
     #[default]
@@ -39,10 +42,13 @@ pub enum Step {
 /// One question about a route. Lists are alternatives: one of them suffices.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Condition {
+    /// The prefix is in the set.
     Prefix(Arc<PrefixSet>),
+    /// The prefix is of this family.
     Family(Family),
     /// Of any kind.
     Community(Vec<CommunityMatch>),
+    /// Something about AS_PATH.
     AsPath(AsPathMatch),
     /// The next hop lies in one of these.
     NextHop(Vec<IpNet>),
@@ -56,12 +62,15 @@ pub enum Condition {
     External,
     /// We originate it, as one of these.
     RouteType(Vec<LocalKind>),
+    /// ORIGIN is this.
     Origin(Origin),
     /// Absent counts as 100.
     LocalPref(RangeInclusive<u32>),
     /// Absent counts as 0.
     Med(RangeInclusive<u32>),
+    /// It does not hold.
     Not(Box<Condition>),
+    /// One of them holds; none does of an empty list.
     Any(Vec<Condition>),
 }
 
@@ -85,43 +94,61 @@ pub enum AsPathMatch {
 /// How a rule names a peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PeerMatch {
+    /// As configured.
     Name(Arc<str>),
+    /// Its address.
     Addr(IpAddr),
+    /// What its OPEN said.
     Asn(Asn),
 }
 
 /// One change to the attributes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Edit {
+    /// LOCAL_PREF becomes this.
     LocalPref(u32),
+    /// MULTI_EXIT_DISC changes.
     Med(MedEdit),
     /// So many times, our own AS unless another is named.
     Prepend {
+        /// `None`: our own, as the session knows it.
         asn: Option<Asn>,
+        /// How often.
         count: u8,
     },
     /// Of all kinds.
     ClearCommunities,
+    /// Those that match go, of all three kinds.
     RemoveCommunities(Vec<CommunityMatch>),
+    /// Attached, if they are not already.
     AddCommunities(Vec<AnyCommunity>),
+    /// NEXT_HOP changes.
     NextHop(NextHopEdit),
+    /// ORIGIN becomes this.
     Origin(Origin),
 }
 
 /// A change to MULTI_EXIT_DISC. Sums stop at the ends of the range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MedEdit {
+    /// To this.
     Set(u32),
+    /// By this much, up to 2^32 - 1.
     Add(u32),
+    /// By this much, down to zero.
     Subtract(u32),
+    /// It goes.
     Remove,
 }
 
 /// What the next hop becomes. `SelfAddress` and `Unchanged` are carried out by the export, which knows our addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NextHopEdit {
+    /// Our address on the session.
     SelfAddress,
+    /// As it was learned.
     Unchanged,
+    /// This one.
     Address(IpAddr),
 }
 
@@ -237,6 +264,7 @@ fn next_hop_of(addr: IpAddr) -> NextHop {
 }
 
 impl MedEdit {
+    /// What the edit makes of a former value; an absent one counts as zero where it is added to.
     pub(super) fn of(self, old: Option<u32>) -> Option<u32> {
         match self {
             MedEdit::Set(value) => Some(value),

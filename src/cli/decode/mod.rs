@@ -66,14 +66,19 @@ impl DecodeArgs {
 /// Why the input as a whole cannot be read.
 #[derive(Debug, Error)]
 pub enum DecodeFileError {
+    /// Reading or writing.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// Neither MRT nor pcap nor hexadecimal digits.
     #[error("neither a capture (pcap, pcapng) nor an MRT file nor hexadecimal digits")]
     Unknown,
+    /// A character that is no digit.
     #[error("line {line}: {what:?} is not hexadecimal digits")]
     NotHex { line: usize, what: String },
+    /// Half an octet at the end of a line.
     #[error("line {line}: an odd number of hexadecimal digits")]
     OddHex { line: usize },
+    /// The file breaks off, or is not what it begins as.
     #[error("{what} (octet {at} of the input)")]
     Malformed { what: &'static str, at: u64 },
 }

@@ -12,10 +12,15 @@ use crate::wire::read::{Read, array, be_u8, be_u16, be_u32};
 /// What TCP says in one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment<'a> {
+    /// Address and port of the sender.
     pub(super) from: SocketAddr,
+    /// Address and port of the receiver.
     pub(super) to: SocketAddr,
+    /// TCP sequence number of the first octet.
     pub(super) seq: u32,
+    /// It begins a connection.
     pub(super) syn: bool,
+    /// What TCP carries.
     pub(super) payload: &'a [u8],
 }
 

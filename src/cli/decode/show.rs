@@ -14,7 +14,9 @@ use crate::wire::{Context, DecodeError, Message, Notification, Open, Severity, U
 pub(super) struct Origin {
     /// Nanoseconds since 1970.
     pub(super) time: Option<u64>,
+    /// Who sent it, where the file says so.
     pub(super) from: Option<SocketAddr>,
+    /// Whom to, where the file says so.
     pub(super) to: Option<SocketAddr>,
     /// The number of the packet, from one.
     pub(super) packet: Option<u64>,
@@ -33,10 +35,13 @@ pub(super) struct Printer<W: Write> {
 }
 
 impl<W: Write> Printer<W> {
+    /// `reencode`: write each message again and say where octets differ.
     pub(super) fn new(out: W, json: bool, reencode: bool) -> Printer<W> {
         Printer { out, json, reencode, number: 0 }
     }
 
+    /// # Errors
+    /// The output cannot be written.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }

@@ -9,10 +9,14 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::DecodeFileError;
 
+/// What a file is, by its first octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// Text with hexadecimal digits.
     Hex,
+    /// A capture (pcap or pcapng).
     Pcap,
+    /// RFC 6396.
     Mrt,
 }
 

@@ -22,10 +22,12 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// The line begins now.
     pub fn start() -> Clock {
         Clock { ours: sys::monotonic(), tokio: tokio::time::Instant::now() }
     }
 
+    /// As [`sys::monotonic`] has it.
     pub fn now(&self) -> Instant {
         sys::monotonic()
     }

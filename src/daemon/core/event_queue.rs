@@ -21,15 +21,22 @@ pub const QUEUE: usize = 512;
 /// One thing that the core is told.
 #[derive(Debug)]
 pub enum CoreEvent {
+    /// Anything that is no batch.
     Input(Input),
     /// A batch of messages, with the permit that its reader waits for before it delivers more.
     Batch(Input, Option<OwnedSemaphorePermit>),
+    /// An attempt to connect has ended.
     Dialled {
+        /// Its number.
         conn: ConnId,
+        /// The connected socket, or why there is none.
         outcome: Result<TcpStream, DialError>,
     },
+    /// A peer that may come has connected; options are set.
     Accepted {
+        /// Not blocking.
         socket: std::net::TcpStream,
+        /// Its address and port.
         remote: SocketAddr,
     },
 }
@@ -69,6 +76,7 @@ impl EventQueue {
         }
     }
 
+    /// For whoever holds the queue anyway.
     pub fn counters(&self) -> &DaemonMetrics {
         &self.counters
     }

@@ -51,10 +51,12 @@ impl HalfOpenLimiter {
         }
     }
 
+    /// Connections without an OPEN.
     pub fn len(&self) -> usize {
         self.conns.len()
     }
 
+    /// None.
     pub fn is_empty(&self) -> bool {
         self.conns.is_empty()
     }

@@ -50,8 +50,11 @@ const SHARED_KEY: usize = 8;
 /// What holds for connections with one peer or range.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AllowedPeer {
+    /// Which distance its SYN may have come, and what answers carry (RFC 5082).
     pub ttl: Ttl,
+    /// Its key; without it the kernel drops what it sends (RFC 2385).
     pub md5: Option<Secret>,
+    /// TCP_USER_TIMEOUT of its connections.
     pub user_timeout: Option<Duration>,
     /// It has a password that cannot be read, or that the kernel does not take: nobody is let in.
     pub barred: bool,
@@ -60,6 +63,7 @@ pub struct AllowedPeer {
 /// Who may come.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AllowedPeers {
+    /// Listed peers.
     pub hosts: HashMap<IpAddr, AllowedPeer>,
     /// The longest prefix first.
     pub ranges: Vec<(IpNet, AllowedPeer)>,
@@ -146,7 +150,9 @@ struct Listening {
 /// A listening address, or keys, that the kernel refused.
 #[derive(Debug)]
 pub struct Refused {
+    /// An address, or keys, in words.
     pub what: String,
+    /// The kernel's answer.
     pub error: io::Error,
 }
 
@@ -166,6 +172,7 @@ impl fmt::Display for Refused {
 }
 
 impl Listeners {
+    /// Nowhere yet.
     pub fn new(queue: EventQueue) -> Listeners {
         Listeners { policy: SharedPolicy::default(), queue, open: HashMap::new(), callers: HashMap::new() }
     }
@@ -346,7 +353,9 @@ async fn accept_loop(socket: Arc<AsyncFd<StdListener>>, policy: SharedPolicy, qu
 
 /// Whether more connections may be waiting.
 enum Backlog {
+    /// The queue was not emptied.
     Waiting,
+    /// The next one is waited for.
     Empty,
 }
 

@@ -75,12 +75,17 @@ const NO_DESCRIPTORS: &str = "no file descriptor is left for another connection;
 /// What an operator or a signal wants of the core, with a place for the answer.
 #[derive(Debug)]
 pub enum Request {
+    /// Reads.
     Query(Question, oneshot::Sender<Answer>),
+    /// Changes something.
     Command(Command, oneshot::Sender<Answer>),
     /// Listen on these addresses and no others, for these peers and no others; what the kernel refuses of it is the answer.
     Listen {
+        /// All of them.
         addresses: Vec<SocketAddr>,
+        /// All of them, with their keys.
         allowed: AllowedPeers,
+        /// What the kernel refused, in words.
         reply: oneshot::Sender<Vec<Refused>>,
     },
     /// What these parameters would change; with `true` they are taken over.
@@ -120,6 +125,7 @@ pub struct Core {
 }
 
 impl Core {
+    /// The speaker with what surrounds it; nothing moves before [`Core::run`].
     pub fn new(
         speaker: Speaker,
         clock: Clock,

@@ -89,10 +89,12 @@ impl PenaltyTable {
         }
     }
 
+    /// Addresses that are remembered.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
+    /// None.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }

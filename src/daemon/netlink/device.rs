@@ -20,29 +20,41 @@ use crate::kernel::IfIndex;
 /// A link as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
+    /// Its number.
     pub ifindex: IfIndex,
+    /// What it is.
     pub kind: ActualKind,
+    /// Source of its outer packets.
     pub local: Option<IpAddr>,
+    /// Its address, of a VXLAN device.
     pub mac: Option<Mac>,
+    /// Octets.
     pub mtu: u32,
+    /// Administratively.
     pub up: bool,
 }
 
 /// Which table an entry stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
+    /// IP address to MAC address (`ip neighbour`).
     Neighbours,
+    /// MAC address to the other end of a tunnel (`bridge fdb`).
     Forwarding,
 }
 
 /// An entry of the neighbour or of the forwarding table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// Which.
     pub table: Table,
+    /// Of which device.
     pub ifindex: IfIndex,
     /// None of a neighbour that has not answered, or was removed while packets went there.
     pub mac: Option<Mac>,
+    /// The node.
     pub to: IpAddr,
+    /// Put there by us or an operator, not learned.
     pub permanent: bool,
 }
 

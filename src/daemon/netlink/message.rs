@@ -26,11 +26,16 @@ use crate::fib::{FibChange, FibKind, FibRoute, Owner};
 use crate::kernel::{Hop, Hops, IfIndex, KernelRoute, RouteKind};
 
 // Of nexthop objects, which neither crate knows.
+/// linux/rtnetlink.h; `libc` lacks it.
 pub const RTM_NEWNEXTHOP: u16 = 104;
+/// linux/rtnetlink.h; `libc` lacks it.
 pub const RTM_DELNEXTHOP: u16 = 105;
+/// linux/rtnetlink.h; `libc` lacks it.
 pub const RTM_GETNEXTHOP: u16 = 106;
 
+/// As a family stands in a message.
 pub const AF_INET: u8 = libc::AF_INET as u8;
+/// As a family stands in a message.
 pub const AF_INET6: u8 = libc::AF_INET6 as u8;
 
 const RTA_VIA: u16 = 18;
@@ -39,9 +44,13 @@ const RTNH_F_ONLINK: u8 = 4;
 /// One message, with what every one begins with.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
+    /// `nlmsg_type`.
     pub kind: u16,
+    /// `nlmsg_flags`.
     pub flags: u16,
+    /// Of the request that it answers; zero for what happens by itself.
     pub seq: u32,
+    /// Behind the header.
     pub body: &'a [u8],
 }
 
@@ -58,31 +67,45 @@ pub fn messages(mut octets: &[u8]) -> impl Iterator<Item = Message<'_>> {
 /// What a message tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RtnlEvent {
+    /// An interface is there, or has changed.
     Link {
+        /// Its number.
         ifindex: IfIndex,
+        /// Its name.
         name: String,
         /// Administratively up.
         admin: bool,
         /// And with carrier.
         up: bool,
     },
+    /// It is gone.
     LinkGone(IfIndex),
+    /// An address of this machine.
     Address(IfIndex, IpNet),
+    /// No longer.
     AddressGone(IfIndex, IpNet),
+    /// A route with its next hops in itself.
     Route(KernelRoute),
+    /// It is gone.
     RouteGone(KernelRoute),
     /// A route that names its way by a nexthop object only: its `kind` is to be found there.
     RouteBy(KernelRoute, u32),
+    /// A route by a nexthop object is gone.
     RouteByGone(KernelRoute, u32),
+    /// A nexthop object is there, or has changed.
     Nexthop(u32, NexthopObject),
+    /// It is gone, and with it every route by it, of which the kernel does not speak.
     NexthopGone(u32),
 }
 
 /// A nexthop object of the kernel (`ip nexthop`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NexthopObject {
+    /// One way.
     One(Hop),
+    /// Several objects together, by number.
     Group(Vec<u32>),
+    /// Packets are dropped.
     Blackhole,
 }
 

@@ -110,6 +110,7 @@ impl Netlink {
         self.audit.notify_one();
     }
 
+    /// Shared, for the metrics.
     pub fn counters(&self) -> Arc<Counters> {
         self.counters.clone()
     }

@@ -41,6 +41,7 @@ const REST: u32 = 10;
 /// No dump is silent for so long.
 const STUCK: Duration = Duration::from_secs(3);
 
+/// The socket that listens, and what it takes to make sense of what comes.
 pub struct Monitor {
     socket: TokioSocket,
     tables: Vec<u32>,

@@ -8,6 +8,7 @@ use hashbrown::{HashMap, HashSet};
 use super::message::NexthopObject;
 use crate::kernel::{Hops, RouteKind};
 
+/// The nexthop objects of the kernel (`ip nexthop`), and which of them routes use.
 #[derive(Debug, Default)]
 pub struct NexthopObjects {
     nexthop_objects: HashMap<u32, NexthopObject, foldhash::fast::RandomState>,
@@ -16,11 +17,13 @@ pub struct NexthopObjects {
 }
 
 impl NexthopObjects {
+    /// A dump begins: everything is told again.
     pub fn clear(&mut self) {
         self.nexthop_objects.clear();
         self.used.clear();
     }
 
+    /// A route that we follow goes by it: when it changes, that route has.
     pub fn mark_used(&mut self, id: u32) {
         self.used.insert(id);
     }

@@ -29,9 +29,11 @@ const BY_ADVERTISEMENT: u8 = 9;
 /// Where a route came to stand among those of its prefix and metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoutePosition {
+    /// It was put before those there are.
     Before,
     /// In the place of the first.
     Instead,
+    /// It was put behind those there are (NLM_F_APPEND).
     Behind,
     /// The next line of a dump, which tells those of one key one after the other and in their order.
     Listed,
@@ -41,6 +43,7 @@ pub enum RoutePosition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unknown;
 
+/// Routes of others, several of which can stand under one prefix and metric, reduced to the one that the kernel uses.
 #[derive(Debug, Default)]
 pub struct KernelRouteCache {
     /// In the kernel's order.
@@ -133,12 +136,14 @@ impl KernelRouteCache {
         }
     }
 
+    /// Its routes are gone, and the kernel does not say so for each.
     pub fn on_link_gone(&mut self, ifindex: IfIndex, out: &mut Vec<KernelEvent>) {
         self.up.remove(&ifindex);
         self.addrs.remove(&ifindex);
         self.flush_link(ifindex, out);
     }
 
+    /// An address of a link: routes with it as their source depend on it.
     pub fn on_address(&mut self, ifindex: IfIndex, net: IpNet) {
         let list = self.addrs.entry(ifindex).or_default();
         if matches!(net, IpNet::V4(_)) && !list.contains(&net) {
@@ -146,6 +151,7 @@ impl KernelRouteCache {
         }
     }
 
+    /// Routes that depended on it are gone without a word of the kernel.
     pub fn on_address_gone(&mut self, ifindex: IfIndex, net: IpNet, out: &mut Vec<KernelEvent>) {
         if !matches!(net, IpNet::V4(_)) {
             return;

@@ -8,6 +8,7 @@ use crate::fib::{Owner, Params};
 /// How the shell speaks with the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Under which table and protocol we write.
     pub owner: Owner,
     /// Under which names routes may stand that are ours besides.
     pub former: Vec<Owner>,
@@ -54,7 +55,9 @@ impl Settings {
 pub struct Counters {
     /// The kernel could not keep what it had to say: dumped.
     pub overruns: AtomicU64,
+    /// Readings of everything.
     pub dumps: AtomicU64,
+    /// Of the kernel, of all kinds.
     pub messages: AtomicU64,
     /// Sends of the writer; each carries many changes.
     pub sends: AtomicU64,
@@ -67,6 +70,7 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// No order is kept with other counters.
     pub(super) fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
     }

@@ -70,6 +70,7 @@ pub struct Tunnels {
 }
 
 impl Tunnels {
+    /// Without a device and without a thread.
     pub fn new(events: mpsc::Sender<Vec<KernelEvent>>, counters: Arc<Counters>) -> Tunnels {
         Tunnels { events, counters, running: None }
     }

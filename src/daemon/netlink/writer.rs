@@ -36,6 +36,8 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// # Errors
+    /// The kernel's, for want of a socket or of its buffer.
     pub fn open(owner: Owner, counters: Arc<Counters>) -> io::Result<Writer> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         let port = socket.bind_auto()?.port_number();

@@ -31,9 +31,13 @@ impl std::error::Error for Gone {}
 /// How the configuration was last read.
 #[derive(Clone, Debug)]
 pub struct LastReload {
+    /// True if there was none.
     pub successful: bool,
+    /// When, or the start.
     pub at: SystemTime,
+    /// The report.
     pub error: Option<String>,
+    /// It goes back by itself unless it is confirmed.
     pub unconfirmed: bool,
 }
 

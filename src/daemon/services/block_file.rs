@@ -31,12 +31,15 @@ const MAX_OCTETS: u64 = 4 << 20;
 /// Why a file is not taken.
 #[derive(Debug)]
 pub enum Unusable {
+    /// The system's.
     Io(io::Error),
     /// No newline at the end.
     Unfinished,
     /// Not a prefix, or one with bits behind its length.
     Line {
+        /// From one.
         number: usize,
+        /// Without its comment.
         text: String,
     },
 }

@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep};
 /// How many clients are served at one time.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// Of all together.
     pub total: usize,
     /// From one address or user.
     pub per_origin: usize,
@@ -48,6 +49,7 @@ struct Table<K> {
 
 struct Client<K> {
     origin: K,
+    /// What the client does, as far as it matters to who waits for a place.
     activity: Arc<Activity>,
     task: Option<AbortHandle>,
 }
@@ -63,6 +65,7 @@ pub struct Activity {
 }
 
 impl Activity {
+    /// Nobody is served.
     fn new() -> Activity {
         Activity { came: Instant::now(), stalled: AtomicU64::new(0), answering: AtomicUsize::new(0) }
     }
@@ -133,10 +136,12 @@ impl<K: Eq + Hash + Clone> Clients<K> {
         Some(Place { id, activity, of: self.clone() })
     }
 
+    /// Places that are taken.
     pub fn len(&self) -> usize {
         self.lock().clients.len()
     }
 
+    /// None.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

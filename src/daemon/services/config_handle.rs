@@ -18,16 +18,23 @@ const COMMANDS: usize = 4;
 
 /// What the manager is asked for.
 pub enum Command {
+    /// Read the file again and take it over, whole or not at all.
     Reload {
+        /// Back to what was before after this time, unless confirmed.
         confirm: Option<Duration>,
+        /// `Err`: the report, and nothing has changed.
         reply: oneshot::Sender<Result<Reloaded, String>>,
     },
     /// What would a reload of this text (with its name), or of the file, change?
     Diff {
+        /// `None`: the daemon's own file.
         text: Option<(String, String)>,
+        /// `Err`: the report.
         reply: oneshot::Sender<Result<Reloaded, String>>,
     },
+    /// Keep what was taken over on probation.
     Confirm {
+        /// Whether anything waited for it.
         reply: oneshot::Sender<bool>,
     },
 }
@@ -41,7 +48,9 @@ pub struct ConfigHandle {
 
 /// What holds now.
 pub(super) struct Shared {
+    /// In force.
     pub(super) config: Arc<Config>,
+    /// How it came to be in force.
     pub(super) state: LastReload,
 }
 
@@ -53,18 +62,23 @@ impl ConfigHandle {
         (ConfigHandle { commands, shared: Arc::new(Mutex::new(Shared { config: Arc::new(config), state })) }, received)
     }
 
+    /// # Errors
+    /// [`Gone`]: the manager has ended.
     pub(super) async fn command(&self, command: Command) -> Result<(), Gone> {
         self.commands.send(command).await.map_err(|_| Gone)
     }
 
+    /// In force.
     pub fn config(&self) -> Arc<Config> {
         self.lock().config.clone()
     }
 
+    /// How the last reload went.
     pub fn state(&self) -> LastReload {
         self.lock().state.clone()
     }
 
+    /// Held for an assignment, never over an `await`.
     pub(super) fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -293,6 +293,7 @@ struct ConfigFile {
 /// What has become of the file since it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FileChange {
+    /// It is the one that was read.
     None,
     /// In place, by an editor.
     Edited,

@@ -90,6 +90,7 @@ impl FileWatch {
         FileWatch { path, limit, seen: None, failed: false, reader: Reader::default() }
     }
 
+    /// As configured.
     pub fn path(&self) -> &Path {
         &self.path
     }

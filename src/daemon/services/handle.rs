@@ -35,6 +35,7 @@ pub struct DaemonHandle {
 }
 
 impl DaemonHandle {
+    /// Over the two queues: to the core, and to the configuration manager.
     pub fn new(
         core: mpsc::Sender<Request>,
         config: ConfigHandle,

@@ -28,10 +28,13 @@ use MetricType::{COUNTER, GAUGE, HISTOGRAM};
 
 /// A metric that is ours.
 pub struct Known {
+    /// With its unit, and `_total` if it counts.
     pub name: &'static str,
+    /// Counter, gauge or histogram.
     pub kind: MetricType,
     /// Those that it may have; `peer` is absent where peers are summed.
     pub labels: &'static [&'static str],
+    /// As in the exposition.
     pub help: &'static str,
 }
 
@@ -168,12 +171,17 @@ pub const METRICS: &[Known] = &[
 /// What a scrape needs besides the snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
+    /// Whose metrics are series of their own.
     pub per_peer: Option<PerPeer>,
+    /// As `/readyz` says.
     pub ready: bool,
     /// Seconds since 1970.
     pub now: f64,
+    /// Seconds since 1970.
     pub started: f64,
+    /// Of the last one.
     pub reload_successful: bool,
+    /// Seconds since 1970, of the last one or the start.
     pub reloaded: f64,
 }
 

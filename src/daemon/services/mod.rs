@@ -47,13 +47,19 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the services begin with.
 pub struct Start {
+    /// As read at the start.
     pub config: Config,
     /// Where the configuration came from.
     pub path: PathBuf,
+    /// To the core.
     pub requests: mpsc::Sender<Request>,
+    /// What happens, for monitors.
     pub event_log: EventLog,
+    /// Of the log.
     pub level: LogLevel,
+    /// Of the shell.
     pub counters: Arc<DaemonMetrics>,
+    /// That there is one daemon with this control socket.
     pub lock: InstanceLock,
     /// Under which names we write routes.
     pub names: OwnerFile,

@@ -10,23 +10,30 @@ use crate::api::{FibCounts, FibTableRow, PeerRow};
 /// The answer of `/readyz`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Readiness {
+    /// What `/readyz` says.
     pub ready: bool,
     /// In words, if not.
     pub reason: Option<String>,
+    /// Of the enabled ones.
     pub peers_up: usize,
     /// Those that an operator has not switched off.
     pub peers_expected: usize,
     /// So many must be up.
     pub peers_needed: usize,
+    /// The enabled ones that are not up.
     pub missing: Vec<Missing>,
 }
 
 /// A peer that is not up.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Missing {
+    /// Its name.
     pub peer: String,
+    /// Its address.
     pub address: String,
+    /// Its state.
     pub state: String,
+    /// In words.
     pub why: String,
 }
 
