@@ -78,10 +78,17 @@ fn is_gated(path: &Path, gate: &str) -> bool {
     parents.iter().filter_map(|parent| fs::read_to_string(parent).ok()).any(|text| gates.iter().any(|gate| text.contains(gate)))
 }
 
-/// Without comments, and cut where the tests begin.
+/// Without comments, and cut where the tests begin. One that only declares a file of tests may stand anywhere, and goes alone.
 pub fn code_of(text: &str) -> String {
-    let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
-    text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+    let declared = Regex::new(r"#\[cfg\(test\)\]\n(?:pub )?mod \w+;").expect("a pattern");
+    let text = declared.replace_all(text, "");
+    text.split("#[cfg(test)]\nmod ")
+        .next()
+        .unwrap_or_default()
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// What a `use` names, each leaf of its tree by itself, and every path in the code that begins with `crate`, `self` or `super`.
