@@ -185,15 +185,6 @@ pub enum Notice {
         /// No longer.
         removed: Vec<IpNet>,
     },
-    /// A prefix has another best path, or none.
-    Route {
-        /// The prefix.
-        net: IpNet,
-        /// The peer that it is from; `None`: it is gone.
-        best: Option<String>,
-        /// The step of the decision, or why it is gone.
-        why: String,
-    },
     /// Other parameters hold.
     Reloaded {
         /// Differences to those before.
@@ -219,7 +210,7 @@ impl Notice {
     /// How much it matters to somebody who is woken by it.
     pub fn level(&self) -> Level {
         match self {
-            Notice::PeerState { .. } | Notice::Route { .. } | Notice::EndOfRib { .. } => Level::Debug,
+            Notice::PeerState { .. } | Notice::EndOfRib { .. } => Level::Debug,
             Notice::PeerUp { .. } | Notice::Recovered { .. } | Notice::Blocks { .. } | Notice::Reloaded { .. } => Level::Info,
             Notice::Draining { .. } | Notice::Drained | Notice::Stopping { .. } | Notice::Stranger { .. } | Notice::FibRepaired { .. } => {
                 Level::Info
@@ -239,7 +230,7 @@ impl Notice {
             Notice::OverBudget { .. } | Notice::NoPolicy { .. } | Notice::NotUnicast { .. } | Notice::Stranger { .. } => "peers",
             Notice::FibFailed { .. } | Notice::FibRepaired { .. } | Notice::FibForeign { .. } | Notice::Recovered { .. } => "fib",
             Notice::FibContested { .. } | Notice::FibOthers { .. } => "fib",
-            Notice::Blocks { .. } | Notice::Route { .. } => "routes",
+            Notice::Blocks { .. } => "routes",
             Notice::Reloaded { .. } | Notice::Draining { .. } | Notice::Drained | Notice::Stopping { .. } => "daemon",
         }
     }
@@ -310,7 +301,6 @@ impl fmt::Display for Notice {
                 write!(f, "recovered: {adopted} kernel routes adopted, {removed} not learned again and removed after {waited_seconds:.1} s")
             }
             Notice::Blocks { added, removed } => write!(f, "blocks: added [{}], removed [{}]", list(added), list(removed)),
-            Notice::Route { net, best, why } => write!(f, "{net}: best {} ({why})", best.as_deref().unwrap_or("none")),
             Notice::Reloaded { changes, sessions_touched } => write!(f, "reloaded: {changes} changes, {sessions_touched} sessions touched"),
             Notice::OverBudget { peer, octets, budget } => {
                 write!(

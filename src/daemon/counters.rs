@@ -65,8 +65,6 @@ pub struct DaemonMetrics {
     pub core_steps: StepHistogram,
     /// Cycles of the core: wake-ups that did something.
     pub cycles: Counter,
-    /// Notices that a slow `monitor` did not get.
-    pub notices_lost: Counter,
     /// Netlink's own, from the moment that it is open.
     pub netlink: std::sync::OnceLock<std::sync::Arc<super::netlink::Counters>>,
 }

@@ -135,11 +135,6 @@ impl LogLevel {
         let filter: LevelFilter = level.parse().map_err(|_| format!("no level {level:?}: error, warn, info, debug, trace or off"))?;
         self.0.reload(filter).map_err(|error| error.to_string())
     }
-
-    /// As a word.
-    pub fn get(&self) -> String {
-        self.0.with_current(ToString::to_string).unwrap_or_else(|error| error.to_string())
-    }
 }
 
 /// Lines that nobody will read, by the reason why.

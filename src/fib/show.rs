@@ -5,8 +5,7 @@ use serde::Serialize;
 
 use super::plan::Fib;
 use super::store::{Entry, Flags, Slot};
-use super::{Errno, FibKind, FibRoute, Owner};
-use crate::kernel::IfIndex;
+use super::{Errno, FibRoute};
 use crate::num::Family;
 
 /// One family's prefixes by their state.
@@ -233,38 +232,5 @@ fn state(e: &Entry) -> State {
         () if has(Flags::PARKED) => State::LinkDown,
         () if has(Flags::STALE) => State::Stale,
         () => State::Pending,
-    }
-}
-
-impl FibRoute {
-    /// As `ip route` would say it, with the names of the links where they are known.
-    pub fn words<'a>(&self, names: impl Fn(IfIndex) -> Option<&'a str>) -> String {
-        let mut text = match &self.kind {
-            FibKind::Blackhole => format!("blackhole {}", self.net),
-            FibKind::Unicast(_) => self.net.to_string(),
-        };
-        if let FibKind::Unicast(hops) = &self.kind {
-            for hop in hops {
-                let several = if hops.len() > 1 { " nexthop" } else { "" };
-                let via = match hop.gateway {
-                    Some(g) if g.is_ipv6() && matches!(self.net, IpNet::V4(_)) => format!(" via inet6 {g}"),
-                    Some(g) => format!(" via {g}"),
-                    None => String::new(),
-                };
-                let dev = names(hop.ifindex).map_or_else(|| format!("if{}", hop.ifindex.0), str::to_owned);
-                let onlink = if hop.onlink { " onlink" } else { "" };
-                text += &format!("{several}{via} dev {dev}{onlink}");
-            }
-        }
-        if self.metric != 0 {
-            text += &format!(" metric {}", self.metric);
-        }
-        if let Some(source) = self.source {
-            text += &format!(" src {source}");
-        }
-        if let Some(Owner { table, protocol }) = self.former {
-            text += &format!(" table {table} proto {protocol}");
-        }
-        text
     }
 }

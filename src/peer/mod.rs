@@ -164,11 +164,6 @@ impl Peer {
         }
     }
 
-    /// Its number among the router's peers.
-    pub fn id(&self) -> PeerId {
-        self.id
-    }
-
     /// What holds for it now.
     pub fn params(&self) -> &Arc<Params> {
         &self.params
@@ -183,22 +178,6 @@ impl Peer {
     pub fn session(&self) -> Option<&Arc<Session>> {
         match &self.main.fsm {
             Fsm::Established(data) => Some(&data.session),
-            Fsm::Idle(_) | Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) => None,
-        }
-    }
-
-    /// Since when the session is up.
-    pub fn established_at(&self) -> Option<Instant> {
-        match &self.main.fsm {
-            Fsm::Established(data) => Some(data.since),
-            Fsm::Idle(_) | Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) => None,
-        }
-    }
-
-    /// When the peer was last heard, while Established.
-    pub fn last_received(&self) -> Option<Instant> {
-        match &self.main.fsm {
-            Fsm::Established(data) => Some(data.last_received),
             Fsm::Idle(_) | Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) => None,
         }
     }
@@ -231,11 +210,6 @@ impl Peer {
     /// The end of the last session, and when.
     pub fn last_down(&self) -> Option<&(Instant, Down)> {
         self.last_down.as_ref()
-    }
-
-    /// The last failure with its time; for [words](Peer::why_down).
-    pub fn last_failure(&self) -> Option<&Failure> {
-        self.failure.as_ref().or(self.dial_failure.as_ref())
     }
 
     /// Is the operator's will that this peer is up?

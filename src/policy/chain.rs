@@ -41,11 +41,6 @@ impl Policy {
         let rule = Rule { when: vec![Condition::RouteType(vec![LocalKind::Block])], then: Step::Accept, ..Rule::default() };
         Policy { name: "own-blocks".into(), rules: vec![rule], otherwise: Step::Next }
     }
-
-    /// `all`, `none` or `own-blocks`.
-    pub fn built_in(name: &str) -> Option<Policy> {
-        [Policy::all(), Policy::none(), Policy::own_blocks()].into_iter().find(|p| &*p.name == name)
-    }
 }
 
 /// What decided: a policy, and one of its rules unless it was the policy's end.

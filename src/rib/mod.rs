@@ -465,11 +465,6 @@ impl Rib {
         self.touch_choices();
     }
 
-    /// How the best path is chosen.
-    pub fn rules(&self) -> &Rules {
-        &self.core.rules
-    }
-
     /// Whether anything waits for [`Rib::settle`].
     pub fn is_dirty(&self) -> bool {
         !self.core.dirty.is_empty() || !self.core.jobs.is_empty() || self.core.attrs.has_idle()

@@ -383,11 +383,6 @@ impl NexthopTable {
         self.links.get(&ifindex).map(|l| l.name.as_str())
     }
 
-    /// The interface of that name.
-    pub fn link_by_name(&self, name: &str) -> Option<IfIndex> {
-        self.links.iter().find(|(_, l)| l.name == name).map(|(&i, _)| i)
-    }
-
     /// Is this an address of the machine?
     pub fn is_own_address(&self, addr: IpAddr) -> bool {
         self.addrs.contains_key(&addr)

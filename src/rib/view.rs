@@ -57,15 +57,6 @@ impl Rib {
         in_table!(self, dest.family(), |table| table.get(dest.raw()).and_then(|d| best_of(d, &self.core.peers)))
     }
 
-    /// The best path and those that share the load with it, best first.
-    pub fn multipath(&self, dest: DestId) -> SmallVec<[Best; 4]> {
-        in_table!(self, dest.family(), |table| {
-            let Some(found) = table.get(dest.raw()).filter(|d| d.flags.has(DestFlags::HAS_BEST)) else { return SmallVec::new() };
-            let rest = found.paths.as_slice().iter().skip(1).filter(|p| p.flags.has(PathFlags::SHARES));
-            found.paths.as_slice().iter().take(1).chain(rest).filter_map(|p| in_use(p, &self.core.peers)).collect()
-        })
-    }
-
     /// The tracked next hops of the best path and those that share the load with it.
     pub fn next_hops(&self, dest: DestId) -> SmallVec<[NhId; 4]> {
         in_table!(self, dest.family(), |table| {

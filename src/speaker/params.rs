@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fib::{self, overlay};
 use crate::kernel::NamePattern;
-use crate::num::{Asn, ClusterId, Family, FamilySet, RouterId};
+use crate::num::{Asn, ClusterId, Family, RouterId};
 use crate::peer;
 use crate::policy::{Chain, LocalKind, PrefixSet};
 use crate::rib::nexthop::{self, Nodes, TunnelRule};
@@ -339,11 +339,5 @@ impl Params {
         session.remote = peer::Remote { addr, zone: zone.map(str::to_owned) };
         session.passive = true;
         Some((Arc::new(PeerConfig { session: Arc::new(session), ..range.template.clone() }), range))
-    }
-
-    /// Families that any peer may carry.
-    pub fn families(&self) -> FamilySet {
-        let peers = self.peers.iter().map(|p| p.session.families);
-        peers.chain(self.ranges.iter().map(|r| r.template.session.families)).fold(FamilySet::NONE, FamilySet::or)
     }
 }

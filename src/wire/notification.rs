@@ -111,11 +111,6 @@ impl Notification {
         Notification::bare(2, 3)
     }
 
-    /// RFC 4271 §6.2.
-    pub fn unacceptable_hold_time() -> Notification {
-        Notification::bare(2, 6)
-    }
-
     /// RFC 5492 §5: `capabilities` are those that we need, encoded as in an OPEN.
     pub fn unsupported_capability(capabilities: &[super::Capability]) -> Notification {
         let mut data = BytesMut::new();

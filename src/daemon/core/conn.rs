@@ -88,11 +88,6 @@ impl Conn {
         self.sender.send(frames)
     }
 
-    /// Octets that the kernel has yet to take.
-    pub fn unsent(&self) -> usize {
-        self.sender.lock().octets
-    }
-
     /// Stops reading and lets go of the socket once what is queued has left, or after a bounded time.
     pub fn close(self) -> impl Future<Output = ()> + Send + 'static {
         self.reader.abort();

@@ -17,9 +17,6 @@ use tokio::task::JoinHandle;
 
 use crate::config::read_text;
 
-/// Octets of the longest list of blocks.
-pub const BLOCKS_OCTETS: u64 = 4 << 20;
-
 /// The longest wait for storage.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(5);
 

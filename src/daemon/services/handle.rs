@@ -82,11 +82,6 @@ impl DaemonHandle {
         self.request(request).await.ok()?;
         answer.await.ok()
     }
-
-    /// At which level the log is written now.
-    pub fn log_level(&self) -> String {
-        self.log.get()
-    }
 }
 
 impl RouterApi for DaemonHandle {

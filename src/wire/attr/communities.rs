@@ -47,20 +47,12 @@ const NAMES: [(u32, &str); 9] = [
 impl Community {
     /// RFC 8326.
     pub const GRACEFUL_SHUTDOWN: Community = Community(0xffff_0000);
-    /// RFC 9494.
-    pub const LLGR_STALE: Community = Community(0xffff_0006);
-    /// RFC 9494.
-    pub const NO_LLGR: Community = Community(0xffff_0007);
-    /// RFC 7999.
-    pub const BLACKHOLE: Community = Community(0xffff_029a);
     /// Not to peers outside of the confederation, or of the AS where there is none (RFC 1997).
     pub const NO_EXPORT: Community = Community(0xffff_ff01);
     /// To no peer at all (RFC 1997).
     pub const NO_ADVERTISE: Community = Community(0xffff_ff02);
     /// Not to external peers, those of the same confederation included (RFC 1997).
     pub const NO_EXPORT_SUBCONFED: Community = Community(0xffff_ff03);
-    /// RFC 3765.
-    pub const NO_PEER: Community = Community(0xffff_ff04);
 
     /// By convention the AS that gives the value its meaning, and the value.
     pub fn new(asn: u16, value: u16) -> Community {

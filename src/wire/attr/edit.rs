@@ -113,12 +113,6 @@ impl Editor {
         self
     }
 
-    /// RFC 9234 §5.
-    pub fn set_only_to_customer(&mut self, asn: Option<Asn>) -> &mut Editor {
-        self.set_or_remove(AttrCode::OTC, asn.map(|a| word(a.0)));
-        self
-    }
-
     /// The path as it stands now.
     pub fn as_path(&self) -> AsPath<'_> {
         AsPath(self.find(AttrCode::AS_PATH).map(|i| &*i.value).unwrap_or_default())
@@ -126,20 +120,11 @@ impl Editor {
 
     /// RFC 4271 §5.1.2 b: `asn`, `times` over, in front of the path; segments hold at most 255 numbers.
     pub fn prepend(&mut self, asn: Asn, times: usize) -> &mut Editor {
-        self.prepend_to(SegmentKind::Sequence, asn, times)
-    }
-
-    /// RFC 5065 §4 for peers inside of the confederation.
-    pub fn prepend_confederation(&mut self, asn: Asn) -> &mut Editor {
-        self.prepend_to(SegmentKind::ConfedSequence, asn, 1)
-    }
-
-    fn prepend_to(&mut self, kind: SegmentKind, asn: Asn, times: usize) -> &mut Editor {
         let mut segments: Segments = segments_of(self.as_path());
         for _ in 0..times.min(MAX_VALUE / 4) {
             match segments.first_mut() {
-                Some((first, asns)) if *first == kind && asns.len() < 255 => asns.insert(0, asn),
-                _ => segments.insert(0, (kind, SmallVec::from_slice(&[asn]))),
+                Some((SegmentKind::Sequence, asns)) if asns.len() < 255 => asns.insert(0, asn),
+                _ => segments.insert(0, (SegmentKind::Sequence, SmallVec::from_slice(&[asn]))),
             }
         }
         self.put_path(&segments)
@@ -162,13 +147,6 @@ impl Editor {
     pub fn remove_private_as(&mut self, peer: Asn) -> &mut Editor {
         let mut segments = segments_of(self.as_path());
         segments.iter_mut().for_each(|(_, asns)| asns.retain(|a| !a.is_private() || *a == peer));
-        self.put_path(&segments)
-    }
-
-    /// Leaves out confederation segments, as a route that leaves the confederation must (RFC 5065 §4 c).
-    pub fn remove_confederation(&mut self) -> &mut Editor {
-        let mut segments = segments_of(self.as_path());
-        segments.retain(|(kind, _)| !kind.is_confederation());
         self.put_path(&segments)
     }
 
@@ -275,13 +253,6 @@ impl Editor {
         self
     }
 
-    /// ORIGINATOR_ID and CLUSTER_LIST do not leave the AS (RFC 4456 §8).
-    pub fn remove_reflection(&mut self) -> &mut Editor {
-        self.remove(AttrCode::ORIGINATOR_ID);
-        self.remove(AttrCode::CLUSTER_LIST);
-        self
-    }
-
     /// What an external peer is not told: every optional attribute that is not transitive (MED among them), LOCAL_PREF, and extended communities
     /// that stay inside of the AS (RFC 4360 §6).
     pub fn strip_non_transitive(&mut self) -> &mut Editor {
@@ -292,14 +263,6 @@ impl Editor {
     /// RFC 4271 §5: unknown attributes that are passed on carry the Partial bit. (The decoder has set it already.)
     pub fn set_partial_on_unknown(&mut self) -> &mut Editor {
         self.items.iter_mut().filter(|i| row(i.code).is_none()).for_each(|i| i.flags |= PARTIAL);
-        self
-    }
-
-    /// Leaves out any attribute, except the three that a route cannot be without.
-    pub fn remove_attribute(&mut self, code: AttrCode) -> &mut Editor {
-        if ![AttrCode::ORIGIN, AttrCode::AS_PATH, AttrCode::NEXT_HOP].contains(&code) {
-            self.remove(code);
-        }
         self
     }
 
