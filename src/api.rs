@@ -122,7 +122,7 @@ pub enum Command {
         #[serde(default)]
         hard: bool,
     },
-    /// Judge what the peer said again, without a flap (import policy from Adj-RIB-In, or ROUTE-REFRESH).
+    /// Judge what the peer announced again, without a flap (import policy from Adj-RIB-In, or ROUTE-REFRESH).
     RefreshIn {
         /// Name or address.
         peer: String,
@@ -356,7 +356,7 @@ pub struct PeerRow {
     pub kind: String,
     /// The AS that we present to it.
     pub local_as: Asn,
-    /// `None` until a peer of any AS has told its own.
+    /// `None` until a peer of any AS has said its own in an OPEN.
     pub remote_as: Option<Asn>,
     /// Idle, Connect, Active, OpenSent, OpenConfirm or Established (RFC 4271 §8.2.2), of the connection that is furthest.
     pub state: String,
@@ -558,14 +558,14 @@ pub struct Explanation {
     /// If there is no path: who had it last and why it went, as far as that is remembered.
     #[serde(default)]
     pub departed: Option<DepartedRow>,
-    /// Every path anybody told us, the best first.
+    /// Every path that anybody announced, the best first.
     pub paths: Vec<PathExplanation>,
     /// What we want in the kernel and what it answered.
     pub fib: Option<FibRow>,
     /// The rule that keeps the best path out of the kernel, if one does.
     #[serde(default)]
     pub not_written: Option<String>,
-    /// For each established peer, whether it was told and why not.
+    /// For each established peer, whether it is announced to it, and why not.
     pub exports: Vec<ExportRow>,
 }
 
@@ -592,7 +592,7 @@ pub struct PathExplanation {
     pub next_hop_via: Option<String>,
 }
 
-/// Was this peer told?
+/// Is it announced to this peer?
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportRow {
     /// Its name.

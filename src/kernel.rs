@@ -1,4 +1,4 @@
-//! What the kernel tells us, as data: links, addresses, routes and the way a packet leaves.
+//! What the kernel reports, as data: links, addresses, routes and the way a packet leaves.
 //!
 //! In: made by the shell from netlink, or by a test from thin air. Out: read by `rib::nexthop` (which next hops are reachable and how)
 //! and by `fib` (what is really installed). It leaves to them what the facts mean.
@@ -112,7 +112,7 @@ pub enum KernelEvent {
     AddressGone {
         /// The link.
         ifindex: IfIndex,
-        /// As it was told.
+        /// As it was reported.
         net: IpNet,
     },
     /// A route is there, or is another now under the same key.
@@ -134,9 +134,9 @@ pub enum KernelEvent {
         /// The node's address.
         node: IpAddr,
     },
-    /// A full dump begins: what is not said again before `DumpEnd` is no longer there.
+    /// A full dump begins: what is not reported again before `DumpEnd` is no longer there.
     DumpStart,
-    /// Everything has been told.
+    /// Everything was reported.
     DumpEnd,
 }
 

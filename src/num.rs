@@ -148,7 +148,7 @@ impl PeerId {
     pub const LOCAL: PeerId = PeerId(0);
 }
 
-/// One transport connection, or the attempt at one. Never used again, so a late word is recognised.
+/// One transport connection, or the attempt at one. Never used again, so a late event is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ConnId(pub u64);
@@ -315,7 +315,7 @@ impl<'de> Deserialize<'de> for FamilySet {
 
 /// A moment on the speaker's own time line: nanoseconds since an origin that the shell or the lab chose.
 ///
-/// The core never reads a clock; it is told the time with each input, so virtual time is as good as real time.
+/// The core never reads a clock; it gets the time with each input, so virtual time is as good as real time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 

@@ -42,7 +42,7 @@ keyword_enum! {
     AddPath { Off = "off", Send = "send", Receive = "receive", Both = "both" }
 }
 keyword_enum! {
-    /// When a peer says more prefixes than it may.
+    /// When a peer announces more prefixes than it may.
     MaxPrefixAction {
         /// Close the session (RFC 4486: Cease, maximum number of prefixes reached).
         Close = "close",
@@ -254,7 +254,7 @@ impl fmt::Display for PasswordPlace {
     }
 }
 
-/// How many prefixes a peer may say.
+/// How many prefixes a peer may announce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxPrefix {
     /// Of IPv4 unicast; `None`: any number.

@@ -82,7 +82,7 @@ pub struct Fib {
     pub(super) displaced_foreign: bool,
     /// Routes of an earlier run stood in the kernel at the start, by family.
     pub(super) preserved: [bool; 2],
-    /// The latest time that was told.
+    /// The latest time that was handed in.
     pub(super) now: Instant,
 }
 
@@ -216,7 +216,7 @@ impl Fib {
         self.shapes.get(entry.wanted).map(|s| s.with(entry.net))
     }
 
-    /// The next change to make, with the number under which its outcome is to be told to `on_done`.
+    /// The next change to make, with the number under which its outcome is to be reported to `on_done`.
     ///
     /// `None`: nothing to do, or `Params::window` changes are on their way. Call again after `on_done`, and at `next_deadline`.
     pub fn poll(&mut self) -> Option<(u64, FibChange)> {
@@ -514,7 +514,7 @@ impl Fib {
             }
         });
         let (Some(entry), Some((_, metric))) = (self.entries.get(slot), self.key(shape)) else { return };
-        // Whoever stood under this key does no longer, and nobody but us was told.
+        // Whoever stood under this key does no longer, and nobody but us knows.
         if entry.flags.has(Flags::FOREIGN) {
             let net = entry.net;
             self.forget_foreign(net, metric);

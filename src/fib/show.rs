@@ -178,7 +178,7 @@ impl Fib {
         self.synced && self.preserved[family.index()]
     }
 
-    /// Whether another's route gave way to ours since the last call: nobody but us was told, so whoever keeps others' routes is to ask anew.
+    /// Whether another's route gave way to ours since the last call: nobody but us knows, so whoever keeps others' routes is to ask anew.
     pub fn take_displaced_foreign(&mut self) -> bool {
         std::mem::take(&mut self.displaced_foreign)
     }
@@ -188,7 +188,7 @@ impl Fib {
         std::mem::take(&mut self.events)
     }
 
-    /// Rows from a cursor on (0 at first), each with the cursor after it. In no order; a row that stays is told once.
+    /// Rows from a cursor on (0 at first), each with the cursor after it. In no order; a row that stays is shown once.
     pub fn rows(&self, cursor: u64) -> impl Iterator<Item = (u64, Row)> {
         let from = u32::try_from(cursor).unwrap_or(u32::MAX);
         self.entries.iter_from(from).map(|(slot, entry)| (u64::from(slot.0) + 1, self.row_of(slot, entry)))

@@ -333,7 +333,7 @@ impl Peer {
     }
 }
 
-/// What is told for a word of the table.
+/// The NOTIFICATION for a step of the table.
 fn notification(notify: Notify, state: State, context: &EventContext) -> Option<Notification> {
     match notify {
         Notify::Nothing => None,

@@ -103,7 +103,7 @@ impl Peer {
         true
     }
 
-    /// All other events. What belongs to no connection of this peer's is dropped: a late word of one that has been closed.
+    /// All other events. What belongs to no connection of this peer's is dropped: a late event of one that has been closed.
     pub(super) fn on_event(&mut self, now: Instant, event: Event, conns: &mut ConnIds) {
         match event {
             Event::Start => self.on_start(now, conns),
@@ -245,7 +245,7 @@ impl Peer {
     fn on_dialled(&mut self, now: Instant, link: Link, conns: &mut ConnIds) {
         match &self.main.fsm {
             Fsm::Connect(ConnectData { conn, link: None }) if *conn == link.conn => {}
-            // A word from an attempt that was given up.
+            // An event of an attempt that was given up.
             Fsm::Idle(_) | Fsm::Connect(_) | Fsm::Active(_) | Fsm::OpenSent(_) | Fsm::OpenConfirm(_) | Fsm::Established(_) => return,
         }
         self.note(now, PeerNotice::Connected { conn: link.conn, direction: link.direction, remote: link.remote });
@@ -336,7 +336,7 @@ impl Peer {
         }
     }
 
-    /// A message that is welcome in some states; where it is not, its type is told (RFC 6608 §3).
+    /// A message that is welcome in some states; where it is not, its type is reported (RFC 6608 §3).
     fn on_unexpected(&mut self, now: Instant, conn: ConnId, event: Trigger, message: u8, conns: &mut ConnIds) {
         if let Some(slot) = self.slot(conn) {
             self.fire(now, slot, event, EventContext { message: Some(message), ..EventContext::default() }, conns);

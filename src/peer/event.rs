@@ -1,4 +1,4 @@
-//! The doors of a peer: what it is told ([`Event`]), what it asks for ([`Action`]), and what it remembers for its operator ([`EventHistory`]).
+//! The doors of a peer: what happens to it ([`Event`]), what it asks for ([`Action`]), and what it remembers for its operator ([`EventHistory`]).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -128,7 +128,7 @@ pub enum StopKind {
     HardReset,
     /// Cease/6; comes back with what was reconfigured.
     ConfigChange,
-    /// Cease/8; the routes go, and nothing is heard of the peer until the longest idle hold time is over.
+    /// Cease/8; the routes go, and the peer is left alone until the longest idle hold time is over.
     OutOfResources,
     /// No word at all: the daemon goes away and wants the peer to keep its routes (RFC 4724 §4.1).
     Quiet,

@@ -64,7 +64,7 @@
 //!   which we cannot reach can still reach us; the ConnectRetryTimer spaces our attempts.
 //! - ConnectRetryTimer does not run for a passive peer in Active, which would make it dial after all.
 //! - NotifMsg in OpenSent: the letter answers a NOTIFICATION with a NOTIFICATION. Nobody would read it (§6.4); we close.
-//! - BGPHeaderErr in Established is told as a header error, as §6.1 demands, not as an FSM error.
+//! - BGPHeaderErr in Established is answered as a header error, as §6.1 demands, not as an FSM error.
 //! - Event 14 stands for a SYN, which no program sees; TrackTcpState begins for us at events 16 and 17. An incoming connection's machine starts in Active.
 //! - Event 29 is of RFC 9687; event 30 has no number in the RFCs: RFC 2918 allows the message in Established only.
 
@@ -205,7 +205,7 @@ pub(super) struct Link {
     pub remote: std::net::SocketAddr,
     /// Who opened it.
     pub direction: Direction,
-    /// When it was told to us.
+    /// When it came to be.
     pub since: Instant,
 }
 
@@ -436,7 +436,7 @@ pub(super) enum Step {
     Fail(Notify),
 }
 
-/// What the peer is told before its connection is dropped.
+/// Which NOTIFICATION the peer gets before its connection is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Notify {
     /// Nobody would read it.

@@ -19,10 +19,10 @@
 //!
 //! # Cost
 //! In Established a KEEPALIVE or a batch of UPDATEs is two stores and a count. [`Peer::next_deadline`] does not change for it: the HoldTimer
-//! looks at when the peer was last heard only when it expires.
+//! looks at when the last message came only when it expires.
 //!
 //! # Invariants
-//! At most two connections. A `Close` for each connection that was told to us, unless it closed itself. `Down` after each
+//! At most two connections. A `Close` for each connection that was handed to it, unless it closed itself. `Down` after each
 //! `Established`, before the next. A deadline in the past is served by one call of [`Peer::on_deadline`].
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
@@ -80,7 +80,7 @@ pub struct Peer {
     incoming: Option<Box<Machine>>,
     /// The operator wants it up.
     wanted: bool,
-    /// What the peer was told when it was barred, and is told again when it knocks.
+    /// The NOTIFICATION that the peer got when it was stopped, and gets again when it connects.
     last_notification: Option<Notification>,
     damping: Damping,
     admission: Admission,

@@ -20,7 +20,7 @@ pub const TICK: Duration = Duration::from_millis(250);
 pub enum Timer {
     /// RFC 4271 §8: between two attempts to connect.
     ConnectRetry,
-    /// RFC 4271 §4.2: the peer must be heard of by then.
+    /// RFC 4271 §4.2: a message of the peer must come by then.
     Hold,
     /// RFC 4271 §4.4: our next KEEPALIVE.
     Keepalive,

@@ -27,7 +27,7 @@ pub struct RouteCounts {
     pub accepted: u64,
     /// Of these, refused by import.
     pub rejected: u64,
-    /// Kept over a restart of the peer and not yet said again (RFC 4724).
+    /// Kept over a restart of the peer and not yet announced again (RFC 4724).
     pub stale: u64,
     /// Of the attribute sets as they came, counted for each path: no less than what the peer makes us hold.
     #[serde(skip)]

@@ -1,10 +1,10 @@
-//! Adj-RIB-Out for one kind of session: may this route be told there, and with which attributes?
+//! Adj-RIB-Out for one kind of session: may this route be announced there, and with which attributes?
 //!
 //! In: the best route of a prefix, its [`RouteSource`], and the [`GroupKey`] of those who would hear it. Out: the attributes as they go
 //! out, or the reason why they do not ([`Withheld`]). What differs between members of one group is [`SplitHorizon`].
 //!
 //! It leaves to others: which route is the best (`decide`), the rules of operators (`policy`), packing and octets (`pack`, `wire`), and
-//! who has been told what (`group`). Nothing is remembered here; the same question always has the same answer.
+//! who has been announced what (`group`). Nothing is remembered here; the same question always has the same answer.
 //!
 //! RFC 4271 §5.1 (what each attribute must look like towards which peer), §9.1.3 and §9.2 (to whom); RFC 4456 §8 (reflection);
 //! RFC 1997 (NO_EXPORT and its kin); RFC 8212.
@@ -21,7 +21,7 @@ use crate::num::{Asn, ClusterId, Family, FamilySet, Nlri, PathId, PeerId, Router
 use crate::policy::{Accepted, Chain, LocalKind, NextHopEdit, PeerFacts, PeerName, RuleRef, Source};
 use crate::wire::{Community, Context, Editor, NextHop, PathAttributes, encode_reach};
 
-/// All that decides what a peer is told, apart from who it is. Peers with equal keys hear the same octets.
+/// All that decides what a peer is announced, apart from who it is. Peers with equal keys get the same octets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GroupKey {
     /// The session leaves our AS.
@@ -46,7 +46,7 @@ pub struct GroupKey {
     pub as_override: Option<Asn>,
     /// We are about to go: every route carries GRACEFUL_SHUTDOWN, and inside the AS LOCAL_PREF 0 (RFC 8326 §4.1).
     pub graceful_shutdown: bool,
-    /// Nothing is told; what was told is withdrawn.
+    /// Nothing is announced; what was is withdrawn.
     pub withhold: bool,
     /// LOCAL_PREF where a route has none (internal sessions).
     pub local_pref: u32,
@@ -106,7 +106,7 @@ pub enum NextHopMode {
 }
 
 impl GroupKey {
-    /// Are several paths of a prefix told, each with an identifier?
+    /// Are several paths of a prefix announced, each with an identifier?
     pub fn tells_paths(&self, family: Family) -> bool {
         self.add_path != AddPathSend::Off && self.send.add_path.contains(family)
     }
@@ -117,7 +117,7 @@ impl GroupKey {
     }
 }
 
-/// Where a route came from, as far as the export asks. Taken over when the route is told, so it outlives the session.
+/// Where a route came from, as far as the export asks. Taken over when the route is announced, so it outlives the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RouteSource {
     /// Who announced it, or [`PeerId::LOCAL`].
@@ -145,7 +145,7 @@ impl RouteSource {
 /// Which members of a group must not hear a route although the group does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SplitHorizon {
-    /// Who told us.
+    /// Who announced it.
     pub source: PeerId,
     /// Whose ORIGINATOR_ID it carries (RFC 4456 §8).
     pub originator: Option<RouterId>,
@@ -184,7 +184,7 @@ impl SplitHorizon {
     }
 }
 
-/// Why a route is not told to a peer.
+/// Why a route is not announced to a peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Withheld {
@@ -242,7 +242,7 @@ impl fmt::Display for Withheld {
     }
 }
 
-/// What can be said before any rule is asked: split horizon inside the AS (RFC 4271 §9.2, RFC 4456 §6).
+/// What can be decided before any rule is asked: split horizon inside the AS (RFC 4271 §9.2, RFC 4456 §6).
 pub fn barred(source: &RouteSource, key: &GroupKey) -> Option<Withheld> {
     if source.source != Source::Internal || key.external {
         return None;
@@ -254,7 +254,7 @@ pub fn barred(source: &RouteSource, key: &GroupKey) -> Option<Withheld> {
     }
 }
 
-/// The route as the group of `key` hears it.
+/// The route as the group of `key` gets it.
 ///
 /// # Errors
 /// The reason why it does not.

@@ -1,6 +1,6 @@
 //! How a change enters the tables: paths come, are replaced and go, and what that makes dirty is remembered once.
 //!
-//! In: judged routes of one peer, by [`Rib`](super::Rib). Out: destinations in the dirty list, each with what was last told of it.
+//! In: judged routes of one peer, by [`Rib`](super::Rib). Out: destinations in the dirty list, each with what was last reported of it.
 //! Everything here is generic over the family; [`Core`] is what both families share.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -77,7 +77,7 @@ impl Core {
         }
     }
 
-    /// Puts a destination into the dirty list, with what was last told of it, unless it is there.
+    /// Puts a destination into the dirty list, with what was last reported of it, unless it is there.
     pub fn mark_dirty<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId) {
         if !dest.flags.has(DestFlags::DIRTY) {
             dest.flags.set(DestFlags::DIRTY, true);
@@ -85,7 +85,7 @@ impl Core {
         }
     }
 
-    /// A route takes the place of what the peer said before about this path.
+    /// A route takes the place of what the peer announced before of this path.
     pub fn put<K: Key>(&mut self, table: &mut Table<K>, key: K, slot: Slot, path_id: PathId, route: &Route, cause: &Cause) {
         if route.attrs.is_none() && !self.keeps(K::FAMILY, slot, route, cause) {
             return self.withdraw(table, key, slot, path_id, cause);
@@ -116,7 +116,7 @@ impl Core {
         dest.paths.as_slice().len() >= most && dest.paths.count(slot) >= most
     }
 
-    /// Another verdict on what the peer said before. It said nothing new, so what marks the path as old stays.
+    /// Another verdict on what the peer announced before. It announced nothing new, so what marks the path as old stays.
     pub fn judge_again<K: Key>(&mut self, table: &mut Table<K>, key: K, slot: Slot, nlri: &Nlri, route: &Route, cause: &Cause) {
         let Some(index) = table.find(key) else { return };
         let Some(dest) = table.get_mut(index) else { return };
@@ -184,7 +184,7 @@ impl Core {
         }
     }
 
-    /// What the peer said about this path is no more.
+    /// What the peer announced of this path is no more.
     pub fn withdraw<K: Key>(&mut self, table: &mut Table<K>, key: K, slot: Slot, path_id: PathId, cause: &Cause) {
         let Some(index) = table.find(key) else { return };
         let Some(dest) = table.get_mut(index) else { return };
@@ -232,7 +232,7 @@ impl Core {
         }
     }
 
-    /// A destination without paths that nobody was told of is freed now; one that is dirty is freed after it was settled.
+    /// A destination without paths that was never reported is freed now; one that is dirty is freed after it was settled.
     pub fn free_later<K: Key>(&mut self, table: &mut Table<K>, id: DestId) {
         if table.get(id.raw()).is_some_and(|d| d.paths.as_slice().is_empty() && !d.flags.has(DestFlags::DIRTY)) {
             self.emptied.push(id);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "cause", content = "detail", rename_all = "snake_case")]
 pub enum Cause {
-    /// The peer said so, and import let it in.
+    /// The peer announced it, and import let it in.
     Announced,
     /// The peer took it back.
     Withdrawn,
@@ -37,9 +37,9 @@ pub enum Cause {
     NoPolicy,
     /// Beyond the limit of prefixes.
     MaxPrefix,
-    /// Stale, and not said again in time (RFC 4724 §4.2).
+    /// Stale, and not announced again in time (RFC 4724 §4.2).
     StaleExpired,
-    /// Not said again between BoRR and EoRR (RFC 7313 §4).
+    /// Not announced again between BoRR and EoRR (RFC 7313 §4).
     NotRefreshed,
 }
 

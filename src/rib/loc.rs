@@ -1,6 +1,6 @@
-//! Loc-RIB: which path of a destination is in use, and word of it when that changes.
+//! Loc-RIB: which path of a destination is in use, and a report when that changes.
 //!
-//! In: destinations marked dirty by `rib`. Out: a [`BestChange`] for each whose use differs from what was last told, however often it
+//! In: destinations marked dirty by `rib`. Out: a [`BestChange`] for each whose use differs from what was last reported, however often it
 //! changed in between. The choice itself is [`select`]'s; next hops are asked of [`NextHops`].
 
 use ipnet::IpNet;
@@ -33,11 +33,11 @@ pub struct Touched {
     pub share: bool,
     /// The way to the next hop of a path in use.
     pub way: bool,
-    /// Some path came, went or changed (ADD-PATH asks; told with `Rib::tell_all_paths` only).
+    /// Some path came, went or changed (ADD-PATH asks; reported with `Rib::tell_all_paths` only).
     pub paths: bool,
 }
 
-/// A destination is used otherwise than was last told. `old` is what was told then.
+/// A destination is used otherwise than was last reported. `old` is what was reported then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BestChange {
     /// Its number in the table.
@@ -54,7 +54,7 @@ pub struct BestChange {
     pub touched: Touched,
 }
 
-/// A destination that waits for settlement, with what was last told of it.
+/// A destination that waits for settlement, with what was last reported of it.
 pub(super) struct Dirty {
     /// Which.
     pub dest: DestId,
@@ -68,7 +68,7 @@ pub(super) fn best_of<K>(dest: &Dest<K>, peers: &Peers) -> Option<Best> {
     in_use(path, peers)
 }
 
-/// A path as it is told on, if import let it in.
+/// A path as it is passed on, if import let it in.
 pub(super) fn in_use(path: &Path, peers: &Peers) -> Option<Best> {
     let peer = peers.get(path.slot)?.facts.id;
     Some(Best { peer, path_id: path.path_id, attrs: path.attrs()?.clone() })
@@ -136,7 +136,7 @@ pub(super) fn candidates<'a>(
 /// Chooses anew for one destination. Leaves the best path first, behind it as many in order of preference as make `ranked`, and the bits of all
 /// paths true.
 ///
-/// `None`, with nothing changed: the next hop of a path was not heard of before, and our own routes may lead there. Who chooses without them
+/// `None`, with nothing changed: the next hop of a path was not tracked before, and our own routes may lead there. Who chooses without them
 /// tells everybody that the destination is gone, and then that it is back. It is put off once in a row, for the others are not to wait for
 /// somebody who names ever more next hops.
 pub(super) fn choose<K: Key>(

@@ -1,10 +1,10 @@
-//! The tables of routes: what every peer said, what we use, and what is said onwards.
+//! The tables of routes: what every peer announced, what we use, and what is announced onwards.
 //!
-//! In: a [`RouteChange`] for each prefix of each UPDATE, already judged by import, and word of sessions and next hops.
+//! In: a [`RouteChange`] for each prefix of each UPDATE, already judged by import, and what becomes of sessions and next hops.
 //! Out: [`BestChange`]s when [`Rib::settle`] is called, each destination once however often it changed. `adj_out`, `update_group` and `pack`
 //! make UPDATEs of them. Decoding is `wire`'s, policy `policy`'s; when to settle is the speaker's choice, and the kernel is `fib`'s.
 //!
-//! Adj-RIB-In is kept, refused routes too up to a bound ([`Limits`]), with the [`Cause`] of the refusal: a change of policy needs no word from
+//! Adj-RIB-In is kept, refused routes too up to a bound ([`Limits`]), with the [`Cause`] of the refusal: a change of policy needs nothing from
 //! the peer, or is asked for once.
 //!
 //! Nothing that a peer does costs as much as the table holds: what is due for all of its paths is a number when it comes, and is worked off in
@@ -139,14 +139,14 @@ impl std::fmt::Debug for DestId {
     }
 }
 
-/// What a peer said about one prefix, judged.
+/// What a peer announced of one prefix, judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteChange {
-    /// Who says it.
+    /// Who announced or withdrew it.
     pub peer: PeerId,
     /// The prefix, with the peer's Path Identifier.
     pub nlri: Nlri,
-    /// `None` removes what this peer said before about `nlri` (RFC 4271 §9: a new route replaces the old one). A route whose `attrs` are
+    /// `None` removes what this peer announced before of `nlri` (RFC 4271 §9: a new route replaces the old one). A route whose `attrs` are
     /// `None` takes its place too, but cannot be used.
     pub route: Option<Route>,
     /// Why, for `catbird why` and the counters.
@@ -378,7 +378,7 @@ impl Rib {
         }
     }
 
-    /// Another verdict on what a peer said before: a policy changed, or there is room now. The path stays as stale as it was.
+    /// Another verdict on what a peer announced before: a policy changed, or there is room now. The path stays as stale as it was.
     pub fn judge_again(&mut self, peer: PeerId, nlri: &Nlri, route: &Route, cause: &Cause) {
         let Rib { v4, v6, core } = self;
         let Some(slot) = core.peers.present(peer) else { return };
@@ -395,7 +395,7 @@ impl Rib {
         self.in_batches(nlri, |rib, n| rib.announce_one(slot, n, route, cause));
     }
 
-    /// Removes what the peer said about these prefixes.
+    /// Removes what the peer announced of these prefixes.
     pub fn withdraw(&mut self, peer: PeerId, nlri: impl IntoIterator<Item = Nlri>) {
         let Some(slot) = self.core.peers.present(peer) else { return };
         self.in_batches(nlri, |rib, n| rib.withdraw_one(slot, n, &Cause::Withdrawn));

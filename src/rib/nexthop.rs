@@ -2,7 +2,7 @@
 //!
 //! In: `KernelEvent`s (links, addresses, routes), the addresses that paths name (`track`), and those of our own routes that may carry
 //! one of these (`on_bgp_route`). Out: a `Resolution` for each tracked address, and the list of those that changed with an event.
-//! What resolves what is told in `lookup`. Which path wins is `rib::decide`'s affair; what is written to the kernel is `fib`'s.
+//! What resolves what stands in `lookup`. Which path wins is `rib::decide`'s affair; what is written to the kernel is `fib`'s.
 //!
 //! RFC 4271 §5.1.3 and §9.1.2.1 ("Route Resolvability Condition"), RFC 8950 (an IPv4 path whose next hop is an IPv6 address).
 
@@ -378,7 +378,7 @@ impl NexthopTable {
         self.by_addr.is_empty()
     }
 
-    /// The name of an interface, as last heard.
+    /// The name of an interface, as last received.
     pub fn link_name(&self, ifindex: IfIndex) -> Option<&str> {
         self.links.get(&ifindex).map(|l| l.name.as_str())
     }

@@ -5,7 +5,7 @@
 //! must not see. Which routes go into a frame is `group`'s affair, their octets are `wire`'s.
 //!
 //! A [`Log`] is a row of segments of about 64 KiB. Each member reads it from a place of its own, and a segment goes when the last of them
-//! has passed. So what is told to a thousand peers exists once, and costs a peer one reference a segment.
+//! has passed. So what is announced to a thousand peers exists once, and costs a peer one reference a segment.
 
 use std::collections::VecDeque;
 use std::ops::AddAssign;
@@ -142,7 +142,7 @@ pub struct Load {
     pub octets: usize,
     /// UPDATE messages.
     pub updates: u32,
-    /// ROUTE-REFRESH messages: marks around what is told again (RFC 7313 §4).
+    /// ROUTE-REFRESH messages: marks around what is announced again (RFC 7313 §4).
     pub refreshes: u32,
     /// Prefixes in them.
     pub announced: u32,
@@ -289,7 +289,7 @@ struct Segment {
     before: u64,
 }
 
-/// What all members of a group are told, once.
+/// What all members of a group are announced, once.
 ///
 /// # Invariants
 /// `waiting` of a segment is the number of readers whose place is at or before it; the first segment has at least one.

@@ -144,7 +144,7 @@ impl Rib {
         in_table!(self, family, |table| table.end() as usize)
     }
 
-    /// What a peer said, refused routes included, from place `from` on; with each path the place to go on from.
+    /// What a peer announced, refused routes included, from place `from` on; with each path the place to go on from.
     pub fn received(&self, peer: PeerId, family: Family, from: u64) -> impl Iterator<Item = (u64, PathView<'_>)> {
         let found = self.core.peers.slot(peer).and_then(|s| Some((s, self.core.peers.get(s)?)));
         let list = found.map(|(slot, p)| (slot, &p.families[family.index()].list));
@@ -174,7 +174,7 @@ impl Rib {
         (some, next.filter(|_| more))
     }
 
-    /// What a peer said beyond its limit ([`Cause::MaxPrefix`](super::Cause::MaxPrefix)), `most` at most, about in the order in which it
+    /// What a peer announced beyond its limit ([`Cause::MaxPrefix`](super::Cause::MaxPrefix)), `most` at most, about in the order in which it
     /// came.
     pub fn over_limit(&self, peer: PeerId, family: Family, most: usize) -> Vec<(Nlri, Attrs)> {
         let Some((slot, adj)) = self.core.peers.slot(peer).and_then(|s| Some((s, &self.core.peers.get(s)?.families[family.index()])))

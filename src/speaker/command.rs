@@ -107,7 +107,7 @@ impl Speaker {
         Ok("session reset".into())
     }
 
-    /// From Adj-RIB-In, which is always there; the peer hears nothing of it.
+    /// From Adj-RIB-In, which is always there; the peer notices nothing.
     fn refresh_in(&mut self, id: PeerId) -> Result<String, String> {
         if self.sessions.live(id).is_none() {
             return Err("the session is not up".into());

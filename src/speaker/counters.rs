@@ -36,7 +36,7 @@ impl Traffic {
         self.updates.malformed += 1;
     }
 
-    /// What a group told this peer.
+    /// What a group announced to this peer.
     pub fn count_sent(&mut self, load: &Load) {
         self.updates_sent += u64::from(load.updates);
         self.refreshes_sent += u64::from(load.refreshes);

@@ -1,4 +1,4 @@
-//! From update groups to connections: who hears what, and when there is room.
+//! From update groups to connections: who gets what, and when there is room.
 //!
 //! In: sessions that come up, refreshes, credit. Out: for each session the key of its group, and frames as the peer's connection takes
 //! them. What is in the frames is `rib::update_group`'s matter; the credit keeps a slow peer's backlog a set of prefixes.
@@ -43,7 +43,7 @@ pub(super) struct Export<'a> {
 }
 
 impl Export<'_> {
-    /// The key of the group in which this peer hears the table.
+    /// The key of the group by which this peer is announced the table.
     fn group_key(&self, entry: &Entry, session: &Session) -> GroupKey {
         let config = &entry.config;
         let external = !session.is_internal();
@@ -86,7 +86,7 @@ impl Export<'_> {
         self.groups.join(member, key, self.rib);
     }
 
-    /// A peer hears no more. With the last one that was told several paths (RFC 7911) the table goes back to word of the best alone.
+    /// A peer gets no more. With the last one that was announced several paths (RFC 7911) the tables report changes of the best path alone again.
     pub fn leave(&mut self, id: PeerId) {
         self.groups.leave(id);
         if !self.groups.tell_paths() {
@@ -118,7 +118,7 @@ impl Export<'_> {
         NextHopRule { mode, v4: v4.filter(|a| *a != Ipv4Addr::UNSPECIFIED), v6, link_local }
     }
 
-    /// What this peer is told may have changed with the configuration or a drain; it hears the difference.
+    /// What this peer is announced may have changed with the configuration or a drain; it gets the difference.
     pub fn rekey(&mut self, id: PeerId) {
         let Some(entry) = self.sessions.get(id) else { return };
         let Some(live) = &entry.live else { return };

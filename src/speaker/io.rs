@@ -1,7 +1,7 @@
-//! The two doors of the router: what it is told, and what it asks for.
+//! The two doors of the router: what comes in, and what it asks for.
 //!
 //! In: nothing; this is data. Out: [`Input`], which the shell or a lab hands to `Speaker::handle`, and [`Effect`], which `Speaker::poll` yields.
-//! Everything about a connection names it, so that a late word about one that is gone is recognised and dropped.
+//! Everything about a connection names it, so that a late event of one that is gone is recognised and dropped.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -150,7 +150,7 @@ pub enum Effect {
     },
     /// The tunnel devices that there should be, whole. What stands of them comes back as `KernelEvent::Tunnel`.
     Overlay(Box<DesiredDevices>),
-    /// Links, addresses and routes of the kernel are to be told again from the beginning.
+    /// Links, addresses and routes of the kernel are to be reported again from the beginning.
     ReadKernel,
     /// To a query, a command, a plan or a reload.
     Answer {

@@ -1,4 +1,4 @@
-//! The router: a value that owns every peer and every table, is told what happened and when, and answers with effects.
+//! The router: a value that owns every peer and every table, takes in what happened and when, and answers with effects.
 //!
 //! In: [`Input`]s with the time, from the shell or from a lab. Out: [`Effect`]s, polled after each round, and the next deadline. It leaves
 //! sockets, netlink, files and clocks to whoever calls it, so a thousand routers in virtual time run the same code as one on a node.

@@ -1,4 +1,4 @@
-//! What the router is told to be: the configuration as it is meant, free of files and syntax.
+//! What the router is to be: the configuration as it is meant, free of files and syntax.
 //!
 //! In: `config` makes a `Params` from what the operator typed; tests make one by hand. Out: the values that the other files of this room
 //! read. Names, defaults and errors of the configuration language are `config`'s.
@@ -86,7 +86,7 @@ pub struct PeerConfig {
     pub rr_client: bool,
     /// What NEXT_HOP becomes when announcing to it.
     pub next_hop: NextHopSetting,
-    /// How many paths of a prefix it is told if ADD-PATH was agreed (RFC 7911).
+    /// How many paths of a prefix it is announced if ADD-PATH was agreed (RFC 7911).
     pub add_path: AddPathSend,
     /// By [`Family::index`].
     pub max_prefix: [Option<MaxPrefix>; 2],
@@ -152,7 +152,7 @@ impl PeerConfig {
     }
 }
 
-/// The next hop of what a peer is told (RFC 4271 §5.1.3).
+/// The next hop of what a peer is announced (RFC 4271 §5.1.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NextHopSetting {
     /// Ourselves towards external peers; towards internal ones as it was learned.

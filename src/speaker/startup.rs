@@ -42,7 +42,7 @@ pub(super) struct StartupConvergence {
     adopted: Option<FamilySet>,
 }
 
-/// How far the router is with what it was told.
+/// How far the router is with what came in.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
     /// All that was received is chosen, by next hops as they are.

@@ -278,7 +278,7 @@ impl AttributeError {
 
     fn notification(&self) -> Notification {
         let subcode = self.subcode();
-        // A malformed attribute list or AS_PATH is told without data, all else with the attribute itself.
+        // A malformed attribute list or AS_PATH is reported without data, all else with the attribute itself.
         let data = if matches!(subcode, 1 | 11) { Bytes::new() } else { self.octets.clone() };
         Notification::new(3, subcode, data)
     }

@@ -6,7 +6,7 @@
 //! An UPDATE is walked once. NLRI are found by the total attribute length before any attribute is looked at, so that a malformed attribute costs the routes
 //! it speaks of and no more. Attributes become one immutable [`PathAttributes`] in canonical octets; a block that repeats costs a comparison.
 //!
-//! Left to others: sockets and buffers (the shell), what two OPENs have in common (`peer`), interning (`rib::attrs`), what may be said to whom (`policy`, `rib`).
+//! Left to others: sockets and buffers (the shell), what two OPENs have in common (`peer`), interning (`rib::attrs`), what may be announced to whom (`policy`, `rib`).
 //!
 //! RFC 4271 §4 and §6, 1997, 2545, 2918, 4360, 4456, 4486, 4760, 5492, 6286, 6608, 6793, 7313, 7606, 7607, 7911, 8092, 8538, 8654, 8950, 9003, 9072, 9384, 9687.
 #![cfg_attr(

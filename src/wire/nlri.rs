@@ -159,7 +159,7 @@ pub(crate) fn put(nlri: &Nlri, add_path: bool, out: &mut BytesMut) {
     if add_path {
         out.put_u32(nlri.path_id.0);
     }
-    // Length and prefix in one piece: a full table is told prefix by prefix.
+    // Length and prefix in one piece: a full table is announced prefix by prefix.
     let len = nlri.net.prefix_len();
     let mut octets = [len; 17];
     let [_, prefix @ ..] = &mut octets;

@@ -26,7 +26,7 @@ use crate::num::Family;
 pub enum RefreshSubtype {
     /// A request to send everything again.
     Normal,
-    /// Beginning of a refresh: what is not said again before the end is gone.
+    /// Beginning of a refresh: what is not announced again before the end is gone.
     BoRR,
     /// End of a refresh: what was not announced since its beginning is removed (RFC 7313 §4).
     EoRR,

@@ -22,7 +22,7 @@ pub(super) struct Origin {
     pub(super) packet: Option<u64>,
     /// In the input, where messages stand in it one after the other.
     pub(super) offset: Option<u64>,
-    /// Of a table in an MRT file: which peer said it, by address and AS.
+    /// Of a table in an MRT file: which peer announced it, by address and AS.
     pub(super) peer: Option<String>,
 }
 

@@ -18,7 +18,7 @@ use crate::speaker::Input;
 /// Events that wait for the core at most. A batch of messages is one event.
 pub const QUEUE: usize = 512;
 
-/// One thing that the core is told.
+/// One event for the core.
 #[derive(Debug)]
 pub enum CoreEvent {
     /// Anything that is no batch.

@@ -90,7 +90,7 @@ pub enum Request {
     },
     /// What these parameters would change; with `true` they are taken over.
     Plan(Box<Params>, bool, oneshot::Sender<Answer>),
-    /// To be told at once, ahead of what is queued: blocks, stop.
+    /// To be taken in at once, ahead of what is queued: blocks, stop.
     Tell(Input, oneshot::Sender<()>),
 }
 
@@ -187,7 +187,7 @@ impl Core {
     }
 
     /// After a time in which this process did not run, every deadline seems to have passed, while what the peers have said in between waits in
-    /// the sockets. It is heard first; a hold timer that then still has run out has run out.
+    /// the sockets. It is taken in first; a hold timer that then still has run out has run out.
     async fn catch_up(&mut self) {
         self.queue.counters().leaps.add(1);
         let begun = self.clock.now();
@@ -283,7 +283,7 @@ impl Core {
         next.unwrap_or_else(|| self.clock.now())
     }
 
-    /// Answers of the kernel, and one batch of what it told. How many there were.
+    /// Answers of the kernel, and one batch of what it reported. How many there were.
     fn take_kernel(&mut self, now: Instant) -> usize {
         let mut heard = 0;
         while let Ok(done) = self.kernel_events.done.try_recv() {
@@ -376,7 +376,7 @@ impl Core {
         }
     }
 
-    /// A connection is there: the speaker hears of it, the reader starts.
+    /// A connection is there: the speaker takes it in, the reader starts.
     fn connect(&mut self, conn: ConnId, socket: TcpStream, direction: Direction, now: Instant) {
         let ends = socket.local_addr().and_then(|local| Ok((local, socket.peer_addr()?)));
         match ends {

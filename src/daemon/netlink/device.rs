@@ -161,7 +161,7 @@ pub fn errno(error: Error) -> Errno {
 
 // ------------------------------------------------------------------------------------------------ reading
 
-/// The link that a message tells of.
+/// The link that a message is about.
 pub fn read_link(message: &LinkMessage) -> Link {
     let up = message.header.flags.contains(LinkFlags::Up);
     let ifindex = IfIndex(message.header.index);
@@ -215,14 +215,14 @@ fn read_vxlan(data: &[InfoVxlan], local: &mut Option<IpAddr>) -> ActualKind {
     ActualKind::Vxlan { vni, port, checksum, learning }
 }
 
-/// The address of this machine that a message tells of, and its link.
+/// The address of this machine that a message is about, and its link.
 pub fn read_address(message: &AddressMessage) -> Option<(IfIndex, IpNet)> {
     let local = message.attributes.iter().find_map(|a| if let AddressAttribute::Local(addr) = a { Some(*addr) } else { None });
     let other = message.attributes.iter().find_map(|a| if let AddressAttribute::Address(addr) = a { Some(*addr) } else { None });
     Some((IfIndex(message.header.index), IpNet::new(local.or(other)?, message.header.prefix_len).ok()?))
 }
 
-/// The entry that a message tells of; those without another end do not concern us.
+/// The entry that a message is about; those without another end do not concern us.
 pub fn read_entry(message: &NeighbourMessage) -> Option<Entry> {
     let (mut to, mut lladdr) = (None, None);
     for attribute in &message.attributes {

@@ -1,4 +1,4 @@
-//! rtnetlink's octets, as far as routes need them: what we write, and what the kernel tells.
+//! rtnetlink's octets, as far as routes need them: what we write, and what the kernel reports.
 //!
 //! In: octets of a datagram; our `FibChange`s. Out: `RtnlEvent`s, one for each message; octets for the kernel.
 //!
@@ -64,7 +64,7 @@ pub fn messages(mut octets: &[u8]) -> impl Iterator<Item = Message<'_>> {
     })
 }
 
-/// What a message tells.
+/// What a message reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RtnlEvent {
     /// An interface is there, or has changed.

@@ -1,4 +1,4 @@
-//! The kernel's side of the FIB: what it tells becomes `KernelEvent`s, what we want of it is written, each answer comes back.
+//! The kernel's side of the FIB: what it reports becomes `KernelEvent`s, what we want of it is written, each answer comes back.
 //!
 //! In: numbered `FibChange`s (`Netlink::apply`). Out: `Events`: batches of `KernelEvent`s, beginning with a full dump, and batches of
 //! answers. Which route is wanted and what an event means is decided in `fib` and `rib::nexthop`.
@@ -35,7 +35,7 @@ use crate::kernel::KernelEvent;
 pub use settings::{Counters, Settings};
 pub use writer::Done;
 
-/// Our word to the kernel. Dropping it ends the writer's thread, and the monitor with it.
+/// Our side of netlink. Dropping it ends the writer's thread, and the monitor with it.
 #[derive(Debug)]
 pub struct Netlink {
     changes: std::sync::mpsc::SyncSender<Vec<(u64, FibChange)>>,
@@ -45,7 +45,7 @@ pub struct Netlink {
     overlay: tunnels::Tunnels,
 }
 
-/// The kernel's word to us.
+/// The kernel's side of netlink.
 #[derive(Debug)]
 pub struct Events {
     /// Bounded: if the core is slow, the monitor stops reading, and the kernel's buffer takes the rest.
@@ -95,7 +95,7 @@ impl Netlink {
         })
     }
 
-    /// The tunnel devices that there should be, whole. What they carry is told through `Events::kernel`.
+    /// The tunnel devices that there should be, whole. What they carry is reported through `Events::kernel`.
     pub fn tunnels(&mut self, wanted: DesiredDevices) {
         self.overlay.want(wanted);
     }

@@ -1,4 +1,4 @@
-//! The monitor: everything that the kernel tells about links, addresses and routes, dumps first.
+//! The monitor: everything that the kernel reports about links, addresses and routes, dumps first.
 //!
 //! On a socket of its own and not by `rtnetlink`, whose connection reads a dump to its end into a queue without bound before anybody looks,
 //! and ends with the first error of the socket: here a dump of a million routes waits in the kernel while the core is busy.

@@ -17,7 +17,7 @@ pub struct NexthopObjects {
 }
 
 impl NexthopObjects {
-    /// A dump begins: everything is told again.
+    /// A dump begins: everything is reported again.
     pub fn clear(&mut self) {
         self.nexthop_objects.clear();
         self.used.clear();

@@ -1,6 +1,6 @@
 //! What the kernel does not say: IPv4 routes that vanish silently with their link or address, and which of several counts.
 //!
-//! In: everything that the monitor hears of others' routes, links and addresses. Out: what the rooms are to hear, the `RouteGone`s that the
+//! In: everything that the monitor receives of others' routes, links and addresses. Out: what the rooms are to receive, the `RouteGone`s that the
 //! kernel owes us among it. When an interface goes down or away, loses its last IPv4 address, or an address goes that routes prefer as
 //! source, Linux drops the IPv4 routes concerned without a notification (`fib_sync_down_dev`, `fib_sync_down_addr`). IPv6 tells of each.
 //! So the monitor keeps others' routes by interface. Ours are kept by `fib::Fib`.

@@ -9,7 +9,7 @@
 //! an entry of ours is put right within [`PACE`], whatever else they do; what they add is taken away within [`PATIENCE`].
 //! What goes, goes late: entries of nodes that nobody names any more, and devices that are not wanted, stay for [`LINGER`], until every
 //! route over them has been replaced. The same holds for what a former life of ours left on a device: it stays until the core has removed
-//! the routes of that life which nobody told again.
+//! the routes of that life which nobody announced again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -277,7 +277,7 @@ struct TunnelManager {
     looked: BTreeSet<String>,
     /// Devices that are not wanted any more, until when they stay.
     expiring_devices: Vec<(Device, Instant)>,
-    /// What the core was told.
+    /// What was reported to the core.
     carried: BTreeMap<IpAddr, IfIndex>,
     /// What is wrong, by device, as it was logged.
     trouble: BTreeMap<String, String>,
@@ -285,7 +285,7 @@ struct TunnelManager {
     /// Looks that put something right in a row, each soon after the one before.
     repairs: u32,
     last_look: Instant,
-    /// The core has yet to be told of what has changed.
+    /// The core has yet to receive what has changed.
     untold: bool,
 }
 

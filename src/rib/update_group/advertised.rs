@@ -1,7 +1,7 @@
-//! What a group has been told: for each destination the attribute set and source of the route that stands, in four octets.
+//! What a group has been announced: for each destination the attribute set and source of the route that stands, in four octets.
 //!
 //! In: a best route. Out: the number of its [`AttributeClass`], the attributes as they go out, who must not hear them.
-//! When to say it, and to whom, is `group`'s affair; what may be said, `adj_out`'s.
+//! When it is written, and for whom, is `group`'s affair; what may be announced, `adj_out`'s.
 //!
 //! A class is a pair of interned attribute set and source. It keeps what came in, which the Loc-RIB holds anyway, and the hash of what
 //! goes out; the attributes that go out are made when needed and kept only while there are few classes.
@@ -23,7 +23,7 @@ use super::super::{Attrs, BATCH, Best, DestId, Rib};
 use crate::num::{Family, PathId, PeerId};
 use crate::wire::PathAttributes;
 
-/// Number of a class. Zero is no class: nothing has been told.
+/// Number of a class. Zero is no class: nothing has been announced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct ClassId(u32);
 
@@ -136,10 +136,10 @@ impl SplitHorizons {
 /// Above so many classes what goes out is not kept between batches.
 const HELD_CLASSES: usize = 1024;
 
-/// One of several paths of a destination that are told (RFC 7911).
+/// One of several paths of a destination that are announced (RFC 7911).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AdvertisedPath {
-    /// As we number it, for as long as it is told.
+    /// As we number it, for as long as it is announced.
     pub id: PathId,
     /// Whose path it is, as they number it.
     pub from: (PeerId, PathId),
@@ -158,7 +158,7 @@ pub(super) struct AdvertisedRoutes {
     index: HashTable<u32>,
     hasher: Keyed,
     entries: [Vec<u32>; 2],
-    /// Instead of `entries` for families of which several paths are told. An empty list was emptied in the batch under way.
+    /// Instead of `entries` for families of which several paths are announced. An empty list was emptied in the batch under way.
     lists: HashMap<DestId, AdvertisedPaths, FixedState>,
     /// One more than the highest destination that has had a list.
     listed_end: [usize; 2],
@@ -198,7 +198,7 @@ impl AdvertisedRoutes {
         }
     }
 
-    /// Prefixes told of this family.
+    /// Prefixes announced of this family.
     pub fn count(&self, family: Family) -> u32 {
         self.count[family.index()]
     }
@@ -321,7 +321,7 @@ impl AdvertisedRoutes {
         std::hint::black_box(seen);
     }
 
-    /// The class of a best route; made if there was none. None if the group may not hear it whatever the rules say.
+    /// The class of a best route; made if there was none. None if the group may not get it whatever the rules say.
     pub fn classify(&mut self, best: &Best, rib: &Rib, key: &GroupKey) -> ClassId {
         if let Some((peer, path_id, attrs, class)) = &self.last
             && (*peer, *path_id) == (best.peer, best.path_id)
@@ -500,7 +500,7 @@ impl AdvertisedRoutes {
         entries + self.classes.capacity() * size_of::<Option<AttributeClass>>() + self.index.capacity() * 5 + lists
     }
 
-    /// How many prefixes of each family stand that this source told us.
+    /// How many prefixes of each family stand that this source announced.
     pub fn count_from(&self, source: PeerId) -> [u32; 2] {
         let theirs = self.classes.iter().flatten().filter(|c| c.source.peer == source);
         theirs.fold([0, 0], |[a, b], c| [a + c.refs[0], b + c.refs[1]])

@@ -21,7 +21,7 @@ use crate::wire::{Context, encode_reach, encode_unreach};
 /// So many prefixes are handed to the encoder at a time, so that segments stay near their size.
 const RUN: usize = 8192;
 
-/// What is to be said to the group.
+/// What is to be written for the group.
 #[derive(Debug)]
 pub(super) struct Batch {
     /// With each, whether nothing stood before.
@@ -175,7 +175,7 @@ pub(super) fn write_unreach(nlri: &[Nlri], ctx: &Context, mut to: impl FnMut(Loa
     }
 }
 
-/// One prefix as the group hears it now.
+/// One prefix as the group gets it now.
 pub(super) fn current(routes: &mut AdvertisedRoutes, class: ClassId, net: &IpNet, key: &GroupKey) -> Option<Outgoing> {
     if class.is_none() { None } else { routes.outgoing(class, net, key).ok() }
 }

@@ -88,7 +88,7 @@ impl UpdateGroup {
         self.routes.put(dest, class);
     }
 
-    /// Of a destination whose paths are told each (RFC 7911): those that should stand now, against those that do.
+    /// Of a destination whose paths are announced each (RFC 7911): those that should stand now, against those that do.
     fn change_paths(&mut self, rib: &Rib, dest: DestId, net: IpNet) {
         let old = self.routes.list(dest);
         let new = self.wanted_paths(rib, dest, &net, &old);
@@ -167,7 +167,7 @@ impl UpdateGroup {
         }
     }
 
-    /// The usable paths in order of preference, as many as are told; each with the identifier that it has or a free one.
+    /// The usable paths in order of preference, as many as are announced; each with the identifier that it has or a free one.
     fn wanted_paths(&mut self, rib: &Rib, dest: DestId, net: &IpNet, old: &AdvertisedPaths) -> AdvertisedPaths {
         let limit = match self.key.add_path {
             AddPathSend::Off => 1,

@@ -1,4 +1,4 @@
-//! One update group: what it has been told, the log that its members read, and the members.
+//! One update group: what it has been announced, the log that its members read, and the members.
 //!
 //! In and out are those of `super`; this file is what happens inside one group. How changes become a batch is `change`'s, how a group comes
 //! to another key `rekey`'s, what a member is given next `poll`'s affair.
@@ -52,7 +52,7 @@ pub(super) struct UpdateGroup {
     pub(super) slow_members: Vec<PeerId>,
     /// The whole table as octets, for members that have just come.
     pub(super) snapshot: Option<Arc<Snapshot>>,
-    /// Something was said that members have not been named for yet.
+    /// Something was written that members have not been named for yet.
     pub(super) news: bool,
     /// End-of-RIB is not sent for now.
     pub(super) hold_end: bool,
@@ -111,7 +111,7 @@ impl UpdateGroup {
         self.held() + (self.routes.memory() + former + snapshot + self.owed() * OWED) as u64
     }
 
-    /// Prefixes told, of all families.
+    /// Prefixes announced, of all families.
     pub fn total(&self) -> u32 {
         Family::ALL.iter().map(|f| self.standing(*f)).sum()
     }
@@ -182,7 +182,7 @@ impl UpdateGroup {
         self.add(member);
     }
 
-    /// What a member hears of a destination.
+    /// What a member is announced of a destination.
     pub(super) fn advertised_to(&mut self, member: &MemberFacts, dest: DestId, net: &IpNet) -> Heard {
         let heard = self.announced(dest, net).into_iter().filter(|(.., out)| out.horizon.hits(member).is_none());
         heard.map(|(path_id, _, out)| (path_id, out.attrs)).collect()
@@ -414,10 +414,10 @@ impl UpdateGroup {
 /// Paths with their attributes, and the cursor to go on with.
 pub type Page = (Vec<(Nlri, PathAttributes)>, Option<usize>);
 
-/// Paths by identifier, as one member hears them.
+/// Paths by identifier, as one member gets them.
 type Heard = SmallVec<[(PathId, PathAttributes); 1]>;
 
-/// Paths by identifier, as the group hears them.
+/// Paths by identifier, as the group gets them.
 pub(super) type Announced = SmallVec<[(PathId, ClassId, Outgoing); 1]>;
 
 /// Whether something stands for a path, by what was announced under the key of today or the former one.

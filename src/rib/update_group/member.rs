@@ -1,6 +1,6 @@
 //! One member of a group: how far it has read, and what it is still owed.
 //!
-//! In: the group's log, its snapshot, what the group has been told. Out: octets for this member, never more than asked for by much.
+//! In: the group's log, its snapshot, what the group has been announced. Out: octets for this member, never more than asked for by much.
 //! When it may be written to is the speaker's affair.
 //!
 //! A member reads the log from its place. One that is new reads a [`Snapshot`] first, or dumps the table when that is large. One that

@@ -1,7 +1,7 @@
 //! Update groups: peers that would hear the same octets share policy, packing, encoding and one log of frozen frames.
 //!
 //! In: members with their [`GroupKey`]s, best routes as they change, wishes to hear everything again. Out: for each member the next octets
-//! that it may be sent, and word of who has something to hear. Why a route was or was not told to a peer is answered from what is held.
+//! that it may be sent, and who has something to read. Why a route was or was not announced to a peer is answered from what is held.
 //!
 //! It leaves to others: what a route looks like for a key (`adj_out`), the frames and the log (`pack`), what stands (`advertised`), the single
 //! member (`member`), and when there is room to write (the speaker).
@@ -65,7 +65,7 @@ impl Default for Bounds {
     }
 }
 
-/// The answer to "was it told, and why (not)?".
+/// The answer to "was it announced, and why (not)?".
 #[derive(Clone, Debug, PartialEq)]
 pub enum ExportVerdict {
     /// The session is not up, so there is nobody to tell.
@@ -157,7 +157,7 @@ impl UpdateGroups {
         }
     }
 
-    /// Other rules hold for a member whose session goes on: it hears the differences and nothing else, as [`UpdateGroups::work`] comes to
+    /// Other rules hold for a member whose session goes on: it gets the differences and nothing else, as [`UpdateGroups::work`] comes to
     /// them. Costs a note, whatever the table holds; members of a group that come to the same key do so together.
     pub fn rekey(&mut self, peer: PeerId, key: GroupKey) {
         if self.home.contains_key(&peer) {
@@ -291,7 +291,7 @@ impl UpdateGroups {
         }
     }
 
-    /// Is anybody told several paths of a prefix (RFC 7911)?
+    /// Is anybody announced several paths of a prefix (RFC 7911)?
     pub fn tell_paths(&self) -> bool {
         self.groups.iter().flatten().any(|g| Family::ALL.into_iter().any(|family| g.key().tells_paths(family)))
     }
@@ -389,19 +389,19 @@ impl UpdateGroups {
         self.groups.iter().flatten().map(UpdateGroup::owed).sum()
     }
 
-    /// Why a prefix was or was not told to a peer.
+    /// Why a prefix was or was not announced to a peer.
     pub fn why(&mut self, rib: &Rib, peer: PeerId, net: &IpNet) -> ExportVerdict {
         let group = self.home.get(&peer).and_then(|i| self.groups.get_mut(*i)).and_then(Option::as_mut);
         group.map_or(ExportVerdict::NoSession, |g| g.why(rib, peer, net))
     }
 
-    /// Up to `limit` of what a member has been told (or is about to be) of a family, from a cursor; and the cursor to go on with.
+    /// Up to `limit` of what a member has been announced (or is about to be) of a family, from a cursor; and the cursor to go on with.
     pub fn advertised(&mut self, rib: &Rib, peer: PeerId, family: Family, cursor: usize, limit: usize) -> Page {
         let group = self.home.get(&peer).and_then(|i| self.groups.get_mut(*i)).and_then(Option::as_mut);
         group.map_or((Vec::new(), None), |g| g.advertised(rib, peer, family, cursor, limit))
     }
 
-    /// Prefixes told to a member: those of its group without those that it told us itself.
+    /// Prefixes announced to a member: those of its group without those that it announced itself.
     pub fn count(&self, peer: PeerId, family: Family) -> u32 {
         self.home.get(&peer).and_then(|i| self.group(*i)).map_or(0, |g| g.count(peer, family))
     }

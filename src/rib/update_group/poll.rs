@@ -218,7 +218,7 @@ impl Default for OwnBatch {
 }
 
 impl OwnBatch {
-    /// False if the path is not heard by that member, if one is named.
+    /// False if the path is not announced to that member, if one is named.
     fn collect(&mut self, class: ClassId, out: Outgoing, nlri: Nlri, to: Option<&MemberFacts>) -> bool {
         let heard = to.is_none_or(|to| out.horizon.hits(to).is_none());
         if heard {

@@ -103,7 +103,7 @@ impl UpdateGroup {
         most
     }
 
-    /// Has all destinations below `end` be looked at: a member is about to be told of them.
+    /// Has all destinations below `end` be looked at: a member is about to be announced them.
     pub(super) fn look_up_to(&mut self, rib: &Rib, family: Family, end: usize) {
         let next = self.pending.as_ref().map_or(end, |p| p.next[family.index()]);
         if self.look_on(rib, family, end.saturating_sub(next)) > 0 {

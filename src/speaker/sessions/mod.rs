@@ -463,7 +463,7 @@ impl Sessions {
         self.live(id).is_none_or(|l| self.conns.in_flight(l.session.conn) == 0)
     }
 
-    /// The kernel took octets. Whose they were, if the session waits for credit to be told more.
+    /// The kernel took octets. Whose they were, if the session waits for credit to be sent more.
     pub fn on_writable(&mut self, conn: ConnId, written: usize, now: Instant, effects: &mut Effects) -> Option<PeerId> {
         let taken = self.conns.give_back(conn, written)?;
         if taken.watched {

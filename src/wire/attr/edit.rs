@@ -14,7 +14,7 @@ use super::{
 use crate::num::{Asn, ClusterId, RouterId};
 use crate::wire::context::Context;
 
-/// What the length of an attribute can say. A value that wants to be longer is filled to this: then the set fits into no message, and nobody is told a part.
+/// What the length of an attribute can say. A value that wants to be longer is filled to this: then the set fits into no message, and nobody gets a part.
 const MAX_VALUE: usize = u16::MAX as usize;
 
 type Value = SmallVec<[u8; 24]>;
@@ -253,7 +253,7 @@ impl Editor {
         self
     }
 
-    /// What an external peer is not told: every optional attribute that is not transitive (MED among them), LOCAL_PREF, and extended communities
+    /// What an external peer does not get: every optional attribute that is not transitive (MED among them), LOCAL_PREF, and extended communities
     /// that stay inside of the AS (RFC 4360 §6).
     pub fn strip_non_transitive(&mut self) -> &mut Editor {
         self.items.retain(|i| i.flags & TRANSITIVE != 0 && i.code != AttrCode::LOCAL_PREF);

@@ -1,7 +1,7 @@
 //! What every session does to a set on its way out, in one pass over the octets.
 //!
 //! In: a `PathAttributes` and the few attributes that change. Out: another canonical `PathAttributes`, equal to what an [`Editor`] would
-//! have made. The editor takes a set apart and puts it together again, which a policy needs; a full table told prefix by prefix asks for
+//! have made. The editor takes a set apart and puts it together again, which a policy needs; a full table announced prefix by prefix asks for
 //! this a million times. What a session wants to change is decided by those who call.
 //!
 //! [`Editor`]: super::Editor
@@ -20,7 +20,7 @@ const LONG: usize = 4096;
 type Change<'a> = (AttrCode, Option<&'a [u8]>);
 
 impl PathAttributes {
-    /// As an external peer hears it: without what does not leave the AS, `asn` in front of the path (RFC 4271 §5.1), and this MED.
+    /// As an external peer gets it: without what does not leave the AS, `asn` in front of the path (RFC 4271 §5.1), and this MED.
     pub fn to_external(&self, next_hop: NextHop, med: Option<u32>, asn: Asn) -> PathAttributes {
         let Some(path) = self.path_behind(asn).filter(|_| !self.has_internal_communities()) else {
             let mut editor = self.edit();
@@ -40,7 +40,7 @@ impl PathAttributes {
         self.rewritten(next_hop, &changes, facts, |a| a.flags & TRANSITIVE != 0 && a.code != AttrCode::LOCAL_PREF)
     }
 
-    /// As an internal peer hears it: this LOCAL_PREF if there was none (RFC 4271 §5.1.5); and if it is reflected, where it began if that
+    /// As an internal peer gets it: this LOCAL_PREF if there was none (RFC 4271 §5.1.5); and if it is reflected, where it began if that
     /// was not known, and our cluster in front of the list (RFC 4456 §8).
     pub fn to_internal(&self, next_hop: NextHop, local_pref: u32, reflected: Option<(RouterId, ClusterId)>) -> PathAttributes {
         let mut facts = self.facts();

@@ -1,4 +1,4 @@
-//! UPDATE: prefixes that are gone, prefixes that are there, and what is said of them (RFC 4271 §4.3, RFC 4760).
+//! UPDATE: prefixes that are gone, prefixes that are there, and their attributes (RFC 4271 §4.3, RFC 4760).
 //!
 //! In: a whole message (`decode`), or prefixes that share attributes (`encode`). Out: an `Update`, or octets.
 //! The ladder of RFC 7606 is climbed here: what can be discarded is discarded, what must be withdrawn comes out as withdrawn, the rest resets the session.
