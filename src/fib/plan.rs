@@ -290,7 +290,7 @@ impl Fib {
         }
     }
 
-    /// Everybody who could has told us their routes: remove what an earlier run left and nobody wants, step by step.
+    /// Everybody who could has announced their routes: remove what an earlier run left and nobody wants, step by step.
     /// Returns how many; before the first dump has ended, 0, and it happens then.
     pub fn reap(&mut self) -> usize {
         if !self.synced {

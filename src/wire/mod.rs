@@ -68,7 +68,9 @@ impl fmt::Display for Hex<'_> {
 pub struct Batch {
     /// As they arrived, with those that `error` is about: in the same [`Context`] a reader makes the same of them.
     pub octets: Bytes,
+    /// All of them were decoded under one context.
     pub messages: Vec<Message>,
+    /// What stands behind them and cannot be read.
     pub error: Option<DecodeError>,
 }
 

@@ -26,7 +26,7 @@ impl UpdateGroup {
         for few in changes.chunks(BATCH) {
             self.routes.prefetch(few.iter().filter_map(|c| c.new.as_ref()));
             for change in few.iter().filter(|c| families.contains(c.dest.family())) {
-                // What the source of a route is to us decides, too, who hears it (`touched.way`).
+                // What the source of a route is to us decides, too, who gets it (`touched.way`).
                 let several = several[change.dest.family().index()];
                 if !several && change.old == change.new && !change.touched.way {
                     continue;
@@ -206,7 +206,7 @@ impl UpdateGroup {
         }
     }
 
-    /// Puts the difference between two classes into the batch. False if there is none that anybody hears.
+    /// Puts the difference between two classes into the batch. False if there is none that reaches anybody.
     #[inline]
     fn say(&mut self, nlri: Nlri, old: ClassId, new: ClassId) -> bool {
         let (net, silent) = (&nlri.net, self.log.is_unread());
