@@ -22,7 +22,7 @@ use crate::wire::{Message, RefreshSubtype, RouteRefresh, encode_end_of_rib};
 const PIECES: usize = 16;
 
 /// With so many destinations looked at it ends.
-pub const LOOKED: usize = 2048;
+pub const LOOKED: usize = 1024;
 
 impl UpdateGroup {
     /// The next octets for a member. One that is owed more although there is room for it, because what was looked at had nothing to say, is
