@@ -165,6 +165,7 @@ const SINGLE: &[(&str, Spec)] = &[
             ("stale_time", &["'1m'", "'2m'"]),
             ("startup_deadline", &["'10s'", "'2m'"]),
             ("end_of_rib_wait", &["'1s'", "'10s'"]),
+            ("stale_in_multipath", &["true", "false"]),
             ("forwarding", &["'auto'", "'preserved'"]),
         ],
     ),

@@ -433,6 +433,8 @@ pub struct Graceful {
     pub end_of_rib_wait: Duration,
     /// What the F bit of our OPEN says after a restart (RFC 4724 §3).
     pub forwarding: Forwarding,
+    /// Routes kept over a peer's restart share the load with fresh ones.
+    pub stale_in_multipath: bool,
 }
 
 /// What peers may have us keep.

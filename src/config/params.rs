@@ -18,7 +18,7 @@ use crate::policy::LocalKind;
 use crate::policy::{self, AsPathMatch, Chain, Condition, Edit, MedEdit, NextHopEdit, PeerMatch, PrefixRange, PrefixSet};
 use crate::rib::update_group::AddPathSend;
 use crate::rib::{Multipath, Rules};
-use crate::speaker::{self, ListenRange, MaxPrefix, NodeAddresses, PeerConfig, RecoveryParams, StopParams};
+use crate::speaker::{self, BlockSource, ListenRange, MaxPrefix, NodeAddresses, PeerConfig, RecoveryParams, StopParams};
 
 /// Percent of a prefix limit at which a peer is spoken of (the metric's alert stands at the same).
 const WARN_PERCENT: u8 = 80;
@@ -46,6 +46,7 @@ pub fn speaker(config: &Config) -> speaker::Params {
         blocks: sorted(&config.pods.blocks),
         held_blocks: sorted(&config.pods.held_by_others),
         services: sorted(&config.services),
+        sources: config.pods.file.iter().map(|_| BlockSource::File).collect(),
         rules: rules(config),
         fib: config.fib.clone(),
         redistribute: config.redistribution.clone(),
@@ -102,7 +103,12 @@ fn rules(config: &Config) -> Rules {
     Rules {
         always_compare_med: b.always_compare_med,
         as_path_relax: b.as_path_relax,
-        multipath: Multipath { ebgp: b.multipath_external, ibgp: b.multipath_internal, width: u16::from(b.width) },
+        multipath: Multipath {
+            ebgp: b.multipath_external,
+            ibgp: b.multipath_internal,
+            width: u16::from(b.width),
+            stale: config.graceful.stale_in_multipath,
+        },
         ..Rules::default()
     }
 }

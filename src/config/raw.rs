@@ -335,6 +335,7 @@ pub struct RawGraceful {
     pub startup_deadline: Opt<Time>,
     pub end_of_rib_wait: Opt<Time>,
     pub forwarding: Opt<Forwarding>,
+    pub stale_in_multipath: Opt<bool>,
 }
 
 /// `[limits]`
@@ -557,6 +558,7 @@ fn graceful(mut section: Section<'_>) -> RawGraceful {
         startup_deadline: section.take("startup_deadline"),
         end_of_rib_wait: section.take("end_of_rib_wait"),
         forwarding: section.take("forwarding"),
+        stale_in_multipath: section.take("stale_in_multipath"),
     };
     section.finish();
     raw

@@ -226,6 +226,7 @@ impl Validator<'_> {
             startup_deadline: or(&raw.graceful.startup_deadline, Time::seconds(120)).0,
             end_of_rib_wait: or(&raw.graceful.end_of_rib_wait, Time::seconds(10)).0,
             forwarding: or(&raw.graceful.forwarding, Forwarding::Auto),
+            stale_in_multipath: or(&raw.graceful.stale_in_multipath, false),
         }
     }
 

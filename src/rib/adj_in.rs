@@ -108,6 +108,8 @@ pub(super) struct AdjRibIn {
     pub walk: Option<Walk>,
     /// What the next walk is to do besides.
     pub touch: Touch,
+    /// And where there is a choice, it is made again.
+    pub choose: bool,
     /// Paths refused with [`Cause::MaxPrefix`], by destination: who is to be looked at again when there is room.
     pub over_limit: BTreeSet<(u32, PathId)>,
 }
@@ -121,6 +123,7 @@ pub(super) struct Walk {
     /// The next place.
     pub at: usize,
     pub touch: Touch,
+    pub choose: bool,
 }
 
 /// Which paths' destinations are to be chosen again.
@@ -338,7 +341,7 @@ impl AdjRibIn {
 
     /// Whether a walk has something to do.
     pub fn wants_walk(&self) -> bool {
-        self.has_gone() || !self.touch.is_none()
+        self.has_gone() || !self.touch.is_none() || self.choose
     }
 
     /// Something that is gone stands in the table yet.

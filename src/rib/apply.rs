@@ -153,7 +153,8 @@ impl Core {
         let Some(path) = dest.paths.as_slice().get(at) else { return };
         let gone = self.peers.get(path.slot).is_none_or(|peer| peer.families[id.family().index()].is_gone(path));
         let same = !gone && path.received == route.received && path.changed == changed && path.verdict == verdict && path.cause == told;
-        if !same && (path.accepted() || route.attrs.is_some() || self.all_paths) {
+        let fresh = self.rules.parts_with_stale() && judged.is_none() && self.is_stale(id.family(), path);
+        if (!same || fresh) && (path.accepted() || route.attrs.is_some() || self.all_paths) {
             self.mark_dirty(dest, id);
         }
         let Some(path) = dest.paths.as_mut_slice().get_mut(at) else { return };
@@ -182,6 +183,10 @@ impl Core {
         if shared && !same {
             dest.flags.set(DestFlags::SHARE_TOUCHED, true);
         }
+    }
+
+    fn is_stale(&self, family: Family, path: &Path) -> bool {
+        self.peers.get(path.slot).is_some_and(|peer| peer.families[family.index()].is_stale(path))
     }
 
     /// What the peer announced of this path is no more.

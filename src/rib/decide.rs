@@ -111,6 +111,13 @@ pub struct Rules {
     pub multipath: Multipath,
 }
 
+impl Rules {
+    /// Whether it means something to the sharing of load that a path is stale.
+    pub fn parts_with_stale(&self) -> bool {
+        self.multipath.width > 1 && !self.multipath.stale
+    }
+}
+
 impl Default for Rules {
     fn default() -> Rules {
         Rules { always_compare_med: false, as_path_relax: false, keep_older_external: true, multipath: Multipath::default() }
@@ -126,11 +133,13 @@ pub struct Multipath {
     pub ibgp: bool,
     /// Paths that share at most.
     pub width: u16,
+    /// Paths that are kept over a restart of their peer share the load with fresh ones. Off: only among themselves, for the peer may be dead.
+    pub stale: bool,
 }
 
 impl Default for Multipath {
     fn default() -> Multipath {
-        Multipath { ebgp: false, ibgp: false, width: 1 }
+        Multipath { ebgp: false, ibgp: false, width: 1, stale: false }
     }
 }
 
@@ -147,6 +156,8 @@ pub struct Candidate<'a> {
     pub metric: u32,
     /// It was the best at the last selection (RFC 5004).
     pub current: bool,
+    /// Kept over a restart of its peer and not announced again since (RFC 4724 §4.2).
+    pub stale: bool,
 }
 
 impl Candidate<'_> {
@@ -225,7 +236,7 @@ pub struct Selection {
     pub why: Step,
     /// For each candidate the step at which it lost; `None` for the best.
     pub lost: SmallVec<[Option<Step>; 4]>,
-    /// The best and those that share the load with it, best first.
+    /// The best and those that share the load with it, best first; without the best where it is stale and fresh ones can carry the load.
     pub multipath: SmallVec<[usize; 4]>,
 }
 
@@ -306,7 +317,13 @@ fn share(all: &[Candidate<'_>], best: Option<usize>, mut equal: SmallVec<[usize;
     // Candidates of different MED groups survive side by side, so relaxed sharing may cross groups; strict sharing wants one AS_PATH.
     equal.retain(|i| *i != index && all.get(*i).is_some_and(|c| rules.as_path_relax || c.pref.path_tag == top.pref.path_tag));
     equal.sort_by_key(|i| all.get(*i).map(|c| (c.router_id(), c.pref.cluster_len, c.source.addr, c.path_id, c.source.id)));
-    set.extend(equal.into_iter().take(usize::from(rules.multipath.width) - 1));
+    let fresh = |i: &usize| all.get(*i).is_some_and(|c| !c.stale);
+    if !rules.multipath.stale && (fresh(&index) || equal.iter().any(&fresh)) {
+        set.retain(|i| fresh(i));
+        equal.retain(|i| fresh(i));
+    }
+    let room = usize::from(rules.multipath.width) - set.len();
+    set.extend(equal.into_iter().take(room));
     set
 }
 
@@ -402,6 +419,7 @@ mod tests {
                     path_id: PathId(n),
                     metric: draw(2),
                     current: false,
+                    stale: false,
                 })
                 .collect();
             let rules = Rules { always_compare_med: round % 3 == 0, ..Rules::default() };

@@ -78,7 +78,7 @@ impl Core {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         let adj = peer.family(family);
         if adj.walk.is_none() && adj.wants_walk() {
-            adj.walk = Some(Walk { at: 0, touch: std::mem::take(&mut adj.touch) });
+            adj.walk = Some(Walk { at: 0, touch: std::mem::take(&mut adj.touch), choose: std::mem::take(&mut adj.choose) });
             self.jobs.walks.push_back((slot, family));
         }
     }
@@ -111,7 +111,7 @@ impl Core {
     fn next_place(&mut self, slot: Slot, family: Family) -> Option<usize> {
         let adj = self.peers.get_mut(slot)?.family(family);
         let (idle, end) = (!adj.has_gone(), adj.list.len());
-        let walk = adj.walk.as_mut().filter(|walk| walk.at < end && !(idle && walk.touch.is_none()))?;
+        let walk = adj.walk.as_mut().filter(|walk| walk.at < end && !(idle && walk.touch.is_none() && !walk.choose))?;
         walk.at += 1;
         Some(walk.at - 1)
     }
@@ -154,8 +154,11 @@ impl Core {
             Touch::All => true,
             Touch::NextHops(changed) => nh_of(path, &self.peers).is_some_and(|nh| changed.contains(&nh)),
         };
-        if concerned {
+        let chosen = adj.walk.as_ref().is_some_and(|walk| walk.choose) && dest.paths.as_slice().len() > 1;
+        if concerned || chosen {
             self.mark_dirty(dest, id);
+        }
+        if concerned {
             dest.flags.set(DestFlags::WAY_TOUCHED, true);
         }
         at

@@ -119,6 +119,7 @@ pub(super) fn known_metric(path: &Path, peers: &Peers, next_hops: &impl NextHops
 /// Candidates of a destination, with their places among its paths.
 pub(super) fn candidates<'a>(
     paths: &[Path],
+    family: Family,
     has_best: bool,
     peers: &'a Peers,
     metrics: &[Option<u32>],
@@ -126,8 +127,8 @@ pub(super) fn candidates<'a>(
     let (mut all, mut places) = (SmallVec::new(), SmallVec::new());
     for (at, (path, metric)) in paths.iter().zip(metrics).enumerate() {
         let (Some(metric), Some(attrs), Some(peer)) = (*metric, path.attrs(), peers.get(path.slot)) else { continue };
-        let current = has_best && at == 0;
-        all.push(Candidate { pref: attrs.preference(), source: &peer.facts, path_id: path.path_id, metric, current });
+        let (current, stale) = (has_best && at == 0, peer.families[family.index()].is_stale(path));
+        all.push(Candidate { pref: attrs.preference(), source: &peer.facts, path_id: path.path_id, metric, current, stale });
         places.push(at);
     }
     (all, places)
@@ -170,7 +171,7 @@ pub(super) fn choose<K: Key>(
                 mark_usable(path, *metric);
             }
             let has_best = dest.flags.has(DestFlags::HAS_BEST);
-            let (all, places) = candidates(paths, has_best, peers, &metrics);
+            let (all, places) = candidates(paths, K::FAMILY, has_best, peers, &metrics);
             let selection = select(&all, rules);
             drop(all);
             if let Some(at) = arrange(paths, &selection, &places, &mut touched) {
@@ -179,7 +180,7 @@ pub(super) fn choose<K: Key>(
             }
             if ranked > 1 {
                 moved = true;
-                order(paths, &mut metrics, peers, rules, ranked);
+                order((paths, K::FAMILY), &mut metrics, peers, rules, ranked);
             }
             selection.best.map(|_| selection.why)
         }
@@ -211,12 +212,12 @@ fn mark_usable(path: &mut Path, metric: Option<u32>) -> Option<u32> {
 const FEW: usize = 8;
 
 /// Puts the paths behind the best one in the order in which they would be chosen if those before were gone (RFC 7911: the best N).
-fn order(paths: &mut [Path], metrics: &mut [Option<u32>], peers: &Peers, rules: &Rules, ranked: usize) {
+fn order((paths, family): (&mut [Path], Family), metrics: &mut [Option<u32>], peers: &Peers, rules: &Rules, ranked: usize) {
     if ranked <= FEW {
-        return order_few(paths, metrics, peers, rules, ranked);
+        return order_few((paths, family), metrics, peers, rules, ranked);
     }
     let (Some(rest), Some(costs)) = (paths.get_mut(1..), metrics.get(1..)) else { return };
-    let (all, places) = candidates(rest, false, peers, costs);
+    let (all, places) = candidates(rest, family, false, peers, costs);
     let ranked = rank(&all, rules);
     drop(all);
     let mut wanted: SmallVec<[u32; 8]> = SmallVec::from_elem(u32::MAX, rest.len());
@@ -237,10 +238,10 @@ fn order(paths: &mut [Path], metrics: &mut [Option<u32>], peers: &Peers, rules: 
 }
 
 /// The same for the first few only, one choice after the other.
-fn order_few(paths: &mut [Path], metrics: &mut [Option<u32>], peers: &Peers, rules: &Rules, ranked: usize) {
+fn order_few((paths, family): (&mut [Path], Family), metrics: &mut [Option<u32>], peers: &Peers, rules: &Rules, ranked: usize) {
     for from in 1..ranked.min(paths.len()) {
         let (Some(rest), Some(costs)) = (paths.get(from..), metrics.get(from..)) else { return };
-        let (all, places) = candidates(rest, false, peers, costs);
+        let (all, places) = candidates(rest, family, false, peers, costs);
         let next = select(&all, rules).best.and_then(|i| places.get(i)).map(|at| from + at);
         drop(all);
         let Some(next) = next else { return };
@@ -251,8 +252,9 @@ fn order_few(paths: &mut [Path], metrics: &mut [Option<u32>], peers: &Peers, rul
 
 /// Puts the best path first, which tells where it stood, and marks those that share the load.
 fn arrange(paths: &mut [Path], selection: &Selection, places: &[usize], touched: &mut Touched) -> Option<usize> {
+    let best_alone = selection.multipath.len() == 1 && selection.multipath.first() == selection.best.as_ref();
     for (at, path) in paths.iter_mut().enumerate() {
-        let shares = selection.multipath.len() > 1 && selection.multipath.iter().any(|i| places.get(*i) == Some(&at));
+        let shares = !best_alone && selection.multipath.iter().any(|i| places.get(*i) == Some(&at));
         touched.share |= shares != path.flags.has(PathFlags::SHARES);
         path.flags.set(PathFlags::SHARES, shares);
     }

@@ -351,7 +351,11 @@ impl Rib {
     /// The session is gone but the routes stay, stale, until announced again or swept (RFC 4724 §4.2).
     /// What was stale already is removed: a peer that fails again before it was whole does not keep its routes twice.
     pub fn retain_stale(&mut self, peer: PeerId, family: Family) {
-        on_table!(self, family, |table, core| core.mark(table, peer, AdjRibIn::retain));
+        let choose = self.core.rules.parts_with_stale();
+        on_table!(self, family, |table, core| core.mark(table, peer, |adj| {
+            adj.retain();
+            adj.choose = choose;
+        }));
     }
 
     /// Removes what is stale still: End-of-RIB came, or the time is over. Tells how many went.

@@ -82,7 +82,7 @@ impl Path {
 pub(super) struct PathFlags(u8);
 
 impl PathFlags {
-    /// Shares load with the best path.
+    /// One of those that carry the load; where none is, the best does alone.
     pub const SHARES: PathFlags = PathFlags(1);
     /// Import let it in and its next hop can be reached, as of the last settlement.
     pub const USABLE: PathFlags = PathFlags(2);

@@ -57,12 +57,14 @@ impl Rib {
         in_table!(self, dest.family(), |table| table.get(dest.raw()).and_then(|d| best_of(d, &self.core.peers)))
     }
 
-    /// The tracked next hops of the best path and those that share the load with it.
+    /// The tracked next hops of the paths that carry the load: the best and those that share it, or fresh ones where the best is stale.
     pub fn next_hops(&self, dest: DestId) -> SmallVec<[NhId; 4]> {
         in_table!(self, dest.family(), |table| {
             let Some(found) = table.get(dest.raw()).filter(|d| d.flags.has(DestFlags::HAS_BEST)) else { return SmallVec::new() };
-            let rest = found.paths.as_slice().iter().skip(1).filter(|p| p.flags.has(PathFlags::SHARES));
-            found.paths.as_slice().iter().take(1).chain(rest).filter_map(|p| nh_of(p, &self.core.peers)).collect()
+            let paths = found.paths.as_slice();
+            let alone = !paths.iter().any(|p| p.flags.has(PathFlags::SHARES));
+            let carry = paths.iter().enumerate().filter(|(at, p)| if alone { *at == 0 } else { p.flags.has(PathFlags::SHARES) });
+            carry.filter_map(|(_, p)| nh_of(p, &self.core.peers)).collect()
         })
     }
 
@@ -106,7 +108,7 @@ impl Rib {
     fn stand<'a, K: Key>(&'a self, dest: DestId, found: &'a Dest<K>, next_hops: &impl NextHops) -> Vec<(PathView<'a>, Standing)> {
         let paths = found.paths.as_slice();
         let metrics: Vec<Option<u32>> = paths.iter().map(|p| known_metric(p, &self.core.peers, next_hops)).collect();
-        let (all, places) = candidates(paths, found.flags.has(DestFlags::HAS_BEST), &self.core.peers, &metrics);
+        let (all, places) = candidates(paths, dest.family(), found.flags.has(DestFlags::HAS_BEST), &self.core.peers, &metrics);
         let selection = select(&all, &self.core.rules);
         let standing = |at: usize, path: &Path| match places.iter().position(|p| *p == at) {
             Some(i) if selection.best == Some(i) => Standing::Best(selection.why),

@@ -30,7 +30,7 @@ fn pref() -> Preference {
 }
 
 fn path(source: &SourceFacts, pref: Preference) -> Candidate<'_> {
-    Candidate { pref, source, path_id: PathId(0), metric: 10, current: false }
+    Candidate { pref, source, path_id: PathId(0), metric: 10, current: false, stale: false }
 }
 
 /// The second candidate wins over the first at `step`, whichever comes first.
@@ -142,7 +142,7 @@ fn lower_path_identifier_wins_between_paths_of_one_peer() {
 }
 
 fn sharing(ebgp: bool, ibgp: bool, width: u16) -> Rules {
-    Rules { multipath: Multipath { ebgp, ibgp, width }, ..Rules::default() }
+    Rules { multipath: Multipath { ebgp, ibgp, width, stale: false }, ..Rules::default() }
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn any_rules() -> impl Strategy<Value = Rules> {
         always_compare_med,
         as_path_relax,
         keep_older_external,
-        multipath: Multipath { ebgp, ibgp, width },
+        multipath: Multipath { ebgp, ibgp, width, stale: false },
     })
 }
 
@@ -233,7 +233,7 @@ proptest! {
     ) {
         let sources: Vec<SourceFacts> = raw.iter().enumerate().map(|(i, r)| SourceFacts { id: PeerId(i as u32), ..r.1.clone() }).collect();
         let all: Vec<Candidate<'_>> = raw.iter().zip(&sources).enumerate().map(|(i, (r, source))| Candidate {
-            pref: r.0, source, path_id: PathId(r.3), metric: r.2, current: current == Some(i),
+            pref: r.0, source, path_id: PathId(r.3), metric: r.2, current: current == Some(i), stale: i % 3 == 1,
         }).collect();
         let selection = select(&all, &rules);
         prop_assert_eq!(selection.best, by_the_book(&all, &rules));
@@ -241,7 +241,9 @@ proptest! {
         for (i, lost) in selection.lost.iter().enumerate() {
             prop_assert_eq!(lost.is_none(), Some(i) == selection.best);
         }
-        prop_assert_eq!(selection.multipath.first().copied(), selection.best);
+        let stale = |i: &usize| all[*i].stale;
+        prop_assert!(selection.multipath.first().copied() == selection.best || selection.best.is_some_and(|i| stale(&i)));
+        prop_assert!(selection.multipath.iter().all(stale) || !selection.multipath.iter().any(stale), "stale ones share among themselves");
         prop_assert!(selection.multipath.len() <= usize::from(rules.multipath.width));
         // Rotated, the same peers win, lose and share.
         let by = order.index(all.len());

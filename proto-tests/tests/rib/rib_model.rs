@@ -1,6 +1,6 @@
 //! The tables against the plainest model of them, under random churn; and what must be left when everything goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use catbird::kernel::IfIndex;
@@ -152,8 +152,8 @@ impl Model {
         counts
     }
 
-    /// Peer and path identifier of the best by a fresh selection, and its set.
-    fn best(&self, net: IpNet, rules: &Rules, ways: &Ways, rib: &mut Rib) -> Option<(u32, u32, PathAttributes)> {
+    /// Peer and path identifier of the best by a fresh selection, and its set; and the next hops of those that carry the load.
+    fn best(&self, net: IpNet, rules: &Rules, ways: &Ways, rib: &mut Rib) -> (Option<(u32, u32, PathAttributes)>, BTreeSet<u32>) {
         let usable = |said: &Said| !said.refused && ways.up(Ways::octet(said.set.next_hop().addr()));
         let here: Vec<_> = self.paths.iter().filter(|((n, _, _), said)| *n == net && usable(said)).collect();
         let sources: Vec<SourceFacts> = here.iter().map(|((_, peer, _), _)| facts(*peer)).collect();
@@ -167,11 +167,13 @@ impl Model {
                 path_id: PathId(*path),
                 metric: Ways::octet(said.set.next_hop().addr()) % 2,
                 current: told == Some((*peer, *path)),
+                stale: said.stale,
             })
             .collect();
-        let best = select(&all, rules).best?;
-        let ((_, peer, path), said) = here[best];
-        Some((*peer, *path, said.set.clone()))
+        let selection = select(&all, rules);
+        let octet = |i: &usize| Ways::octet(here[*i].1.set.next_hop().addr());
+        let best = selection.best.map(|i| (here[i].0.1, here[i].0.2, here[i].1.set.clone()));
+        (best, selection.multipath.iter().map(octet).collect())
     }
 }
 
@@ -270,19 +272,21 @@ fn settle_all(rib: &mut Rib, model: &mut Model, ways: &mut Ways) {
 }
 
 fn rules() -> impl Strategy<Value = Rules> {
-    (any::<[bool; 4]>(), 1u16..4).prop_map(|([always_compare_med, as_path_relax, ebgp, ibgp], width)| Rules {
+    (any::<[bool; 5]>(), 1u16..4).prop_map(|([always_compare_med, as_path_relax, ebgp, ibgp, stale], width)| Rules {
         always_compare_med,
         as_path_relax,
         // What was in use when is no matter of the model.
         keep_older_external: false,
-        multipath: Multipath { ebgp, ibgp, width },
+        multipath: Multipath { ebgp, ibgp, width, stale },
     })
 }
 
 fn compare(rib: &mut Rib, model: &Model, rules: &Rules, ways: &Ways) {
     for n in 0..12 {
         let net = net(n);
-        let wanted = model.best(net, rules, ways, rib);
+        let (wanted, carry) = model.best(net, rules, ways, rib);
+        let hops = rib.find(&net).map(|d| rib.next_hops(d)).unwrap_or_default();
+        assert_eq!(hops.iter().map(|id| id.0).collect::<BTreeSet<u32>>(), carry, "who carries the load of {net}");
         let best = rib.find(&net).and_then(|d| rib.best(d));
         assert_eq!(best.as_ref(), model.told.get(&net), "what was told is what is used for {net}");
         assert_eq!(best.map(|b| (b.peer.0, b.path_id.0, b.attrs.set().clone())), wanted, "{net}");
