@@ -217,7 +217,10 @@ impl Fib {
         let stood = self.key(installed) == Some(key);
         let ours_stood_there = stood && !entry.flags.has(Flags::GONE);
         if !ours_stood_there {
-            return self.tidy(slot);
+            // It came while ours was away because of others, and about to be put back: that is no coming first.
+            let took = entry.flags.has(Flags::REPAIRING) && self.key(wanted) == Some(key) && self.params.conflict == Conflict::Heal;
+            self.edit(slot, |e| e.flags.set(Flags::TAKEN, took || e.flags.has(Flags::TAKEN)));
+            return if took { self.external_change(slot) } else { self.tidy(slot) };
         }
         if entry.flags.has(Flags::FLYING) {
             return self.edit(slot, |e| e.flags.set(Flags::DOUBT, true));

@@ -5,6 +5,11 @@
 //! Which route is best and how its next hop is reached is decided before, in `rib`; sockets and octets are the shell's.
 //!
 //! Who owns which route, and how that is known, is told at `Fib`.
+//!
+//! Several ways are one route with several next hops (RTA_MULTIPATH). When one of four goes, the kernel moves its flows and 14 % of the
+//! others' to another way (`proto-tests/benches/ecmp.sh`, Linux 6.18); a nexthop object with a resilient group moves none of the others'.
+//! We write no such objects yet: their numbers are one space for all programs of a machine, so what a former life left has to be told from
+//! others', before the first route is taken over, and each family needs groups of its own.
 
 mod kernel_events;
 pub mod overlay;

@@ -311,6 +311,18 @@ impl Device {
         }
     }
 
+    /// Is a device that stands under another name this one, made by us? Its local address and MAC address may yet change.
+    pub fn is_former(&self, kind: &ActualKind, local: Option<IpAddr>, mac: Option<Mac>) -> bool {
+        let family = local.is_some_and(|l| l.is_ipv4() == self.local.is_ipv4());
+        match (self.tunnel, kind) {
+            (Tunnel::Ipip, ActualKind::Ipip) => !self.is_fallback() && local == Some(self.local),
+            (Tunnel::Vxlan { vni, port, .. }, ActualKind::Vxlan { vni: v, port: p, .. }) => {
+                (vni, port) == (*v, *p) && family && local.map(Mac::of) == mac
+            }
+            _ => false,
+        }
+    }
+
     /// `tunl0` comes with the kernel's module and has no local address.
     pub fn is_fallback(&self) -> bool {
         self.tunnel == Tunnel::Ipip && self.name == "tunl0"

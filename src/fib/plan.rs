@@ -201,6 +201,8 @@ impl Fib {
             e.flags.set(Flags::TAKEN, taken);
             if wanted.is_some() {
                 e.flags.set(Flags::STALE, false);
+            } else {
+                e.flags.set(Flags::REPAIRING, false);
             }
         });
         if reshaped {

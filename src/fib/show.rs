@@ -167,6 +167,12 @@ impl Fib {
         self.counts[family.index()]
     }
 
+    /// One of those that the kernel refuses, and its answer.
+    pub fn a_refused_one(&self) -> Option<(IpNet, Errno)> {
+        let refused = self.waits.iter().find_map(|(slot, wait)| Some((*slot, wait.errno?)));
+        refused.and_then(|(slot, errno)| Some((self.entries.get(slot)?.net, errno)))
+    }
+
     /// Since the start.
     pub fn totals(&self) -> Totals {
         self.totals

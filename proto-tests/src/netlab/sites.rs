@@ -24,7 +24,8 @@ pub struct Sites {
     pub nodes: [Site; 2],
     pub router: Ns,
     scratch: Scratch,
-    binary: PathBuf,
+    /// What runs on each.
+    binaries: [PathBuf; 2],
 }
 
 /// A node with its pod.
@@ -85,7 +86,7 @@ impl Sites {
         }
         let binary = catbird().map_err(io::Error::other)?;
         let nodes = [site(1, prefix_len, &router)?, site(2, prefix_len, &router)?];
-        Ok(Sites { nodes, router, scratch: Scratch::new("sites")?, binary })
+        Ok(Sites { nodes, router, scratch: Scratch::new("sites")?, binaries: [binary.clone(), binary] })
     }
 
     /// (Re)writes the configuration of every node: the usual and `more`.
@@ -125,7 +126,12 @@ impl Sites {
     }
 
     fn config(&self, index: usize) -> PathBuf {
-        self.scratch.path().join(format!("n{}.toml", index + 1))
+        self.path(&format!("n{}.toml", index + 1))
+    }
+
+    /// A file in the folder that the nodes share.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
     }
 
     /// What the daemon of a node logged.
@@ -139,10 +145,15 @@ impl Sites {
     /// When it cannot be started.
     pub fn start(&mut self, index: usize) -> io::Result<()> {
         let log = File::options().create(true).append(true).open(self.scratch.path().join(format!("n{}.log", index + 1)))?;
-        let mut command = Command::new(&self.binary);
+        let mut command = Command::new(&self.binaries[index]);
         command.arg("run").arg("-c").arg(self.config(index)).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.nodes[index].daemon = Some(self.nodes[index].ns.spawn(command)?);
         Ok(())
+    }
+
+    /// Another release runs on a node from its next start on; the one that was until then.
+    pub fn release(&mut self, index: usize, binary: PathBuf) -> PathBuf {
+        std::mem::replace(&mut self.binaries[index], binary)
     }
 
     /// Both.
@@ -167,7 +178,7 @@ impl Sites {
     /// # Panics
     /// If it cannot be started.
     pub fn catbird(&self, index: usize, words: &str) -> String {
-        let mut command = Command::new(&self.binary);
+        let mut command = Command::new(&self.binaries[index]);
         command.args(words.split_whitespace()).stdin(Stdio::null());
         let out = self.nodes[index].ns.output(command).expect("the binary was built");
         String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)

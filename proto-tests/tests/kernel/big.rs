@@ -1,5 +1,7 @@
 //! The same as `kernel::fib` and `kernel::faults`, a hundred thousand times: `proto-tests/run --big`. Minutes, and a machine of its own.
 
+mod upgrade;
+
 use std::time::{Duration, Instant};
 
 use catbird::daemon::netlink::Settings;

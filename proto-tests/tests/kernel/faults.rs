@@ -172,3 +172,47 @@ fn ten_thousand_routes_go_at_once_and_leave_the_neighbours_alone() {
     assert!(!left.contains("20.") && left.contains("10.244.2.0/26"), "{left}");
     assert!(node.ip("route show proto static").contains("10.99.0.0/16"));
 }
+
+/// Another program deletes our route each second: it is put back at once, each time.
+#[test]
+fn a_route_that_another_deletes_each_second_is_there_nearly_all_the_time() {
+    let Some(node) = Node::new("a_route_that_another_deletes_each_second_is_there_nearly_all_the_time") else { return };
+    let keeper = node.keeper(Params::default());
+    keeper.want("10.244.2.0/26", &TWO_WAYS[..1]);
+    node.until_routes(SOON, "there", |now| now.contains("10.244.2.0/26"));
+    let mut away = Duration::ZERO;
+    let begun = std::time::Instant::now();
+    for second in 1..=12 {
+        node.ip("route del 10.244.2.0/26 metric 1024");
+        away += node.until_routes(PATIENT, "there again", |now| now.contains("10.244.2.0/26"));
+        // The other's own timer.
+        let due = Duration::from_secs(second);
+        assert!(patiently(PATIENT, || begun.elapsed() >= due).is_some());
+    }
+    let share = away.as_secs_f64() / begun.elapsed().as_secs_f64();
+    println!("deleted 12 times, once a second: missing {:.1} % of the time", share * 100.0);
+    assert!(share < 0.25, "missing {:.0} % of the time", share * 100.0);
+    assert_eq!(keeper.row("10.244.2.0/26").unwrap().state, State::Installed, "and so it says");
+}
+
+/// Another program fights for a prefix and then stops. What it was owed by then is not held against what comes later.
+#[test]
+fn a_fight_that_is_over_leaves_no_route_missing() {
+    let Some(node) = Node::new("a_fight_that_is_over_leaves_no_route_missing") else { return };
+    let keeper = node.keeper(Params::default());
+    furnish(&keeper);
+    let before = node.routes();
+    for round in 0..40 {
+        node.ip("route replace 10.244.2.0/26 via 10.0.0.9 dev eth1 metric 1024");
+        if round % 2 == 0 {
+            node.ip("route del 10.244.2.0/26 metric 1024");
+        }
+    }
+    let end = node.until_routes(PATIENT, "the fight is over", |now| now == before);
+    assert!(patiently(PATIENT, || keeper.row("10.244.2.0/26").unwrap().state == State::Installed).is_some(), "it stands, and is said to");
+    node.ip("route flush proto bgp");
+    node.ip("-6 route flush proto bgp");
+    let flushed = node.until_routes(PATIENT, "all of it is back", |now| now == before);
+    println!("right {end:?} after 40 replacements, {flushed:?} after a flush of all");
+    assert!(end < Duration::from_secs(5) && flushed < Duration::from_secs(5), "{end:?} {flushed:?}");
+}

@@ -11,8 +11,13 @@ mod fib;
 #[cfg(feature = "kernel")]
 mod hostile;
 mod links;
+#[cfg(feature = "kernel")]
+mod mirror;
 mod netlab;
 mod overlay;
 mod ownership;
+mod ready;
+mod recursion;
+mod restart;
 mod rfc7348;
 mod settings;

@@ -239,7 +239,7 @@ fn a_reload_changes_the_overlay_while_it_runs() {
     until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird metric 1024 onlink");
     sites.configure("[fib.overlay]\nmode = \"always\"\nvni = 77\nport = 8472\nmtu = 1300\naddresses = [\"10.244.1.1\"]").unwrap();
     let said = sites.catbird(0, "reload");
-    assert!(said.contains("[fib.overlay] changes"), "{said}");
+    assert!(said.contains("[fib.overlay] vni 4096 -> 77: the device is made anew"), "{said}");
     sites.catbird(1, "reload");
     for index in [0, 1] {
         sites.until_ip(index, SOON, "-d link show type vxlan", |s| {
@@ -436,4 +436,56 @@ fn what_others_write_into_the_kernel_is_announced_by_rule_and_goes_with_it() {
     assert!(said.contains("[[redistribute]] changes"), "{said}");
     let took = sites.until_ip(0, SOON, ROUTES, there("10.244.9.0/26 via 10.0.2.1"));
     println!("other rules: at the peer after {took:?}");
+}
+
+/// Another mode and another name, live and over a restart: routes move to the tunnel and back, the device is the same one.
+#[test]
+fn another_mode_and_another_device_name_lose_no_packet() {
+    let Some(mut sites) = sites("another_mode_and_another_device_name_lose_no_packet", 16, CROSS_SUBNET) else { return };
+    until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev eth0");
+    sites.until_ip(0, SOON, "neigh show dev catbird", |s| s.contains("10.0.2.1"));
+    sites.until_ip(1, SOON, "neigh show dev catbird", |s| s.contains("10.0.1.1"));
+    until_ping(&sites, false);
+    until_ping(&sites, true);
+    let talk = [false, true].map(|v6| sites.ping(v6).unwrap());
+    let go_on = || talk.iter().for_each(|echo| echo.await_more(50));
+    go_on();
+    let device = |sites: &Sites| {
+        sites.ip(0, "-o link show type vxlan").lines().filter_map(|l| l.split(": ").next().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let first = device(&sites);
+    assert_eq!(first.len(), 2);
+    let ways = |way: &str, v6: &str| {
+        sites.until_ip(0, SOON, ROUTES, |s| s.contains(&format!("10.244.2.0/26 via 10.0.2.1 dev {way}")));
+        sites.until_ip(0, SOON, "-6 route show proto bgp", |s| s.contains(v6));
+        go_on();
+    };
+    for (settings, said, way, v6) in [
+        ("mode = \"always\"", "[fib.overlay] mode cross-subnet -> always: routes whose way changes", "catbird metric", "dev catbird-v6"),
+        (
+            "mode = \"always\"\ndevice = \"ov\"",
+            "[fib.overlay] device catbird -> ov: the device gets the new name",
+            "ov metric",
+            "dev ov-v6",
+        ),
+        ("mode = \"cross-subnet\"\ndevice = \"ov\"", "[fib.overlay] mode always -> cross-subnet", "eth0", "via fd00:2::1 dev eth0"),
+        ("mode = \"always\"", "[fib.overlay] device ov -> catbird", "catbird metric", "dev catbird-v6"),
+    ] {
+        sites.configure_one(0, &format!("[fib.overlay]\n{settings}")).unwrap();
+        let plan = sites.catbird(0, "diff");
+        assert!(plan.contains(said), "{said} is not in\n{plan}");
+        sites.catbird(0, "reload");
+        ways(way, v6);
+        assert_eq!(device(&sites), first, "{settings}: the same devices");
+    }
+    // The name changes while nobody is there.
+    sites.end(0, libc::SIGTERM);
+    sites.configure_one(0, "[fib.overlay]\nmode = \"always\"\ndevice = \"later\"").unwrap();
+    sites.start(0).unwrap();
+    sites.until_ip(0, SOON, ROUTES, |s| s.contains("10.244.2.0/26 via 10.0.2.1 dev later metric"));
+    talk.iter().for_each(|echo| echo.await_more(100));
+    assert_eq!(device(&sites), first);
+    let lost = talk.map(Echo::stop);
+    println!("five changes of mode and name: sent and lost, IPv4 and IPv6: {lost:?}");
+    assert!(lost.iter().all(|(_, lost)| *lost == 0), "{lost:?}\n{}", sites.log(0));
 }

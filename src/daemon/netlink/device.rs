@@ -100,6 +100,22 @@ pub async fn carry_out(handle: &Handle, op: DeviceOp, device: &Device, ifindex: 
     done.map_err(errno)
 }
 
+/// Gives a device another name; one that is up must go down for it on old kernels (before Linux 6.3), which takes its routes along.
+///
+/// # Errors
+/// The kernel's.
+pub async fn rename(handle: &Handle, ifindex: IfIndex, name: &str) -> Result<(), Errno> {
+    let link = || LinkUnspec::new_with_index(ifindex.0);
+    let renamed = |message| async move { handle.link().set(message).execute().await.map_err(errno) };
+    match renamed(link().name(name.to_owned()).build()).await {
+        Err(Errno(libc::EBUSY)) => {
+            renamed(link().down().build()).await?;
+            renamed(link().name(name.to_owned()).build()).await
+        }
+        answer => answer,
+    }
+}
+
 fn new_link(device: &Device) -> LinkMessage {
     match device.tunnel {
         Tunnel::Vxlan { vni, port, checksum } => {
@@ -160,6 +176,12 @@ pub fn errno(error: Error) -> Errno {
 }
 
 // ------------------------------------------------------------------------------------------------ reading
+
+/// The name of the link that a message is about.
+pub fn name_of(message: &LinkMessage) -> String {
+    let name = |a: &LinkAttribute| if let LinkAttribute::IfName(name) = a { Some(name.clone()) } else { None };
+    message.attributes.iter().find_map(name).unwrap_or_default()
+}
 
 /// The link that a message is about.
 pub fn read_link(message: &LinkMessage) -> Link {

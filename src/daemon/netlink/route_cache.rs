@@ -156,9 +156,10 @@ impl KernelRouteCache {
         if !matches!(net, IpNet::V4(_)) {
             return;
         }
-        // While a subnet changes, the same address stands twice, with two lengths: then it is still ours.
-        let others = |list: &Vec<IpNet>| list.iter().any(|n| n.addr() == net.addr() && *n != net);
-        if let Some(keys) = self.by_source.get(&net.addr()).filter(|_| !self.addrs.values().any(others)) {
+        // While a subnet changes, the same address stands twice, with two lengths, and it may stand on another link: then it is still ours.
+        let other = |link: &IfIndex, n: &IpNet| n.addr() == net.addr() && (*link, *n) != (ifindex, net);
+        let stays = self.addrs.iter().any(|(link, list)| list.iter().any(|n| other(link, n)));
+        if let Some(keys) = self.by_source.get(&net.addr()).filter(|_| !stays) {
             let keys: Vec<Key> = keys.iter().copied().collect();
             out.extend(keys.iter().filter_map(|key| self.take(key, |r| r.source == Some(net.addr()))));
         }

@@ -1,6 +1,8 @@
 //! What the parts of netlink share: how they were set up, and what they count.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::fib::{Owner, Params};
@@ -67,11 +69,29 @@ pub struct Counters {
     pub tunnel_repairs: AtomicU64,
     /// What the kernel refused to do to them.
     pub tunnel_failures: AtomicU64,
+    /// What is wrong with tunnel devices, by name, in words.
+    pub tunnel_trouble: Mutex<BTreeMap<String, String>>,
 }
 
 impl Counters {
     /// No order is kept with other counters.
     pub(super) fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Tunnel devices that are not as they should be, each in a sentence.
+    pub fn tunnel_troubles(&self) -> Vec<String> {
+        let trouble = self.tunnel_trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let say = |(device, why): (&String, &String)| {
+            format!("the tunnel device {device} does not stand as it should, so nodes behind it are not reached: {why}")
+        };
+        trouble.iter().map(say).collect()
+    }
+
+    /// What is wrong with a tunnel device from now on; `None`: nothing.
+    pub(super) fn set_tunnel_trouble(&self, device: &str, wrong: Option<String>) {
+        let mut trouble = self.tunnel_trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.remove(device);
+        trouble.extend(wrong.map(|why| (device.to_owned(), why)));
     }
 }

@@ -166,6 +166,13 @@ impl Client {
         Ok(Some((ifindex, ActualDevice { kind, local, mac, mtu, up, addresses, neighbours, forwards })))
     }
 
+    /// A device of ours that has another name: ours are known by a MAC address that follows from their local address, and IPIP by that address.
+    async fn former(&self, device: &Device, taken: &BTreeSet<&str>) -> Result<Option<IfIndex>, Errno> {
+        let links = self.handle.link().get().execute().try_collect::<Vec<_>>().await.map_err(device::errno)?;
+        let is_it = |(name, link): &(String, Link)| !taken.contains(name.as_str()) && device.is_former(&link.kind, link.local, link.mac);
+        Ok(links.iter().map(|l| (device::name_of(l), device::read_link(l))).find(is_it).map(|(_, link)| link.ifindex))
+    }
+
     async fn addresses(&self) -> Result<Vec<(IfIndex, ipnet::IpNet)>, Errno> {
         let all = self.handle.address().get().execute().try_collect::<Vec<_>>().await.map_err(device::errno)?;
         Ok(all.iter().filter_map(device::read_address).collect())
@@ -464,10 +471,24 @@ impl TunnelManager {
             if round >= ROUNDS || actual.is_none() && refused.is_some() {
                 return Err(refused.unwrap_or_else(|| "it vanishes as soon as it is made".to_owned()));
             }
+            if actual.is_none() && self.rename(device).await.map_err(|e| format!("it cannot get its new name: {e}"))? {
+                *done += 1;
+                continue;
+            }
             let ifindex = actual.map_or(IfIndex(0), |(ifindex, _)| ifindex);
             refused = self.do_all(ops, device, ifindex, done).await;
             round += 1;
         }
+    }
+
+    /// Has a device of ours that stands under another name take this one: with it everything on it and all routes over it stay. False if
+    /// there is none.
+    async fn rename(&self, device: &Device) -> Result<bool, Errno> {
+        let taken = self.wanted.devices.iter().map(|d| d.name.as_str()).collect();
+        let Some(ifindex) = self.client.former(device, &taken).await? else { return Ok(false) };
+        device::rename(&self.client.handle, ifindex, &device.name).await?;
+        tracing::info!(device = device.name, "tunnel: it has a new name");
+        Ok(true)
     }
 
     /// Every deed, in order; the first refusal in words.
@@ -515,11 +536,13 @@ impl TunnelManager {
             Some(why) if self.trouble.get(name) == Some(&why) => {}
             Some(why) => {
                 tracing::error!(device = name, "tunnel: {why}");
+                self.counters.set_tunnel_trouble(name, Some(why.clone()));
                 self.trouble.insert(name.to_owned(), why);
             }
             None => {
                 if self.trouble.remove(name).is_some() {
                     tracing::info!(device = name, "tunnel: as it should be again");
+                    self.counters.set_tunnel_trouble(name, None);
                 }
             }
         }
@@ -556,7 +579,12 @@ fn in_words(op: DeviceOp, device: &Device, errno: Errno) -> String {
         DeviceOp::Forward(..) | DeviceOp::DeleteForward(..) => "a forwarding entry cannot be changed",
     };
     let why = match (op, errno.0, device.tunnel) {
-        (DeviceOp::Create, libc::EEXIST, Tunnel::Vxlan { vni, port, .. }) => format!("another device has VNI {vni} on port {port}"),
+        (DeviceOp::Create, libc::EEXIST, Tunnel::Vxlan { vni, port, .. }) => {
+            format!("another device has VNI {vni} on port {port}; [fib.overlay] vni and port name others")
+        }
+        (DeviceOp::SetUp, libc::EADDRINUSE, Tunnel::Vxlan { port, .. }) => {
+            format!("another device, or a program, receives on UDP port {port}; [fib.overlay] port names another")
+        }
         (DeviceOp::Create, libc::EOPNOTSUPP, Tunnel::Vxlan { .. }) => "this kernel has no VXLAN".to_owned(),
         (DeviceOp::Create, libc::EOPNOTSUPP, Tunnel::Ipip) => "this kernel has no IPIP".to_owned(),
         _ => errno.to_string(),
