@@ -283,8 +283,30 @@ pub struct Status {
     pub jobs: Vec<JobRow>,
     /// We came up with old kernel routes and have not yet removed what was not learned again.
     pub recovering: bool,
+    /// Sources of blocks that have not spoken since the start.
+    #[serde(default)]
+    pub waiting: Option<WaitingRow>,
     /// What an operator should know, in words.
     pub warnings: Vec<String>,
+}
+
+/// What is waited for after a start, before anything is withdrawn for want of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaitingRow {
+    /// As `catbird blocks` names them.
+    pub sources: Vec<String>,
+    /// No longer than this.
+    pub seconds_left: f64,
+}
+
+impl fmt::Display for WaitingRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sources, left) = (self.sources.join(", "), self.seconds_left);
+        write!(
+            f,
+            "the node's blocks are not all known yet, from: {sources}; End-of-RIB and old routes wait for them {left:.0} s more at most"
+        )
+    }
 }
 
 /// Octets that the tables hold.

@@ -197,7 +197,7 @@ pub enum Notice {
         /// It began.
         on: bool,
     },
-    /// Everything is withdrawn and all sessions are closed.
+    /// Everything is withdrawn, and stays so until `undrain`.
     Drained,
     /// The daemon ends.
     Stopping {
@@ -308,7 +308,7 @@ impl fmt::Display for Notice {
                     "{peer}: makes us hold {octets} octets, most of all beyond its share of {budget} ([limits] memory): its session is closed"
                 )
             }
-            Notice::Drained => write!(f, "drained: everything is withdrawn, and all sessions are closed"),
+            Notice::Drained => write!(f, "drained: everything is withdrawn; it stays so until `catbird undrain`"),
             Notice::Draining { on: true } => write!(f, "draining: routes are being withdrawn"),
             Notice::Draining { on: false } => write!(f, "draining ended: routes are announced again"),
             Notice::Stopping { keep_routes } => write!(f, "stopping, kernel routes {}", if *keep_routes { "stay" } else { "go" }),

@@ -81,6 +81,7 @@ impl Load {
             services: Vec::new(),
             rules: Rules::default(),
             fib,
+            sources: Default::default(),
             stop: StopParams::default(),
             redistribute: catbird::speaker::RedistributeParams::default(),
             recovery: RecoveryParams {

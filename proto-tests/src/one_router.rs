@@ -129,7 +129,7 @@ impl OneRouter {
                     self.speaker.handle(self.now, Input::FibDone { seq, result: Ok(()) });
                 }
                 Effect::Answer { answer, .. } => self.answer = Some(answer),
-                Effect::Overlay(_) | Effect::ReadKernel | Effect::Notice(_) | Effect::Stopped => {}
+                Effect::Overlay(_) | Effect::Remember(_) | Effect::ReadKernel | Effect::Notice(_) | Effect::Stopped => {}
             }
         }
         any

@@ -35,6 +35,8 @@ pub struct DaemonMetrics {
     pub lingering: Gauge,
     /// What an operator ought to know of, by topic.
     warnings: Mutex<BTreeMap<&'static str, Vec<String>>>,
+    /// What keeps packets from going, by topic; the node is not ready meanwhile.
+    obstacles: Mutex<BTreeMap<&'static str, Vec<String>>>,
     /// How the last reading of each kind of file went.
     files: Mutex<BTreeMap<&'static str, bool>>,
     /// Lines of the log that were not written.
@@ -88,7 +90,18 @@ impl DaemonMetrics {
 
     /// What is to be said of `topic` from now on (an address that cannot be listened on, a file that cannot be read); nothing: it is over.
     pub fn warn(&self, topic: &'static str, texts: Vec<String>) {
-        if texts.is_empty() { drop(lock(&self.warnings).remove(topic)) } else { drop(lock(&self.warnings).insert(topic, texts)) }
+        put(&self.warnings, topic, texts);
+    }
+
+    /// The same of what makes this node unready.
+    pub fn obstruct(&self, topic: &'static str, texts: Vec<String>) {
+        put(&self.obstacles, topic, texts);
+    }
+
+    /// Why no packets go, as far as this machine is concerned.
+    pub fn obstacles(&self) -> Vec<String> {
+        let tunnels = self.netlink.get().map(|netlink| netlink.tunnel_troubles()).unwrap_or_default();
+        lock(&self.obstacles).values().flatten().cloned().chain(tunnels).collect()
     }
 
     /// What holds now.
@@ -97,7 +110,7 @@ impl DaemonMetrics {
             0 => None,
             lines => Some(format!("{lines} lines of the log were dropped: whoever reads standard error does not keep up")),
         };
-        lock(&self.warnings).values().flatten().cloned().chain(dropped).collect()
+        self.obstacles().into_iter().chain(lock(&self.warnings).values().flatten().cloned()).chain(dropped).collect()
     }
 
     /// A file of this kind was read, or could not be: then `texts` say which and why, until the next time.
@@ -116,6 +129,10 @@ impl DaemonMetrics {
     pub fn files(&self) -> Vec<(&'static str, bool)> {
         lock(&self.files).iter().map(|(kind, good)| (*kind, *good)).collect()
     }
+}
+
+fn put(topics: &Mutex<BTreeMap<&'static str, Vec<String>>>, topic: &'static str, texts: Vec<String>) {
+    if texts.is_empty() { drop(lock(topics).remove(topic)) } else { drop(lock(topics).insert(topic, texts)) }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -18,6 +18,7 @@ mod owner;
 pub mod privilege;
 pub mod protocol;
 pub mod services;
+mod state_file;
 pub mod sys;
 pub mod tasks;
 
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::runtime::Builder;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::config::model::LogFormat;
@@ -43,6 +44,7 @@ use netlink::Netlink;
 use privilege::Kept;
 use services::Services;
 use services::instance::InstanceLock;
+use state_file::StateFile;
 
 /// Exit code of a daemon that could not start.
 const CANNOT_START: u8 = 1;
@@ -91,7 +93,9 @@ fn serve(config: Config, path: PathBuf, log: &Log, kept: Kept) -> io::Result<()>
     };
     counters.netlink.get_or_init(|| kernel.0.counters());
     let event_log = EventLog::new(log);
-    let services = Services::start(services::Start {
+    let (state, known) = StateFile::open(&config.control.socket);
+    let (remember, news) = watch::channel(None);
+    let start = services::Start {
         config,
         path,
         requests,
@@ -100,13 +104,20 @@ fn serve(config: Config, path: PathBuf, log: &Log, kept: Kept) -> io::Result<()>
         counters,
         lock,
         names: names.clone(),
-    })?;
+        net_admin: kept.net_admin,
+        state: (state.clone(), news.clone()),
+    };
+    let services = Services::start(start)?;
     let clock = Clock::start();
-    let speaker = Speaker::new(params, clock.now(), seed());
-    runtime.block_on(Core::new(speaker, clock, (events, asked), queue, kernel, event_log).run());
+    let mut speaker = Speaker::new(params, clock.now(), seed());
+    known.into_iter().for_each(|known| speaker.recall(known));
+    runtime.block_on(Core::new(speaker, clock, (events, asked), queue, kernel, (event_log, remember)).run());
     // A service may wait for a file that never comes; the process ends all the same.
     runtime.shutdown_background();
     services.stop();
+    if let Some(Err(error)) = news.borrow().as_ref().map(|known| state.write(known)) {
+        tracing::debug!(%error, "the last state was not written down");
+    }
     if std::time::Instant::now() > removed_by {
         names.forget_former();
     }

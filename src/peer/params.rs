@@ -119,7 +119,7 @@ impl Params {
 }
 
 /// The address of a neighbour; a link-local one needs its zone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Remote {
     /// Of either family.
     pub addr: IpAddr,

@@ -7,7 +7,6 @@ use ipnet::IpNet;
 
 use super::io::BlockSource;
 use super::query::no_such_peer;
-use super::retention;
 use super::router::Speaker;
 use crate::api::{Answer, Command};
 use crate::num::{Family, Instant, PeerId};
@@ -47,18 +46,14 @@ impl Speaker {
         }
         let time = self.params.stop.drain_wait.as_secs_f64();
         let text = format!(
-            "draining: marked with GRACEFUL_SHUTDOWN; withdrawn {time} s after everybody has heard it, sessions closed {time} s later"
+            "draining: marked with GRACEFUL_SHUTDOWN; withdrawn {time} s after everybody has heard it; it stays so until `undrain`"
         );
         Ok((!wait).then_some(text))
     }
 
     fn undrain(&mut self, now: Instant) -> Result<String, String> {
-        if self.lifecycle.undrain()? {
-            retention::end_drain(now, &mut self.sessions);
-            self.start_enabled(now);
-        } else {
-            self.export().rekey_all();
-        }
+        let step = self.lifecycle.undrain()?;
+        self.take_step(step, now);
         for id in std::mem::take(&mut self.drain_waiters) {
             self.effects.answer(id, Answer::Refused("the drain was ended before it was done".into()));
         }

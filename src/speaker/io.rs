@@ -8,9 +8,11 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::params::Params;
+use super::remembered::Remembered;
 use crate::api::{Answer, Command, Question};
 use crate::fib::overlay::DesiredDevices;
 use crate::fib::{Errno, FibChange};
@@ -150,6 +152,8 @@ pub enum Effect {
     },
     /// The tunnel devices that there should be, whole. What stands of them comes back as `KernelEvent::Tunnel`.
     Overlay(Box<DesiredDevices>),
+    /// Write this down: the next start is to know it (`Speaker::recall`).
+    Remember(Box<Remembered>),
     /// Links, addresses and routes of the kernel are to be reported again from the beginning.
     ReadKernel,
     /// To a query, a command, a plan or a reload.
@@ -169,7 +173,8 @@ pub enum Effect {
 pub type Frames = SmallVec<[Bytes; 4]>;
 
 /// Who named a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BlockSource {
     /// `[pods] blocks`.
     Config,
@@ -181,6 +186,19 @@ pub enum BlockSource {
     Held,
     /// `[[redistribute]]`.
     Kernel,
+}
+
+impl BlockSource {
+    /// As `catbird blocks` and `status` name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            BlockSource::Config => "config",
+            BlockSource::File => "file",
+            BlockSource::Command => "command",
+            BlockSource::Held => "config, held by others",
+            BlockSource::Kernel => "kernel",
+        }
+    }
 }
 
 /// How to end.

@@ -8,9 +8,10 @@
 //! the answers to who may connect, what is announced and which routes are kept. Starting is told apart from Running by `startup`, which waits
 //! for what an earlier run left.
 //!
-//! A drain asks the others to look elsewhere (GRACEFUL_SHUTDOWN, RFC 8326 §4.1), withdraws, closes. Each step begins its wait when the
-//! kernel has taken all that the step announces, however long the table is; a peer that does not read holds it up for [`FLUSH_LIMIT`]. What we
-//! learned stays in our kernel throughout, so that pods that are still here can reach the others.
+//! A drain asks the others to look elsewhere (GRACEFUL_SHUTDOWN, RFC 8326 §4.1) and withdraws. Each step begins its wait when the
+//! kernel has taken all that the step announces, however long the table is; a peer that does not read holds it up for [`FLUSH_LIMIT`]. A drained
+//! router keeps its sessions and learns on, so that pods that are still here reach the others where they are now; it announces nothing. It
+//! stays so until `undrain`, over its own death too (`remembered`).
 //!
 //! An end that withdraws is a drain, then the removal of our kernel routes. An end during a drain finishes the drain. A second one ends at once.
 
@@ -56,7 +57,7 @@ enum State {
     Marking(Wait),
     /// Everything is withdrawn.
     Withdrawing(Wait),
-    /// Sessions are closed.
+    /// And everybody has had the time to follow.
     Drained,
     /// The sessions are closed, and the kernel's answers are awaited.
     Stopping(OnTerm),
@@ -69,8 +70,8 @@ enum State {
 pub(super) enum Step {
     /// What every peer is announced has changed: marked, or withdrawn.
     Announce,
-    /// Close all sessions: Cease / Administrative Shutdown. Then the drain is done.
-    Close,
+    /// The drain is done.
+    Drained,
     /// Close what is open, and remove the kernel's routes or leave them.
     Stop(OnTerm),
 }
@@ -79,6 +80,8 @@ pub(super) enum Step {
 #[derive(Debug, Default)]
 pub(super) struct Lifecycle {
     state: State,
+    /// The drain is an operator's, and not the beginning of an end.
+    ordered: bool,
     /// The end that was asked for while a drain goes on.
     then: Option<OnTerm>,
     /// How it ended.
@@ -99,7 +102,24 @@ impl Lifecycle {
 
     /// May a connection come in, may a peer be started?
     pub fn takes_sessions(&self) -> bool {
-        self.state == State::Running
+        self.then.is_none() && !self.is_stopping()
+    }
+
+    /// The end has begun: sessions close.
+    pub fn is_stopping(&self) -> bool {
+        matches!(self.state, State::Stopping(_) | State::Stopped)
+    }
+
+    /// A drain goes on or is done, and not because an end was asked for that withdraws.
+    pub fn is_drained(&self) -> bool {
+        matches!(self.state, State::Marking(_) | State::Withdrawing(_) | State::Drained) && self.ordered
+    }
+
+    /// As it was left: drained, if it was.
+    pub fn recall(&mut self, drained: bool) {
+        if drained {
+            (self.state, self.ordered) = (State::Drained, true);
+        }
     }
 
     /// A drain goes on or is done, or the router ends.
@@ -115,11 +135,6 @@ impl Lifecycle {
     /// Nothing is announced.
     pub fn withholds(&self) -> bool {
         matches!(self.state, State::Withdrawing(_) | State::Drained)
-    }
-
-    /// Routes of sessions that we close stay: pods that are still here need them.
-    pub fn retains_routes(&self) -> bool {
-        matches!(self.state, State::Marking(_) | State::Withdrawing(_) | State::Drained)
     }
 
     /// Going away and leaving the kernel's routes: what the closing sessions take out of the tables is to stay in the kernel.
@@ -145,7 +160,7 @@ impl Lifecycle {
     pub fn drain(&mut self, now: Instant) -> Result<Step, &'static str> {
         match self.state {
             State::Running => {
-                self.state = State::Marking(Wait::begin(now));
+                (self.state, self.ordered) = (State::Marking(Wait::begin(now)), true);
                 Ok(Step::Announce)
             }
             State::Marking(_) | State::Withdrawing(_) => Err("already draining"),
@@ -154,19 +169,18 @@ impl Lifecycle {
         }
     }
 
-    /// Back to work. True if sessions were closed and are to be started.
+    /// Back to work: the step to take.
     ///
     /// # Errors
     /// There is no drain to end, or an end was asked for.
-    pub fn undrain(&mut self) -> Result<bool, &'static str> {
+    pub fn undrain(&mut self) -> Result<Step, &'static str> {
         match self.state {
             State::Running => Err("not draining"),
             State::Stopping(_) | State::Stopped => Err("the daemon is ending"),
             _ if self.then.is_some() => Err("the daemon is ending"),
             State::Marking(_) | State::Withdrawing(_) | State::Drained => {
-                let closed = self.state == State::Drained;
-                self.state = State::Running;
-                Ok(closed)
+                (self.state, self.ordered) = (State::Running, false);
+                Ok(Step::Announce)
             }
         }
     }
@@ -218,7 +232,7 @@ impl Lifecycle {
             }
             State::Withdrawing(_) => {
                 self.state = State::Drained;
-                Some(Step::Close)
+                Some(Step::Drained)
             }
             _ => self.then.take().map(|mode| self.end(mode)),
         }
@@ -263,18 +277,21 @@ mod tests {
         let mut life = Lifecycle::default();
         assert!(life.takes_sessions() && life.name(true) == "starting" && life.name(false) == "running");
         assert_eq!(life.drain(at(0)), Ok(Step::Announce));
-        assert!(life.marks() && !life.withholds() && life.retains_routes() && !life.takes_sessions());
+        assert!(life.marks() && !life.withholds() && life.takes_sessions() && life.is_drained());
         assert_eq!(life.poll(at(5_000), false, WAIT), None, "a long table is still on its way");
         assert_eq!(life.poll(at(6_000), true, WAIT), None);
         assert_eq!(life.poll(at(6_300), false, WAIT), Some(Step::Announce));
         assert!(life.withholds() && !life.marks());
         assert_eq!(life.poll(at(16_300), false, WAIT), None, "somebody does not read");
         assert_eq!(life.next_deadline(), Some(at(16_600)));
-        assert_eq!(life.poll(at(16_600), false, WAIT), Some(Step::Close));
+        assert_eq!(life.poll(at(16_600), false, WAIT), Some(Step::Drained));
         assert_eq!(life.name(false), "drained");
+        assert!(life.takes_sessions() && life.withholds() && life.is_drained(), "it learns on");
         assert_eq!(life.poll(at(16_600), true, WAIT), None);
-        assert_eq!(life.undrain(), Ok(true));
-        assert!(life.takes_sessions());
+        assert_eq!(life.undrain(), Ok(Step::Announce));
+        assert!(life.takes_sessions() && !life.withholds() && !life.is_drained());
+        life.recall(true);
+        assert_eq!(life.drain(at(17_000)), Err("drained already"), "in another life");
     }
 
     #[test]
@@ -284,7 +301,8 @@ mod tests {
         assert_eq!(life.stop(OnTerm::Keep, at(1)), None);
         assert_eq!(life.undrain(), Err("the daemon is ending"));
         assert_eq!(life.poll(at(1), true, Duration::ZERO), Some(Step::Announce));
-        assert_eq!(life.poll(at(1), true, Duration::ZERO), Some(Step::Close));
+        assert_eq!(life.poll(at(1), true, Duration::ZERO), Some(Step::Drained));
+        assert!(life.is_drained() && !life.takes_sessions());
         assert_eq!(life.poll(at(1), true, Duration::ZERO), Some(Step::Stop(OnTerm::Keep)));
         assert!(life.finish(false) && life.is_stopped() && !life.finish(true));
 
@@ -298,7 +316,8 @@ mod tests {
     fn an_end_that_withdraws_waits_for_the_kernel() {
         let mut life = Lifecycle::default();
         life.stop(OnTerm::Withdraw, at(0));
-        for step in [Step::Announce, Step::Close, Step::Stop(OnTerm::Withdraw)] {
+        assert!(!life.is_drained(), "nobody wants it to stay so");
+        for step in [Step::Announce, Step::Drained, Step::Stop(OnTerm::Withdraw)] {
             assert_eq!(life.poll(at(0), true, Duration::ZERO), Some(step));
         }
         assert!(!life.finish(false) && !life.is_stopped());

@@ -19,7 +19,7 @@
 //! | `export` | which update group a peer is in, frames as the connection takes them |
 //! | `fib_sync`, `overlay` | what is wanted in the kernel, and which tunnels |
 //! | `origination`, `redistribute` | what is announced as our own |
-//! | `lifecycle`, `startup`, `retention` | drain and stop; our own restart; routes that outlive a session |
+//! | `lifecycle`, `startup`, `retention`, `remembered` | drain and stop; our own restart; what outlives a session, and the process |
 //! | `jobs` | work as large as a table, in steps |
 //! | `query`, `explain`, `format`, `counters` | answers |
 //!
@@ -44,6 +44,7 @@ mod query;
 mod redistribute;
 mod reload;
 pub mod reload_plan;
+mod remembered;
 mod retention;
 mod router;
 mod sessions;
@@ -54,5 +55,6 @@ pub use params::{
     Burden, Forwarding, Limits, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, NodeAddresses, OnTerm, Params, PeerConfig,
     RecoveryParams, RedistributeParams, RedistributeRule, Shape, StopParams,
 };
+pub use remembered::Remembered;
 pub use router::Speaker;
 pub use sessions::SEND_CREDIT;

@@ -19,6 +19,8 @@ use crate::wire::{NextHop, Origin, PathAttributes};
 pub(super) struct Origination {
     named: BTreeMap<IpNet, BTreeSet<BlockSource>>,
     services: BTreeSet<IpNet>,
+    /// Sources that have said something, be it that there is nothing.
+    known: BTreeSet<BlockSource>,
 }
 
 /// What a source's new list changed.
@@ -47,6 +49,11 @@ impl Origination {
         self.named.iter().filter(|(_, by)| by.contains(&source)).map(|(net, _)| *net).collect()
     }
 
+    /// Of these sources, those that have said nothing yet.
+    pub fn unknown<'a>(&'a self, sources: &'a BTreeSet<BlockSource>) -> impl Iterator<Item = BlockSource> + 'a {
+        sources.difference(&self.known).copied()
+    }
+
     /// Needs a blackhole of ours: what only the kernel names stands there already, or somebody else sees to it.
     pub fn is_written(&self, net: &IpNet) -> bool {
         self.named.get(net).is_some_and(|by| by.iter().any(|source| !matches!(source, BlockSource::Kernel | BlockSource::Held)))
@@ -58,6 +65,7 @@ impl Origination {
 
     /// Replaces what `source` named, and announces or withdraws what that changes.
     pub fn set(&mut self, source: BlockSource, nets: &[IpNet], rib: &mut Rib) -> BlockChange {
+        self.known.insert(source);
         let was_written = self.written();
         let wanted: BTreeSet<IpNet> = nets.iter().map(IpNet::trunc).collect();
         let added: Vec<IpNet> = wanted.iter().filter(|n| !self.named.contains_key(n)).copied().collect();

@@ -3,7 +3,7 @@
 //! In: `config` makes a `Params` from what the operator typed; tests make one by hand. Out: the values that the other files of this room
 //! read. Names, defaults and errors of the configuration language are `config`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::io::BlockSource;
 use crate::fib::{self, overlay};
 use crate::kernel::NamePattern;
 use crate::num::{Asn, ClusterId, Family, RouterId};
@@ -47,6 +48,8 @@ pub struct Params {
     pub held_blocks: Vec<IpNet>,
     /// Addresses and ranges of services that are announced; sorted.
     pub services: Vec<IpNet>,
+    /// Sources of blocks that speak up by themselves. After a start nothing is withdrawn for want of what they have not said yet.
+    pub sources: BTreeSet<BlockSource>,
     /// How the best path is chosen where RFC 4271 leaves a choice.
     pub rules: Rules,
     /// What is written into the kernel.

@@ -17,7 +17,7 @@ use super::sessions::{Entry, Sessions};
 use super::startup::StartupConvergence;
 use crate::api::{
     Answer, BlockRow, FamilyRow, FibCounts, FibRow, FibTableRow, JobRow, MemoryRow, NexthopRow, PAGE_ROWS, Page, PeerMetrics, PeerRow,
-    Question, RouteFilter, RouteRow, Snapshot, Status, TableRow,
+    Question, RouteFilter, RouteRow, Snapshot, Status, TableRow, WaitingRow,
 };
 use crate::num::{Family, Instant, PeerId};
 use crate::rib::nexthop::{NexthopTable, Resolution, Row};
@@ -88,6 +88,10 @@ impl Query<'_> {
             phase: self.lifecycle.name(self.startup.is_on()).to_owned(),
             draining: self.lifecycle.is_leaving(),
             recovering: self.startup.awaits_old_routes(self.params, &self.fib_sync.fib),
+            waiting: self.startup.unknown_sources(now).map(|(sources, left)| WaitingRow {
+                sources: sources.iter().map(|s| s.name().to_owned()).collect(),
+                seconds_left: left.as_secs_f64(),
+            }),
             memory: self.memory_row(),
             jobs: self.jobs.iter().map(|job| self.job_row(job)).collect(),
             warnings: self.warnings(),
@@ -158,7 +162,26 @@ impl Query<'_> {
             self.sessions.iter().flat_map(|e| format::peer_warnings(e).into_iter().map(|w| format!("{}: {w}", e.config.session.name)));
         let blocks = (self.origination.len() == 0).then(|| "this node has no block to announce".to_owned());
         let blocks = blocks.into_iter().filter(|_| self.params.mode == "full-mesh");
-        blocks.chain(self.fib_warning()).chain(of_peers).collect()
+        blocks.chain(self.fib_warning()).chain(self.not_in_kernel()).chain(of_peers).collect()
+    }
+
+    /// Routes that are wanted and do not stand, with whose doing it is and what can be done.
+    fn not_in_kernel(&self) -> Vec<String> {
+        let fib = &self.fib_sync.fib;
+        let sum = |of: fn(&crate::fib::Counts) -> usize| Family::ALL.iter().map(|family| of(&fib.counts(*family))).sum::<usize>();
+        let (wanted, refused, blocked, parked) = (sum(|c| c.wanted), sum(|c| c.failed), sum(|c| c.blocked), sum(|c| c.parked));
+        let first = || fib.a_refused_one().map_or_else(String::new, |(net, errno)| format!(", {net} with: {errno}"));
+        let texts = [
+            (refused > 0).then(|| format!("the kernel refuses {refused} of {wanted} routes{}; `catbird fib` lists them", first())),
+            (blocked > 0).then(|| {
+                format!(
+                    "{blocked} of {wanted} routes are not written, for routes of others stand in their place; `catbird fib` says whose: \
+                     remove those, or see [fib] conflict, adopt and metric"
+                )
+            }),
+            (parked > 0).then(|| format!("{parked} of {wanted} routes wait for links that are down")),
+        ];
+        texts.into_iter().flatten().collect()
     }
 
     fn peer_rows(&self, cursor: u64, now: Instant) -> Page<PeerRow> {
@@ -307,16 +330,9 @@ impl Query<'_> {
     }
 
     fn block_rows(&self) -> Vec<BlockRow> {
-        let name = |s: &BlockSource| match s {
-            BlockSource::Config => "config",
-            BlockSource::File => "file",
-            BlockSource::Command => "command",
-            BlockSource::Held => "config, held by others",
-            BlockSource::Kernel => "kernel",
-        };
         let row = |(net, by): (&IpNet, &std::collections::BTreeSet<BlockSource>)| BlockRow {
             net: *net,
-            source: by.iter().map(name).collect::<Vec<_>>().join(","),
+            source: by.iter().map(|s| s.name()).collect::<Vec<_>>().join(","),
             announced: !self.lifecycle.withholds(),
         };
         self.origination.iter().map(row).collect()

@@ -3,6 +3,7 @@
 //! In: new `Params`. Out: the [plan](super::reload_plan), carried out: peers added, removed, restarted or judged anew, blocks and rules
 //! replaced. An equal configuration makes an empty plan, which does nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::io::{BlockSource, Effect};
@@ -16,6 +17,9 @@ use crate::peer::{Event, Remote, StopKind};
 use crate::rib::Rib;
 use crate::stats::Notice;
 
+/// Kernel routes that a plan names.
+const NAMED: usize = 8;
+
 /// What the comparison asks of this router.
 struct Now<'a>(&'a Speaker);
 
@@ -28,6 +32,15 @@ impl Running for Now<'_> {
         let of = |rib: &Rib, id| rib.counts(id, family).received;
         self.0.sessions.by_remote(remote).map_or(0, |id| of(&self.0.rib, id))
     }
+
+    fn kernel_routes(&self) -> String {
+        let fib = &self.0.fib_sync.fib;
+        let stand: usize = Family::ALL.iter().map(|family| fib.counts(*family).installed).sum();
+        let first: Vec<String> = fib.rows(0).filter_map(|(_, row)| row.installed).take(NAMED).map(|route| route.net.to_string()).collect();
+        let more = if stand > first.len() { ", ..." } else { "" };
+        let verb = if stand == 1 { "route is" } else { "routes are" };
+        format!("{stand} {verb} ({}{more})", first.join(", "))
+    }
 }
 
 impl Speaker {
@@ -39,7 +52,8 @@ impl Speaker {
     /// Takes over new parameters, and answers with what that changed.
     pub(super) fn reload(&mut self, id: u64, new: Box<Params>, now: Instant) {
         let plan = self.plan(&new);
-        self.params = new;
+        let old = std::mem::replace(&mut self.params, new);
+        self.forget_sources(&old.sources);
         self.apply_node(plan.node);
         for (remote, step) in &plan.peers {
             self.apply_peer(remote, step, now);
@@ -78,6 +92,13 @@ impl Speaker {
             self.rib.peer_up(self.local_facts());
         }
         self.rib.set_limits(self.params.limits.tables);
+    }
+
+    /// A source that the configuration does not name any more has nothing to say.
+    fn forget_sources(&mut self, before: &BTreeSet<BlockSource>) {
+        for source in before.difference(&self.params.sources.clone()) {
+            self.set_blocks(*source, &[]);
+        }
     }
 
     fn apply_peer(&mut self, remote: &Remote, step: &PeerStep, now: Instant) {

@@ -22,7 +22,8 @@ use ipnet::IpNet;
 
 use super::params::{Limits, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, OnTerm, Params, PeerConfig};
 pub use crate::api::{Change, Grade};
-use crate::fib;
+use crate::fib::overlay::{Kind, Mode};
+use crate::fib::{Conflict, Metric, Owner};
 use crate::num::{Asn, ClusterId, Family, FamilySet, HoldTime, RouterId};
 use crate::peer::{GracefulParams, PeerKind, Remote, RemoteAs, Secret, Ttl};
 use crate::policy::{Chain, Policy};
@@ -98,6 +99,8 @@ pub trait Running {
     fn range_peers(&self) -> Vec<Remote>;
     /// How many prefixes a peer announces now.
     fn received(&self, remote: &Remote, family: Family) -> u64;
+    /// Routes that stand in the kernel, in words.
+    fn kernel_routes(&self) -> String;
 }
 
 /// A router that does not run: nobody came out of a range, nothing is announced.
@@ -111,12 +114,16 @@ impl Running for NotRunning {
     fn received(&self, _: &Remote, _: Family) -> u64 {
         0
     }
+
+    fn kernel_routes(&self) -> String {
+        "routes in the kernel are".to_owned()
+    }
 }
 
 /// The comparison.
 pub fn diff(old: &Params, new: &Params, running: &impl Running) -> ReloadPlan {
     let mut diff = Diff { old, new, plan: ReloadPlan::default(), of_sessions: BTreeMap::new(), same: Same::default() };
-    diff.node();
+    diff.node(running);
     diff.peers(running);
     diff.ranges();
     diff.finish()
@@ -176,7 +183,7 @@ impl<'a> Diff<'a> {
         }
     }
 
-    fn node(&mut self) {
+    fn node(&mut self, running: &impl Running) {
         let (a, b) = (self.old, self.new);
         for (name, from, to) in [
             ("node name", a.name.shown(), b.name.shown()),
@@ -202,7 +209,7 @@ impl<'a> Diff<'a> {
         if a.limits != b.limits {
             self.live(Touch::empty(), format!("[limits] {} -> {}", a.limits.shown(), b.limits.shown()));
         }
-        self.fib();
+        self.fib(running);
         for (name, value) in &b.shell {
             if a.shell.get(name) != Some(value) {
                 self.live(Touch::empty(), format!("{name} {} -> {value}", a.shell.get(name).map_or("unset", String::as_str)));
@@ -213,28 +220,56 @@ impl<'a> Diff<'a> {
         }
     }
 
-    fn fib(&mut self) {
+    fn fib(&mut self, running: &impl Running) {
         let (a, b) = (&self.old.fib, &self.new.fib);
-        if a.overlay != b.overlay {
-            self.live(Touch::FIB, "[fib.overlay] changes".into());
-        }
-        // What was found of former lives is no setting.
-        let rest = |p: &fib::Params| fib::Params {
-            overlay: Default::default(),
-            table: 0,
-            protocol: 0,
-            former: Vec::new(),
-            former_metrics: Vec::new(),
-            ..p.clone()
-        };
-        if rest(a) != rest(b) {
-            self.live(Touch::FIB, "[fib] changes".into());
-        }
-        for (name, from, to) in [("table", a.table, b.table), ("protocol", u32::from(a.protocol), u32::from(b.protocol))] {
+        let routes = running.kernel_routes();
+        let moved = format!("{routes}: each new one stands before its old one goes");
+        let taken_over =
+            format!("{routes} taken over then, in place or by new ones before the old ones go; what nobody announces is removed");
+        let mut all: Vec<(&str, &str, String, String, &str)> = Vec::new();
+        let mut compare = |section, name, from: String, to: String, note| {
             if from != to {
-                self.live(Touch::FIB, format!("[fib] at the next start of the daemon: {name} {from} -> {to}"));
+                all.push((section, name, from, to, note));
             }
-        }
+        };
+        let removed = format!("{routes} removed");
+        let (fib, later, overlay) = ("[fib] ", "[fib] at the next start of the daemon: ", "[fib.overlay] ");
+        let replaced = "routes whose way changes are replaced in place";
+        let anew = "the device is made anew: packets are lost until both ends have it";
+        compare(fib, "enabled", a.enabled.shown(), b.enabled.shown(), if b.enabled { "" } else { &removed });
+        compare(fib, "metric", a.metric.shown(), b.metric.shown(), &moved);
+        compare(
+            fib,
+            "block_metric",
+            a.block_metric.shown(),
+            b.block_metric.shown(),
+            "blackholes move: each new one stands before its old one goes",
+        );
+        compare(fib, "source_ipv4", a.source_v4.shown(), b.source_v4.shown(), "routes are replaced in place");
+        compare(fib, "source_ipv6", a.source_v6.shown(), b.source_v6.shown(), "routes are replaced in place");
+        compare(fib, "allow_default", a.allow_default.shown(), b.allow_default.shown(), "");
+        compare(fib, "pools", a.pools.shown(), b.pools.shown(), "routes outside are removed");
+        compare(fib, "conflict", a.conflict.shown(), b.conflict.shown(), "");
+        compare(fib, "window", a.window.shown(), b.window.shown(), "");
+        compare(later, "table", a.table.shown(), b.table.shown(), &taken_over);
+        compare(later, "protocol", a.protocol.shown(), b.protocol.shown(), &taken_over);
+        compare(later, "adopt", a.former.shown(), b.former.shown(), "what stands under these names is taken over");
+        let (a, b) = (&a.overlay, &b.overlay);
+        compare(overlay, "mode", a.mode.shown(), b.mode.shown(), replaced);
+        compare(overlay, "kind", a.kind.shown(), b.kind.shown(), anew);
+        compare(overlay, "device", a.device.clone(), b.device.clone(), "the device gets the new name, and routes over it stay");
+        compare(overlay, "vni", a.vni.shown(), b.vni.shown(), anew);
+        compare(overlay, "port", a.port.shown(), b.port.shown(), anew);
+        compare(overlay, "checksum", a.checksum.shown(), b.checksum.shown(), anew);
+        compare(overlay, "mtu", a.mtu.shown(), b.mtu.shown(), "");
+        compare(overlay, "addresses", a.addresses.shown(), b.addresses.shown(), "");
+        compare(overlay, "nodes", a.nodes.shown(), b.nodes.shown(), replaced);
+        let said = |(section, name, from, to, note): (&str, &str, String, String, &str)| {
+            let note = if note.is_empty() { String::new() } else { format!(": {note}") };
+            format!("{section}{name} {from} -> {to}{note}")
+        };
+        let all: Vec<String> = all.into_iter().map(said).collect();
+        all.into_iter().for_each(|text| self.live(Touch::FIB, text));
         if self.old.redistribute.rules != self.new.redistribute.rules {
             self.live(Touch::REDISTRIBUTION, "[[redistribute]] changes".into());
         }
@@ -489,7 +524,7 @@ trait Shown {
 macro_rules! shown_by_display {
     ($($ty:ty),*) => {$(impl Shown for $ty { fn shown(&self) -> String { self.to_string() } })*};
 }
-shown_by_display!(bool, u8, u16, u32, usize, String, Asn, RemoteAs, IpAddr, Ipv4Addr, Ipv6Addr);
+shown_by_display!(bool, u8, u16, u32, usize, String, Asn, RemoteAs, IpAddr, Ipv4Addr, Ipv6Addr, IpNet);
 
 macro_rules! shown_by {
     ($($ty:ty: |$value:ident| $words:expr;)*) => {$(impl Shown for $ty { fn shown(&self) -> String { let $value = self; $words } })*};
@@ -527,12 +562,37 @@ shown_by! {
         format!("memory {memory}, {} paths of a prefix, refused routes {} or {} octets", tables.paths_of_a_prefix, tables.refused_paths, tables.refused_octets)
     };
     GracefulParams: |g| format!("restart_time {}s stale_time {}", g.restart_time, g.stale_time.shown());
+    Metric: |metric| match metric {
+        Metric::Fixed(metric) => metric.to_string(),
+        Metric::FromLocalPref => "from-local-pref".to_owned(),
+    };
+    Conflict: |conflict| match conflict {
+        Conflict::Yield => "yield",
+        Conflict::Heal => "heal",
+        Conflict::Take => "take",
+    }.to_owned();
+    Mode: |mode| match mode {
+        Mode::Never => "never",
+        Mode::CrossSubnet => "cross-subnet",
+        Mode::Always => "always",
+    }.to_owned();
+    Kind: |kind| match kind {
+        Kind::Vxlan => "vxlan",
+        Kind::Ipip => "ipip",
+    }.to_owned();
+    Owner: |owner| format!("table {} protocol {}", owner.table, owner.protocol);
     MaxPrefix: |m| format!("{} ({})", m.limit, match m.action {
         MaxPrefixAction::Warn => "warn".to_owned(),
         MaxPrefixAction::Refuse => "refuse".to_owned(),
         MaxPrefixAction::Close { restart: None } => "close".to_owned(),
         MaxPrefixAction::Close { restart: Some(time) } => format!("close, restart after {}", time.shown()),
     });
+}
+
+impl<T: Shown> Shown for Vec<T> {
+    fn shown(&self) -> String {
+        if self.is_empty() { "none".to_owned() } else { self.iter().map(Shown::shown).collect::<Vec<_>>().join(" ") }
+    }
 }
 
 impl<T: Shown> Shown for Option<T> {

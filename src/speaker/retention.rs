@@ -1,50 +1,26 @@
-//! Routes that outlive their session: a peer's restart (RFC 4724 §4.2, RFC 8538), and our own drain.
+//! Routes that outlive their session: a peer's restart (RFC 4724 §4.2, RFC 8538).
 //!
-//! In: sessions that end and come back, End-of-RIB, sweeps that are due. Out: routes marked stale, kept or removed in the RIB.
+//! In: sessions that end, End-of-RIB, sweeps that are due. Out: routes marked stale, kept or removed in the RIB.
 
 use super::io::Effects;
 use super::sessions::Sessions;
-use super::startup::{QUIET, StartupConvergence};
+use super::startup::StartupConvergence;
 use crate::num::{Family, FamilySet, Instant, PeerId};
 use crate::peer::{Down, Event};
 use crate::rib::Rib;
 use crate::stats::Notice;
 
-/// A session ended: its routes go, or stay for a while (RFC 4724 §4.2). Draining, all stay: pods that are still here need them.
-pub(super) fn retain_or_drop(id: PeerId, down: &Down, draining: bool, sessions: &mut Sessions, rib: &mut Rib) {
-    let kept = if draining { down.session.families } else { down.keep };
+/// A session ended: its routes go, or stay for a while (RFC 4724 §4.2).
+pub(super) fn retain_or_drop(id: PeerId, down: &Down, rib: &mut Rib) {
     for family in Family::ALL {
-        if kept.contains(family) {
+        if down.keep.contains(family) {
             rib.retain_stale(id, family);
         } else {
             rib.drop_family(id, family);
         }
     }
-    if kept.is_empty() {
+    if down.keep.is_empty() {
         rib.peer_down(id);
-    }
-    if let Some(entry) = sessions.get_mut(id) {
-        entry.drain_stale = draining && down.keep.is_empty();
-    }
-}
-
-/// The session is back: routes that were kept over a drain have to be announced again within the usual time.
-pub(super) fn resume(id: PeerId, now: Instant, sessions: &mut Sessions) {
-    let Some(entry) = sessions.get_mut(id) else { return };
-    if std::mem::take(&mut entry.drain_stale) {
-        let time = entry.config.session.offer.graceful_restart.map_or(QUIET, |g| g.stale_time);
-        sessions.sweep_at(id, now + time);
-    }
-}
-
-/// The drain is over: what it kept of peers that are away goes unless they come back within the time that we would give a restart.
-pub(super) fn end_drain(now: Instant, sessions: &mut Sessions) {
-    for id in sessions.ids() {
-        let Some(entry) = sessions.get_mut(id) else { continue };
-        if entry.live.is_none() && std::mem::take(&mut entry.drain_stale) {
-            let time = entry.config.session.offer.graceful_restart.map_or(QUIET, |g| std::time::Duration::from_secs(g.restart_time.into()));
-            sessions.sweep_at(id, now + time);
-        }
     }
 }
 
@@ -62,9 +38,6 @@ pub(super) fn on_end_of_rib(
     let Some(live) = entry.live.as_mut() else { return };
     let news = !live.end_of_rib.contains(family);
     live.end_of_rib.insert(family);
-    if live.session.families.minus(live.end_of_rib).is_empty() {
-        entry.sweep_at = None;
-    }
     sweep(id, family.into(), sessions, rib);
     sessions.dispatch(id, Event::EndOfRib { family }, now, effects);
     if news {

@@ -21,6 +21,7 @@ use super::overlay::Tunnels;
 use super::params::{MaxPrefixAction, OnTerm, Params, PeerConfig};
 use super::query::Query;
 use super::redistribute::Redistribution;
+use super::remembered::{Memory, Remembered};
 use super::retention;
 use super::sessions::{Entry, SessionEvent, Sessions, is_link_local, reject};
 use super::startup::{Progress, StartupConvergence};
@@ -75,6 +76,8 @@ pub struct Speaker {
     pub(super) startup: StartupConvergence,
     /// Work as large as a table, in steps.
     pub(super) jobs: Jobs,
+    /// What the next start is to know.
+    pub(super) memory: Memory,
     counters: RouterCounters,
     /// What is to be done outside.
     pub(super) effects: Effects,
@@ -105,6 +108,7 @@ impl Speaker {
             lifecycle: Lifecycle::default(),
             startup: StartupConvergence::new(now, &params.recovery),
             jobs: Jobs::default(),
+            memory: Memory::default(),
             counters: RouterCounters::default(),
             effects: Effects::default(),
             drain_waiters: Vec::new(),
@@ -117,7 +121,14 @@ impl Speaker {
         speaker
     }
 
+    /// As what was [written down](Effect::Remember) last has it; to be called at once, before anything is handed in.
+    pub fn recall(&mut self, remembered: Remembered) {
+        self.lifecycle.recall(remembered.drained);
+        self.startup.recall(remembered.clients);
+    }
+
     fn start(&mut self, now: Instant) {
+        self.memory.touch(now, true);
         self.rib.peer_up(self.local_facts());
         self.groups.defer_end_of_rib(true);
         self.set_own();
@@ -225,6 +236,7 @@ impl Speaker {
         }
         self.run_lifecycle(now);
         self.run_session_events(now);
+        self.write_down(now);
         self.is_choosing() || self.nexthops.has_changed() || !self.jobs.is_empty()
     }
 
@@ -254,7 +266,11 @@ impl Speaker {
     /// When `settle` must be called at the latest. `None`: not before the next input.
     pub fn next_deadline(&self) -> Option<Instant> {
         let (sessions, fib) = (self.sessions.next_deadline(), self.fib_sync.fib.next_deadline());
-        [sessions, fib, self.startup.next_deadline(), self.lifecycle.next_deadline()].into_iter().flatten().min()
+        let memory = self.memory.next_deadline().filter(|_| !self.lifecycle.is_stopping());
+        if self.lifecycle.is_stopped() {
+            return None;
+        }
+        [sessions, fib, self.startup.next_deadline(), self.lifecycle.next_deadline(), memory].into_iter().flatten().min()
     }
 
     /// Whether `settle` has something to do although no input came and no deadline passed.
@@ -393,10 +409,10 @@ impl Speaker {
         while let Some(event) = self.sessions.take_event() {
             match event {
                 SessionEvent::Established(id) => self.on_established(id, now),
-                SessionEvent::Down(id, down) => self.on_down(id, &down),
-                SessionEvent::SweepStale(id, families) => self.sweep(id, families),
+                SessionEvent::Down(id, down) => self.on_down(id, &down, now),
+                SessionEvent::SweepStale(id, families) => self.sweep(id, families, now),
                 SessionEvent::Refresh { peer, family, subtype } => self.export().on_refresh(peer, family, subtype),
-                SessionEvent::RangePeerIdle(id) => self.forget_idle_range_peer(id),
+                SessionEvent::RangePeerIdle(id) => self.forget_idle_range_peer(id, now),
             }
         }
     }
@@ -406,7 +422,7 @@ impl Speaker {
         self.rib.peer_up(facts);
         self.bound_refused(id);
         self.startup.may_end();
-        retention::resume(id, now, &mut self.sessions);
+        self.memory.touch(now, false);
         self.export().join(id);
     }
 
@@ -420,9 +436,9 @@ impl Speaker {
         }
     }
 
-    fn on_down(&mut self, id: PeerId, down: &Down) {
+    fn on_down(&mut self, id: PeerId, down: &Down, now: Instant) {
+        self.memory.touch(now, false);
         let Some(entry) = self.sessions.get(id) else { return };
-        let retains = self.lifecycle.retains_routes();
         let last = down.notification.as_ref();
         self.effects.notice(Notice::PeerDown {
             peer: entry.name().to_owned(),
@@ -431,22 +447,23 @@ impl Speaker {
             code: last.map(|n| n.code),
             subcode: last.map(|n| n.subcode),
             reason: down.reason.to_string(),
-            keeps_routes: down.is_graceful() || retains,
+            keeps_routes: down.is_graceful(),
         });
         self.export().leave(id);
-        retention::retain_or_drop(id, down, retains, &mut self.sessions, &mut self.rib);
+        retention::retain_or_drop(id, down, &mut self.rib);
     }
 
-    fn sweep(&mut self, id: PeerId, families: FamilySet) {
+    fn sweep(&mut self, id: PeerId, families: FamilySet, now: Instant) {
         retention::sweep(id, families, &self.sessions, &mut self.rib);
-        self.forget_idle_range_peer(id);
+        self.forget_idle_range_peer(id, now);
     }
 
     /// A peer out of a range lives as long as it has a connection or routes that are kept for it.
-    fn forget_idle_range_peer(&mut self, id: PeerId) {
+    fn forget_idle_range_peer(&mut self, id: PeerId, now: Instant) {
         let idle = self.sessions.get(id).is_some_and(|e| e.range.is_some() && e.is_idle());
         if idle && retention::holds_nothing(id, &self.rib) {
             self.forget_peer(id);
+            self.memory.touch(now, false);
         }
     }
 
@@ -557,6 +574,7 @@ impl Speaker {
     /// The blocks that one source names, whole.
     pub(super) fn set_blocks(&mut self, source: BlockSource, nets: &[IpNet]) {
         let change = self.origination.set(source, nets, &mut self.rib);
+        self.startup.may_end();
         for net in change.rewritten {
             self.program().again(net);
         }
@@ -672,7 +690,12 @@ impl Speaker {
     /// All that was received is chosen by next hops as they are, or it must be before what is not wanted goes from the kernel.
     fn run_startup(&mut self, now: Instant) {
         let chosen = !(self.is_choosing() || self.nexthops.has_changed() || self.nexthops.has_newly_tracked());
-        let progress = Progress { chosen, tunnels: !self.tunnels.are_awaited(&self.nexthops) };
+        let progress = Progress {
+            chosen,
+            tunnels: !self.tunnels.are_awaited(&self.nexthops),
+            unknown: self.origination.unknown(&self.params.sources).collect(),
+            redistributed: self.params.redistribute.rules.is_empty() || self.fib_sync.fib.is_synced(),
+        };
         let due = self.startup.poll(now, &self.sessions, &self.params, &self.fib_sync.fib, progress);
         if due.release_eor {
             self.groups.defer_end_of_rib(false);
@@ -684,7 +707,21 @@ impl Speaker {
             let removed = self.fib_sync.fib.reap();
             self.effects.notice(Notice::Recovered { adopted, removed, waited_seconds: self.startup.age(now).as_secs_f64() });
             self.ask_tunnels();
+            self.memory.touch(now, false);
         }
+    }
+
+    /// What the next start is to know: how it was before the end began.
+    fn write_down(&mut self, now: Instant) {
+        if self.lifecycle.is_stopping() {
+            return;
+        }
+        let Speaker { memory, lifecycle, startup, sessions, .. } = self;
+        let news = memory.poll(now, || {
+            let ranged = sessions.iter().filter(|e| e.range.is_some()).map(|e| e.config.session.remote.clone());
+            Remembered { drained: lifecycle.is_drained(), clients: startup.awaited_clients().into_iter().chain(ranged).collect() }
+        });
+        news.into_iter().for_each(|news| self.effects.push(Effect::Remember(Box::new(news))));
     }
 
     /// Begins to end; a second call ends at once what the first still waits for.
@@ -723,13 +760,12 @@ impl Speaker {
 
     /// What a step of the lifecycle means for sessions and tables.
     pub(super) fn take_step(&mut self, step: Step, now: Instant) {
+        self.memory.touch(now, true);
         match step {
             Step::Announce => self.export().rekey_all(),
-            Step::Close => {
-                let text = || Some("node drained".to_owned());
-                self.dispatch_all(|| Event::Stop { kind: StopKind::Shutdown, text: text() }, now);
+            Step::Drained => {
                 for id in std::mem::take(&mut self.drain_waiters) {
-                    self.effects.answer(id, Answer::Done("drained: everything is withdrawn, and all sessions are closed".into()));
+                    self.effects.answer(id, Answer::Done("drained: everything is withdrawn; it stays so until `undrain`".into()));
                 }
                 self.effects.notice(Notice::Drained);
             }

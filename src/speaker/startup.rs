@@ -7,16 +7,22 @@
 //! that never answers holds up nobody. What is put off is only the removal of old kernel routes, and End-of-RIB, so that a helper does not
 //! drop routes that we are about to reflect.
 //!
-//! Who is to come is known of configured peers, and not of those that listen ranges let in: these dial when their own timer says so, which
-//! may take two minutes. So with a range, End-of-RIB waits as long as it may, and old routes until the deadline, unless all were announced again.
+//! Nothing goes because its reason is not known yet: blocks of a source that has not spoken (a file that is late) are announced by an earlier
+//! run's End-of-RIB only if ours waits for them, so it does, until the deadline, and so do old routes.
+//!
+//! Who is to come is known of configured peers, and of those that listen ranges let in by what was [remembered](super::remembered): these are
+//! waited for, and no stranger. Where nothing is remembered (an upgrade), End-of-RIB waits as long as it may, and old routes until the deadline,
+//! unless all were announced again: clients dial when their own timer says so, which may take two minutes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::io::BlockSource;
 use super::params::{Forwarding, Params, RecoveryParams};
 use super::sessions::{Entry, EstablishedSession, Sessions};
 use crate::fib::Fib;
 use crate::num::{Family, FamilySet, Instant};
-use crate::peer::Event;
+use crate::peer::{Event, Remote};
 
 /// Established peers that speak no graceful restart need not send End-of-RIB; they are taken to be done when no UPDATE came for so long.
 pub(super) const QUIET: Duration = Duration::from_secs(3);
@@ -40,15 +46,23 @@ pub(super) struct StartupConvergence {
     look_again: Option<Instant>,
     /// The families of which an earlier run has left routes in the kernel, once that was looked at.
     adopted: Option<FamilySet>,
+    /// Who came out of listen ranges before; `None`: nobody remembers.
+    clients: Option<BTreeSet<Remote>>,
+    /// Sources that have not spoken yet.
+    unknown: Vec<BlockSource>,
 }
 
 /// How far the router is with what came in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Progress {
     /// All that was received is chosen, by next hops as they are.
     pub chosen: bool,
     /// The tunnels that paths wait for stand.
     pub tunnels: bool,
+    /// Sources of blocks that have not spoken yet.
+    pub unknown: Vec<BlockSource>,
+    /// Kernel routes that we announce, if any, are known.
+    pub redistributed: bool,
 }
 
 /// What may be done now.
@@ -73,7 +87,19 @@ impl StartupConvergence {
             check: true,
             look_again: None,
             adopted: None,
+            clients: None,
+            unknown: Vec::new(),
         }
+    }
+
+    /// Clients of before.
+    pub fn recall(&mut self, clients: BTreeSet<Remote>) {
+        self.clients = Some(clients);
+    }
+
+    /// Those of them that are still waited for.
+    pub fn awaited_clients(&self) -> BTreeSet<Remote> {
+        self.clients.clone().filter(|_| self.is_on()).unwrap_or_default()
     }
 
     /// What an earlier run left in the kernel is not yet removed.
@@ -92,8 +118,18 @@ impl StartupConvergence {
             return None;
         }
         let kernel = self.adopted.is_none().then_some(self.started + KERNEL_WAIT);
-        let release_at = (!self.released).then_some(self.release_at);
+        let release_at = (!self.released).then(|| self.release_at());
         [Some(self.purge_at), release_at, self.look_again, kernel].into_iter().flatten().min()
+    }
+
+    /// At the latest then, End-of-RIB goes out.
+    fn release_at(&self) -> Instant {
+        if self.unknown.is_empty() { self.release_at } else { self.release_at.max(self.purge_at) }
+    }
+
+    /// Sources that have not spoken yet and are waited for, and how long at most. Nobody, once the wait is over.
+    pub fn unknown_sources(&self, now: Instant) -> Option<(&[BlockSource], Duration)> {
+        (self.is_on() && !self.unknown.is_empty()).then(|| (self.unknown.as_slice(), self.release_at().since(now)))
     }
 
     /// Something happened that may end the wait; looked at in the next `settle`.
@@ -109,7 +145,7 @@ impl StartupConvergence {
 
     /// What a peer that starts now is to know of our own start: until when its OPEN carries the R bit (RFC 4724 §3).
     pub fn restarting(&self, params: &Params) -> Option<Event> {
-        (!self.released).then(|| Event::Restarting { until: self.release_at, forwarding: self.forwarding(params) })
+        (!self.released).then(|| Event::Restarting { until: self.release_at(), forwarding: self.forwarding(params) })
     }
 
     /// Nobody need wait for us any more.
@@ -142,18 +178,19 @@ impl StartupConvergence {
 
     /// Ends the wait for whom there is nothing more to wait for. To be called when what the peers announced is selected and announced on.
     pub fn poll(&mut self, now: Instant, sessions: &Sessions, params: &Params, fib: &Fib, progress: Progress) -> Due {
+        self.unknown = progress.unknown;
         let due = self.next_deadline().is_some_and(|at| at <= now);
         let mut result = Due::default();
         if !(self.check || due) || self.purged {
             return result;
         }
-        let settled = progress.chosen && progress.tunnels;
+        let settled = progress.chosen && progress.tunnels && progress.redistributed && self.unknown.is_empty();
         self.check = !settled;
         self.look_again = None;
-        let soon = || now >= self.release_at || settled && nothing_more_comes_soon(now, sessions, params);
+        let soon = || now >= self.release_at() || settled && self.nothing_more_comes_soon(now, sessions, params);
         let released = self.released || soon();
         result.purge = now >= self.purge_at && progress.chosen
-            || settled && fib.is_synced() && nothing_more_comes(released, now, sessions, params, fib);
+            || settled && fib.is_synced() && self.nothing_more_comes(released, now, sessions, params, fib);
         result.release_eor = !self.released && (released || result.purge);
         self.released |= result.release_eor;
         self.purged = result.purge;
@@ -165,24 +202,31 @@ impl StartupConvergence {
         }
         result
     }
-}
 
-/// Every peer that should be up is and has announced what it has. Others may yet come, but with news of no old route.
-fn nothing_more_comes(released: bool, now: Instant, sessions: &Sessions, params: &Params, fib: &Fib) -> bool {
-    let nothing_old = || Family::ALL.iter().all(|f| fib.counts(*f).stale == 0);
-    let all_came = params.ranges.is_empty() || released && nothing_old();
-    let mut expected = sessions.iter().filter(|e| e.admin_up && e.range.is_none());
-    all_came && expected.all(|e| e.live.as_ref().is_some_and(|l| is_done(l, now)))
-}
+    /// Every peer that should be up is and has announced what it has. Others may yet come, but with news of no old route.
+    fn nothing_more_comes(&self, released: bool, now: Instant, sessions: &Sessions, params: &Params, fib: &Fib) -> bool {
+        let nothing_old = || Family::ALL.iter().all(|f| fib.counts(*f).stale == 0);
+        let all_came = self.clients_came(now, sessions, params) || released && nothing_old();
+        let mut expected = sessions.iter().filter(|e| e.admin_up && e.range.is_none());
+        all_came && expected.all(|e| e.live.as_ref().is_some_and(|l| is_done(l, now)))
+    }
 
-/// Every peer has announced what it has, or restarts like us, or cannot be reached (RFC 4724 §4.1: nobody waits for what cannot come).
-/// A reflector's clients that restart with it are waited for: they do not wait for a restarting reflector, and when all of a cluster
-/// starts at once, what one of them has not announced yet the others would remove from their kernels.
-fn nothing_more_comes_soon(now: Instant, sessions: &Sessions, params: &Params) -> bool {
-    let waits = |e: &Entry, l: &EstablishedSession| l.session.peer_restarted() && !e.config.rr_client;
-    let mut expected = sessions.iter().filter(|e| e.admin_up);
-    let came = |e: &Entry| e.live.as_ref().map_or_else(|| e.peer.is_unreachable(), |l| is_done(l, now) || waits(e, l));
-    params.ranges.is_empty() && expected.all(came)
+    /// Every peer has announced what it has, or restarts like us, or cannot be reached (RFC 4724 §4.1: nobody waits for what cannot come).
+    /// A reflector's clients that restart with it are waited for: they do not wait for a restarting reflector, and when all of a cluster
+    /// starts at once, what one of them has not announced yet the others would remove from their kernels.
+    fn nothing_more_comes_soon(&self, now: Instant, sessions: &Sessions, params: &Params) -> bool {
+        let waits = |e: &Entry, l: &EstablishedSession| l.session.peer_restarted() && !e.config.rr_client;
+        let mut expected = sessions.iter().filter(|e| e.admin_up);
+        let came = |e: &Entry| e.live.as_ref().map_or_else(|| e.peer.is_unreachable(), |l| is_done(l, now) || waits(e, l));
+        self.clients_came(now, sessions, params) && expected.all(came)
+    }
+
+    /// Whoever came out of a listen range before, and may yet, has announced what it has.
+    fn clients_came(&self, now: Instant, sessions: &Sessions, params: &Params) -> bool {
+        let live = |remote: &Remote| sessions.by_remote(remote).and_then(|id| sessions.live(id)).is_some_and(|l| is_done(l, now));
+        let here = |remote: &Remote| live(remote) || params.ranges.iter().all(|r| !r.net.contains(&remote.addr));
+        params.ranges.is_empty() || self.clients.as_ref().is_some_and(|known| known.iter().all(here))
+    }
 }
 
 /// Has this peer announced all that it has?

@@ -21,11 +21,13 @@ mod script;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use catbird::api::{Answer, Command, Explanation, PeerDetail, Question, RouteFilter, RouteRow};
+use catbird::fib::FibKind;
+use catbird::kernel::Hops;
 use catbird::num::{Asn, ConnId, Instant, RouterId};
 use catbird::peer::timer::Rng;
 use catbird::peer::{self, RemoteAs, State};
@@ -129,6 +131,7 @@ impl Lab {
             rules: Rules::default(),
             fib: catbird::fib::Params::default(),
             redistribute: catbird::speaker::RedistributeParams::default(),
+            sources: Default::default(),
             stop: StopParams::default(),
             recovery: RecoveryParams::default(),
             limits: Default::default(),
@@ -271,7 +274,9 @@ impl Lab {
         let seed = self.rng.next_u64();
         self.nodes[n].params = Some(params.clone());
         self.nodes[n].listening = true;
-        self.nodes[n].body = Body::Router(Box::new(Speaker::new(params, self.now, seed)));
+        let mut speaker = Speaker::new(params, self.now, seed);
+        self.nodes[n].remembered.clone().into_iter().for_each(|known| speaker.recall(known));
+        self.nodes[n].body = Body::Router(Box::new(speaker));
         for event in self.nodes[n].kernel_dump() {
             self.tell(n, Input::Kernel(event));
         }
@@ -354,6 +359,13 @@ impl Lab {
         self.switch_off(n);
         self.nodes[n].plugged = false;
         self.nodes[n].kernel.clear();
+        self.nodes[n].remembered = None;
+    }
+
+    /// What a router that is off has written down is lost, as in an upgrade from a release that wrote nothing.
+    pub fn forget(&mut self, name: &str) {
+        let n = self.index(name);
+        self.nodes[n].remembered = None;
     }
 
     fn switch_off(&mut self, n: usize) {
@@ -520,6 +532,25 @@ impl Lab {
     /// Is there a kernel route for this prefix?
     pub fn in_kernel(&self, name: &str, prefix: &str) -> bool {
         self.nodes[self.index(name)].kernel.keys().any(|(n, _)| *n == net(prefix))
+    }
+
+    /// By how many ways a route leads out of the kernel.
+    pub fn ways(&self, name: &str, prefix: &str) -> usize {
+        self.hops(name, prefix).len()
+    }
+
+    /// The gateway of its first way.
+    pub fn way(&self, name: &str, prefix: &str) -> Option<IpAddr> {
+        self.hops(name, prefix).first().and_then(|hop| hop.gateway)
+    }
+
+    fn hops(&self, name: &str, prefix: &str) -> Hops {
+        let net = net(prefix);
+        let route = self.nodes[self.index(name)].kernel.values().find(|route| route.net == net);
+        match route.map(|route| &route.kind) {
+            Some(FibKind::Unicast(hops)) => hops.clone(),
+            _ => Hops::new(),
+        }
     }
 
     /// How often kernel routes were taken away.

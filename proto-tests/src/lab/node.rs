@@ -10,7 +10,7 @@ use catbird::fib::overlay::gateway;
 use catbird::fib::{FibChange, FibKind, FibRoute};
 use catbird::kernel::{Hop, IfIndex, KernelEvent, KernelRoute, RouteKind};
 use catbird::num::{ConnId, Instant};
-use catbird::speaker::{Effect, Input, Params, Speaker};
+use catbird::speaker::{Effect, Input, Params, Remembered, Speaker};
 use catbird::stats::Notice;
 use catbird::wire::{Batch, Context};
 use ipnet::{IpNet, Ipv4Net};
@@ -60,6 +60,8 @@ pub(super) struct Node {
     /// Routes of ours in the kernel, by prefix and metric.
     pub kernel: BTreeMap<(IpNet, u32), FibRoute>,
     pub removals: u64,
+    /// What it wrote down, for its next life.
+    pub remembered: Option<Remembered>,
     /// Written in this round, to be acknowledged together.
     pub written: Vec<u64>,
     pub notices: Vec<(Instant, Notice)>,
@@ -86,6 +88,7 @@ impl Node {
             answer: None,
             kernel: BTreeMap::new(),
             removals: 0,
+            remembered: None,
             written: Vec::new(),
             notices: Vec::new(),
         }
@@ -247,6 +250,7 @@ impl Lab {
             }
             // The lab's kernels have no other routes than were told.
             Effect::ReadKernel => {}
+            Effect::Remember(known) => self.nodes[n].remembered = Some(*known),
             Effect::Answer { answer, .. } => self.nodes[n].answer = Some(answer),
             Effect::Notice(notice) => {
                 let _printed = notice.to_string();

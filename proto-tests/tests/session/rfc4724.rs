@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use catbird::api::Command;
 use catbird::num::Family;
-use catbird::speaker::{ListenRange, StopMode};
+use catbird::rib::Multipath;
+use catbird::speaker::{BlockSource, ListenRange, StopMode};
 use catbird::wire::{Capability, GracefulRestart, Message};
 use proto_tests::lab::{Lab, raw_update, session, update};
 
@@ -351,7 +352,7 @@ fn a_peer_without_the_capability_that_says_nothing_at_all_is_done_as_soon() {
 }
 
 /// A router with one route of a peer that nobody configured: it came out of a listen range. Then the router is killed and starts again.
-fn restarted_with_a_listen_range() -> Lab {
+fn restarted_with_a_listen_range(remembers: bool) -> Lab {
     let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked_as("a", "x", |_, c| session(c, |p| p.passive = true));
     lab = lab.configured("a", |params| {
         let template = params.peers.pop().expect("one is linked");
@@ -366,6 +367,9 @@ fn restarted_with_a_listen_range() -> Lab {
     lab.run(Duration::from_secs(15));
     assert!(lab.in_kernel("a", ROUTE) && lab.in_kernel("a", OTHER));
     lab.kill("a");
+    if !remembers {
+        lab.forget("a");
+    }
     lab.run(Duration::from_secs(5));
     lab.start("a");
     lab
@@ -376,9 +380,36 @@ fn come(lab: &mut Lab) {
     lab.until("a session", Duration::from_secs(10), |lab| lab.script("x").is_up());
 }
 
+fn told_the_end(lab: &mut Lab, before: usize) -> bool {
+    lab.script("x").heard()[before..].iter().any(|(_, m)| matches!(m, Message::Update(u) if u.end_of_rib.is_some()))
+}
+
 #[test]
-fn routes_of_peers_that_a_listen_range_lets_in_wait_for_these_until_the_deadline() {
-    let mut lab = restarted_with_a_listen_range();
+fn clients_of_a_listen_range_that_were_here_before_are_waited_for_and_strangers_are_not() {
+    let mut lab = restarted_with_a_listen_range(true);
+    lab.run(Duration::from_secs(60));
+    assert_eq!(lab.kernel_removals("a"), 0, "it dials when its own timer says so");
+    let before = lab.script("x").heard().len();
+    come(&mut lab);
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &[ROUTE]));
+    lab.raw("x", &end_of_rib());
+    lab.run(Duration::from_secs(1));
+    assert!(told_the_end(&mut lab, before), "nobody else is to come");
+    assert!(lab.in_kernel("a", ROUTE) && !lab.in_kernel("a", OTHER), "nor has anybody else a way to it");
+    // It has no route any more and goes: nobody waits for it after the next start.
+    lab.hang_up_script("x");
+    lab.run(Duration::from_secs(200));
+    lab.kill("a");
+    lab.start("a");
+    let before = lab.script("x").heard().len();
+    come(&mut lab);
+    lab.run(Duration::from_secs(1));
+    assert!(told_the_end(&mut lab, before));
+}
+
+#[test]
+fn without_memory_routes_of_peers_that_a_listen_range_lets_in_wait_for_these_until_the_deadline() {
+    let mut lab = restarted_with_a_listen_range(false);
     lab.run(Duration::from_secs(60));
     assert_eq!(lab.kernel_removals("a"), 0, "it dials when its own timer says so");
     come(&mut lab);
@@ -391,21 +422,103 @@ fn routes_of_peers_that_a_listen_range_lets_in_wait_for_these_until_the_deadline
 }
 
 #[test]
-fn with_a_listen_range_the_wait_is_over_when_every_old_route_was_told_again() {
-    let mut lab = restarted_with_a_listen_range();
+fn without_memory_the_wait_for_a_listen_range_is_over_when_every_old_route_was_told_again() {
+    let mut lab = restarted_with_a_listen_range(false);
     let before = lab.script("x").heard().len();
     come(&mut lab);
     lab.raw("x", &update([10, 255, 0, 2], &[64513], &[ROUTE, OTHER]));
     lab.raw("x", &end_of_rib());
     lab.run(Duration::from_secs(8));
-    let said =
-        |lab: &mut Lab| lab.script("x").heard()[before..].iter().any(|(_, m)| matches!(m, Message::Update(u) if u.end_of_rib.is_some()));
-    assert!(!said(&mut lab), "a client of a reflector would drop what the others have not told again yet");
+    assert!(!told_the_end(&mut lab, before), "a client of a reflector would drop what the others have not told again yet");
     lab.run(Duration::from_secs(4));
-    assert!(said(&mut lab));
+    assert!(told_the_end(&mut lab, before));
     let notices = lab.notices("a");
     assert!(notices.last().is_some_and(|s| s.contains("2 kernel routes adopted, 0 not learned again")), "{notices:?}");
     assert_eq!(lab.kernel_removals("a"), 0);
+}
+
+/// The file of blocks is late, and then it does not come at all.
+#[test]
+fn end_of_rib_and_old_routes_wait_for_a_source_of_blocks_until_the_deadline_that_status_shows() {
+    let status = |lab: &mut Lab| match lab.ask("a", catbird::api::Question::Status) {
+        catbird::api::Answer::Status(status) => status,
+        other => panic!("{other:?}"),
+    };
+    let mut lab = Lab::seeded(7).speaker("a", 64512).speaker("b", 64512).linked("a", "b");
+    lab = lab.configured("a", |p| p.sources = [BlockSource::File].into());
+    lab.blocks("a", &["10.9.0.0/26"]);
+    lab.blocks("b", &["10.9.1.0/26"]);
+    lab.until("both tables", Duration::from_secs(60), |lab| lab.in_kernel("a", "10.9.1.0/26") && lab.in_kernel("b", "10.9.0.0/26"));
+    assert!(status(&mut lab).waiting.is_none());
+    let again = |lab: &mut Lab| {
+        lab.kill("a");
+        lab.run(Duration::from_secs(2));
+        lab.start("a");
+        lab.until_established("a", "b");
+    };
+    again(&mut lab);
+    lab.run(Duration::from_secs(60));
+    let waiting = status(&mut lab).waiting.expect("it waits");
+    assert!(waiting.sources == ["file"] && (50.0..65.0).contains(&waiting.seconds_left), "{waiting:?}");
+    lab.blocks("a", &["10.9.0.0/26"]);
+    lab.run(Duration::from_secs(1));
+    assert!(status(&mut lab).waiting.is_none());
+    assert_eq!((lab.kernel_removals("a"), lab.kernel_removals("b")), (0, 0));
+    assert!(lab.in_kernel("b", "10.9.0.0/26") && !lab.best("b", "10.9.0.0/26").unwrap().stale);
+    // This time it does not come.
+    again(&mut lab);
+    lab.run(Duration::from_secs(110));
+    assert!(lab.in_kernel("b", "10.9.0.0/26"));
+    lab.run(Duration::from_secs(15));
+    assert!(!lab.in_kernel("b", "10.9.0.0/26") && !lab.in_kernel("a", "10.9.0.0/26"), "the deadline");
+    assert!(status(&mut lab).waiting.is_none());
+    // A source that is not configured any more takes its blocks along; one that is new withdraws nothing.
+    lab.blocks("a", &["10.9.0.0/26"]);
+    lab.run(Duration::from_secs(1));
+    lab.reload("a", |p| p.sources.clear());
+    lab.run(Duration::from_secs(1));
+    assert!(!lab.in_kernel("b", "10.9.0.0/26") && lab.in_kernel("b", "10.9.1.0/26"));
+}
+
+/// Two ways, one of which dies.
+#[test]
+fn stale_paths_leave_a_group_where_a_fresh_one_exists_and_come_back_unless_they_may_stay() {
+    for stay in [false, true] {
+        let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).scripted("y", 64513).linked("a", "x").linked("a", "y");
+        lab = lab.configured("a", |p| p.rules.multipath = Multipath { ebgp: true, ibgp: true, width: 4, stale: stay });
+        for peer in ["x", "y"] {
+            lab.script(peer).open.capabilities.push(graceful(false, true, 60));
+        }
+        lab.until_all_established();
+        let tell = |lab: &mut Lab, peer: &str, net: &str| {
+            let last = if peer == "x" { 2 } else { 3 };
+            lab.raw(peer, &update([10, 255, 0, last], &[64513], &[net]));
+            lab.run(Duration::from_secs(1));
+        };
+        for (peer, net) in [("x", ROUTE), ("y", ROUTE), ("x", OTHER)] {
+            tell(&mut lab, peer, net);
+        }
+        let ways = |lab: &mut Lab, net: &str| lab.ways("a", net);
+        assert_eq!((ways(&mut lab, ROUTE), ways(&mut lab, OTHER)), (2, 1));
+        // The best of them, x, is the one that goes.
+        lab.hang_up_script("x");
+        lab.run(Duration::from_millis(100));
+        assert_eq!(
+            (ways(&mut lab, ROUTE), ways(&mut lab, OTHER)),
+            (if stay { 2 } else { 1 }, 1),
+            "where nothing is fresh, what is stale stays"
+        );
+        assert!(stay || lab.way("a", ROUTE) == Some("10.255.0.3".parse().unwrap()));
+        assert!(lab.best("a", ROUTE).is_some_and(|best| best.stale), "the best is the same as before, and peers hear nothing of it");
+        lab.until_established("a", "x");
+        tell(&mut lab, "x", ROUTE);
+        assert_eq!(ways(&mut lab, ROUTE), 2, "it is announced again, as it was");
+        // Both are gone: they share it as before.
+        lab.hang_up_script("x");
+        lab.hang_up_script("y");
+        lab.run(Duration::from_millis(100));
+        assert_eq!(ways(&mut lab, ROUTE), 2);
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::api::{Answer, Command, Question};
@@ -31,7 +31,7 @@ use crate::fib::FibChange;
 use crate::kernel::KernelEvent;
 use crate::num::{ConnId, Instant};
 use crate::peer::{DialError, Direction, Transport};
-use crate::speaker::{Effect, Frames, Input, Params, Speaker};
+use crate::speaker::{Effect, Frames, Input, Params, Remembered, Speaker};
 use crate::wire::Message;
 
 use super::event_log::EventLog;
@@ -104,6 +104,7 @@ pub struct Core {
     netlink: Netlink,
     kernel_events: Events,
     event_log: EventLog,
+    remember: watch::Sender<Option<Remembered>>,
     conns: HashMap<ConnId, Conn, foldhash::fast::RandomState>,
     dials: HashMap<ConnId, AbortHandle>,
     listeners: Listeners,
@@ -132,7 +133,7 @@ impl Core {
         queues: (mpsc::Receiver<CoreEvent>, mpsc::Receiver<Request>),
         queue: EventQueue,
         (netlink, kernel_events): (Netlink, Events),
-        event_log: EventLog,
+        (event_log, remember): (EventLog, watch::Sender<Option<Remembered>>),
     ) -> Core {
         Core {
             speaker,
@@ -142,6 +143,7 @@ impl Core {
             netlink,
             kernel_events,
             event_log,
+            remember,
             conns: HashMap::default(),
             dials: HashMap::new(),
             listeners: Listeners::new(queue.clone()),
@@ -472,6 +474,7 @@ impl Core {
             Effect::Close { conn } => self.close(conn, now),
             Effect::Fib { seq, change } => self.changes.push((seq, change)),
             Effect::ReadKernel => self.netlink.audit(),
+            Effect::Remember(known) => drop(self.remember.send_replace(Some(*known))),
             Effect::Overlay(wanted) => self.netlink.tunnels(*wanted),
             Effect::Answer { id, answer } => {
                 if self.replies.remove(&id).is_some_and(|reply| reply.send(answer).is_err()) {

@@ -213,7 +213,9 @@ async fn snapshot<A: RouterApi>(api: &A) -> Option<Snapshot> {
 
 fn judge<A: RouterApi>(api: &A, snapshot: &Snapshot) -> Readiness {
     let peers = snapshot.peers.iter().map(|peer| &peer.row);
-    readiness(peers, api.config().ready.share, snapshot.status.draining).with_kernel(&snapshot.status.fib_tables)
+    let (status, share) = (&snapshot.status, api.config().ready.share);
+    let of_peers = readiness(peers, share, status.draining);
+    of_peers.with_obstacles(&api.counters().obstacles()).with_kernel(&status.fib_tables).with_sources(status.waiting.as_ref())
 }
 
 async fn ready<A: RouterApi>(State(api): State<A>) -> Response {

@@ -13,6 +13,7 @@ pub mod files;
 pub mod handle;
 pub mod http;
 pub mod instance;
+pub mod kernel_health;
 pub mod metrics;
 pub mod password_files;
 pub mod readiness;
@@ -27,14 +28,16 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::Config;
+use crate::speaker::Remembered;
 
 use super::core::Request;
 use super::counters::DaemonMetrics;
 use super::event_log::{EventLog, LogLevel};
 use super::owner::OwnerFile;
+use super::state_file::StateFile;
 use super::tasks;
 use handle::DaemonHandle;
 use instance::InstanceLock;
@@ -63,6 +66,9 @@ pub struct Start {
     pub lock: InstanceLock,
     /// Under which names we write routes.
     pub names: OwnerFile,
+    /// The process has CAP_NET_ADMIN.
+    pub net_admin: bool,
+    pub state: (StateFile, watch::Receiver<Option<Remembered>>),
 }
 
 /// The running thread.
@@ -103,11 +109,13 @@ impl Services {
 }
 
 fn spawn_all(start: Start) {
-    let Start { config, path, requests, event_log, level, counters, lock, names } = start;
+    let Start { config, path, requests, event_log, level, counters, lock, names, net_admin, state: (state, news) } = start;
     let (config, manager) = config_manager::new(config, path, counters.clone(), lock, names);
     let handle = DaemonHandle::new(requests, config, event_log.clone(), level, counters);
     tasks::service("configuration", manager.serve(handle.clone()));
     tasks::service("signals", signals::serve(handle.clone()));
-    tasks::service("TCP-MD5", tcp_md5_stats::serve(handle));
+    tasks::service("TCP-MD5", tcp_md5_stats::serve(handle.clone()));
+    tasks::service("kernel", kernel_health::serve(handle, net_admin));
     tasks::service("log", event_log.report());
+    tasks::service("state", state.serve(news));
 }

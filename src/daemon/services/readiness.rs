@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::api::{FibCounts, FibTableRow, PeerRow};
+use crate::api::{FibCounts, FibTableRow, PeerRow, WaitingRow};
 
 /// The answer of `/readyz`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -66,6 +66,24 @@ pub fn readiness<'a>(peers: impl Iterator<Item = &'a PeerRow>, share: f64, drain
 }
 
 impl Readiness {
+    /// What this node has to announce is not known yet, and the wait for it is not over.
+    pub fn with_sources(mut self, waiting: Option<&WaitingRow>) -> Readiness {
+        if let Some(waiting) = waiting.filter(|_| self.ready) {
+            self.ready = false;
+            self.reason = Some(waiting.to_string());
+        }
+        self
+    }
+
+    /// Something of this machine keeps packets from going.
+    pub fn with_obstacles(mut self, obstacles: &[String]) -> Readiness {
+        if self.ready && !obstacles.is_empty() {
+            self.ready = false;
+            self.reason = Some(obstacles.join("; "));
+        }
+        self
+    }
+
     /// Packets go nowhere if the kernel has none of the routes that this node wants: then it is not ready, whoever is up.
     pub fn with_kernel(mut self, tables: &[FibTableRow]) -> Readiness {
         let sum = |of: fn(&FibCounts) -> usize| tables.iter().map(|table| of(&table.counts)).sum::<usize>();

@@ -46,10 +46,6 @@ pub(super) struct Entry {
     pub config: Arc<PeerConfig>,
     /// While the session is established.
     pub live: Option<EstablishedSession>,
-    /// Its routes stay although the session was closed, because we are draining.
-    pub drain_stale: bool,
-    /// Then what is still stale goes.
-    pub sweep_at: Option<Instant>,
     /// What was counted over all its sessions.
     pub traffic: Traffic,
     /// Came out of this listen range, and goes when its session does.
@@ -257,8 +253,6 @@ impl Sessions {
             admin_up: config.session.enabled,
             config,
             live: None,
-            drain_stale: false,
-            sweep_at: None,
             traffic: Traffic::default(),
             range,
             last_failure: None,
@@ -326,9 +320,6 @@ impl Sessions {
             let Some(entry) = self.slots.get_mut(id) else { continue };
             if entry.peer.next_deadline().is_some_and(|at| at <= now) {
                 entry.peer.on_deadline(now, received_until, &mut self.ids);
-            }
-            if entry.sweep_at.take_if(|at| *at <= now).is_some() {
-                self.events.push_back(SessionEvent::SweepStale(id, FamilySet::ALL));
             }
             self.drive(id, now, effects);
         }
@@ -510,19 +501,10 @@ impl Sessions {
         Some(peer)
     }
 
-    /// Sets when what is still stale of this peer goes.
-    pub fn sweep_at(&mut self, id: PeerId, at: Instant) {
-        if let Some(entry) = self.get_mut(id) {
-            entry.sweep_at = Some(at);
-        }
-        self.arm(id);
-    }
-
     /// Notes the earliest of the peer's deadlines, if that is news.
     fn arm(&mut self, id: PeerId) {
         let Some(entry) = self.slots.get_mut(id) else { return };
-        let own = [entry.peer.next_deadline(), entry.sweep_at];
-        let at = own.into_iter().flatten().min();
+        let at = entry.peer.next_deadline();
         if at != entry.armed {
             entry.armed = at;
             self.timers.extend(at.map(|at| Reverse((at, id))));

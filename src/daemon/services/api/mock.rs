@@ -73,6 +73,7 @@ impl MockApi {
             jobs: Vec::new(),
             draining: false,
             recovering: false,
+            waiting: None,
             warnings: Vec::new(),
         }
     }

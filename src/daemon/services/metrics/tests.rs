@@ -86,6 +86,7 @@ fn snapshot(peers: Vec<PeerMetrics>) -> Snapshot {
             jobs: Vec::new(),
             draining: false,
             recovering: true,
+            waiting: None,
             warnings: Vec::new(),
         },
         peers,
