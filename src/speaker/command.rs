@@ -5,7 +5,7 @@
 
 use ipnet::IpNet;
 
-use super::io::BlockSource;
+use super::params::BlockSource;
 use super::query::no_such_peer;
 use super::router::Speaker;
 use crate::api::{Answer, Command};

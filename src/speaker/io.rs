@@ -8,10 +8,9 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::params::Params;
+use super::params::{BlockSource, Params};
 use super::remembered::Remembered;
 use crate::api::{Answer, Command, Question};
 use crate::fib::overlay::DesiredDevices;
@@ -171,35 +170,6 @@ pub enum Effect {
 
 /// Octets for one connection, to be written in this order.
 pub type Frames = SmallVec<[Bytes; 4]>;
-
-/// Who named a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BlockSource {
-    /// `[pods] blocks`.
-    Config,
-    /// `[pods] file`.
-    File,
-    /// `catbird block add`.
-    Command,
-    /// The configuration, of a block that another program holds in the kernel.
-    Held,
-    /// `[[redistribute]]`.
-    Kernel,
-}
-
-impl BlockSource {
-    /// As `catbird blocks` and `status` name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            BlockSource::Config => "config",
-            BlockSource::File => "file",
-            BlockSource::Command => "command",
-            BlockSource::Held => "config, held by others",
-            BlockSource::Kernel => "kernel",
-        }
-    }
-}
 
 /// How to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

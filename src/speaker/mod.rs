@@ -50,10 +50,10 @@ mod router;
 mod sessions;
 mod startup;
 
-pub use io::{BlockSource, Effect, Frames, Input, StopMode};
+pub use io::{Effect, Frames, Input, StopMode};
 pub use params::{
-    Burden, Forwarding, Limits, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, NodeAddresses, OnTerm, Params, PeerConfig,
-    RecoveryParams, RedistributeParams, RedistributeRule, Shape, StopParams,
+    BlockSource, Burden, Forwarding, Limits, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, NodeAddresses, OnTerm, Params,
+    PeerConfig, RecoveryParams, RedistributeParams, RedistributeRule, Shape, StopParams,
 };
 pub use remembered::Remembered;
 pub use router::Speaker;

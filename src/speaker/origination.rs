@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::io::BlockSource;
+use super::params::BlockSource;
 use crate::num::{Nlri, PeerId};
 use crate::policy::LocalKind;
 use crate::rib::{Cause, Rib, Route, RouteChange};

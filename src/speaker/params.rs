@@ -11,7 +11,6 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::io::BlockSource;
 use crate::fib::{self, overlay};
 use crate::kernel::NamePattern;
 use crate::num::{Asn, ClusterId, Family, RouterId};
@@ -65,6 +64,35 @@ pub struct Params {
     /// Settings of the shell around the router, each by its name in words. The router does not act on them; they are here so that one
     /// comparison says all that a reload changes.
     pub shell: BTreeMap<String, String>,
+}
+
+/// Who named a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BlockSource {
+    /// `[pods] blocks`.
+    Config,
+    /// `[pods] file`.
+    File,
+    /// `catbird block add`.
+    Command,
+    /// The configuration, of a block that another program holds in the kernel.
+    Held,
+    /// `[[redistribute]]`.
+    Kernel,
+}
+
+impl BlockSource {
+    /// As `catbird blocks` and `status` name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            BlockSource::Config => "config",
+            BlockSource::File => "file",
+            BlockSource::Command => "command",
+            BlockSource::Held => "config, held by others",
+            BlockSource::Kernel => "kernel",
+        }
+    }
 }
 
 /// Where this node can be reached, by family.

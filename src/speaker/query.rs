@@ -8,11 +8,10 @@ use ipnet::IpNet;
 use super::counters::RouterCounters;
 use super::fib_sync::FibSync;
 use super::format;
-use super::io::BlockSource;
 use super::jobs::{Job, JobKey, Jobs};
 use super::lifecycle::Lifecycle;
 use super::origination::Origination;
-use super::params::Params;
+use super::params::{BlockSource, Params};
 use super::sessions::{Entry, Sessions};
 use super::startup::StartupConvergence;
 use crate::api::{

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::io::{BlockSource, Effect};
-use super::params::{ListenRange, Params, PeerConfig};
+use super::io::Effect;
+use super::params::{BlockSource, ListenRange, Params, PeerConfig};
 use super::reload_plan::{PeerStep, ReloadPlan, Running, Touch, diff};
 use super::router::Speaker;
 use super::sessions::Entry;

@@ -17,8 +17,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::io::BlockSource;
-use super::params::{Forwarding, Params, RecoveryParams};
+use super::params::{BlockSource, Forwarding, Params, RecoveryParams};
 use super::sessions::{Entry, EstablishedSession, Sessions};
 use crate::fib::Fib;
 use crate::num::{Family, FamilySet, Instant};
