@@ -172,9 +172,11 @@ impl Export<'_> {
             if credit == 0 || sent.looked >= LOOKED {
                 break;
             }
-            let more = self.groups.poll_member(self.rib, id, credit.min(ROUND), &mut frames);
+            let asked = credit.min(ROUND);
+            let more = self.groups.poll_member(self.rib, id, asked, &mut frames);
             sent += more;
-            if more.octets == 0 {
+            // It has heard everything, or stands in the queue again.
+            if more.octets < asked {
                 break;
             }
         }
