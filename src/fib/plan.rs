@@ -247,9 +247,10 @@ impl Fib {
     /// When `on_deadline` has something to do. May lie in the past: then at once.
     pub fn next_deadline(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        let sweep = self.is_walking().then_some(self.now);
-        let room = (self.synced && !self.queue.is_empty() && self.in_flight < self.params.window).then_some(self.now);
-        [timer, sweep, room].into_iter().flatten().min()
+        // With the window full, the kernel's next answer is what there is to wait for.
+        let has_work = self.is_walking() || self.synced && !self.queue.is_empty();
+        let room = (has_work && self.in_flight < self.params.window).then_some(self.now);
+        [timer, room].into_iter().flatten().min()
     }
 
     /// Serves what is due: waits that are over, and one step of a walk.
