@@ -51,7 +51,7 @@
 //!    ([`daemon::core::event_queue`]: 512 events, at most two of one connection).
 //! 2. `Core::cycle` takes in events for a millisecond at most, then has the speaker settle, then performs effects.
 //! 3. [`speaker::Speaker::handle_some`] takes in some of a batch and hands back the rest. It finds whose connection it is. The state machine
-//!    ([`peer::Peer::handle`], RFC 4271 §8) is told of a batch's UPDATEs once, for its hold timer.
+//!    ([`peer::Peer::handle`], RFC 4271 §8) is told how many UPDATEs that were, for its hold timer.
 //! 4. `Import::update` looks for loops (RFC 4271 §9.1.2), holds the peer to its limits, and makes a [`rib::RouteChange`] for each prefix.
 //! 5. [`policy::Chain::judge`] says whether the route is let in, and with which attributes.
 //! 6. [`rib::Rib::apply`] keeps it in Adj-RIB-In, refused or not, and puts its destination into **the dirty list**, once however often it changes.

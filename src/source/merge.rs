@@ -29,14 +29,18 @@ const BIRD: u8 = 12;
 /// What comes out.
 #[derive(Clone, Debug)]
 pub struct Merged {
+    /// As from a file that had said all of it.
     pub config: Config,
+    /// What the objects said.
     pub meaning: Meaning,
 }
 
 /// Two places say different things of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
+    /// Which setting.
     pub what: String,
+    /// Who says what.
     pub places: [String; 2],
 }
 
@@ -54,6 +58,7 @@ pub enum Unusable {
     NotAsked,
     /// The node is not there, or a setting of the file makes no sense.
     Missing(String),
+    /// The file and the objects, or two objects, contradict each other.
     Conflicts(Vec<Conflict>),
 }
 

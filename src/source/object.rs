@@ -15,17 +15,27 @@ use crate::num::Asn;
 /// The kinds that we read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
+    /// Of the core API.
     Node,
     /// `projectcalico.org`, as `calicoctl` shows a node; the API server keeps it as annotations of the core's Node.
     CalicoNode,
+    /// `cilium.io`: Cilium's view of a node, with its pod ranges.
     CiliumNode,
+    /// `projectcalico.org`: settings of all nodes (`default`), or of one (`node.NAME`).
     BgpConfiguration,
+    /// `projectcalico.org`: a neighbour of some nodes.
     BgpPeer,
+    /// `projectcalico.org`: rules for a BGPPeer.
     BgpFilter,
+    /// `projectcalico.org`: a range of pod addresses.
     IpPool,
+    /// `projectcalico.org`: a block of a pool, and the node that has it.
     BlockAffinity,
+    /// Of the core API: passwords.
     Secret,
+    /// Of the core API: addresses to announce.
     Service,
+    /// `discovery.k8s.io`: on which nodes a service has pods.
     EndpointSlice,
     /// A file that Felix writes for a local workload; not of the API, and without a kind of its own.
     EndpointStatus,
@@ -68,13 +78,16 @@ impl fmt::Display for Kind {
 /// Which object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
+    /// What it is.
     pub kind: Kind,
     /// Empty for what is the cluster's.
     pub namespace: String,
+    /// Unique among its kind and namespace.
     pub name: String,
 }
 
 impl Key {
+    /// An empty namespace is none.
     pub fn new(kind: Kind, namespace: &str, name: &str) -> Key {
         Key { kind, namespace: namespace.to_owned(), name: name.to_owned() }
     }
@@ -166,8 +179,10 @@ fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Words, D::Error> 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Meta {
+    /// For selectors.
     #[serde(deserialize_with = "words")]
     pub labels: Words,
+    /// Calico keeps its part of a node here.
     #[serde(deserialize_with = "words")]
     pub annotations: Words,
 }
@@ -176,6 +191,7 @@ pub struct Meta {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, bound = "T: Default + DeserializeOwned")]
 pub struct Spec<T> {
+    /// What is wanted.
     pub spec: T,
 }
 
@@ -227,30 +243,39 @@ pub struct Node {
     pub status: NodeStatus,
 }
 
+/// What is wanted of a node.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct NodeSpec {
+    /// Its range of pod addresses, where the cluster has one family.
     #[serde(rename = "podCIDR")]
     pub pod_cidr: String,
+    /// One of each family.
     #[serde(rename = "podCIDRs")]
     pub pod_cidrs: Vec<String>,
 }
 
+/// What is known of a node.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct NodeStatus {
+    /// Where it can be reached.
     pub addresses: Vec<NodeAddress>,
 }
 
+/// One way to reach a node.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct NodeAddress {
+    /// `InternalIP`, `ExternalIP`, `Hostname`, ...
     #[serde(rename = "type")]
     pub kind: String,
+    /// An address, or a name.
     #[serde(alias = "ip")]
     pub address: String,
 }
 
+/// A node, as Cilium has it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct CiliumNode {
@@ -258,16 +283,21 @@ pub struct CiliumNode {
     pub spec: CiliumSpec,
 }
 
+/// What Cilium wants of a node.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct CiliumSpec {
+    /// Where it can be reached.
     pub addresses: Vec<NodeAddress>,
+    /// What it has pod addresses of.
     pub ipam: CiliumIpam,
 }
 
+/// Pod addresses of a node.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct CiliumIpam {
+    /// Its ranges, as text.
     #[serde(rename = "podCIDRs")]
     pub pod_cidrs: Vec<String>,
 }
@@ -280,58 +310,87 @@ pub struct CalicoNode {
     pub spec: CalicoNodeSpec,
 }
 
+/// What Calico wants of a node.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct CalicoNodeSpec {
+    /// How it takes part in BGP.
     pub bgp: CalicoNodeBgp,
+    /// Its tunnel's addresses.
     pub wireguard: CalicoWireguard,
 }
 
+/// A node in BGP.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CalicoNodeBgp {
+    /// With the length of its subnet (`10.0.0.1/24`).
     pub ipv4_address: String,
+    /// Likewise.
     pub ipv6_address: String,
+    /// Its own; `None`: that of the cluster.
     #[serde(deserialize_with = "asn")]
     pub as_number: Option<Asn>,
+    /// It is a route reflector; empty: it is none.
     #[serde(rename = "routeReflectorClusterID")]
     pub cluster_id: String,
 }
 
+/// Addresses of a node's wireguard interfaces.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct CalicoWireguard {
+    /// Empty: none.
     #[serde(rename = "interfaceIPv4Address")]
     pub ipv4: String,
+    /// Empty: none.
     #[serde(rename = "interfaceIPv6Address")]
     pub ipv6: String,
 }
 
+/// How BGP is done: on all nodes, or on one.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct BgpConfiguration {
+    /// `Debug`, `Info`, ...
     pub log_severity_screen: String,
+    /// `None`: it is.
     pub node_to_node_mesh_enabled: Option<bool>,
+    /// Of nodes that name none; `None`: 64512.
     #[serde(deserialize_with = "asn")]
     pub as_number: Option<Asn>,
+    /// Ranges of load balancers' addresses that are announced.
     #[serde(rename = "serviceLoadBalancerIPs")]
     pub service_load_balancer_ips: Vec<Cidr>,
+    /// Ranges of external addresses that are announced.
     #[serde(rename = "serviceExternalIPs")]
     pub service_external_ips: Vec<Cidr>,
+    /// Ranges of cluster addresses that are announced.
     #[serde(rename = "serviceClusterIPs")]
     pub service_cluster_ips: Vec<Cidr>,
+    /// `Enabled` or `Disabled`: whether whole ranges are announced.
     pub service_load_balancer_aggregation: String,
+    /// Names that others use.
     pub communities: Vec<NamedCommunity>,
+    /// What routes of a prefix carry.
     pub prefix_advertisements: Option<Vec<PrefixAdvertisement>>,
+    /// `None`: 179.
     pub listen_port: Option<u16>,
+    /// Of sessions between nodes.
     pub node_mesh_password: Option<PasswordRef>,
+    /// Graceful restart of sessions between nodes, in seconds.
     #[serde(deserialize_with = "seconds")]
     pub node_mesh_max_restart_time: Option<u16>,
+    /// `NodeIP`: listen on the node's own address alone.
     pub bind_mode: String,
+    /// Nothing is learned of these.
     pub ignored_interfaces: Vec<String>,
+    /// Who writes routes to pods into the kernel.
     pub program_cluster_routes: String,
+    /// Metric of IPv4 routes.
     #[serde(rename = "ipv4NormalRoutePriority")]
     pub ipv4_priority: Option<u32>,
+    /// Metric of IPv6 routes.
     #[serde(rename = "ipv6NormalRoutePriority")]
     pub ipv6_priority: Option<u32>,
 }
@@ -340,105 +399,158 @@ pub struct BgpConfiguration {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Cidr {
+    /// A prefix, or empty.
     pub cidr: String,
 }
 
+/// A community under a name.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct NamedCommunity {
+    /// For `prefixAdvertisements`.
     pub name: String,
+    /// `asn:value`, or large.
     pub value: String,
 }
 
+/// Communities of what is announced.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct PrefixAdvertisement {
+    /// Inside this prefix.
     pub cidr: String,
+    /// Values, or names.
     pub communities: Vec<String>,
 }
 
+/// Where a password stands.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PasswordRef {
+    /// In a Secret.
     pub secret_key_ref: Option<SecretKeyRef>,
 }
 
+/// A key of a Secret.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct SecretKeyRef {
+    /// Of the Secret, in the namespace that passwords are in.
     pub name: String,
+    /// Under which it stands.
     pub key: String,
 }
 
+/// A neighbour, and for which nodes.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct BgpPeer {
+    /// This one alone; empty: see `nodeSelector`.
     pub node: String,
+    /// Nodes with such labels; empty with `node` empty: all.
     pub node_selector: String,
+    /// Its address, with its port if that is not 179.
     #[serde(rename = "peerIP")]
     pub peer_ip: String,
+    /// Instead of an address: nodes with such labels.
     pub peer_selector: String,
+    /// Instead of an address: pods of the node with such labels.
     pub local_workload_selector: String,
+    /// Its AS; with a selector, that of each node.
     #[serde(deserialize_with = "asn")]
     pub as_number: Option<Asn>,
+    /// Ours, as it sees it.
     #[serde(rename = "localASNumber", deserialize_with = "asn")]
     pub local_as_number: Option<Asn>,
+    /// The former way to say `nextHopMode: Keep`.
     pub keep_original_next_hop: bool,
+    /// `Auto`, `Self` or `Keep`.
     pub next_hop_mode: String,
+    /// `None`: unsigned.
     pub password: Option<PasswordRef>,
+    /// `None`: the kernel chooses our end; else it is the node's address.
     pub source_address: String,
+    /// Graceful restart, in seconds.
     #[serde(deserialize_with = "seconds")]
     pub max_restart_time: Option<u16>,
+    /// Seconds between KEEPALIVEs.
     #[serde(deserialize_with = "seconds")]
     pub keepalive_time: Option<u16>,
+    /// How often our AS may stand in AS_PATH of what is let in.
     #[serde(rename = "numAllowedLocalASNumbers")]
     pub allowed_local_as: u8,
+    /// Hops (RFC 5082); `None`: off.
     pub ttl_security: Option<u8>,
+    /// A gateway to it, for which a kernel route is needed.
     pub reachable_by: String,
+    /// Names of BGPFilters, in order.
     pub filters: Vec<String>,
+    /// `Manual`: the nodes at the other end get no session for it.
     pub reverse_peering: String,
 }
 
+/// Rules for what passes a session.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct BgpFilter {
+    /// IPv4 routes that are learned.
     #[serde(rename = "importV4")]
     pub import_v4: Vec<FilterRule>,
+    /// IPv4 routes that are announced.
     #[serde(rename = "exportV4")]
     pub export_v4: Vec<FilterRule>,
+    /// IPv6 routes that are learned.
     #[serde(rename = "importV6")]
     pub import_v6: Vec<FilterRule>,
+    /// IPv6 routes that are announced.
     #[serde(rename = "exportV6")]
     pub export_v6: Vec<FilterRule>,
 }
 
+/// Conditions and what follows; what is empty does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct FilterRule {
+    /// Compared by `matchOperator`.
     pub cidr: String,
+    /// `Equal`, `NotEqual`, `In` or `NotIn`.
     pub match_operator: String,
+    /// With `In`: of these lengths.
     pub prefix_length: Option<Lengths>,
+    /// `RemotePeers`: learned by BGP.
     pub source: String,
+    /// The route leads over it.
     pub interface: String,
+    /// `eBGP` or `iBGP`.
     pub peer_type: String,
+    /// One of these is attached.
     pub communities: Option<CommunityValues>,
+    /// AS_PATH begins with these.
     #[serde(rename = "asPathPrefix")]
     pub as_path_prefix: Vec<Number>,
+    /// The route's metric.
     pub priority: Option<u32>,
+    /// `Accept` or `Reject`.
     pub action: String,
+    /// Changes to a route that is accepted.
     pub operations: Vec<Operation>,
 }
 
+/// Lengths of prefixes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Lengths {
+    /// The shortest; `None`: that of the prefix.
     pub min: Option<u8>,
+    /// The longest; `None`: a single address.
     pub max: Option<u8>,
 }
 
+/// A list of communities.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct CommunityValues {
+    /// As text.
     pub values: Vec<String>,
 }
 
@@ -446,52 +558,74 @@ pub struct CommunityValues {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 pub struct Number(#[serde(deserialize_with = "asn")] pub Option<Asn>);
 
+/// One change; one of the fields is set.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Operation {
+    /// Attach a community.
     pub add_community: Option<CommunityValue>,
+    /// Put ASes in front of AS_PATH.
     #[serde(rename = "prependASPath")]
     pub prepend_as_path: Option<PathPrefix>,
+    /// Another metric.
     pub set_priority: Option<Priority>,
 }
 
+/// One community.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct CommunityValue {
+    /// As text.
     pub value: String,
 }
 
+/// The new beginning of AS_PATH.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct PathPrefix {
+    /// As it reads afterwards.
     pub prefix: Vec<Number>,
 }
 
+/// A metric.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Priority {
+    /// RTA_PRIORITY.
     pub value: u32,
 }
 
+/// A range of pod addresses.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct IpPool {
+    /// The range.
     pub cidr: String,
+    /// `Never`, `Always` or `CrossSubnet`.
     pub vxlan_mode: String,
+    /// `Never`, `Always` or `CrossSubnet`.
     pub ipip_mode: String,
+    /// No new addresses are given out of it.
     pub disabled: bool,
+    /// Its routes are not announced.
     #[serde(rename = "disableBGPExport")]
     pub disable_bgp_export: bool,
 }
 
+/// Which node has a block.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct BlockAffinity {
+    /// Its name.
     pub node: String,
+    /// The block.
     pub cidr: String,
+    /// `confirmed`, `pending` or `pendingDeletion`.
     pub state: String,
+    /// `host`, or what else has it.
     #[serde(rename = "type")]
     pub kind: String,
+    /// About to go.
     #[serde(deserialize_with = "truth")]
     pub deleted: bool,
 }
@@ -518,60 +652,81 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A service, as far as its addresses go.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Service {
+    /// What is wanted.
     pub spec: ServiceSpec,
+    /// What it was given.
     pub status: ServiceStatus,
 }
 
+/// What is wanted of a service.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServiceSpec {
     /// The API server's default is ClusterIP.
     #[serde(rename = "type")]
     pub kind: String,
+    /// The first of `clusterIPs`, or `None` as text.
     #[serde(rename = "clusterIP")]
     pub cluster_ip: String,
+    /// One of each family.
     #[serde(rename = "clusterIPs")]
     pub cluster_ips: Vec<String>,
+    /// Addresses that the operator routes to the cluster.
     #[serde(rename = "externalIPs")]
     pub external_ips: Vec<String>,
+    /// The address that is asked for.
     #[serde(rename = "loadBalancerIP")]
     pub load_balancer_ip: String,
+    /// `Local`: only nodes with a pod of it take its packets.
     pub external_traffic_policy: String,
 }
 
+/// What a service was given.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServiceStatus {
+    /// Its load balancer.
     pub load_balancer: LoadBalancer,
 }
 
+/// A load balancer of a service.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct LoadBalancer {
+    /// Its addresses.
     pub ingress: Vec<Ingress>,
 }
 
+/// One way in.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Ingress {
+    /// Empty where it has a name only.
     pub ip: String,
 }
 
+/// Some of a service's pods.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct EndpointSlice {
     pub metadata: Meta,
+    /// `IPv4`, `IPv6` or `FQDN`.
     pub address_type: String,
+    /// The pods.
     pub endpoints: Vec<Endpoint>,
 }
 
+/// One pod of a service.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Endpoint {
+    /// Where it runs.
     pub node_name: String,
+    /// Whether it can be sent packets.
     pub conditions: Conditions,
 }
 
@@ -579,16 +734,23 @@ pub struct Endpoint {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Conditions {
+    /// It takes new connections.
     pub ready: Option<bool>,
+    /// It takes packets, also while it ends.
     pub serving: Option<bool>,
+    /// It ends.
     pub terminating: Option<bool>,
 }
 
+/// A local workload, as Felix knows it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct EndpointStatus {
+    /// Its addresses.
     pub ipv4_nets: Vec<String>,
+    /// Its addresses.
     pub ipv6_nets: Vec<String>,
+    /// The BGPPeer that is meant for it.
     #[serde(alias = "bgpPeerName")]
     pub bgp_peer_name: String,
 }

@@ -10,15 +10,23 @@ const DEPTH: usize = 32;
 /// Which labels an object must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
+    /// Every object.
     All,
     /// `key in {..}`; holds for no object without the label.
     In(String, Vec<String>),
+    /// The label's value has this in it.
     Contains(String, String),
+    /// The label's value begins so.
     StartsWith(String, String),
+    /// The label's value ends so.
     EndsWith(String, String),
+    /// The label is there.
     Has(String),
+    /// It does not hold.
     Not(Box<Selector>),
+    /// All of them hold.
     And(Vec<Selector>),
+    /// One of them holds.
     Or(Vec<Selector>),
 }
 

@@ -84,10 +84,12 @@ impl Store {
         self.of(kind).next().is_some()
     }
 
+    /// Objects.
     pub fn len(&self) -> usize {
         self.objects.len()
     }
 
+    /// None.
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty()
     }
