@@ -1,7 +1,7 @@
 //! Passwords in Secrets.
 //!
 //! In: the name of a Secret and of a key in it. Out: the password, or why there is none. It is fit for TCP MD5 or none
-//! ([`usable_secret`](crate::config::usable_secret)); a session without one stays down.
+//! ([`usable_secret`]); a session without one stays down.
 
 use super::meaning::PasswordSource;
 use super::object::{Key, Kind};
