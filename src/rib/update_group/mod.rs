@@ -364,8 +364,8 @@ impl UpdateGroups {
         let Some(group) = self.home.get(&peer).and_then(|i| self.groups.get_mut(*i)).and_then(Option::as_mut) else {
             return Load::default();
         };
-        let load = group.poll(rib, peer, credit, out);
-        if load.octets < credit && group.queue(peer) {
+        let (load, all) = group.poll(rib, peer, credit, out);
+        if !all && load.octets < credit && group.queue(peer) {
             self.ready.push_back(peer);
         }
         load

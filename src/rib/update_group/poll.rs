@@ -22,28 +22,30 @@ use crate::wire::{Message, RefreshSubtype, RouteRefresh, encode_end_of_rib};
 const PIECES: usize = 16;
 
 /// With so many destinations looked at it ends.
-pub const LOOKED: usize = 1024;
+pub const LOOKED: usize = 2048;
 
 impl UpdateGroup {
-    /// The next octets for a member. One that is owed more although there is room for it, because what was looked at had nothing to say, is
+    /// The next octets for a member, and whether it follows the log and has read all of it. One that is owed more although there is room for it, because what was looked at had nothing to say, is
     /// to be polled again.
-    pub fn poll(&mut self, rib: &Rib, peer: PeerId, credit: usize, out: &mut Slices) -> Load {
+    pub fn poll(&mut self, rib: &Rib, peer: PeerId, credit: usize, out: &mut Slices) -> (Load, bool) {
         let mut load = Load::default();
         for _ in 0..PIECES {
-            if load.octets >= credit || load.looked >= LOOKED {
+            let Some(member) = self.members.get_mut(&peer) else { break };
+            let done = matches!(&member.mode, Mode::CatchesUp(owed) if owed.is_done());
+            // Who has caught up follows the log at once: changes that come meanwhile are not to be owed one by one.
+            if !done && (load.octets >= credit || load.looked >= LOOKED) {
                 break;
             }
-            let Some(member) = self.members.get_mut(&peer) else { break };
             match &mut member.mode {
                 Mode::Follows { .. } => match self.poll_follower(rib, peer, out) {
                     Some(more) => load += more,
-                    None => break,
+                    None => return (load, true),
                 },
-                Mode::CatchesUp(owed) if owed.is_done() => self.rejoin(peer),
+                Mode::CatchesUp(_) if done => self.rejoin(peer),
                 Mode::CatchesUp(_) => load += self.poll_catch_up(rib, peer, out),
             }
         }
-        load
+        (load, false)
     }
 
     /// One step of a member that follows the log. `None` if it has read everything.
@@ -129,15 +131,19 @@ impl UpdateGroup {
         }
         let ends = Family::ALL.map(|f| if pending.is_some() { rib.dest_end(f) } else { routes.end(f) });
         let mut buf = FrameBuf::default();
-        match owed.step_walk(CHUNK, |family| ends[family.index()]) {
-            Some((piece, last)) => self.write_walk(rib, &facts, piece, last, &mut buf),
+        let looked = match owed.step_walk(CHUNK, |family| ends[family.index()]) {
+            Some((piece, last)) => {
+                self.write_walk(rib, &facts, piece, last, &mut buf);
+                ends[piece.family.index()].saturating_sub(piece.next).min(CHUNK)
+            }
             None => {
                 let changed = owed.take(CHUNK);
                 self.write_changed(rib, &facts, &changed, &mut buf);
+                changed.len()
             }
-        }
+        };
         self.reap();
-        Load { looked: CHUNK, ..buf.freeze().show(&facts, out) }
+        Load { looked, ..buf.freeze().show(&facts, out) }
     }
 
     fn write_walk(&mut self, rib: &Rib, to: &MemberFacts, walk: TableDump, last: bool, buf: &mut FrameBuf) {
