@@ -9,6 +9,8 @@ ARG DEBIAN_IMAGE=debian:bookworm-slim
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 COPY . .
+# There is no git in here: docker build --build-arg CATBIRD_COMMIT=$(git rev-parse --short=12 HEAD)
+ARG CATBIRD_COMMIT=""
 RUN cargo build --release --locked --bin catbird
 
 # What runs on a node. iproute2 and ping are for the `exec` lines of the stories and for people who look around.

@@ -61,10 +61,12 @@ pub enum Question {
         /// Zero, or [`Page::next`] of the page before.
         cursor: u64,
     },
-    /// The whole story of a prefix.
+    /// The whole story of a prefix, or with `longest` of the longest one in use that holds its first address.
     Why {
         /// Host bits are ignored.
         net: IpNet,
+        #[serde(default)]
+        longest: bool,
     },
     /// Kernel routes: wanted, installed, failed, foreign.
     Fib {
@@ -96,6 +98,14 @@ pub struct RouteFilter {
     pub address: Option<IpAddr>,
     /// Only paths of this peer (name or address).
     pub peer: Option<String>,
+    /// Only what is used: best paths, and those that share the load.
+    pub best: bool,
+    /// Only paths with this community of any kind, as it is shown.
+    pub community: Option<String>,
+    /// Only paths whose AS_PATH has these numbers in a row.
+    pub as_path: Option<String>,
+    /// No rows, but how many there would be ([`Answer::Count`]).
+    pub count: bool,
 }
 
 /// What an operator may order. Each answers `Answer::Done` or `Answer::Refused`.
@@ -213,6 +223,15 @@ pub enum Answer {
     Advertised(Page<RouteRow>),
     /// To [`Question::Routes`]: attributes after import policy, as the decision sees them.
     Routes(Page<RouteRow>),
+    /// To [`Question::Routes`] with `count`: how many of them a part of the table has.
+    Count {
+        /// That have at least one such path.
+        prefixes: u64,
+        /// Of all of them.
+        paths: u64,
+        /// Where to go on; `None` after the last part.
+        next: Option<u64>,
+    },
     /// To [`Question::Why`].
     Why(Box<Explanation>),
     /// To [`Question::Fib`].
@@ -259,6 +278,9 @@ pub struct Status {
     pub peers_configured: usize,
     /// Of these, those whose session is up.
     pub peers_established: usize,
+    /// Some of those that are not up and should be, the longest away first: [`DOWN_PEERS`] at most.
+    #[serde(default)]
+    pub peers_down: Vec<DownPeer>,
     /// The Loc-RIB, one row for each family.
     pub tables: Vec<TableRow>,
     /// Distinct sets of path attributes in memory; paths with the same attributes share one.
@@ -307,6 +329,18 @@ impl fmt::Display for WaitingRow {
             "the node's blocks are not all known yet, from: {sources}; End-of-RIB and old routes wait for them {left:.0} s more at most"
         )
     }
+}
+
+/// Peers that are away and named by `status` at most.
+pub const DOWN_PEERS: usize = 5;
+
+/// A peer that is not up and should be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DownPeer {
+    pub name: String,
+    pub why: String,
+    /// How long it has been away; for one that never came, since the router's start.
+    pub away_seconds: f64,
 }
 
 /// Octets that the tables hold.
@@ -390,8 +424,11 @@ pub struct PeerRow {
     pub flaps: u64,
     /// One row for each configured family.
     pub families: Vec<FamilyRow>,
-    /// Why it is not up, in words.
+    /// Why it is not up, in words: the most telling reason.
     pub why_down: Option<String>,
+    /// All reasons since the last session, the most telling first.
+    #[serde(default)]
+    pub failures: Vec<FailureRow>,
     /// For instance `no import policy: accepts nothing`.
     pub warnings: Vec<String>,
 }
@@ -522,11 +559,24 @@ pub struct LastDown {
     pub reason: String,
 }
 
-/// One entry of a peer's event ring.
+/// One reason why a peer is not up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailureRow {
+    pub reason: String,
+    pub first_ago_seconds: f64,
+    pub last_ago_seconds: f64,
+    pub count: u32,
+}
+
+/// One entry of a peer's event ring. What happened again since the session last began or ended is one entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventRow {
-    /// How long ago; of one that repeated, the last time.
+    /// How long ago; of what repeated, the last time.
     pub ago_seconds: f64,
+    /// How long ago it was for the first time.
+    pub first_ago_seconds: f64,
+    /// How often.
+    pub count: u32,
     /// In words.
     pub what: String,
 }
@@ -548,6 +598,12 @@ pub struct RouteRow {
     pub multipath: bool,
     /// Kept over a restart of its peer and not announced again (RFC 4724 §4.2).
     pub stale: bool,
+    /// Import let it in, and its next hop can be reached.
+    #[serde(default)]
+    pub usable: bool,
+    /// Since it was last announced otherwise than before.
+    #[serde(default)]
+    pub age_seconds: Option<u32>,
     /// `None` for our own routes; with the link-local address in parentheses where a peer sent both (RFC 2545 §3).
     pub next_hop: Option<String>,
     /// IGP, EGP or incomplete (RFC 4271 §5.1.1).
@@ -577,6 +633,11 @@ pub struct RouteRow {
 pub struct Explanation {
     /// The prefix that was asked for, without host bits.
     pub net: IpNet,
+    /// What was asked for: `net` itself, or an address in it.
+    pub asked: IpNet,
+    /// Shorter prefixes in use that hold it, the longest first, and longer ones inside it: eight of each at most.
+    pub covering: Vec<IpNet>,
+    pub longer: Vec<IpNet>,
     /// If there is no path: who had it last and why it went, as far as that is remembered.
     #[serde(default)]
     pub departed: Option<DepartedRow>,
@@ -584,6 +645,9 @@ pub struct Explanation {
     pub paths: Vec<PathExplanation>,
     /// What we want in the kernel and what it answered.
     pub fib: Option<FibRow>,
+    /// What the kernel does with a packet to it. `None` if it could not be asked.
+    #[serde(default)]
+    pub kernel: Option<KernelAnswer>,
     /// The rule that keeps the best path out of the kernel, if one does.
     #[serde(default)]
     pub not_written: Option<String>,
@@ -602,16 +666,56 @@ pub struct DepartedRow {
     pub ago_seconds: u64,
 }
 
+/// How the kernel forwards (RTM_GETROUTE).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelAnswer {
+    /// The address that it was asked about.
+    pub address: IpAddr,
+    /// The route that it chose; `None` if none leads there.
+    pub net: Option<IpNet>,
+    pub table: u32,
+    pub metric: u32,
+    /// Who wrote it, as `ip route` says: `kernel`, `static`, `bird`, or a number.
+    pub protocol: String,
+    /// It is one that we wrote.
+    pub ours: bool,
+    /// unicast, blackhole, unreachable, prohibit, local, or none.
+    pub kind: String,
+    /// As `ip route` would say it.
+    pub route: String,
+}
+
+/// What became of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    Best,
+    /// Carries load together with the best.
+    Shares,
+    Lost,
+    /// Its next hop cannot be reached.
+    Ineligible,
+    Refused,
+}
+
 /// One candidate and its fate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PathExplanation {
     /// The path, as in a list.
     #[serde(flatten)]
     pub route: RouteRow,
-    /// `best`, `multipath`, `lost: …` with the deciding step, `refused: …` or `ineligible: …`.
+    pub fate: Fate,
+    /// The step of the decision at which it won or lost (RFC 4271 §9.1.2.2), and what it compared: of this path, and of the best.
+    pub step: Option<String>,
+    pub value: Option<String>,
+    pub best_value: Option<String>,
+    /// The same in words.
     pub verdict: String,
-    /// How the next hop was resolved, in words.
+    /// How the next hop was resolved, in words, and by which route.
     pub next_hop_via: Option<String>,
+    pub next_hop_through: Option<IpNet>,
+    /// Of a stale path: when it goes unless it is announced again.
+    pub stale_seconds_left: Option<f64>,
 }
 
 /// Is it announced to this peer?
@@ -686,8 +790,10 @@ pub struct Snapshot {
 pub struct PeerMetrics {
     /// As in the list.
     pub row: PeerRow,
-    /// Monotonic seconds ago that it became established.
-    pub established_seconds: Option<f64>,
+    /// Its import policy may let something in.
+    pub expects_routes: bool,
+    /// When it became established, in seconds after the router's start.
+    pub established_at_seconds: Option<f64>,
     /// The end of the last session.
     pub last_down: Option<LastDown>,
     /// One row for each type of message.

@@ -403,6 +403,28 @@ impl fmt::Display for Nlri {
     }
 }
 
+/// Date and time of day in UTC, to the microsecond, of nanoseconds since 1970.
+pub fn utc(nanos: u64) -> String {
+    let (seconds, micros) = (nanos / 1_000_000_000, nanos % 1_000_000_000 / 1000);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (mut year, mut left) = (1970u64, days);
+    let leap = |y: u64| (y.is_multiple_of(4) && !y.is_multiple_of(100)) || y.is_multiple_of(400);
+    while left >= if leap(year) { 366 } else { 365 } {
+        left = left.saturating_sub(if leap(year) { 366 } else { 365 });
+        year = year.saturating_add(1);
+    }
+    let lengths = [31, if leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 1_u64;
+    for length in lengths {
+        if left < length {
+            break;
+        }
+        left = left.saturating_sub(length);
+        month = month.saturating_add(1);
+    }
+    format!("{year}-{month:02}-{:02} {:02}:{:02}:{:02}.{micros:06}", left.saturating_add(1), second / 3600, second / 60 % 60, second % 60)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -481,5 +503,12 @@ mod tests {
         set.insert(Family::Ipv4Unicast);
         assert_eq!(set, FamilySet::ALL);
         assert_eq!(set.minus(Family::Ipv4Unicast.into()).iter().collect::<Vec<_>>(), [Family::Ipv6Unicast]);
+    }
+
+    #[test]
+    fn dates_know_leap_years() {
+        assert_eq!(utc(0), "1970-01-01 00:00:00.000000");
+        assert_eq!(utc(951_782_400_000_001_000), "2000-02-29 00:00:00.000001");
+        assert_eq!(utc(1_704_067_199_999_999_999), "2023-12-31 23:59:59.999999");
     }
 }

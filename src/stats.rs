@@ -145,10 +145,11 @@ pub enum Notice {
         /// The same in words.
         error: String,
     },
-    /// Routes that others changed and we put back.
+    /// Routes that others changed and we put back; `nets` names some of them.
     FibRepaired {
         /// Since the last such notice.
         count: usize,
+        nets: Vec<IpNet>,
     },
     /// Another daemon's route stands on our prefix.
     FibForeign {
@@ -185,6 +186,23 @@ pub enum Notice {
         /// No longer.
         removed: Vec<IpNet>,
     },
+    /// Another path is used for a prefix, or none any more. `best` and `was` name peers.
+    Route {
+        /// The prefix.
+        net: IpNet,
+        /// The peer that it is from; `None`: it is gone.
+        best: Option<String>,
+        /// Where the best one leads; `None` for our own.
+        next_hop: Option<IpAddr>,
+        /// Whose path was used before.
+        was: Option<String>,
+        /// The step that chose the best, or why the last one went.
+        why: String,
+    },
+    /// Further prefixes whose use changed at the same time, and that are not told one by one.
+    RoutesUntold { count: usize },
+    /// An interface went down or away, over which established sessions run.
+    LinkDown { link: String, peers: Vec<String> },
     /// Other parameters hold.
     Reloaded {
         /// Differences to those before.
@@ -210,13 +228,13 @@ impl Notice {
     /// How much it matters to somebody who is woken by it.
     pub fn level(&self) -> Level {
         match self {
-            Notice::PeerState { .. } | Notice::EndOfRib { .. } => Level::Debug,
+            Notice::PeerState { .. } | Notice::Route { .. } | Notice::RoutesUntold { .. } | Notice::EndOfRib { .. } => Level::Debug,
             Notice::PeerUp { .. } | Notice::Recovered { .. } | Notice::Blocks { .. } | Notice::Reloaded { .. } => Level::Info,
             Notice::Draining { .. } | Notice::Drained | Notice::Stopping { .. } | Notice::Stranger { .. } | Notice::FibRepaired { .. } => {
                 Level::Info
             }
             Notice::PeerDown { .. } | Notice::PeerFailed { .. } | Notice::Malformed { .. } | Notice::FibForeign { .. } => Level::Warn,
-            Notice::FibContested { .. } | Notice::FibOthers { .. } => Level::Warn,
+            Notice::FibContested { .. } | Notice::FibOthers { .. } | Notice::LinkDown { .. } => Level::Warn,
             Notice::MaxPrefix { .. } | Notice::NoPolicy { .. } | Notice::NotUnicast { .. } => Level::Warn,
             Notice::FibFailed { .. } | Notice::OverBudget { .. } => Level::Error,
         }
@@ -228,9 +246,10 @@ impl Notice {
             Notice::PeerState { .. } | Notice::PeerUp { .. } | Notice::PeerDown { .. } | Notice::PeerFailed { .. } => "peers",
             Notice::Malformed { .. } | Notice::EndOfRib { .. } | Notice::MaxPrefix { .. } => "peers",
             Notice::OverBudget { .. } | Notice::NoPolicy { .. } | Notice::NotUnicast { .. } | Notice::Stranger { .. } => "peers",
+            Notice::LinkDown { .. } => "peers",
             Notice::FibFailed { .. } | Notice::FibRepaired { .. } | Notice::FibForeign { .. } | Notice::Recovered { .. } => "fib",
             Notice::FibContested { .. } | Notice::FibOthers { .. } => "fib",
-            Notice::Blocks { .. } => "routes",
+            Notice::Blocks { .. } | Notice::Route { .. } | Notice::RoutesUntold { .. } => "routes",
             Notice::Reloaded { .. } | Notice::Draining { .. } | Notice::Drained | Notice::Stopping { .. } => "daemon",
         }
     }
@@ -251,11 +270,18 @@ pub struct Md5Refused {
 const LISTED: usize = 16;
 
 fn list(nets: &[IpNet]) -> String {
-    let words = nets.iter().take(LISTED).map(IpNet::to_string).collect::<Vec<_>>().join(" ");
-    match nets.len().saturating_sub(LISTED) {
-        0 => words,
-        more => format!("{words} and {more} more"),
-    }
+    some(nets.iter().map(IpNet::to_string), " ")
+}
+
+fn names(peers: &[String]) -> String {
+    some(peers.iter().cloned(), ", ")
+}
+
+/// The first of them, and how many more there are.
+fn some(all: impl ExactSizeIterator<Item = String>, between: &str) -> String {
+    let more = all.len().saturating_sub(LISTED);
+    let words = all.take(LISTED).collect::<Vec<_>>().join(between);
+    if more == 0 { words } else { format!("{words} and {more} more") }
 }
 
 impl fmt::Display for Notice {
@@ -267,7 +293,7 @@ impl fmt::Display for Notice {
                 write!(f, "{peer}: up with {address} AS {remote_as}, {}, hold time {hold_seconds} s", families.join(" "))
             }
             Notice::PeerDown { peer, address, direction, reason, keeps_routes, .. } => {
-                let kept = if *keeps_routes { "; its routes are kept (graceful restart)" } else { "" };
+                let kept = if *keeps_routes { "; its routes stay, as stale, until it is back or its restart time is over" } else { "" };
                 write!(f, "{peer}: down with {address}, {direction}: {reason}{kept}")
             }
             Notice::PeerFailed { peer, reason } => write!(f, "{peer}: not up: {reason}"),
@@ -282,8 +308,13 @@ impl fmt::Display for Notice {
             Notice::NoPolicy { peer, direction } => write!(f, "{peer}: external peer without {direction} policy (RFC 8212)"),
             Notice::Stranger { address } => write!(f, "connection from {address}, which is no peer of ours: closed"),
             Notice::FibFailed { net, errno, error } => write!(f, "kernel refused {net}: {error} (errno {errno})"),
-            Notice::FibRepaired { count } => write!(f, "{count} routes had been changed behind our back: put back"),
-            Notice::FibForeign { net, protocol } => write!(f, "{net}: a route of protocol {protocol} stands in the kernel"),
+            Notice::FibRepaired { count, nets } => {
+                write!(f, "put back what others had changed in the kernel, {count} times: {}", list(nets))
+            }
+            Notice::FibForeign { net, protocol } => write!(
+                f,
+                "{net}: a route of protocol {protocol} stands in the kernel before ours; `catbird why {net}` tells what packets do"
+            ),
             Notice::FibContested { net } => write!(f, "{net}: others keep changing this route; it is put right four times a second"),
             Notice::FibOthers { protocol, routes } => {
                 let name = match protocol {
@@ -301,6 +332,23 @@ impl fmt::Display for Notice {
                 write!(f, "recovered: {adopted} kernel routes adopted, {removed} not learned again and removed after {waited_seconds:.1} s")
             }
             Notice::Blocks { added, removed } => write!(f, "blocks: added [{}], removed [{}]", list(added), list(removed)),
+            Notice::Route { net, best: Some(best), next_hop, was, why } => {
+                let via = next_hop.map_or_else(String::new, |addr| format!(" via {addr}"));
+                let was = was.as_ref().filter(|was| *was != best).map_or_else(String::new, |was| format!(", before {was}"));
+                write!(f, "{net}: best from {best}{via} ({why}){was}")
+            }
+            Notice::Route { net, best: None, was, why, .. } => {
+                let was = was.as_ref().map_or_else(String::new, |was| format!(", last from {was}"));
+                write!(f, "{net}: gone{was}: {why}")
+            }
+            Notice::RoutesUntold { count } => write!(f, "{count} more prefixes changed with these"),
+            Notice::LinkDown { link, peers } => {
+                write!(
+                    f,
+                    "{link} is down or gone, and with it the way to {}: sessions end by their hold timers if it stays so",
+                    names(peers)
+                )
+            }
             Notice::Reloaded { changes, sessions_touched } => write!(f, "reloaded: {changes} changes, {sessions_touched} sessions touched"),
             Notice::OverBudget { peer, octets, budget } => {
                 write!(

@@ -10,20 +10,43 @@ use ipnet::IpNet;
 use super::decode::DecodeArgs;
 use crate::config::DEFAULT_SOCKET;
 use crate::config::model::Flavour;
+use crate::daemon::protocol::VERSION;
 use crate::wire::MAX_SHUTDOWN_TEXT;
+
+/// Where the configuration is looked for.
+pub const DEFAULT_FILE: &str = "/etc/catbird/catbird.toml";
 
 /// A BGP speaker for clusters: announces a node's pod blocks, learns everybody else's, and keeps the kernel's routes true.
 #[derive(Debug, Parser)]
-#[command(name = "catbird", version, after_help = EXIT_CODES, max_term_width = 110)]
+#[command(name = "catbird", version = VERSION, after_help = EXIT_CODES, max_term_width = 110)]
 pub struct Args {
     /// The control socket of the daemon to ask (`run` makes its own where `[control]` of its file says)
     #[arg(long, global = true, value_name = "PATH", env = "CATBIRD_SOCKET", default_value = DEFAULT_SOCKET, hide_env = true)]
     pub socket: PathBuf,
-    /// Answer in JSON: stable snake_case keys, base units
+    /// Answer in JSON: stable snake_case keys, base units (the same as --format json)
     #[arg(long, global = true)]
     pub json: bool,
+    /// How lists look: aligned columns; one line a row with tabs between; JSON
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
+    pub format: Format,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// How answers look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    #[default]
+    Table,
+    Tsv,
+    Json,
+}
+
+impl Args {
+    /// `--json` is an older way to say `--format json`.
+    pub fn form(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
 }
 
 /// Told by `--help`; kept true by `cli::Exit`.
@@ -41,13 +64,14 @@ pub enum Command {
     /// Run the daemon in the foreground. TERM ends it as `on_term` says, HUP reads the file again
     Run {
         /// The configuration
-        #[arg(short, long, value_name = "FILE", default_value = "/etc/catbird/catbird.toml")]
+        #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE)]
         config: PathBuf,
     },
     /// Tell every mistake of a configuration, with its place
+    #[command(after_help = "Examples:\n  catbird check\n  catbird check --strict new.toml\n  catbird check --node node-b - < new.toml")]
     Check {
-        /// The configuration (with --objects it may be missing: then nothing but the objects counts)
-        #[arg(required_unless_present = "objects")]
+        /// The configuration (default: /etc/catbird/catbird.toml, or with --objects none: then nothing but the objects counts); `-` is standard
+        /// input
         file: Option<PathBuf>,
         /// Print what these objects of a cluster mean for a node: a file that `kubectl get -o yaml` or `-o json` wrote, or a folder of such
         #[arg(long, value_name = "PATH")]
@@ -63,6 +87,7 @@ pub enum Command {
         node: Option<String>,
     },
     /// Tell what a reload would change against what runs, what each change costs, and which sessions it touches
+    #[command(after_help = "Examples:\n  catbird diff\n  catbird diff new.toml\n  catbird diff --from old.toml new.toml")]
     Diff {
         /// The new configuration (default: the daemon's own file, as it is now)
         file: Option<PathBuf>,
@@ -83,6 +108,7 @@ pub enum Command {
         node: Option<String>,
     },
     /// Read the configuration again and apply it whole, or not at all
+    #[command(after_help = "Examples:\n  catbird reload\n  catbird reload --confirm 60s && catbird confirm")]
     Reload {
         /// Go back after this time (such as 60s) unless `catbird confirm` comes
         #[arg(long, value_name = "TIME", value_parser = time)]
@@ -93,8 +119,19 @@ pub enum Command {
     /// One screen: who, how many, since when
     Status,
     /// All peers, one a line
-    Peers,
+    #[command(after_help = "Examples:\n  catbird peers --down\n  catbird peers --kind external --format tsv")]
+    Peers {
+        /// Only those that are not up, with the reason
+        #[arg(long)]
+        down: bool,
+        /// Only those of these kinds
+        #[arg(long, value_name = "KIND", value_delimiter = ',')]
+        kind: Vec<Kind>,
+    },
     /// One peer: everything about it, or what to do with it
+    #[command(
+        after_help = "Examples:\n  catbird peer tor\n  catbird peer tor received --rejected\n  catbird peer tor down -m 'new optics' && catbird peer tor up"
+    )]
     Peer {
         /// Name or address
         peer: String,
@@ -102,6 +139,9 @@ pub enum Command {
         what: Option<PeerCommand>,
     },
     /// The routes in use (Loc-RIB)
+    #[command(
+        after_help = "Examples:\n  catbird routes 10.244.2.7\n  catbird routes 10.244.0.0/16 --longer\n  catbird routes --best --community 65001:7\n  catbird routes --peer tor --count"
+    )]
     Routes {
         /// A prefix, or an address for its longest match
         #[arg(value_name = "PREFIX|ADDRESS")]
@@ -112,9 +152,26 @@ pub enum Command {
         /// Only paths of this peer (name or address)
         #[arg(long, value_name = "PEER")]
         peer: Option<String>,
+        /// Only what is used
+        #[arg(long)]
+        best: bool,
+        /// Only paths with this community, of any kind
+        #[arg(long, value_name = "COMMUNITY")]
+        community: Option<String>,
+        /// Only paths whose AS path has these numbers in a row
+        #[arg(long, value_name = "ASNS")]
+        as_path: Option<String>,
+        /// How many there are
+        #[arg(long)]
+        count: bool,
     },
-    /// Explain a prefix: who announced it, what decided, what the kernel answered, to whom it is announced
-    Why { prefix: IpNet },
+    /// Explain a prefix: who announced it, what decided, what the kernel does with it, to whom it is announced
+    #[command(after_help = "Examples:\n  catbird why 10.244.2.0/26\n  catbird why 10.244.2.7")]
+    Why {
+        /// A prefix, or an address for the prefix that its packets follow
+        #[arg(value_name = "PREFIX|ADDRESS")]
+        what: Target,
+    },
     /// Kernel routes: wanted, installed, failed, foreign
     Fib { prefix: Option<IpNet> },
     /// Next hops and how they are resolved
@@ -122,11 +179,13 @@ pub enum Command {
     /// This node's pod blocks and where each comes from
     Blocks,
     /// Announce or withdraw a pod block, until the next start
+    #[command(after_help = "Examples:\n  catbird block add 10.244.9.0/26\n  catbird block remove 10.244.9.0/26")]
     Block {
         #[command(subcommand)]
         what: BlockCommand,
     },
     /// What happens, as it happens
+    #[command(after_help = "Examples:\n  catbird monitor\n  catbird monitor peers,routes\n  catbird monitor --json routes")]
     Monitor {
         /// Only these (default: all)
         #[arg(value_enum, value_delimiter = ',')]
@@ -140,6 +199,8 @@ pub enum Command {
     },
     /// Come back after a drain
     Undrain,
+    /// Look at what this machine gives, and say what of it will hurt; works without a daemon
+    Doctor,
     /// The log
     Log {
         #[command(subcommand)]
@@ -147,7 +208,8 @@ pub enum Command {
     },
     /// Show the messages in a capture, an MRT file or hexadecimal digits, with a verdict on each
     Decode(DecodeArgs),
-    /// Completions for a shell, on standard output
+    /// Completions for a shell, on standard output; peers' names are asked of the daemon
+    #[command(after_help = "Examples:\n  catbird completions bash > /etc/bash_completion.d/catbird")]
     Completions { shell: clap_complete::Shell },
 }
 
@@ -213,7 +275,20 @@ pub enum Stream {
     Routes,
     Peers,
     Fib,
+    /// Reloads, drains, the end
+    #[value(alias = "config")]
     Daemon,
+}
+
+/// As in the column KIND.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Kind {
+    Mesh,
+    RrClient,
+    Rr,
+    Internal,
+    External,
 }
 
 /// A prefix, or an address.
@@ -253,6 +328,8 @@ fn flavour(text: &str) -> Result<Flavour, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -286,13 +363,41 @@ mod tests {
         assert!(error.contains("130 octets, and 128 is what every peer reads"), "{error}");
     }
 
+    /// Names of commands that the README's table has, in code: `catbird NAME ...`.
+    fn in_the_readme() -> BTreeSet<String> {
+        let rows = include_str!("../../README.md").lines().filter(|line| line.starts_with("| `catbird "));
+        let first = |row: &str| row.replace("\\|", "/").split('|').nth(1).unwrap_or_default().to_owned();
+        let names = |cell: String| {
+            cell.split("`catbird ").skip(1).filter_map(|rest| rest.split([' ', '`']).next().map(str::to_owned)).collect::<Vec<_>>()
+        };
+        rows.map(first).flat_map(names).collect()
+    }
+
     #[test]
-    fn every_shell_gets_completions_that_know_the_commands() {
-        for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Args::command(), "catbird", &mut script);
-            let script = String::from_utf8(script).expect("text");
-            assert!(["nexthops", "undrain", "--confirm"].iter().all(|word| script.contains(word.trim_start_matches("--"))), "{shell}");
+    fn the_readme_has_every_command_and_no_other() {
+        let ours: BTreeSet<String> =
+            Args::command().get_subcommands().map(|c| c.get_name().to_owned()).filter(|name| name != "help").collect();
+        assert_eq!(in_the_readme(), ours);
+    }
+
+    #[test]
+    fn every_example_of_the_help_is_understood() {
+        let mut seen = 0;
+        for mut command in Args::command().get_subcommands().cloned() {
+            let help = command.render_long_help().to_string();
+            let examples =
+                help.split("Examples:").nth(1).unwrap_or_default().lines().filter(|line| line.trim_start().starts_with("catbird "));
+            for line in examples.flat_map(|line| line.split("&&")) {
+                let line = line.split(['<', '>']).next().unwrap_or_default();
+                let words = line.split('\'').enumerate().flat_map(|(n, part)| match n % 2 {
+                    0 => part.split_whitespace().collect::<Vec<_>>(),
+                    _ => vec![part],
+                });
+                let understood = Args::try_parse_from(words);
+                assert!(understood.is_ok(), "{line}: {}", understood.map(|_| ()).unwrap_err());
+                seen += 1;
+            }
         }
+        assert!(seen >= 15, "{seen} examples");
     }
 }

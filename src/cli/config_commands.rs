@@ -1,5 +1,6 @@
 //! `check` and `diff`: what concerns configuration files alone, and works without a daemon.
 
+use std::io;
 use std::path::Path;
 
 use serde_json::json;
@@ -50,17 +51,20 @@ pub fn diff(out: &mut Output, from: &Path, to: &Path, node: Option<&str>) -> Res
         return Ok(Exit::Refused);
     };
     let changes = reload_plan::diff(&config::params::speaker(old_config), &config::params::speaker(new_config), &NotRunning).into_changes();
+    let plan = Reloaded { changes, ..Reloaded::default() };
     if out.json {
-        out.object(&changes)?;
+        out.object(&plan)?;
     } else {
-        tables::reloaded(out, &Reloaded { changes, ..Reloaded::default() })?;
+        tables::reloaded(out, &plan)?;
     }
     Ok(Exit::Fine)
 }
 
-/// `None` where the file cannot be read, after a line about it.
+/// `None` where the file cannot be read, after a line about it. `-` is standard input.
 fn read(file: &Path, node: Option<&str>) -> Option<Checked> {
-    match config::load_as(file, node) {
+    let read =
+        if file == Path::new("-") { config::read_as(io::stdin().lock(), "standard input", node) } else { config::load_as(file, node) };
+    match read {
         Ok(checked) => Some(checked),
         Err(error) => {
             eprintln!("catbird: cannot read {}: {error}", file.display());

@@ -5,23 +5,25 @@
 
 pub mod args;
 pub mod client;
+mod completions;
 mod config_commands;
 pub mod decode;
+mod doctor;
 mod objects;
 mod output;
+mod rows;
 mod tables;
 
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
-
-use crate::api::{Answer, Command as RouterCommand, Page, Question, RouteFilter};
+use crate::api::{Answer, Command as RouterCommand, Page, PeerRow, Question, RouteFilter};
 use crate::daemon::protocol::{Reply, Request};
-use args::{Args, BlockCommand, Command, Direction, LogCommand, PeerCommand, Target};
+use args::{Args, BlockCommand, Command, Direction, Format, Kind, LogCommand, PeerCommand, Target};
 use client::{ClientError, Replies, ask};
-use output::{Cell, Listing, Output};
+use output::{Listing, Output};
+use rows::Row;
 
 /// What the process says to its caller; `catbird --help` tells the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,14 +60,17 @@ pub fn main(args: Args) -> ExitCode {
     if let Command::Run { config } = &args.command {
         return run(config);
     }
-    let mut out = Output::new(args.json);
+    let mut out = Output::new(args.form());
     let outcome = match &args.command {
         Command::Check { file, objects: Some(objects), flavour, strict, node } => {
             let asked = objects::Asked { file: file.as_deref(), node: node.as_deref(), flavour: *flavour };
             objects::check(&mut out, objects, &asked, *strict)
         }
-        Command::Check { file: Some(file), strict, node, .. } => config_commands::check(&mut out, file, *strict, node.as_deref()),
-        Command::Decode(what) => Ok(decode::run(what, args.json)),
+        Command::Check { file, strict, node, .. } => {
+            let file = file.as_deref().unwrap_or(Path::new(args::DEFAULT_FILE));
+            config_commands::check(&mut out, file, *strict, node.as_deref())
+        }
+        Command::Decode(what) => Ok(decode::run(what, args.form() == Format::Json)),
         Command::Diff { file, objects: both, flavour, all, node, .. } if !both.is_empty() => {
             let asked = objects::Asked { file: file.as_deref(), node: node.as_deref(), flavour: *flavour };
             match both.as_slice() {
@@ -74,10 +79,8 @@ pub fn main(args: Args) -> ExitCode {
             }
         }
         Command::Diff { file: Some(file), from: Some(from), node, .. } => config_commands::diff(&mut out, from, file, node.as_deref()),
-        Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Args::command(), "catbird", &mut io::stdout());
-            Ok(Exit::Fine)
-        }
+        Command::Completions { shell } => out.line(completions::script(*shell)).map(|()| Exit::Fine).map_err(ClientError::from),
+        Command::Doctor => doctor::run(&mut out),
         command => Client { out: &mut out, args: &args }.run(command),
     };
     match outcome.and_then(|exit| Ok(out.flush().map(|()| exit)?)) {
@@ -122,29 +125,22 @@ impl Client<'_> {
     fn run(&mut self, command: &Command) -> Result<Exit, ClientError> {
         match command {
             Command::Status => self.status(),
-            Command::Peers => {
-                let replies = self.ask(Question::Peers { cursor: 0 })?;
-                self.list(replies, tables::PEERS, "no peers are configured", tables::peer_row, |a| pick!(a, Peers))
-            }
+            Command::Peers { down, kind } => self.peers(*down, kind),
             Command::Peer { peer, what } => self.peer(peer, what.as_ref()),
-            Command::Routes { what, longer, peer } => {
-                let filter = filter(*what, *longer, peer.clone());
-                let replies = self.ask(Question::Routes { filter, cursor: 0 })?;
-                self.list(replies, tables::ROUTES, "no route", tables::route_row, |a| pick!(a, Routes))
-            }
-            Command::Why { prefix } => self.one(Question::Why { net: prefix.trunc() }),
+            Command::Routes { .. } => self.routes(filter(command)),
+            Command::Why { what: Target::Net(net) } => self.one(Question::Why { net: net.trunc(), longest: false }),
+            Command::Why { what: Target::Address(addr) } => self.one(Question::Why { net: (*addr).into(), longest: true }),
             Command::Fib { prefix } => {
                 let replies = self.ask(Question::Fib { net: prefix.map(|net| net.trunc()), cursor: 0 })?;
-                self.list(replies, tables::FIB, "no kernel route of ours", tables::fib_row, |a| pick!(a, Fib))
+                self.list(replies, |a| pick!(a, Fib))
             }
             Command::Nexthops => {
                 let replies = self.ask(Question::Nexthops { cursor: 0 })?;
-                self.list(replies, tables::NEXTHOPS, "no next hop is in use", tables::nexthop_row, |a| pick!(a, Nexthops))
+                self.list(replies, |a| pick!(a, Nexthops))
             }
             Command::Blocks => {
                 let replies = self.ask(Question::Blocks)?;
-                let rows = |answer| if let Answer::Blocks(rows) = answer { Ok(Page { rows, next: None }) } else { Err(answer) };
-                self.list(replies, tables::BLOCKS, "this node has no blocks", tables::block_row, rows)
+                self.list(replies, |answer| if let Answer::Blocks(rows) = answer { Ok(Page { rows, next: None }) } else { Err(answer) })
             }
             Command::Block { what: BlockCommand::Add { block } } => self.command(RouterCommand::BlockAdd { net: *block }),
             Command::Block { what: BlockCommand::Remove { block } } => self.command(RouterCommand::BlockRemove { net: *block }),
@@ -155,8 +151,45 @@ impl Client<'_> {
             Command::Log { what: LogCommand::Set { level } } => self.say(Request::LogLevel { level: word(*level) }),
             Command::Monitor { streams } => self.say(Request::Monitor { streams: streams.iter().map(|s| word(*s)).collect() }),
             Command::Diff { file, .. } => self.diff(file.as_deref()),
-            Command::Run { .. } | Command::Check { .. } | Command::Decode(_) | Command::Completions { .. } => Ok(Exit::Fine),
+            Command::Run { .. } | Command::Check { .. } | Command::Decode(_) | Command::Completions { .. } | Command::Doctor => {
+                Ok(Exit::Fine)
+            }
         }
+    }
+
+    fn peers(&mut self, down: bool, kinds: &[Kind]) -> Result<Exit, ClientError> {
+        let kinds: Vec<String> = kinds.iter().map(|kind| word(*kind)).collect();
+        let wanted = |row: &PeerRow| {
+            let up = row.state.eq_ignore_ascii_case("established");
+            !(down && up) && (kinds.is_empty() || kinds.contains(&row.kind))
+        };
+        let replies = self.ask(Question::Peers { cursor: 0 })?;
+        self.list(replies, |answer| match answer {
+            Answer::Peers(page) => Ok(Page { rows: page.rows.into_iter().filter(wanted).collect(), next: page.next }),
+            other => Err(other),
+        })
+    }
+
+    fn routes(&mut self, filter: RouteFilter) -> Result<Exit, ClientError> {
+        let count = filter.count;
+        let replies = self.ask(Question::Routes { filter, cursor: 0 })?;
+        if !count {
+            return self.list(replies, |a| pick!(a, Routes));
+        }
+        let mut sum = (0, 0);
+        for reply in replies {
+            match reply? {
+                Reply::Answer(Answer::Count { prefixes, paths, .. }) => sum = (sum.0 + prefixes, sum.1 + paths),
+                Reply::Answer(Answer::Refused(why)) => return Err(ClientError::Failed(why)),
+                other => return Err(ClientError::Strange(format!("{other:?}"))),
+            }
+        }
+        let (prefixes, paths) = sum;
+        match self.out.json {
+            true => self.out.object(&serde_json::json!({ "prefixes": prefixes, "paths": paths }))?,
+            false => self.out.line(format!("{prefixes} prefixes, {paths} paths"))?,
+        }
+        Ok(Exit::Fine)
     }
 
     fn diff(&mut self, file: Option<&Path>) -> Result<Exit, ClientError> {
@@ -197,11 +230,11 @@ impl Client<'_> {
             None => self.one(Question::Peer { peer }),
             Some(PeerCommand::Received { rejected }) => {
                 let replies = self.ask(Question::Received { peer, rejected: *rejected, cursor: 0 })?;
-                self.list(replies, tables::ROUTES, "nothing", tables::route_row, |a| pick!(a, Received))
+                self.list(replies, |a| pick!(a, Received))
             }
             Some(PeerCommand::Advertised) => {
                 let replies = self.ask(Question::Advertised { peer, cursor: 0 })?;
-                self.list(replies, tables::ROUTES, "nothing", tables::route_row, |a| pick!(a, Advertised))
+                self.list(replies, |a| pick!(a, Advertised))
             }
             Some(PeerCommand::Down { message }) => self.command(RouterCommand::PeerDown { peer, text: message.clone() }),
             Some(PeerCommand::Up) => self.command(RouterCommand::PeerUp { peer }),
@@ -211,27 +244,29 @@ impl Client<'_> {
         }
     }
 
-    /// A list that comes in pages.
-    fn list<T: serde::Serialize>(
-        &mut self,
-        replies: Replies,
-        titles: &'static [&'static str],
-        nothing: &str,
-        cells: impl Fn(&T) -> Vec<Cell>,
-        page: impl Fn(Answer) -> Result<Page<T>, Answer>,
-    ) -> Result<Exit, ClientError> {
-        let mut listing = Listing::new(titles);
+    /// A list that comes in pages: sorted, if it is not so long that holding it would cost more than it helps.
+    fn list<T: Row>(&mut self, replies: Replies, page: impl Fn(Answer) -> Result<Page<T>, Answer>) -> Result<Exit, ClientError> {
+        let mut listing = Listing::new(T::COLUMNS);
+        let mut rows: Vec<T> = Vec::new();
+        let mut sorted = true;
         for reply in replies {
             match reply? {
                 Reply::Answer(Answer::Refused(why)) => return Err(ClientError::Failed(why)),
-                Reply::Answer(answer) => match page(answer) {
-                    Ok(page) => listing.page(self.out, &page.rows, &cells)?,
-                    Err(other) => return Err(ClientError::Strange(format!("{other:?}"))),
-                },
+                Reply::Answer(answer) => rows.extend(page(answer).map_err(|other| ClientError::Strange(format!("{other:?}")))?.rows),
                 other => return Err(ClientError::Strange(format!("{other:?}"))),
             }
+            if rows.len() > rows::SORTED || !sorted {
+                sorted = false;
+                listing.page(self.out, &rows, T::cells)?;
+                rows.clear();
+            }
         }
-        listing.end(self.out, nothing)?;
+        rows.sort_by_cached_key(T::key);
+        listing.page(self.out, &rows, T::cells)?;
+        if !sorted {
+            eprintln!("catbird: more than {} rows, in the order of the table", rows::SORTED);
+        }
+        listing.end(self.out, T::NOTHING)?;
         Ok(Exit::Fine)
     }
 
@@ -253,8 +288,8 @@ impl Client<'_> {
                 Reply::Status(status) => tables::status(self.out, status)?,
                 Reply::Reloaded(reloaded) if self.out.json => self.out.object(reloaded)?,
                 Reply::Reloaded(reloaded) => tables::reloaded(self.out, reloaded)?,
-                Reply::Event { notice, .. } if self.out.json => self.event_line(notice)?,
-                Reply::Event { text, level, .. } => self.event(text, level)?,
+                Reply::Event { notice, time, .. } if self.out.json => self.event_line(notice, time)?,
+                Reply::Event { text, level, time, .. } => self.event(&format!("{time} {text}"), level)?,
                 Reply::Missed(n) => self.missed(*n)?,
                 Reply::Answer(_) | Reply::Failed(_) | Reply::End => return Err(ClientError::Strange(format!("{reply:?}"))),
             }
@@ -274,8 +309,12 @@ impl Client<'_> {
         self.out.flush()
     }
 
-    fn event_line(&mut self, notice: &serde_json::Value) -> io::Result<()> {
-        self.out.json_line(notice)?;
+    fn event_line(&mut self, notice: &serde_json::Value, time: &str) -> io::Result<()> {
+        let mut notice = notice.clone();
+        if let Some(fields) = notice.as_object_mut() {
+            fields.insert("time".to_owned(), time.into());
+        }
+        self.out.json_line(&notice)?;
         self.out.flush()
     }
 
@@ -287,11 +326,22 @@ impl Client<'_> {
     }
 }
 
-fn filter(what: Option<Target>, longer: bool, peer: Option<String>) -> RouteFilter {
-    match what {
-        None => RouteFilter { peer, ..RouteFilter::default() },
-        Some(Target::Address(address)) => RouteFilter { address: Some(address), peer, ..RouteFilter::default() },
-        Some(Target::Net(net)) => RouteFilter { net: Some(net.trunc()), longer, peer, ..RouteFilter::default() },
+fn filter(command: &Command) -> RouteFilter {
+    let Command::Routes { what, longer, peer, best, community, as_path, count } = command else { return RouteFilter::default() };
+    let (net, address) = match what {
+        None => (None, None),
+        Some(Target::Address(address)) => (None, Some(*address)),
+        Some(Target::Net(net)) => (Some(net.trunc()), None),
+    };
+    RouteFilter {
+        net,
+        address,
+        longer: *longer,
+        peer: peer.clone(),
+        best: *best,
+        community: community.clone(),
+        as_path: as_path.clone(),
+        count: *count,
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::Exit;
 use super::client::ClientError;
-use super::output::{Cell, Listing, Output, Style, cell, maybe, styled};
+use super::output::{Cell, Columns, Listing, Output, Style, cell, maybe, styled};
 use super::tables;
 use crate::config::model::Flavour;
 use crate::config::{self, Config};
@@ -201,7 +201,7 @@ impl<'a> Checked<'a> {
     }
 }
 
-const SESSIONS: &[&str] = &["SESSION", "ADDRESS", "AS", "HOW", "FROM"];
+const SESSIONS: Columns = Columns { titles: &["SESSION", "ADDRESS", "AS", "HOW", "FROM"], legend: "" };
 
 fn show(out: &mut Output, merged: &Merged, dump: &Dump) -> io::Result<()> {
     let (meaning, config) = (&merged.meaning, &merged.config);

@@ -1,4 +1,4 @@
-//! How answers look: tables with colours on a terminal, tab-separated lines in a pipe, JSON on request.
+//! How answers look: aligned tables (with colours on a terminal), tab-separated lines or JSON on request.
 //!
 //! In: rows. Out: text on standard output, page by page. What the columns of an answer are is [`super::tables`]' matter.
 
@@ -7,6 +7,8 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use serde::Serialize;
+
+use super::args::Format;
 
 /// What a cell's content means to the eye.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,15 +75,20 @@ pub struct Output {
     to: Box<dyn Write>,
     /// Print data instead of tables.
     pub json: bool,
-    terminal: bool,
+    tsv: bool,
     colour: bool,
 }
 
 impl Output {
     /// To standard output, with colours if it is a terminal.
-    pub fn new(json: bool) -> Output {
+    pub fn new(format: Format) -> Output {
         let stdout = io::stdout();
-        Output { terminal: stdout.is_terminal(), colour: colour_on(&stdout), json, to: Box::new(io::BufWriter::new(stdout)) }
+        Output {
+            colour: colour_on(&stdout) && format == Format::Table,
+            json: format == Format::Json,
+            tsv: format == Format::Tsv,
+            to: Box::new(io::BufWriter::new(stdout)),
+        }
     }
 
     /// # Errors
@@ -118,9 +125,17 @@ impl Output {
     }
 }
 
+/// The columns of a list, and what its signs mean.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns {
+    pub titles: &'static [&'static str],
+    /// Stands below the rows; for people, not for machines.
+    pub legend: &'static str,
+}
+
 /// A list that comes in pages: a table, or an array of JSON with one row a line.
 pub struct Listing {
-    titles: &'static [&'static str],
+    columns: Columns,
     widths: Vec<usize>,
     rows: usize,
     begun: bool,
@@ -128,8 +143,8 @@ pub struct Listing {
 
 impl Listing {
     /// With these columns; rows come page by page.
-    pub fn new(titles: &'static [&'static str]) -> Listing {
-        Listing { titles, widths: Vec::new(), rows: 0, begun: false }
+    pub fn new(columns: Columns) -> Listing {
+        Listing { columns, widths: Vec::new(), rows: 0, begun: false }
     }
 
     /// Writes a page. The first one decides the widths.
@@ -162,8 +177,11 @@ impl Listing {
         if out.json {
             return if self.begun { out.line("]") } else { out.line("[]") };
         }
-        if self.rows == 0 && out.terminal {
+        if self.rows == 0 && !out.tsv {
             return out.line(nothing);
+        }
+        if self.rows > 0 && !out.tsv && !self.columns.legend.is_empty() {
+            return out.line(out.paint(&styled(self.columns.legend, Style::Dim)));
         }
         Ok(())
     }
@@ -177,8 +195,8 @@ impl Listing {
             let cells = rows.iter().filter_map(|row| row.get(column)).map(|c| c.text.chars().count());
             cells.max().unwrap_or(0).max(title.len())
         };
-        self.widths = self.titles.iter().enumerate().map(|(column, title)| width(column, title)).collect();
-        let titles: Vec<Cell> = self.titles.iter().map(|title| styled(title, Style::Bold)).collect();
+        self.widths = self.columns.titles.iter().enumerate().map(|(column, title)| width(column, title)).collect();
+        let titles: Vec<Cell> = self.columns.titles.iter().map(|title| styled(title, Style::Bold)).collect();
         self.row(out, &titles)
     }
 
@@ -187,17 +205,17 @@ impl Listing {
         let mut line = String::new();
         for (column, cell) in cells.iter().enumerate() {
             line.push_str(&out.paint(cell));
-            match (column == last, out.terminal) {
+            match (column == last, out.tsv) {
                 (true, _) => {}
-                (false, false) => line.push('\t'),
-                (false, true) => {
+                (false, true) => line.push('\t'),
+                (false, false) => {
                     let width = self.widths.get(column).copied().unwrap_or(0);
                     let pad = width.saturating_sub(cell.text.chars().count()).saturating_add(2);
                     line.extend(std::iter::repeat_n(' ', pad));
                 }
             }
         }
-        out.line(line.trim_end_matches(' '))
+        out.line(if out.tsv { &line } else { line.trim_end_matches(' ') })
     }
 }
 
@@ -246,10 +264,11 @@ mod tests {
         }
     }
 
-    fn listing(json: bool, terminal: bool, colour: bool, pages: &[&[(u32, &str)]]) -> String {
+    fn listing(format: Format, colour: bool, pages: &[&[(u32, &str)]]) -> String {
         let paper = Paper::default();
-        let mut out = Output { to: Box::new(paper.clone()), json, terminal, colour };
-        let mut listing = Listing::new(&["N", "WORD", "NOTE"]);
+        let (json, tsv) = (format == Format::Json, format == Format::Tsv);
+        let mut out = Output { to: Box::new(paper.clone()), json, tsv, colour };
+        let mut listing = Listing::new(Columns { titles: &["N", "WORD", "NOTE"], legend: "a legend" });
         for page in pages {
             let cells = |(n, word): &(u32, &str)| vec![cell(n), styled(word, Style::Good), maybe(None::<u8>)];
             listing.page(&mut out, page, cells).expect("paper is patient");
@@ -262,18 +281,19 @@ mod tests {
     const PAGES: &[&[(u32, &str)]] = &[&[(1, "one"), (20, "twenty")], &[(3, "three")]];
 
     #[test]
-    fn a_terminal_gets_columns_and_a_pipe_gets_tabs() {
-        assert_eq!(listing(false, true, false, PAGES), "N   WORD    NOTE\n1   one     -\n20  twenty  -\n3   three   -\n");
-        assert_eq!(listing(false, false, false, PAGES), "N\tWORD\tNOTE\n1\tone\t-\n20\ttwenty\t-\n3\tthree\t-\n");
-        assert!(listing(false, true, true, PAGES).contains("\x1b[32mone\x1b[0m"), "colour only where it is wanted");
+    fn a_table_is_aligned_in_a_pipe_too_and_tabs_are_for_machines() {
+        let table = "N   WORD    NOTE\n1   one     -\n20  twenty  -\n3   three   -\na legend\n";
+        assert_eq!(listing(Format::Table, false, PAGES), table);
+        assert_eq!(listing(Format::Tsv, false, PAGES), "N\tWORD\tNOTE\n1\tone\t-\n20\ttwenty\t-\n3\tthree\t-\n");
+        assert!(listing(Format::Table, true, PAGES).contains("\x1b[32mone\x1b[0m"), "colour only where it is wanted");
     }
 
     #[test]
     fn json_is_one_array_over_all_pages() {
-        let parsed: Vec<(u32, String)> = serde_json::from_str(&listing(true, true, true, PAGES)).expect("an array");
+        let parsed: Vec<(u32, String)> = serde_json::from_str(&listing(Format::Json, true, PAGES)).expect("an array");
         assert_eq!(parsed.len(), 3);
-        assert_eq!(listing(true, false, false, &[]), "[]\n");
-        assert_eq!((listing(false, true, false, &[]).as_str(), listing(false, false, false, &[]).as_str()), ("nothing\n", ""));
+        assert_eq!(listing(Format::Json, false, &[]), "[]\n");
+        assert_eq!([listing(Format::Table, false, &[]), listing(Format::Tsv, false, &[])], ["nothing\n", ""]);
     }
 
     #[test]

@@ -4,110 +4,11 @@
 
 use std::io;
 
-use super::output::{Cell, Output, Style, cell, duration, maybe, octets, styled};
-use crate::api::{BlockRow, Explanation, FibRow, NexthopRow, PeerDetail, PeerRow, RouteRow};
+use super::output::{Output, Style, duration, octets, styled};
+use super::rows::{age, peer_style};
+use crate::api::{Explanation, ExportRow, Fate, FibRow, KernelAnswer, PathExplanation, PeerDetail};
 use crate::daemon::protocol::{FullStatus, Reloaded};
 use crate::speaker::reload_plan::Grade;
-
-/// Columns of `catbird peers`.
-pub const PEERS: &[&str] = &["PEER", "ADDRESS", "KIND", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "ADVERTISED", "NOTE"];
-
-/// One line of it.
-pub fn peer_row(row: &PeerRow) -> Vec<Cell> {
-    let sum = |of: fn(&crate::api::FamilyRow) -> u64| row.families.iter().map(of).sum::<u64>();
-    let note = row.why_down.clone().unwrap_or_else(|| row.warnings.join("; "));
-    vec![
-        cell(&row.name),
-        cell(&row.address),
-        cell(&row.kind),
-        maybe(row.remote_as),
-        styled(&row.state, state_tone(row)),
-        cell(duration(row.state_seconds)),
-        cell(sum(|f| f.received)),
-        cell(sum(|f| f.accepted)),
-        cell(sum(|f| f.advertised)),
-        styled(note, Style::Warn),
-    ]
-}
-
-fn state_tone(row: &PeerRow) -> Style {
-    match (row.state.eq_ignore_ascii_case("established"), row.admin_up) {
-        (true, _) => Style::Good,
-        (false, false) => Style::Dim,
-        (false, true) => Style::Bad,
-    }
-}
-
-/// Columns of routes.
-pub const ROUTES: &[&str] = &["", "PREFIX", "NEXT HOP", "PEER", "PREF", "MED", "AS PATH", "ORIGIN", "COMMUNITIES", "NOTE"];
-
-/// One path.
-pub fn route_row(row: &RouteRow) -> Vec<Cell> {
-    let mark = match (row.best, row.multipath) {
-        (true, _) => styled("*>", Style::Good),
-        (false, true) => styled("*=", Style::Good),
-        _ if row.refused.is_some() => styled("x", Style::Bad),
-        _ => cell("*"),
-    };
-    let mut communities = row.communities.clone();
-    communities.extend(row.large_communities.iter().cloned());
-    communities.extend(row.extended_communities.iter().cloned());
-    let note = match (&row.refused, row.stale) {
-        (Some(refused), _) => styled(refused, Style::Bad),
-        (None, true) => styled("stale", Style::Warn),
-        (None, false) => cell(""),
-    };
-    let path_id = if row.path_id == 0 { String::new() } else { format!(" #{}", row.path_id) };
-    vec![
-        mark,
-        cell(format!("{}{path_id}", row.net)),
-        maybe(row.next_hop.as_ref()),
-        cell(&row.peer),
-        maybe(row.local_pref),
-        maybe(row.med),
-        cell(if row.as_path.is_empty() { "-" } else { &row.as_path }),
-        cell(&row.origin),
-        cell(communities.join(" ")),
-        note,
-    ]
-}
-
-/// Columns of `catbird fib`.
-pub const FIB: &[&str] = &["PREFIX", "STATE", "WANTED", "INSTALLED", "ERROR"];
-
-/// One kernel route.
-pub fn fib_row(row: &FibRow) -> Vec<Cell> {
-    let style = match row.state.as_str() {
-        "installed" => Style::Good,
-        "failed" => Style::Bad,
-        _ => Style::Warn,
-    };
-    let error = row.error.as_ref().map(|error| match row.errno {
-        Some(errno) => format!("{error} (errno {errno})"),
-        None => error.clone(),
-    });
-    let same = row.wanted == row.installed;
-    let installed = if same && row.wanted.is_some() { styled("as wanted", Style::Dim) } else { maybe(row.installed.as_ref()) };
-    vec![cell(row.net), styled(&row.state, style), maybe(row.wanted.as_ref()), installed, styled(error.unwrap_or_default(), Style::Bad)]
-}
-
-/// Columns of `catbird nexthops`.
-pub const NEXTHOPS: &[&str] = &["NEXT HOP", "STATE", "VIA", "METRIC", "USED BY"];
-
-/// One next hop.
-pub fn nexthop_row(row: &NexthopRow) -> Vec<Cell> {
-    let state = if row.resolved { styled("resolved", Style::Good) } else { styled("unresolved", Style::Bad) };
-    vec![cell(&row.address), state, cell(&row.via), maybe(row.metric), cell(row.used_by)]
-}
-
-/// Columns of `catbird blocks`.
-pub const BLOCKS: &[&str] = &["BLOCK", "SOURCE", "ANNOUNCED"];
-
-/// One block.
-pub fn block_row(row: &BlockRow) -> Vec<Cell> {
-    let announced = if row.announced { styled("yes", Style::Good) } else { styled("no", Style::Warn) };
-    vec![cell(row.net), cell(&row.source), announced]
-}
 
 /// `catbird status`
 pub fn status(out: &mut Output, full: &FullStatus) -> io::Result<()> {
@@ -120,6 +21,14 @@ pub fn status(out: &mut Output, full: &FullStatus) -> io::Result<()> {
     let all_up = s.peers_established >= s.peers_configured;
     let peers = styled(format!("{}/{}", s.peers_established, s.peers_configured), if all_up { Style::Good } else { Style::Bad });
     out.line(format!("peers     {} established", out.paint(&peers)))?;
+    for down in &s.peers_down {
+        let text = format!("          {} for {}: {}", down.name, duration(down.away_seconds), down.why);
+        out.line(out.paint(&styled(text, Style::Warn)))?;
+    }
+    let unnamed = s.peers_configured.saturating_sub(s.peers_established).saturating_sub(s.peers_down.len());
+    if unnamed > 0 && !s.peers_down.is_empty() {
+        out.line(format!("          and {unnamed} more: `catbird peers --down`"))?;
+    }
     for table in &s.tables {
         out.line(format!("routes    {} prefixes, {} paths ({})", table.prefixes, table.paths, table.family))?;
     }
@@ -162,7 +71,7 @@ fn reload_words(full: &FullStatus) -> String {
 /// `catbird peer X`
 pub fn peer(out: &mut Output, peer: &PeerDetail) -> io::Result<()> {
     let row = &peer.row;
-    let state = out.paint(&styled(&row.state, state_tone(row)));
+    let state = out.paint(&styled(&row.state, peer_style(row)));
     out.line(format!("{}  {}  {}", out.paint(&styled(&row.name, Style::Bold)), row.address, peer.description.as_deref().unwrap_or("")))?;
     out.line(format!("state       {state} since {}, {} flaps", duration(row.state_seconds), row.flaps))?;
     let admin = if row.admin_up { "" } else { ", administratively down" };
@@ -174,6 +83,7 @@ pub fn peer(out: &mut Output, peer: &PeerDetail) -> io::Result<()> {
             out.line(format!("{title:12}{text}"))?;
         }
     }
+    peer_failures(out, peer)?;
     if let Some(id) = peer.remote_router_id {
         out.line(format!("router id   {id}"))?;
     }
@@ -196,7 +106,23 @@ pub fn peer(out: &mut Output, peer: &PeerDetail) -> io::Result<()> {
         out.line(out.paint(&styled(format!("warning     {warning}"), Style::Warn)))?;
     }
     for event in &peer.events {
-        out.line(format!("{:>9} ago  {}", duration(event.ago_seconds), event.what))?;
+        let times = if event.count > 1 {
+            format!("  ({} times, first {} ago)", event.count, duration(event.first_ago_seconds))
+        } else {
+            String::new()
+        };
+        out.line(format!("{:>9} ago  {}{times}", duration(event.ago_seconds), event.what))?;
+    }
+    Ok(())
+}
+
+/// All reasons why it is not up, the most telling first.
+fn peer_failures(out: &mut Output, peer: &PeerDetail) -> io::Result<()> {
+    for failure in &peer.row.failures {
+        let (first, last) = (duration(failure.first_ago_seconds), duration(failure.last_ago_seconds));
+        let when =
+            if failure.count == 1 { format!("{last} ago") } else { format!("{} times, first {first} ago, last {last} ago", failure.count) };
+        out.line(format!("  failed    {} ({when})", failure.reason))?;
     }
     Ok(())
 }
@@ -231,42 +157,113 @@ fn peer_counters(out: &mut Output, peer: &PeerDetail) -> io::Result<()> {
 
 /// `catbird why`
 pub fn explanation(out: &mut Output, explanation: &Explanation) -> io::Result<()> {
-    out.line(out.paint(&styled(explanation.net, Style::Bold)))?;
+    let host = explanation.asked.prefix_len() == explanation.asked.max_prefix_len() && explanation.asked != explanation.net;
+    let asked = if host { format!("  (the longest prefix in use that holds {})", explanation.asked.addr()) } else { String::new() };
+    out.line(format!("{}{asked}", out.paint(&styled(explanation.net, Style::Bold))))?;
     if explanation.paths.is_empty() {
         out.line("  nobody announces it")?;
         if let Some(gone) = &explanation.departed {
             out.line(format!("  last from {}, until {} ago: {}", gone.peer, duration(gone.ago_seconds as f64), gone.why))?;
         }
     }
-    for path in &explanation.paths {
-        let route = &path.route;
-        let style = match path.verdict.as_str() {
-            "best" | "multipath" => Style::Good,
-            verdict if verdict.starts_with("lost") => Style::Plain,
-            _ => Style::Bad,
-        };
-        let from = route.peer_address.map_or_else(String::new, |addr| format!(" ({addr})"));
-        out.line(format!("  from {}{from}: {}", route.peer, out.paint(&styled(&path.verdict, style))))?;
-        let as_path = if route.as_path.is_empty() { "empty" } else { &route.as_path };
-        let pref = route.local_pref.map_or_else(String::new, |p| format!(", local pref {p}"));
-        let med = route.med.map_or_else(String::new, |m| format!(", MED {m}"));
-        out.line(format!("    AS path {as_path}, origin {}{pref}{med}", route.origin))?;
-        if let Some(hop) = &route.next_hop {
-            out.line(format!("    next hop {hop}: {}", path.next_hop_via.as_deref().unwrap_or("not looked up")))?;
+    for (words, nets) in [("packets to it follow", &explanation.covering), ("longer ones inside it:", &explanation.longer)] {
+        let shown = if words.starts_with("packets") && !explanation.paths.is_empty() { &[][..] } else { nets.as_slice() };
+        if !shown.is_empty() {
+            let list = shown.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            out.line(format!("  {words} {list}"))?;
         }
     }
+    for path in &explanation.paths {
+        path_explanation(out, path)?;
+    }
+    kernel(out, explanation)?;
+    exports(out, &explanation.exports)
+}
+
+fn path_explanation(out: &mut Output, path: &PathExplanation) -> io::Result<()> {
+    let route = &path.route;
+    let style = match path.fate {
+        Fate::Best | Fate::Shares => Style::Good,
+        Fate::Lost => Style::Plain,
+        Fate::Ineligible | Fate::Refused => Style::Bad,
+    };
+    let from = route.peer_address.map_or_else(String::new, |addr| format!(" ({addr})"));
+    let since = route.age_seconds.map_or_else(String::new, |seconds| format!(", for {}", age(seconds)));
+    out.line(format!("  from {}{from}: {}{since}", route.peer, out.paint(&styled(&path.verdict, style))))?;
+    let as_path = if route.as_path.is_empty() { "empty" } else { &route.as_path };
+    let pref = route.local_pref.map_or_else(String::new, |p| format!(", local pref {p}"));
+    let med = route.med.map_or_else(String::new, |m| format!(", MED {m}"));
+    out.line(format!("    AS path {as_path}, origin {}{pref}{med}", route.origin))?;
+    let all = [&route.communities, &route.large_communities, &route.extended_communities];
+    let communities: Vec<&str> = all.into_iter().flatten().map(String::as_str).collect();
+    if !communities.is_empty() {
+        out.line(format!("    communities {}", communities.join(" ")))?;
+    }
+    if let Some(id) = route.originator_id {
+        let clusters: Vec<String> = route.cluster_list.iter().map(ToString::to_string).collect();
+        out.line(format!("    reflected: originator {id}, clusters {}", clusters.join(" ")))?;
+    }
+    if route.stale {
+        let left =
+            path.stale_seconds_left.map_or_else(String::new, |left| format!("; goes in {} unless it is announced again", duration(left)));
+        out.line(out.paint(&styled(format!("    stale: its peer is away or restarted{left}"), Style::Warn)))?;
+    }
+    let Some(hop) = &route.next_hop else { return Ok(()) };
+    let through = path.next_hop_through.map_or_else(String::new, |net| format!(", by {net}"));
+    out.line(format!("    next hop {hop}: {}{through}", path.next_hop_via.as_deref().unwrap_or("not looked up")))
+}
+
+/// What we want there, what stands there, and what packets do.
+fn kernel(out: &mut Output, explanation: &Explanation) -> io::Result<()> {
     match (&explanation.fib, &explanation.not_written) {
         (_, Some(rule)) => out.line(format!("  kernel: not written: {rule}"))?,
-        (Some(row), None) => {
-            let error = row.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-            let wanted = row.wanted.as_deref().or(row.installed.as_deref()).unwrap_or("");
-            out.line(format!("  kernel: {}{error}  {wanted}", row.state))?;
-        }
+        (Some(row), None) => wanted_route(out, row)?,
         (None, None) => out.line("  kernel: not wanted there")?,
     }
-    for export in &explanation.exports {
-        let told = if export.announced { styled("told", Style::Good) } else { styled("not told", Style::Dim) };
-        out.line(format!("  {} {}: {}", export.peer, out.paint(&told), export.reason))?;
+    explanation.kernel.as_ref().map_or(Ok(()), |answer| packets(out, explanation, answer))
+}
+
+fn wanted_route(out: &mut Output, row: &FibRow) -> io::Result<()> {
+    let error = row.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
+    let wanted = row.wanted.as_deref().or(row.installed.as_deref()).unwrap_or("");
+    let style = if row.state == "installed" { Style::Good } else { Style::Bad };
+    out.line(format!("  kernel: {}{error}  {wanted}", out.paint(&styled(&row.state, style))))
+}
+
+/// The kernel's own answer, and what to do if it is not by a route of ours though we want one.
+fn packets(out: &mut Output, explanation: &Explanation, answer: &KernelAnswer) -> io::Result<()> {
+    let astray = !answer.ours && explanation.fib.as_ref().is_some_and(|row| row.wanted.is_some()) && answer.net == Some(explanation.net);
+    let style = if astray { Style::Bad } else { Style::Plain };
+    out.line(format!("  packets to {}: {}", answer.address, out.paint(&styled(&answer.route, style))))?;
+    if !astray {
+        return Ok(());
+    }
+    let owner = &answer.protocol;
+    let drop = format!("ip route del {} proto {owner} metric {}", explanation.net, answer.metric);
+    let text = format!(
+        "    another's route (proto {owner}) carries them, not ours: `{drop}` removes it; `[fib] conflict` and `metric` say who yields"
+    );
+    out.line(out.paint(&styled(text, Style::Bad)))
+}
+
+/// Peers that are named for one reason; the others are counted.
+const NAMED: usize = 6;
+
+/// One line for each reason.
+fn exports(out: &mut Output, exports: &[ExportRow]) -> io::Result<()> {
+    let mut groups: Vec<(bool, &str, Vec<&str>)> = Vec::new();
+    for export in exports {
+        match groups.iter_mut().find(|(announced, reason, _)| (*announced, *reason) == (export.announced, export.reason.as_str())) {
+            Some((_, _, peers)) => peers.push(&export.peer),
+            None => groups.push((export.announced, &export.reason, vec![&export.peer])),
+        }
+    }
+    for (announced, reason, peers) in groups {
+        let told = if announced { styled("told", Style::Good) } else { styled("not told", Style::Dim) };
+        let more = peers.len().saturating_sub(NAMED);
+        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let names: Vec<&str> = peers.iter().take(NAMED).copied().collect();
+        out.line(format!("  {} to {}{rest}: {reason}", out.paint(&told), names.join(", ")))?;
     }
     Ok(())
 }

@@ -35,6 +35,19 @@ pub fn load_as(path: &Path, node: Option<&str>) -> io::Result<Checked> {
     Ok(check(&path.display().to_string(), &text, node))
 }
 
+/// The same, of what is read from a stream.
+///
+/// # Errors
+/// It cannot be read, is not text, or is too long.
+pub fn read_as(from: impl Read, name: &str, node: Option<&str>) -> io::Result<Checked> {
+    let mut text = String::new();
+    let read = from.take(CONFIG_OCTETS.saturating_add(1)).read_to_string(&mut text)? as u64;
+    if read > CONFIG_OCTETS {
+        return Err(io::Error::other(format!("more than {CONFIG_OCTETS} octets")));
+    }
+    Ok(check(name, &text, node))
+}
+
 /// Checks a text as the daemon would run it; `name` is what its findings call it.
 pub fn check_text(name: &str, text: &str) -> Checked {
     check(name, text, None)

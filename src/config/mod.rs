@@ -29,7 +29,7 @@ use toml::de::DeTable;
 
 pub(crate) use cluster::{relation, shared_address};
 #[cfg(feature = "daemon")]
-pub use load::{NODE_VARIABLE, PASSWORD_OCTETS, check_text, check_text_as, load, load_as, read_text};
+pub use load::{NODE_VARIABLE, PASSWORD_OCTETS, check_text, check_text_as, load, load_as, read_as, read_text};
 pub use model::Config;
 pub use report::{Diagnostic, Report, Severity};
 pub use validate::usable_secret;

@@ -521,7 +521,7 @@ pub(crate) fn kind(remote: RemoteAs, options: &PeerOptions) -> PeerKind {
     } else if options.rr_client {
         PeerKind::RrClient
     } else {
-        PeerKind::Mesh
+        PeerKind::Internal
     }
 }
 

@@ -43,6 +43,8 @@ pub struct DaemonMetrics {
     pub log: LogCounters,
     /// Most descriptors that the process may have open; zero: not known.
     pub descriptors: u64,
+    /// The wall clock at the start, once: a time that is computed anew at each scrape jitters.
+    started: std::sync::OnceLock<std::time::SystemTime>,
     /// Connections that `accept` returned.
     pub accepted: Counter,
     /// Turned away at the door: no such peer.
@@ -74,7 +76,14 @@ pub struct DaemonMetrics {
 impl DaemonMetrics {
     /// All at zero; `descriptors` as in the field.
     pub fn new(log: LogCounters, descriptors: u64) -> DaemonMetrics {
-        DaemonMetrics { log, descriptors, ..DaemonMetrics::default() }
+        let counters = DaemonMetrics { log, descriptors, ..DaemonMetrics::default() };
+        counters.started();
+        counters
+    }
+
+    /// When the daemon started, by the wall clock of that moment.
+    pub fn started(&self) -> std::time::SystemTime {
+        *self.started.get_or_init(std::time::SystemTime::now)
     }
 
     /// Is there a descriptor for one more BGP connection? [`RESERVED`] are kept for what is not BGP.

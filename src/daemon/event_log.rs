@@ -12,7 +12,7 @@ use std::hash::Hash;
 use std::io::{self, IsTerminal};
 use std::mem::Discriminant;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::broadcast;
 use tracing::callsite::Identifier;
@@ -51,11 +51,18 @@ pub enum Format {
     Json,
 }
 
+/// A notice, and when it was made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stamped {
+    pub at: SystemTime,
+    pub notice: Notice,
+}
+
 /// Turns notices into lines, and passes them to monitors.
 #[derive(Clone)]
 pub struct EventLog {
     format: Format,
-    monitors: broadcast::Sender<Arc<Notice>>,
+    monitors: broadcast::Sender<Arc<Stamped>>,
     limiter: Arc<Limiter>,
 }
 
@@ -74,13 +81,19 @@ impl EventLog {
         if self.limiter.allows_notice(&notice) {
             log(&notice, self.format);
         }
-        if self.monitors.receiver_count() > 0 && self.monitors.send(Arc::new(notice)).is_err() {
+        let stamped = || Arc::new(Stamped { at: SystemTime::now(), notice });
+        if self.monitors.receiver_count() > 0 && self.monitors.send(stamped()).is_err() {
             tracing::debug!("the last monitor went away");
         }
     }
 
+    /// Does anybody want to hear of things that happen all the time, such as single routes?
+    pub fn is_watched(&self) -> bool {
+        self.monitors.receiver_count() > 0 || tracing::enabled!(target: NOTICES, tracing::Level::DEBUG)
+    }
+
     /// Notices from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Notice>> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Stamped>> {
         self.monitors.subscribe()
     }
 
@@ -178,7 +191,7 @@ impl Log {
         let (filter, handle) = reload::Layer::new(LevelFilter::INFO);
         let lines: Box<dyn Layer<_> + Send + Sync> = match format {
             Format::Text => {
-                let colours = io::stderr().is_terminal();
+                let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
                 fmt::layer().with_writer(writer).with_ansi(colours).with_target(false).with_filter(OncePerKind(limiter.clone())).boxed()
             }
             Format::Json => fmt::layer().json().flatten_event(true).with_writer(writer).with_filter(OncePerKind(limiter.clone())).boxed(),
@@ -286,6 +299,10 @@ mod tests {
         EventLog::with(Format::Text, Arc::default())
     }
 
+    fn repaired(count: usize) -> Notice {
+        Notice::FibRepaired { count, nets: Vec::new() }
+    }
+
     fn failed(peer: &str) -> Notice {
         Notice::PeerFailed { peer: peer.into(), reason: "refused".into() }
     }
@@ -296,7 +313,7 @@ mod tests {
         log.emit(Notice::Draining { on: false });
         let mut monitor = log.subscribe();
         log.emit(Notice::Draining { on: true });
-        assert_eq!(*monitor.try_recv().expect("one notice"), Notice::Draining { on: true });
+        assert_eq!(monitor.try_recv().expect("one notice").notice, Notice::Draining { on: true });
         assert!(monitor.try_recv().is_err(), "what was said before is not received");
     }
 
@@ -305,10 +322,10 @@ mod tests {
         let log = event_log();
         let mut monitor = log.subscribe();
         for n in 0..=MONITOR_BACKLOG {
-            log.emit(Notice::FibRepaired { count: n });
+            log.emit(repaired(n));
         }
         assert!(matches!(monitor.try_recv(), Err(broadcast::error::TryRecvError::Lagged(1))));
-        assert_eq!(*monitor.try_recv().expect("the oldest that is left"), Notice::FibRepaired { count: 1 });
+        assert_eq!(monitor.try_recv().expect("the oldest that is left").notice, repaired(1));
     }
 
     #[test]
@@ -325,6 +342,6 @@ mod tests {
     #[test]
     fn what_is_no_warning_is_never_left_out() {
         let limiter = Limiter::default();
-        assert!((0..200).all(|n| limiter.allows_notice(&Notice::FibRepaired { count: n })));
+        assert!((0..200).all(|n| limiter.allows_notice(&repaired(n))));
     }
 }

@@ -12,6 +12,7 @@
 pub mod atomics;
 pub mod core;
 pub mod counters;
+pub mod doctor;
 pub mod event_log;
 pub mod netlink;
 mod owner;
@@ -78,7 +79,10 @@ fn serve(config: Config, path: PathBuf, log: &Log, kept: Kept) -> io::Result<()>
     if !kept.net_admin {
         tracing::warn!("without CAP_NET_ADMIN no route is written and no TCP-MD5 key is set");
     }
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node.name, asn = %config.node.asn, descriptors, capabilities = %kept, "catbird starts");
+    tracing::info!(version = protocol::VERSION, node = config.node.name, asn = %config.node.asn, descriptors, capabilities = %kept, "catbird starts");
+    for finding in doctor::look().into_iter().filter(|finding| finding.severity > doctor::Severity::Fine) {
+        tracing::warn!(what = finding.subject, cure = finding.cure, "{}", finding.text);
+    }
     let counters = Arc::new(DaemonMetrics::new(log.counters(), descriptors));
     let (queue, events) = EventQueue::new(counters.clone());
     let (requests, asked) = mpsc::channel(REQUESTS);

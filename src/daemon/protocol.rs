@@ -10,6 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::api::{Answer, Command, Question, Status};
 use crate::speaker::reload_plan::Change;
 
+/// The version, with the commit that it was built from where that is known (`build.rs`).
+pub const VERSION: &str = env!("CATBIRD_VERSION");
+
+/// Goes up when a key of an answer is renamed, removed or changes its type; new keys do not count. `docs/json.md` lists all.
+pub const SCHEMA_VERSION: u32 = 1;
+
 /// Octets of the longest request; longer ones are refused before they are read to their end.
 pub const REQUEST_OCTETS: usize = 64 * 1024;
 
@@ -64,6 +70,8 @@ pub enum Reply {
     Status(Box<FullStatus>),
     /// One event of `monitor`, in words and as data.
     Event {
+        /// In UTC, as RFC 3339 has it.
+        time: String,
         /// For people.
         text: String,
         /// Which it belongs to.
@@ -111,6 +119,8 @@ pub struct FullStatus {
 pub struct ProcessStatus {
     /// Of the running daemon.
     pub version: String,
+    /// Of the keys that answers in JSON have ([`SCHEMA_VERSION`]).
+    pub schema_version: u32,
     /// In its own process namespace.
     pub pid: u32,
     /// VmRSS; zero where there is no /proc.

@@ -8,7 +8,7 @@
 //! RFC 2385 (TCP-MD5), RFC 5082 (GTSM: TTL 255 out, a minimum in), RFC 9687 (TCP_USER_TIMEOUT stands below the send hold timer).
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::size_of;
 use std::net::{IpAddr, TcpListener};
@@ -149,6 +149,23 @@ pub fn interface_index(name: &str) -> Option<u32> {
     // SAFETY: `name` is a NUL-terminated string that lives across the call.
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
     (index != 0).then_some(index)
+}
+
+/// The name of an interface, if there is one of this number.
+pub fn interface_name(index: u32) -> Option<String> {
+    let mut name = [0u8; libc::IF_NAMESIZE];
+    // SAFETY: `name` has room for IF_NAMESIZE octets, which is all that is written.
+    let known = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    let text = CStr::from_bytes_until_nul(&name).ok().filter(|_| !known.is_null())?;
+    Some(text.to_string_lossy().into_owned())
+}
+
+/// Processor time of this process so far.
+pub fn process_time() -> Duration {
+    let mut spent = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `spent` is a valid, writable timespec; the clock of the own process always exists, so the call cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut spent) };
+    Duration::new(u64::try_from(spent.tv_sec).unwrap_or(0), u32::try_from(spent.tv_nsec).unwrap_or(0))
 }
 
 /// Raises the soft limit of open descriptors to the hard one and says what it is now.

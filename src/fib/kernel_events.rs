@@ -282,11 +282,16 @@ impl Fib {
         let metric = self.shapes.get(entry.wanted).map(|s| s.metric);
         let list = self.foreign.get(&entry.net);
         let any = list.is_some();
-        let better = list.is_some_and(|l| l.iter().any(|f| metric.is_some_and(|m| f.metric < m)));
+        let before_ours = list.and_then(|l| l.iter().find(|f| metric.is_some_and(|m| f.metric < m)));
+        let better = before_ours.is_some();
+        let news = before_ours.filter(|_| !entry.flags.has(Flags::SHADOWED)).map(|f| (entry.net, f.protocol));
         self.edit(slot, |e| {
             e.flags.set(Flags::FOREIGN, any);
             e.flags.set(Flags::SHADOWED, better);
         });
+        if let Some((net, protocol)) = news {
+            self.tell(FibEvent::Foreign { net, protocol });
+        }
     }
 
     /// A link that went down took our routes over it along, perhaps silently (IPv4), perhaps not at all (carrier): write them again

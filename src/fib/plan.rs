@@ -78,6 +78,8 @@ pub struct Fib {
     pub(super) totals: Totals,
     /// Not yet fetched.
     pub(super) events: Vec<FibEvent>,
+    /// Put right since that was asked last; some of them.
+    pub(super) repaired: Vec<IpNet>,
     /// A route of another's gave way to ours: what it carried may be resolved anew.
     pub(super) displaced_foreign: bool,
     /// Routes of an earlier run stood in the kernel at the start, by family.
@@ -141,6 +143,8 @@ const REPAIR_MOST: Duration = Duration::from_secs(30);
 const PEACE: Duration = Duration::from_secs(60);
 /// The unit of [`Entry::repaired_at`].
 const TICK: Duration = Duration::from_millis(10);
+/// Prefixes that were put right and are named.
+const NAMED_REPAIRS: usize = 16;
 /// Entries looked at in one go, after a dump or when a link has changed.
 const SWEEP_STEP: usize = 2048;
 
@@ -171,6 +175,7 @@ impl Fib {
             counts: Default::default(),
             totals: Totals::default(),
             events: Vec::new(),
+            repaired: Vec::new(),
             displaced_foreign: false,
             preserved: [false; 2],
             now: Instant::ZERO,
@@ -511,6 +516,8 @@ impl Fib {
         self.set_installed(slot, shape, !doubt);
         let was_repair = self.entries.get(slot).is_some_and(|e| e.flags.has(Flags::REPAIRING));
         self.totals.repaired += u64::from(was_repair);
+        let repaired = self.entries.get(slot).filter(|_| was_repair && self.repaired.len() < NAMED_REPAIRS).map(|e| e.net);
+        self.repaired.extend(repaired);
         self.edit(slot, |e| {
             for flag in [Flags::TAKEN, Flags::OVERWRITE, Flags::REPAIRING] {
                 e.flags.set(flag, false);

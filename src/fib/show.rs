@@ -96,7 +96,7 @@ impl Totals {
 pub enum FibEvent {
     /// The kernel refused a route, for the first time.
     Refused { net: IpNet, errno: Errno },
-    /// Another's route took the place of ours.
+    /// Another's route took the place of ours, or stands before it.
     Foreign { net: IpNet, protocol: u8 },
     /// Others keep changing this one: from here on we put it right at a pace.
     Contested { net: IpNet },
@@ -192,6 +192,11 @@ impl Fib {
     /// What happened since the last call. At most 1024 are kept; the counters know all.
     pub fn take_events(&mut self) -> Vec<FibEvent> {
         std::mem::take(&mut self.events)
+    }
+
+    /// Some of the prefixes put right since the last call; the counter knows how many.
+    pub fn take_repaired(&mut self) -> Vec<IpNet> {
+        std::mem::take(&mut self.repaired)
     }
 
     /// Rows from a cursor on (0 at first), each with the cursor after it. In no order; a row that stays is shown once.

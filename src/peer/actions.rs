@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::diagnostics::Failure;
 use super::dispatch::{ConnectionSlot, EventContext};
 use super::event::{Action, Down, DownReason, PeerNotice};
 use super::fsm::{ActiveData, ConnectData, EstablishedData, Fsm, IdleReason, Link, Notify, OpenConfirmData, OpenSentData, State, Trigger};
@@ -60,7 +59,7 @@ impl Peer {
     pub(super) fn refuse(&mut self, now: Instant, context: EventContext) {
         let Some(link) = context.link else { return };
         self.counters.refused = self.counters.refused.saturating_add(1);
-        let reason = context.reason.or_else(|| self.failure.as_ref().map(|f| f.reason.clone())).unwrap_or(DownReason::New);
+        let reason = context.reason.or_else(|| self.failures.iter().next().map(|f| f.reason.clone())).unwrap_or(DownReason::New);
         self.note(now, PeerNotice::Refused { reason });
         let resting = matches!(self.main.fsm, Fsm::Idle(_));
         let last_notification = self.last_notification.clone().filter(|_| resting);
@@ -127,10 +126,7 @@ impl Peer {
 
     /// The connection did not come about, or ended before it said anything: go on listening. An incoming connection is disposed of (§8.2.1.2).
     pub(super) fn go_active(&mut self, now: Instant, slot: ConnectionSlot, event: Trigger, context: EventContext) {
-        if let Some(reason) = &context.reason {
-            self.note(now, PeerNotice::Failed(reason.clone()));
-            self.failure = Some(Failure { at: now, reason: reason.clone() });
-        }
+        self.remember_failure(now, &context);
         if slot == ConnectionSlot::Incoming {
             return self.end(now, slot, event, Notify::Nothing, context);
         }
@@ -182,7 +178,7 @@ impl Peer {
         self.damping.on_established();
         self.counters.established = self.counters.established.saturating_add(1);
         self.counters.connect_retry = 0;
-        self.failure = None;
+        self.failures.begin_anew();
         self.dial_failure = None;
         self.note_state(now, ConnectionSlot::Main, State::OpenConfirm, Trigger::KeepAliveMsg);
         self.on_peer_back(now, &session);
@@ -224,8 +220,8 @@ impl Peer {
     /// For [`Peer::why_down`] and the event history.
     pub(super) fn remember_failure(&mut self, now: Instant, context: &EventContext) {
         if let Some(reason) = &context.reason {
+            self.failures.note(reason.clone(), self.params.idle_hold_max, now);
             self.note(now, PeerNotice::Failed(reason.clone()));
-            self.failure = Some(Failure { at: now, reason: reason.clone() });
         }
     }
 

@@ -1,23 +1,104 @@
 //! Why a session is not up, in words; and the counts of what a peer did.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::Peer;
-use super::event::{DialError, DownReason};
+use super::event::{DialError, DownReason, StopKind};
 use super::fsm::State;
 use super::params::Ttl;
 use crate::num::Instant;
 use crate::wire::{Notification, Open};
 
-/// A failure and its time.
+/// One reason why there was no session, and when it was met.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
-    /// When, on the speaker's time line.
-    pub at: Instant,
     /// What went wrong.
     pub reason: DownReason,
+    pub first: Instant,
+    pub last: Instant,
+    pub times: u32,
+}
+
+impl Failure {
+    pub(super) fn new(reason: DownReason, now: Instant) -> Failure {
+        Failure { reason, first: now, last: now, times: 1 }
+    }
+
+    pub(super) fn again(&mut self, now: Instant) {
+        self.last = now;
+        self.times = self.times.saturating_add(1);
+    }
+}
+
+/// What failed since the last session, each reason once.
+///
+/// A session that cannot come up fails in several ways in turn: an OPEN is refused, and the peer, which then rests, closes our next
+/// connection before it says a word. The reason that names the cause is kept above such noise as long as it recurs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Failures(Vec<Failure>);
+
+impl Failures {
+    /// Reasons at most; the least telling goes first.
+    const KINDS: usize = 6;
+    /// A reason that has not been met for so long while others were is past, whatever the idle hold time.
+    const CURRENT: Duration = Duration::from_secs(180);
+
+    /// `rest`: the longest time between two attempts.
+    pub fn note(&mut self, reason: DownReason, rest: Duration, now: Instant) {
+        if let Some(known) = self.0.iter_mut().find(|f| f.reason == reason) {
+            known.again(now);
+            return self.fade(rest, now);
+        }
+        self.fade(rest, now);
+        self.0.push(Failure::new(reason, now));
+        self.0.sort_by_key(|f| (Reverse(f.reason.weight()), f.first));
+        self.0.truncate(Failures::KINDS);
+    }
+
+    /// An attempt failed: what has not been met for long has no bearing on it.
+    pub fn fade(&mut self, rest: Duration, now: Instant) {
+        let current = Failures::CURRENT.max(rest.saturating_mul(3));
+        self.0.retain(|f| now.since(f.last) < current);
+    }
+
+    /// Another era: what was before has no bearing.
+    pub fn begin_anew(&mut self) {
+        self.0.clear();
+    }
+
+    /// The most telling first; of equal ones that which came first.
+    pub fn iter(&self) -> impl Iterator<Item = &Failure> {
+        self.0.iter()
+    }
+}
+
+impl DownReason {
+    /// How much it says of the cause.
+    fn weight(&self) -> u8 {
+        match self {
+            DownReason::Stopped { kind: StopKind::Reset | StopKind::HardReset | StopKind::ConfigChange, .. } => 1,
+            DownReason::Received(told) if (told.code, told.subcode) == (6, 5) => 2,
+            DownReason::Received(told) if (told.code, told.subcode) == (6, 7) => 0,
+            DownReason::Stopped { .. }
+            | DownReason::MaxPrefix { .. }
+            | DownReason::Rejected(_)
+            | DownReason::Received(_)
+            | DownReason::Malformed { .. }
+            | DownReason::WrongLocalAddress => 3,
+            DownReason::HoldTimer
+            | DownReason::SendHoldTimer
+            | DownReason::OpenTimeout
+            | DownReason::Unconfirmed
+            | DownReason::Unexpected { .. }
+            | DownReason::PeerRestarted => 2,
+            DownReason::ClosedBeforeOpen { .. } | DownReason::Closed { .. } | DownReason::TooManyConnections => 1,
+            DownReason::New | DownReason::Dial(_) | DownReason::Collision => 0,
+        }
+    }
 }
 
 /// Counts since the peer was made; they only grow, but for `connect_retry`.
@@ -93,7 +174,7 @@ impl Peer {
             return Some(hindrance.clone());
         }
         let dial = self.dial_failure.as_ref().map(|f| self.in_words(&f.reason));
-        let words = match (&self.failure, dial) {
+        let words = match (self.failures.iter().next(), dial) {
             (Some(failure), Some(dial)) if self.is_wanted() && !same_kind(&failure.reason) => {
                 format!("{}; connecting: {dial}", self.in_words(&failure.reason))
             }
@@ -108,6 +189,18 @@ impl Peer {
             },
         };
         Some(words)
+    }
+
+    /// What failed since the last session, the most telling first, attempts to connect last; with words for each.
+    pub fn failures(&self) -> impl Iterator<Item = (&Failure, String)> {
+        self.failures.iter().chain(&self.dial_failure).map(|failure| (failure, self.in_words(&failure.reason)))
+    }
+
+    /// The reason to complain of, once: what failed beyond an attempt to connect, or the second such attempt.
+    pub fn complaint(&self) -> Option<String> {
+        let lasting = self.dial_failure.as_ref().filter(|dial| dial.times > 1);
+        let failure = self.failures.iter().find(|f| !matches!(f.reason, DownReason::Stopped { .. })).or(lasting)?;
+        Some(self.in_words(&failure.reason))
     }
 
     /// Nobody answers our dials, or nobody comes: what we say, or what we ought to hear, is lost.

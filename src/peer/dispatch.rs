@@ -165,7 +165,7 @@ impl Peer {
         self.last_notification = None;
         self.damping = Default::default();
         self.suppressed = Default::default();
-        self.failure = None;
+        self.failures.begin_anew();
         self.dial_failure = None;
         self.counters.connect_retry = 0;
         let event = if self.params.passive { Trigger::ManualStartPassive } else { Trigger::ManualStart };
@@ -201,7 +201,7 @@ impl Peer {
                 EventContext { reason: Some(reason.clone()), notification: Some(notification.clone()), ..EventContext::default() };
             self.fire(now, slot, event, context, &mut ConnIds::default());
         }
-        self.failure = Some(Failure { at: now, reason });
+        self.stopped_for(reason, now);
         if hard {
             self.give_up_stale(now);
         }
@@ -235,7 +235,13 @@ impl Peer {
         }
         self.main.enter(Fsm::Idle(IdleReason::AdminDown));
         self.timers.stop(Timer::IdleHold);
-        self.failure = Some(Failure { at: now, reason });
+        self.stopped_for(reason, now);
+    }
+
+    /// An operator's word, or the router's own, ends what was before.
+    fn stopped_for(&mut self, reason: DownReason, now: Instant) {
+        self.failures.begin_anew();
+        self.failures.note(reason, self.params.idle_hold_max, now);
     }
 
     fn speaks_hard_reset(&self) -> bool {
@@ -306,14 +312,20 @@ impl Peer {
         if !matches!(&self.main.fsm, Fsm::Connect(ConnectData { conn: ours, link: None }) if *ours == conn) {
             return;
         }
+        self.note_dial_failure(error, now);
+        self.fire(now, ConnectionSlot::Main, Trigger::TcpConnectionFails, EventContext::default(), conns);
+    }
+
+    fn note_dial_failure(&mut self, error: DialError, now: Instant) {
         self.counters.dial_failures = self.counters.dial_failures.saturating_add(1);
         self.counters.connect_retry = self.counters.connect_retry.saturating_add(1);
+        self.failures.fade(self.params.idle_hold_max, now);
         let reason = DownReason::Dial(error.clone());
-        if self.dial_failure.as_ref().is_none_or(|f| f.reason != reason) {
-            self.note(now, PeerNotice::DialFailed { error });
+        match &mut self.dial_failure {
+            Some(known) if known.reason == reason => known.again(now),
+            other => *other = Some(Failure::new(reason, now)),
         }
-        self.dial_failure = Some(Failure { at: now, reason });
-        self.fire(now, ConnectionSlot::Main, Trigger::TcpConnectionFails, EventContext::default(), conns);
+        self.note(now, PeerNotice::DialFailed { error });
     }
 
     fn on_closed(&mut self, now: Instant, conn: ConnId, error: Option<String>, conns: &mut ConnIds) {
@@ -650,13 +662,7 @@ impl Peer {
     /// In Connect the attempt had its time: it counts as failed without an answer, and the next one begins.
     fn on_connect_retry(&mut self, now: Instant, slot: ConnectionSlot, conns: &mut ConnIds) {
         if let Fsm::Connect(ConnectData { link: None, .. }) = self.main.fsm {
-            let reason = DownReason::Dial(DialError::TimedOut);
-            self.counters.dial_failures = self.counters.dial_failures.saturating_add(1);
-            self.counters.connect_retry = self.counters.connect_retry.saturating_add(1);
-            if self.dial_failure.as_ref().is_none_or(|f| f.reason != reason) {
-                self.note(now, PeerNotice::DialFailed { error: DialError::TimedOut });
-            }
-            self.dial_failure = Some(Failure { at: now, reason });
+            self.note_dial_failure(DialError::TimedOut, now);
         }
         self.fire(now, slot, Trigger::ConnectRetryTimerExpires, EventContext::default(), conns);
     }

@@ -142,8 +142,12 @@ pub enum DialError {
     Refused,
     /// No answer within the ConnectRetryTime.
     TimedOut,
-    /// The kernel, or a router, knows no way.
+    /// ENETUNREACH, ENETDOWN: the kernel has no route.
     Unreachable,
+    /// EHOSTUNREACH: there is a route, and its next hop does not answer ARP or ND, or somebody on the way says no.
+    HostUnreachable,
+    /// ENOBUFS, ENOMEM: most often the neighbour table is full.
+    NoBuffers,
     /// In the system's words.
     Other(String),
 }
@@ -153,7 +157,13 @@ impl fmt::Display for DialError {
         match self {
             DialError::Refused => f.write_str("connection refused: nobody listens there, or a firewall rejects"),
             DialError::TimedOut => f.write_str("no answer"),
-            DialError::Unreachable => f.write_str("no route to the peer, or its link is down"),
+            DialError::Unreachable => f.write_str("the kernel has no route to the peer, or its link is down"),
+            DialError::HostUnreachable => f.write_str(
+                "there is a route, but nobody answers there (no ARP or ND reply, a full neighbour table, or a router says unreachable)",
+            ),
+            DialError::NoBuffers => f.write_str(
+                "the kernel has no room for it: its neighbour table may be full (net.ipv4.neigh.default.gc_thresh3; `catbird doctor` looks)",
+            ),
             DialError::Other(error) => f.write_str(error),
         }
     }
@@ -466,18 +476,36 @@ impl fmt::Display for PeerNotice {
     }
 }
 
+impl PeerNotice {
+    /// Two that tell an operator the same; each connection has a number and a port of its own.
+    fn is_like(&self, other: &PeerNotice) -> bool {
+        match (self, other) {
+            (PeerNotice::Dialled { .. }, PeerNotice::Dialled { .. }) => true,
+            (PeerNotice::Collision { .. }, PeerNotice::Collision { .. }) => true,
+            (PeerNotice::Connected { direction, .. }, PeerNotice::Connected { direction: theirs, .. }) => direction == theirs,
+            _ => self == other,
+        }
+    }
+
+    /// A session began or ended: what was before it is another story.
+    fn is_turning_point(&self) -> bool {
+        matches!(self, PeerNotice::State { from, to, .. } if (*from == State::Established) != (*to == State::Established))
+    }
+}
+
 /// One line of the ring.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {
+    pub first: Instant,
     /// The last time.
     pub at: Instant,
-    /// How often, when nothing else came between: attempts that fail alike do not push the rest out.
+    /// How often since the session began or ended: attempts that fail alike do not push the rest out.
     pub times: u32,
     /// What happened.
     pub what: PeerNotice,
 }
 
-/// The last 64 things that happened to a peer.
+/// The last 64 things that happened to a peer, in the order in which each happened last.
 #[derive(Clone, Debug, Default)]
 pub struct EventHistory(VecDeque<Recorded>);
 
@@ -487,16 +515,14 @@ impl EventHistory {
 
     /// Adds an entry; the oldest goes when it is full.
     pub fn push(&mut self, at: Instant, what: PeerNotice) {
-        // Connect and Active take turns, hence the last two.
-        if let Some(same) = self.0.iter_mut().rev().take(2).find(|r| r.what == what) {
-            same.at = at;
-            same.times = same.times.saturating_add(1);
-            return;
-        }
+        let since = self.0.iter().rposition(|r| r.what.is_turning_point()).map_or(0, |turn| turn + 1);
+        let like = (since..self.0.len()).rev().find(|i| self.0.get(*i).is_some_and(|r| r.what.is_like(&what)));
+        let known = like.filter(|_| !what.is_turning_point()).and_then(|i| self.0.remove(i));
         if self.0.len() == EventHistory::BOUND {
             self.0.pop_front();
         }
-        self.0.push_back(Recorded { at, times: 1, what });
+        let (first, times) = known.map_or((at, 0), |k| (k.first, k.times));
+        self.0.push_back(Recorded { first, at, times: times.saturating_add(1), what });
     }
 
     /// Oldest first.
@@ -509,22 +535,34 @@ impl EventHistory {
 mod tests {
     use super::*;
 
+    fn state(from: State, to: State) -> PeerNotice {
+        PeerNotice::State { from, to, event: Trigger::ManualStart }
+    }
+
     #[test]
     fn the_ring_keeps_the_last_sixty_four() {
         let mut history = EventHistory::default();
-        (0..100).for_each(|n| history.push(Instant::from_nanos(n), PeerNotice::Dialled { conn: ConnId(n) }));
+        let failed = |n: u64| PeerNotice::DialFailed { error: DialError::Other(n.to_string()) };
+        (0..100).for_each(|n| history.push(Instant::from_nanos(n), failed(n)));
         assert_eq!(history.iter().len(), EventHistory::BOUND);
         assert_eq!(history.iter().next().map(|r| r.at.as_nanos()), Some(36));
     }
 
     #[test]
-    fn what_repeats_takes_one_line() {
+    fn a_cycle_of_attempts_takes_one_line_for_each_thing_and_they_stand_in_order() {
         let mut history = EventHistory::default();
-        let failed = |error| PeerNotice::DialFailed { error };
-        (0..100).for_each(|n| {
-            history.push(Instant::from_nanos(n), failed(DialError::Refused));
-            history.push(Instant::from_nanos(n), failed(DialError::TimedOut));
-        });
-        assert_eq!(history.iter().map(|r| (r.at.as_nanos(), r.times)).collect::<Vec<_>>(), [(99, 100), (99, 100)]);
+        history.push(Instant::from_nanos(1), state(State::Established, State::Idle));
+        for round in 1..100 {
+            let at = |n| Instant::from_nanos(round * 10 + n);
+            history.push(at(0), PeerNotice::Dialled { conn: ConnId(round) });
+            history.push(at(1), PeerNotice::DialFailed { error: DialError::Refused });
+            history.push(at(2), state(State::Connect, State::Active));
+        }
+        let lines: Vec<_> = history.iter().map(|r| (r.first.as_nanos(), r.at.as_nanos(), r.times)).collect();
+        assert_eq!(lines, [(1, 1, 1), (10, 990, 99), (11, 991, 99), (12, 992, 99)]);
+        history.push(Instant::from_nanos(2000), state(State::OpenConfirm, State::Established));
+        history.push(Instant::from_nanos(2001), state(State::Established, State::Idle));
+        history.push(Instant::from_nanos(2002), state(State::Connect, State::Active));
+        assert_eq!(history.iter().next_back().map(|r| (r.first.as_nanos(), r.times)), Some((2002, 1)), "another session, another count");
     }
 }

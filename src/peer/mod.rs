@@ -93,8 +93,8 @@ pub struct Peer {
     history: EventHistory,
     counters: Counters,
     notification_counts: diagnostics::NotificationCounts,
-    /// The last failure that spoke of more than an attempt to connect, and the last attempt.
-    failure: Option<Failure>,
+    /// What failed beyond an attempt to connect, and the last of these attempts.
+    failures: diagnostics::Failures,
     dial_failure: Option<Failure>,
     last_down: Option<(Instant, Down)>,
 }
@@ -119,7 +119,7 @@ impl Peer {
             history: EventHistory::default(),
             counters: Counters::default(),
             notification_counts: diagnostics::NotificationCounts::default(),
-            failure: None,
+            failures: diagnostics::Failures::default(),
             dial_failure: None,
             last_down: None,
             params,

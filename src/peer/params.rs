@@ -297,6 +297,8 @@ pub enum PeerKind {
     RrClient,
     /// It reflects to us.
     Rr,
+    /// A peer of our own AS that the configuration names by itself, or a listen range.
+    Internal,
     /// Of another AS.
     External,
 }
@@ -308,6 +310,7 @@ impl PeerKind {
             PeerKind::Mesh => "mesh",
             PeerKind::RrClient => "rr_client",
             PeerKind::Rr => "rr",
+            PeerKind::Internal => "internal",
             PeerKind::External => "external",
         }
     }

@@ -167,6 +167,39 @@ fn a_session_comes_up_over_a_dialled_connection() {
 }
 
 #[test]
+fn the_most_telling_reason_is_kept_above_noise_as_long_as_it_recurs() {
+    let mut desk = Desk::new();
+    desk.tell(Event::Start);
+    let wrong = || {
+        negotiate::our_open(
+            &Params::new("a", LOCAL.into(), Asn(65099), RemoteAs::Any, id(REMOTE)),
+            &SuppressedCapabilities::Nothing,
+            Default::default(),
+        )
+    };
+    for n in 0..6 {
+        desk.accept(2 * n);
+        desk.open(accepted(2 * n), wrong());
+        desk.pass(secs(2));
+        desk.accept(2 * n + 1);
+        desk.tell(Event::Closed { conn: accepted(2 * n + 1), error: None });
+        assert!(desk.why().starts_with("AS mismatch: the peer says AS 65099"), "round {n}: {}", desk.why());
+        desk.pass(secs(20));
+    }
+    let known: Vec<(String, u32)> = desk.peer.failures().map(|(f, words)| (words, f.times)).collect();
+    assert!(known.iter().any(|(words, times)| words.starts_with("AS mismatch") && *times == 6), "{known:?}");
+    let span = desk.peer.failures().next().map(|(f, _)| f.last.since(f.first)).unwrap();
+    assert!(span >= secs(100), "first and last: {span:?}");
+    // The other side's operator has mended that, and now something else is wrong.
+    for n in 20..40 {
+        desk.pass(secs(20));
+        desk.accept(n);
+        desk.tell(Event::Closed { conn: accepted(n), error: None });
+    }
+    assert!(desk.why().contains("before any OPEN") && !desk.why().contains("AS mismatch"), "{}", desk.why());
+}
+
+#[test]
 fn a_session_comes_up_over_an_accepted_connection_while_our_dial_hangs() {
     let mut desk = Desk::new();
     desk.tell(Event::Start);

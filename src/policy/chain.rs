@@ -75,8 +75,8 @@ impl RuleRef {
 impl fmt::Display for RuleRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.rule, &self.name) {
-            _ if self.is_no_policy() => f.write_str("an external session needs a policy and has none (RFC 8212)"),
-            _ if &*self.policy == RuleRef::END_OF_CHAIN => f.write_str("no policy of the chain accepted it"),
+            _ if self.is_no_policy() => f.write_str("RFC 8212: an external session needs a policy and has none"),
+            _ if &*self.policy == RuleRef::END_OF_CHAIN => f.write_str("the end of the chain: no policy accepted it"),
             (_, Some(name)) => write!(f, "policy {}, rule {name}", self.policy),
             (Some(rule), None) => write!(f, "policy {}, rule {rule}", self.policy),
             (None, None) => write!(f, "policy {}", self.policy),

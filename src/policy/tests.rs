@@ -173,7 +173,7 @@ fn policies_of_a_chain_are_asked_in_order_until_one_decides() {
     assert_eq!(judge(Source::Local(LocalKind::Block)), Verdict::Accept(None));
     assert_eq!(judge(Source::Local(LocalKind::Service)), Verdict::Accept(None));
     let Verdict::Reject(by) = judge(Source::Internal) else { panic!("refused at the end") };
-    assert_eq!(by.to_string(), "no policy of the chain accepted it");
+    assert_eq!(by.to_string(), "the end of the chain: no policy accepted it");
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl fmt::Display for Cause {
             Cause::NextHopRefused => f.write_str("next hop refused"),
             Cause::FirstAsDiffers => f.write_str("first AS is not the peer's"),
             Cause::NotUnicast => f.write_str("not a unicast prefix"),
-            Cause::RefusedByPolicy(rule) => write!(f, "refused by policy {rule}"),
+            Cause::RefusedByPolicy(rule) => write!(f, "refused by {rule}"),
             Cause::NoPolicy => f.write_str("no import policy (RFC 8212)"),
             Cause::MaxPrefix => f.write_str("beyond the prefix limit"),
             Cause::StaleExpired => f.write_str("stale and not announced again"),

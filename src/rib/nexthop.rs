@@ -71,6 +71,14 @@ impl Resolution {
         }
     }
 
+    /// Interior cost of the way.
+    pub fn metric(&self) -> Option<u32> {
+        match self {
+            Resolution::Via { metric, .. } => Some(*metric),
+            Resolution::Unresolved(_) => None,
+        }
+    }
+
     /// Routes with this next hop may be used (RFC 4271 §9.1.2).
     pub fn is_usable(&self) -> bool {
         matches!(self, Resolution::Via { .. })
@@ -313,6 +321,23 @@ impl NexthopTable {
     pub fn resolution(&self, id: NhId) -> &Resolution {
         const NONE: &Resolution = &Resolution::Unresolved(Unresolved::NoRoute);
         self.entries.get(id.0 as usize).and_then(Option::as_ref).map_or(NONE, |e| &e.answer.resolution)
+    }
+
+    /// The route that carries it, if one does.
+    pub fn carried_by(&self, id: NhId) -> Option<IpNet> {
+        self.entries.get(id.0 as usize).and_then(Option::as_ref).and_then(|e| e.answer.through)
+    }
+
+    /// Does the kernel have a way to this address now, over a link that is up? Whoever it belongs to.
+    pub fn is_reachable(&self, addr: IpAddr) -> bool {
+        let way = || self.by_route(addr, &mut lookup::Trail::default()).resolution;
+        self.is_own_address(addr) || matches!(way(), Resolution::Via { .. } | Resolution::Unresolved(Unresolved::OnlyDefault))
+    }
+
+    /// The name of an interface that is up and has an address.
+    pub fn link_with_address(&self, ifindex: IfIndex) -> Option<&str> {
+        let link = self.links.get(&ifindex).filter(|link| link.up)?;
+        self.addrs.values().flatten().any(|(on, ..)| *on == ifindex).then_some(&link.name)
     }
 
     /// The next hops whose resolution changed since the last call, each once.

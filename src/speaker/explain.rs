@@ -1,26 +1,78 @@
-//! `catbird why`: the whole account of a prefix, from what the tables hold anyway.
+//! `catbird why`: the whole account of a prefix, from what the tables hold anyway; and, for who watches, each change of it as it happens.
 //!
-//! In: a prefix. Out: who announced it, who was refused and by which rule, which step of the decision chose, what the kernel has, and to whom
-//! it is announced. RFC 4271 §9.1.2.2 names the steps.
+//! In: a prefix or an address. Out: who announced it, who was refused and by which rule, which step of the decision chose with which values,
+//! what the kernel has, and to whom it is announced. RFC 4271 §9.1.2.2 names the steps.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::fib_sync::Desired;
 use super::format;
-use super::query::Query;
-use crate::api::{DepartedRow, Explanation, ExportRow, PathExplanation};
-use crate::num::PeerId;
+use super::io::Effects;
+use super::query::{LOOK_AT, Query};
+use super::sessions::{Entry, Sessions};
+use crate::api::{DepartedRow, Explanation, ExportRow, Fate, PathExplanation};
+use crate::num::{Family, Instant, PeerId};
+use crate::peer::Timer;
 use crate::rib::update_group::ExportVerdict;
-use crate::rib::{PathView, Standing};
+use crate::rib::{Best, BestChange, PathView, Rib, Standing, Step};
+use crate::stats::Notice;
+
+/// Longer and shorter prefixes that an account names at most.
+const NEIGHBOURS: usize = 8;
+
+/// Changes of one settlement that are told one by one; a monitor that is behind loses the rest anyway.
+const TOLD_ONE_BY_ONE: usize = 256;
 
 impl Query<'_> {
     /// Everything that the tables know of a prefix: its paths and what became of each, the kernel's route, and what each peer is announced.
-    pub(super) fn explanation(&mut self, net: &IpNet) -> Explanation {
-        let paths = self.rib.find(net).map(|dest| self.rib.why(dest, self.nexthops)).unwrap_or_default();
-        let paths: Vec<PathExplanation> = paths.iter().map(|(view, standing)| self.path_explanation(view, *standing)).collect();
-        let fib = self.fib_rows(Some(net), 0).rows.into_iter().next();
+    /// `longest`: what packets to the first address of `asked` follow, if that is another prefix.
+    pub(super) fn explanation(&mut self, asked: &IpNet, longest: bool, now: Instant) -> Explanation {
+        let found = self.rib.longest_match(asked.addr()).and_then(|dest| self.rib.net(dest));
+        let net = found.filter(|_| longest).unwrap_or(*asked);
+        let paths = self.rib.find(&net).map(|dest| self.rib.why(dest, self.nexthops)).unwrap_or_default();
+        let best = paths.iter().find(|(_, standing)| matches!(standing, Standing::Best(_))).map(|(view, _)| view);
+        let told: Vec<PathExplanation> = paths.iter().map(|(view, standing)| self.path_explanation(view, *standing, best, now)).collect();
+        let fib = self.fib_rows(Some(&net), 0).rows.into_iter().next();
+        let exports = self.exports(&net);
+        let Query { params, rib, nexthops, origination, .. } = self;
+        let not_written = Desired { params, rib, nexthops, origination }.not_written(&net).map(|rule| rule.to_string());
+        let departed = self.rib.departed(&net).filter(|_| told.is_empty()).map(|gone| DepartedRow {
+            peer: format::name_of(self.sessions, gone.peer).to_owned(),
+            why: gone.cause.to_string(),
+            ago_seconds: u64::from(self.rib.seconds().saturating_sub(gone.seconds)),
+        });
+        let (covering, longer) = (self.covering(&net), self.longer(&net));
+        Explanation { net, asked: *asked, covering, longer, departed, paths: told, fib, kernel: None, not_written, exports }
+    }
+
+    /// Shorter prefixes that are used, the longest first.
+    fn covering(&self, net: &IpNet) -> Vec<IpNet> {
+        let shorter = (0..net.prefix_len()).rev().filter_map(|len| Some(IpNet::new(net.addr(), len).ok()?.trunc()));
+        let used = |net: &IpNet| self.rib.find(net).is_some_and(|dest| self.rib.best(dest).is_some());
+        shorter.filter(used).take(NEIGHBOURS).collect()
+    }
+
+    /// Some of the prefixes inside it, among as many as one answer may look at.
+    fn longer(&self, net: &IpNet) -> Vec<IpNet> {
+        let inside = |n: &IpNet| n != net && net.contains(n);
+        let mut some: Vec<IpNet> = self
+            .rib
+            .dests(Family::of(net), 0)
+            .take(LOOK_AT)
+            .filter_map(|dest| self.rib.net(dest))
+            .filter(inside)
+            .take(NEIGHBOURS)
+            .collect();
+        some.sort();
+        some
+    }
+
+    fn exports(&mut self, net: &IpNet) -> Vec<ExportRow> {
         let live: Vec<(PeerId, String)> = self.sessions.iter().filter(|e| e.live.is_some()).map(|e| (e.id, e.name().to_owned())).collect();
-        let mut exports = Vec::new();
+        let mut exports = Vec::with_capacity(live.len());
         for (id, peer) in live {
             let verdict = self.groups.why(self.rib, id, net);
             let announced = matches!(verdict, ExportVerdict::Sent { .. });
@@ -30,26 +82,126 @@ impl Query<'_> {
             };
             exports.push(ExportRow { peer, announced, reason });
         }
-        let Query { params, rib, nexthops, origination, .. } = self;
-        let not_written = Desired { params, rib, nexthops, origination }.not_written(net).map(|rule| rule.to_string());
-        let departed = self.rib.departed(net).filter(|_| paths.is_empty()).map(|gone| DepartedRow {
-            peer: format::name_of(self.sessions, gone.peer).to_owned(),
-            why: gone.cause.to_string(),
-            ago_seconds: u64::from(self.rib.seconds().saturating_sub(gone.seconds)),
-        });
-        Explanation { net: *net, departed, paths, fib, not_written, exports }
+        exports
     }
 
-    fn path_explanation(&self, view: &PathView<'_>, standing: Standing) -> PathExplanation {
-        let verdict = match standing {
-            Standing::Best(step) => format!("best: {}", format::won(step)),
-            Standing::Lost(_) if view.shares => "shares the load with the best".to_owned(),
-            Standing::Lost(step) => format!("lost: {}", format::lost(step)),
-            Standing::Unreachable => "ineligible: its next hop cannot be reached".to_owned(),
-            Standing::Refused => format!("refused: {}", view.cause),
-        };
+    fn path_explanation(&self, view: &PathView<'_>, standing: Standing, best: Option<&PathView<'_>>, now: Instant) -> PathExplanation {
         let attrs = view.attrs.unwrap_or(view.received);
-        let known = view.attrs.and_then(|a| a.nh()).map(|id| format::resolution(self.nexthops, self.nexthops.resolution(id)));
-        PathExplanation { route: format::route(self.sessions, view, attrs), verdict, next_hop_via: known }
+        let by = |step: Step| (self.deciding_value(step, view), best.and_then(|best| self.deciding_value(step, best)));
+        let (fate, step, (value, best_value)) = match standing {
+            Standing::Best(step) => (Fate::Best, Some(step), by(step)),
+            Standing::Lost(step) => (if view.shares { Fate::Shares } else { Fate::Lost }, Some(step), by(step)),
+            Standing::Unreachable => (Fate::Ineligible, None, (None, None)),
+            Standing::Refused => (Fate::Refused, None, (None, None)),
+        };
+        let values = match (fate, &value, &best_value) {
+            (Fate::Best, Some(own), _) => format!(" ({own})"),
+            (_, Some(own), Some(best)) => format!(" ({best}; here {own})"),
+            _ => String::new(),
+        };
+        let verdict = match (standing, fate) {
+            (Standing::Best(step), _) => format!("best: {}{values}", format::won(step)),
+            (Standing::Lost(_), Fate::Shares) => "shares the load with the best".to_owned(),
+            (Standing::Lost(step), _) => format!("lost: {}{values}", format::lost(step)),
+            (Standing::Unreachable, _) => "ineligible: its next hop cannot be reached".to_owned(),
+            (Standing::Refused, _) => refused(&view.cause.to_string()),
+        };
+        let id = view.attrs.and_then(|a| a.nh());
+        let known = id.map(|id| format::resolution(self.nexthops, self.nexthops.resolution(id)));
+        let through = id.and_then(|id| self.nexthops.carried_by(id));
+        PathExplanation {
+            route: format::route(self.sessions, view, attrs, self.rib.seconds()),
+            fate,
+            step: step.map(step_name),
+            value,
+            best_value,
+            verdict,
+            next_hop_via: known,
+            next_hop_through: through,
+            stale_seconds_left: self.sessions.get(view.source.id).filter(|_| view.stale).and_then(|entry| stale_left(entry, now)),
+        }
+    }
+
+    /// What a step compares, of one path.
+    fn deciding_value(&self, step: Step, view: &PathView<'_>) -> Option<String> {
+        let attrs = view.attrs?;
+        let pref = attrs.preference();
+        let source = view.source;
+        Some(match step {
+            Step::Only | Step::Local => return None,
+            Step::LocalPref => pref.local_pref.to_string(),
+            Step::AsPathLength => format!("length {}", pref.as_path_len),
+            Step::Origin => attrs.origin().to_string(),
+            Step::Med => pref.med.to_string(),
+            Step::ExternalOverInternal => format!("{:?}", source.kind).to_lowercase(),
+            Step::NextHopMetric => format!("metric {}", self.nexthops.resolution(attrs.nh()?).metric()?),
+            Step::OlderExternal => format!("{} s old", self.rib.seconds().saturating_sub(view.since)),
+            Step::RouterId => pref.originator.unwrap_or(source.router_id).addr().to_string(),
+            Step::ClusterListLength => pref.cluster_len.to_string(),
+            Step::PeerAddress => source.addr.to_string(),
+            Step::PathId => view.path_id.0.to_string(),
+        })
+    }
+}
+
+/// Until what is stale of this peer goes, unless it is announced again.
+fn stale_left(entry: &Entry, now: Instant) -> Option<f64> {
+    let timers = entry.peer.timers().filter(|(timer, _)| matches!(timer, Timer::Restart | Timer::Stale)).map(|(_, at)| at);
+    timers.min().map(|at| at.since(now).as_secs_f64())
+}
+
+fn refused(cause: &str) -> String {
+    if cause.starts_with("refused") { cause.to_owned() } else { format!("refused: {cause}") }
+}
+
+/// As JSON has it.
+fn step_name(step: Step) -> String {
+    let text = format!("{step:?}");
+    let mut name = String::with_capacity(text.len() + 4);
+    for (at, letter) in text.char_indices() {
+        if letter.is_uppercase() && at > 0 {
+            name.push('_');
+        }
+        name.extend(letter.to_lowercase());
+    }
+    name
+}
+
+/// Tells of each prefix that is used otherwise than before.
+pub(super) fn notice_changes(changes: &[BestChange], rib: &Rib, sessions: &Sessions, effects: &mut Effects) {
+    let name = |best: &Best| format::name_of(sessions, best.peer).to_owned();
+    let gone = |net: &IpNet| rib.departed(net).map_or_else(|| "no path is left that may be used".to_owned(), |gone| gone.cause.to_string());
+    let next_hop = |best: &Best| Some(best.attrs.next_hop().addr()).filter(|_| best.peer != PeerId::LOCAL);
+    let mut news = changes.iter().filter(|change| change.old != change.new);
+    for change in news.by_ref().take(TOLD_ONE_BY_ONE) {
+        effects.notice(Notice::Route {
+            net: change.net,
+            best: change.new.as_ref().map(name),
+            next_hop: change.new.as_ref().and_then(next_hop),
+            was: change.old.as_ref().map(name),
+            why: change.new.as_ref().map_or_else(|| gone(&change.net), |_| change.why.to_string()),
+        });
+    }
+    let count = news.count();
+    if count > 0 {
+        effects.notice(Notice::RoutesUntold { count });
+    }
+}
+
+/// The established peers to which no way leads.
+pub(super) fn cut_off(sessions: &Sessions, is_reachable: impl Fn(IpAddr) -> bool) -> BTreeSet<PeerId> {
+    let live = sessions.iter().filter_map(|entry| Some((entry.id, entry.live.as_ref()?.session.remote.ip())));
+    live.filter(|(_, addr)| !is_reachable(*addr)).map(|(id, _)| id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_and_refusals_are_named_plainly() {
+        assert_eq!([step_name(Step::Only), step_name(Step::AsPathLength)], ["only", "as_path_length"]);
+        assert_eq!(refused("refused by policy from-tor"), "refused by policy from-tor");
+        assert_eq!(refused("not a unicast prefix"), "refused: not a unicast prefix");
     }
 }

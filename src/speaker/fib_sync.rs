@@ -3,6 +3,8 @@
 //! In: best paths that changed, blocks, the kernel's answers. Out: what the FIB planner shall want, and its changes as effects; routes of ours
 //! that may carry next hops. The planner (`fib`) knows what stands in the kernel; the shell writes it.
 
+use std::time::Duration;
+
 use ipnet::IpNet;
 
 use super::counters::RouterCounters;
@@ -15,12 +17,17 @@ use crate::rib::nexthop::{BgpRoute, NexthopTable, combine};
 use crate::rib::{Best, BestChange, DestId, Rib, Step, Touched};
 use crate::stats::Notice;
 
+/// Repairs are told of no more often than this.
+const REPAIRS_EVERY: Duration = Duration::from_secs(10);
+
 /// The planner, and what was said of it.
 pub(super) struct FibSync {
     /// What should stand in the kernel, and what does.
     pub fib: Fib,
     /// Repairs of kernel routes that were told of.
     repaired_said: u64,
+    /// When they were.
+    repaired_at: Option<Instant>,
 }
 
 /// What a best path should be in the kernel follows from these.
@@ -156,7 +163,7 @@ impl Program<'_> {
 impl FibSync {
     /// With nothing wanted.
     pub fn new(params: &Params) -> FibSync {
-        FibSync { fib: Fib::new(params.fib.clone()), repaired_said: 0 }
+        FibSync { fib: Fib::new(params.fib.clone()), repaired_said: 0, repaired_at: None }
     }
 
     /// Hands planned changes to the shell, as many as the planner lets out.
@@ -167,11 +174,11 @@ impl FibSync {
             effects.push(Effect::Fib { seq, change });
         }
         counters.settled(last, self.fib.backlog().1 > 0, now);
-        self.notice_news(effects);
+        self.notice_news(effects, now);
     }
 
     /// What the planner met that an operator should know.
-    fn notice_news(&mut self, effects: &mut Effects) {
+    fn notice_news(&mut self, effects: &mut Effects, now: Instant) {
         for news in self.fib.take_events() {
             effects.notice(match news {
                 FibEvent::Refused { net, errno } => Notice::FibFailed { net, errno: errno.0, error: errno.text().to_owned() },
@@ -180,10 +187,19 @@ impl FibSync {
                 FibEvent::Others { protocol, routes } => Notice::FibOthers { protocol, routes },
             });
         }
+        self.notice_repairs(effects, now);
+    }
+
+    /// Who is in a fight with another about a route does not fill the log with its blows.
+    fn notice_repairs(&mut self, effects: &mut Effects, now: Instant) {
         let repaired = self.fib.totals().repaired;
-        if let count @ 1.. = repaired.saturating_sub(self.repaired_said) {
-            self.repaired_said = repaired;
-            effects.notice(Notice::FibRepaired { count: count as usize });
+        let count = repaired.saturating_sub(self.repaired_said) as usize;
+        if count > 0 && self.repaired_at.is_none_or(|at| now.since(at) >= REPAIRS_EVERY) {
+            (self.repaired_said, self.repaired_at) = (repaired, Some(now));
+            let mut nets = self.fib.take_repaired();
+            nets.sort();
+            nets.dedup();
+            effects.notice(Notice::FibRepaired { count, nets });
         }
     }
 

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::sessions::{Entry, Sessions};
-use crate::api::{Capabilities, EventRow, FibRow, LastDown, MessageRow, NotificationCount, PeerDetail, PeerRow, RouteRow, TimerRow};
+use crate::api::{
+    Capabilities, EventRow, FailureRow, FibRow, LastDown, MessageRow, NotificationCount, PeerDetail, PeerRow, RouteRow, TimerRow,
+};
 use crate::fib;
 use crate::kernel::Hop;
 use crate::num::{Asn, Instant, Nlri, PathId, PeerId};
@@ -16,7 +18,9 @@ use crate::rib::{PathView, Step};
 use crate::wire::{NextHop, PathAttributes};
 
 /// A path as a row. `attrs` is what to show of it: as received, or as import left it.
-pub(super) fn route(sessions: &Sessions, view: &PathView<'_>, attrs: &PathAttributes) -> RouteRow {
+///
+/// `seconds`: now, on the table's clock.
+pub(super) fn route(sessions: &Sessions, view: &PathView<'_>, attrs: &PathAttributes, seconds: u32) -> RouteRow {
     let local = view.source.id == PeerId::LOCAL;
     let name = name_of(sessions, view.source.id);
     let path_id = if local { PathId(0) } else { view.path_id };
@@ -25,6 +29,8 @@ pub(super) fn route(sessions: &Sessions, view: &PathView<'_>, attrs: &PathAttrib
     row.best = view.best;
     row.multipath = view.shares;
     row.stale = view.stale;
+    row.usable = view.usable;
+    row.age_seconds = Some(seconds.saturating_sub(view.since));
     row.next_hop = row.next_hop.filter(|_| !local);
     row.refused = view.attrs.is_none().then(|| view.cause.to_string());
     row
@@ -45,6 +51,8 @@ pub(super) fn bare_route(nlri: Nlri, peer: &str, attrs: &PathAttributes) -> Rout
         best: false,
         multipath: false,
         stale: false,
+        usable: true,
+        age_seconds: None,
         next_hop: Some(next_hop(&attrs.next_hop())),
         origin: attrs.origin().to_string(),
         as_path: attrs.as_path().to_string(),
@@ -57,6 +65,13 @@ pub(super) fn bare_route(nlri: Nlri, peer: &str, attrs: &PathAttributes) -> Rout
         cluster_list: attrs.cluster_list().map(|c| c.0).collect(),
         refused: None,
     }
+}
+
+/// Standard, large or extended, as it is shown.
+pub(super) fn has_community(attrs: &PathAttributes, wanted: &str) -> bool {
+    attrs.communities().any(|c| c.to_string() == wanted)
+        || attrs.large_communities().any(|c| c.to_string() == wanted)
+        || attrs.extended_communities().any(|c| c.to_string() == wanted)
 }
 
 fn next_hop(next_hop: &NextHop) -> String {
@@ -177,8 +192,24 @@ fn hex(octets: &[u8]) -> String {
 }
 
 fn events(entry: &Entry, now: Instant) -> Vec<EventRow> {
-    let row = |r: &crate::peer::Recorded| EventRow { ago_seconds: now.since(r.at).as_secs_f64(), what: r.what.to_string() };
+    let row = |r: &crate::peer::Recorded| EventRow {
+        ago_seconds: now.since(r.at).as_secs_f64(),
+        first_ago_seconds: now.since(r.first).as_secs_f64(),
+        count: r.times,
+        what: r.what.to_string(),
+    };
     entry.peer.events().iter().map(row).collect()
+}
+
+/// Why a peer is not up; nothing of one that is.
+pub(super) fn failures(entry: &Entry, now: Instant) -> Vec<FailureRow> {
+    let row = |(f, reason): (&crate::peer::Failure, String)| FailureRow {
+        reason,
+        first_ago_seconds: now.since(f.first).as_secs_f64(),
+        last_ago_seconds: now.since(f.last).as_secs_f64(),
+        count: f.times,
+    };
+    entry.peer.failures().filter(|_| entry.live.is_none()).map(row).collect()
 }
 
 /// As far as it is known.
@@ -204,6 +235,15 @@ pub(super) fn peer_warnings(entry: &Entry) -> Vec<String> {
     let import = (external && entry.config.import.is_none()).then(|| "no import policy: accepts nothing (RFC 8212)".to_owned());
     let export = (external && entry.config.export.is_none()).then(|| "no export policy: announces nothing (RFC 8212)".to_owned());
     import.into_iter().chain(export).collect()
+}
+
+/// May the import policy let something in? Not the one named `none`, nor that of an external peer without a policy (RFC 8212).
+pub(super) fn expects_routes(entry: &Entry) -> bool {
+    let params = &entry.config.session;
+    match &entry.config.import {
+        Some(chain) => chain.names().any(|name| name != "none"),
+        None => params.remote_as.is_internal(params.local_as),
+    }
 }
 
 /// Why the best path is the best.

@@ -15,16 +15,16 @@ use super::params::{BlockSource, Params};
 use super::sessions::{Entry, Sessions};
 use super::startup::StartupConvergence;
 use crate::api::{
-    Answer, BlockRow, FamilyRow, FibCounts, FibRow, FibTableRow, JobRow, MemoryRow, NexthopRow, PAGE_ROWS, Page, PeerMetrics, PeerRow,
-    Question, RouteFilter, RouteRow, Snapshot, Status, TableRow, WaitingRow,
+    Answer, BlockRow, DOWN_PEERS, DownPeer, FamilyRow, FibCounts, FibRow, FibTableRow, JobRow, MemoryRow, NexthopRow, PAGE_ROWS, Page,
+    PeerMetrics, PeerRow, Question, RouteFilter, RouteRow, Snapshot, Status, TableRow, WaitingRow,
 };
 use crate::num::{Family, Instant, PeerId};
-use crate::rib::nexthop::{NexthopTable, Resolution, Row};
+use crate::rib::nexthop::{NexthopTable, Row};
 use crate::rib::update_group::UpdateGroups;
 use crate::rib::{DestId, NhId, PathView, Rib};
 
 /// Destinations that one page of a filtered list looks at, whether they fit or not, so that no question takes long.
-const LOOK_AT: usize = 8 * PAGE_ROWS;
+pub(super) const LOOK_AT: usize = 8 * PAGE_ROWS;
 
 /// What answers are made from.
 pub(super) struct Query<'a> {
@@ -57,7 +57,7 @@ impl Query<'_> {
                 None => unknown_peer(peer),
             },
             Question::Routes { filter, cursor } => self.route_rows(filter, *cursor),
-            Question::Why { net } => Answer::Why(Box::new(self.explanation(&net.trunc()))),
+            Question::Why { net, longest } => Answer::Why(Box::new(self.explanation(&net.trunc(), *longest, now))),
             Question::Fib { net, cursor } => Answer::Fib(self.fib_rows(net.as_ref(), *cursor)),
             Question::Nexthops { cursor } => Answer::Nexthops(self.nexthop_rows(*cursor)),
             Question::Blocks => Answer::Blocks(self.block_rows()),
@@ -79,6 +79,7 @@ impl Query<'_> {
             uptime_seconds: self.startup.age(now).as_secs_f64(),
             peers_configured: self.sessions.len(),
             peers_established: self.sessions.established(),
+            peers_down: self.peers_down(now),
             tables: Family::ALL.into_iter().map(|f| self.table_row(f)).collect(),
             attribute_sets: self.rib.attribute_sets(),
             fib: self.fib_counts(),
@@ -95,6 +96,19 @@ impl Query<'_> {
             jobs: self.jobs.iter().map(|job| self.job_row(job)).collect(),
             warnings: self.warnings(),
         }
+    }
+
+    fn peers_down(&self, now: Instant) -> Vec<DownPeer> {
+        let away = |e: &Entry| e.peer.last_down().map_or_else(|| self.startup.age(now), |(at, _)| now.since(*at));
+        let mut down: Vec<(std::time::Duration, &Entry)> =
+            self.sessions.iter().filter(|e| e.live.is_none() && e.admin_up).map(|e| (away(e), e)).collect();
+        down.sort_by_key(|(away, _)| std::cmp::Reverse(*away));
+        let row = |(away, e): &(std::time::Duration, &Entry)| DownPeer {
+            name: e.name().to_owned(),
+            why: e.peer.why_down().unwrap_or_default(),
+            away_seconds: away.as_secs_f64(),
+        };
+        down.iter().take(DOWN_PEERS).map(row).collect()
     }
 
     fn memory_row(&self) -> MemoryRow {
@@ -207,8 +221,15 @@ impl Query<'_> {
                 Some(hint) => format!("{why}; {hint}"),
                 None => why,
             }),
-            warnings: format::peer_warnings(entry),
+            failures: format::failures(entry, now),
+            warnings: self.peer_warnings(entry),
         }
+    }
+
+    fn peer_warnings(&self, entry: &Entry) -> Vec<String> {
+        let cut = entry.live.as_ref().filter(|l| l.way_lost && !self.nexthops.is_reachable(l.session.remote.ip()));
+        let text = || "no way leads to it any more: its session ends by the hold timer if none comes back".to_owned();
+        cut.map(|_| text()).into_iter().chain(format::peer_warnings(entry)).collect()
     }
 
     fn family_row(&self, entry: &Entry, family: Family) -> FamilyRow {
@@ -235,7 +256,7 @@ impl Query<'_> {
         for (after, view) in looked.by_ref() {
             last = after;
             if !rejected || view.attrs.is_none() {
-                rows.push(format::route(self.sessions, &view, view.received));
+                rows.push(format::route(self.sessions, &view, view.received, self.rib.seconds()));
             }
             if rows.len() == PAGE_ROWS {
                 break;
@@ -264,34 +285,43 @@ impl Query<'_> {
             (None, Some(net)) if !filter.longer => Some(self.rib.find(&net.trunc())),
             _ => None,
         };
+        let select = Select { peer: only, filter };
         if let Some(found) = exact {
-            let rows = found.into_iter().flat_map(|d| self.dest_rows(d, only)).collect();
-            return Answer::Routes(Page { rows, next: None });
+            let dests: Vec<DestId> = found.into_iter().collect();
+            return self.selected(&dests, &select, None);
         }
         let (family, from) = match filter.net.filter(|_| cursor == 0) {
             Some(net) => (Family::of(&net), 0),
             None => split_cursor(cursor),
         };
-        Answer::Routes(self.walk(filter.net, only, family, u32::try_from(from).unwrap_or(u32::MAX)))
+        self.walk(&select, family, u32::try_from(from).unwrap_or(u32::MAX))
     }
 
-    fn walk(&self, inside: Option<IpNet>, only: Option<PeerId>, family: Family, from: u32) -> Page<RouteRow> {
-        let mut rows = Vec::new();
+    /// One page: as many prefixes as have room in it, and no more than one question may look at.
+    fn walk(&self, select: &Select<'_>, family: Family, from: u32) -> Answer {
+        let inside = select.filter.net;
+        let mut dests = Vec::new();
         for (looked, dest) in self.rib.dests(family, from).enumerate() {
-            if rows.len() >= PAGE_ROWS || looked >= LOOK_AT {
-                return Page { rows, next: next_cursor(family, Some(dest.index() as u64)) };
+            if looked >= LOOK_AT || (dests.len() >= PAGE_ROWS && !select.filter.count) {
+                return self.selected(&dests, select, next_cursor(family, Some(dest.index() as u64)));
             }
             let fits = inside.is_none_or(|net| self.rib.net(dest).is_some_and(|n| net.contains(&n)));
-            if fits {
-                rows.extend(self.dest_rows(dest, only));
+            if fits && self.rib.paths(dest).iter().any(|v| select.takes(v)) {
+                dests.push(dest);
             }
         }
-        Page { rows, next: if inside.is_some() { None } else { next_cursor(family, None) } }
+        self.selected(&dests, select, if inside.is_some() { None } else { next_cursor(family, None) })
     }
 
-    fn dest_rows(&self, dest: DestId, only: Option<PeerId>) -> Vec<RouteRow> {
-        let wanted = |v: &PathView<'_>| only.is_none_or(|id| v.source.id == id);
-        self.rib.paths(dest).iter().filter(|v| wanted(v)).map(|v| format::route(self.sessions, v, v.attrs.unwrap_or(v.received))).collect()
+    fn selected(&self, dests: &[DestId], select: &Select<'_>, next: Option<u64>) -> Answer {
+        if select.filter.count {
+            let paths = |dest: &DestId| self.rib.paths(*dest).iter().filter(|v| select.takes(v)).count() as u64;
+            let counts: Vec<u64> = dests.iter().map(paths).filter(|n| *n > 0).collect();
+            return Answer::Count { prefixes: counts.len() as u64, paths: counts.iter().sum(), next };
+        }
+        let row = |v: &PathView<'_>| format::route(self.sessions, v, v.attrs.unwrap_or(v.received), self.rib.seconds());
+        let rows = dests.iter().flat_map(|dest| self.rib.paths(*dest).iter().filter(|v| select.takes(v)).map(row).collect::<Vec<_>>());
+        Answer::Routes(Page { rows: rows.collect(), next })
     }
 
     /// Kernel routes from a place on, or those of one prefix.
@@ -319,10 +349,7 @@ impl Query<'_> {
             },
             resolved: r.resolution.is_usable(),
             via: format::resolution(self.nexthops, &r.resolution),
-            metric: match &r.resolution {
-                Resolution::Via { metric, .. } => Some(*metric),
-                Resolution::Unresolved(_) => None,
-            },
+            metric: r.resolution.metric(),
             used_by: r.users as usize,
         };
         Page { rows: rows.iter().take(PAGE_ROWS).map(shown).collect(), next }
@@ -340,7 +367,8 @@ impl Query<'_> {
     fn snapshot(&self, now: Instant) -> Snapshot {
         let peer = |e: &Entry| PeerMetrics {
             row: self.peer_row(e, now),
-            established_seconds: e.live.as_ref().map(|l| now.since(l.since).as_secs_f64()),
+            expects_routes: format::expects_routes(e),
+            established_at_seconds: e.live.as_ref().map(|l| self.startup.age(l.since).as_secs_f64()),
             last_down: format::last_down(e, now),
             messages: format::messages(e),
             updates: e.traffic.updates,
@@ -352,6 +380,28 @@ impl Query<'_> {
         counters.stale_routes = self.sessions.iter().flat_map(|e| Family::ALL.map(|f| self.rib.counts(e.id, f).stale as usize)).sum();
         Snapshot { status: self.status(now), peers: self.sessions.iter().map(peer).collect(), blocks: self.block_rows(), counters }
     }
+}
+
+/// Which paths a list of routes shows.
+struct Select<'a> {
+    peer: Option<PeerId>,
+    filter: &'a RouteFilter,
+}
+
+impl Select<'_> {
+    fn takes(&self, view: &PathView<'_>) -> bool {
+        let attrs = view.attrs.unwrap_or(view.received);
+        self.peer.is_none_or(|id| view.source.id == id)
+            && (!self.filter.best || view.best || view.shares)
+            && self.filter.community.as_ref().is_none_or(|wanted| format::has_community(attrs, wanted))
+            && self.filter.as_path.as_ref().is_none_or(|wanted| is_in_a_row(&attrs.as_path().to_string(), wanted))
+    }
+}
+
+/// Do these words stand one after the other in that text?
+fn is_in_a_row(text: &str, wanted: &str) -> bool {
+    let (text, wanted): (Vec<&str>, Vec<&str>) = (text.split_whitespace().collect(), wanted.split_whitespace().collect());
+    wanted.is_empty() || text.windows(wanted.len()).any(|some| some == wanted)
 }
 
 fn unknown_peer(who: &str) -> Answer {

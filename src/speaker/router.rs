@@ -10,6 +10,7 @@ use bytes::Bytes;
 use ipnet::IpNet;
 
 use super::counters::RouterCounters;
+use super::explain;
 use super::export::Export;
 use super::fib_sync::{FibSync, Program};
 use super::import::Import;
@@ -87,6 +88,8 @@ pub struct Speaker {
     early: Option<VecDeque<Input>>,
     /// Messages wait outside that came after this moment.
     received_until: Option<Instant>,
+    /// Somebody wants to hear of each prefix that changes.
+    watched: bool,
     /// What was chosen last, while some update groups have yet to take it in.
     changes: Vec<BestChange>,
 }
@@ -114,6 +117,7 @@ impl Speaker {
             drain_waiters: Vec::new(),
             early: Some(VecDeque::new()),
             received_until: None,
+            watched: false,
             changes: Vec::new(),
             params: Box::new(params),
         };
@@ -191,6 +195,11 @@ impl Speaker {
         self.received_until = since;
     }
 
+    /// Whether each prefix that is used otherwise is told as a [`Notice::Route`]: nobody pays for words that nobody reads.
+    pub fn watch_routes(&mut self, on: bool) {
+        self.watched = on;
+    }
+
     /// Before peers are started, what comes on connections waits; too much of it ends the wait.
     fn keep_early(&mut self, input: Input) -> Option<Input> {
         let of_conn = matches!(input, Input::Received { .. } | Input::Connected { .. } | Input::Closed { .. } | Input::Writable { .. });
@@ -250,6 +259,9 @@ impl Speaker {
         }
         self.program().apply(&changes);
         self.program().resolve_newly_tracked();
+        if self.watched {
+            explain::notice_changes(&changes, &self.rib, &self.sessions, &mut self.effects);
+        }
         self.changes = changes;
     }
 
@@ -595,7 +607,11 @@ impl Speaker {
             }
             _ => None,
         };
+        let link = self.link_that_falls(event);
         self.nexthops.on_kernel(event);
+        if let Some((link, before)) = link {
+            self.notice_link_down(link, &before);
+        }
         if let Some((addr, _)) = moved.filter(|(addr, was)| self.nexthops.is_own_address(*addr) != *was) {
             self.revalidate_own_address(addr);
         }
@@ -604,6 +620,27 @@ impl Speaker {
             KernelEvent::DumpEnd => self.startup.on_kernel_read(&self.fib_sync.fib),
             KernelEvent::LinkGone { ifindex } => self.on_link_gone(*ifindex, now),
             _ => {}
+        }
+    }
+
+    /// A link with addresses that goes down (which it does, too, before it goes away), and the peers that are cut off before that. A node with
+    /// pods has hundreds of links that come and go, and no session depends on those: they have no address.
+    fn link_that_falls(&self, event: &KernelEvent) -> Option<(String, BTreeSet<PeerId>)> {
+        let KernelEvent::Link { ifindex, up: false, .. } = event else { return None };
+        let link = self.nexthops.link_with_address(*ifindex)?;
+        Some((link.to_owned(), explain::cut_off(&self.sessions, |addr| self.nexthops.is_reachable(addr))))
+    }
+
+    fn notice_link_down(&mut self, link: String, before: &BTreeSet<PeerId>) {
+        let cut = explain::cut_off(&self.sessions, |addr| self.nexthops.is_reachable(addr));
+        let mut peers = Vec::new();
+        for id in cut.difference(before) {
+            let Some(entry) = self.sessions.get_mut(*id) else { continue };
+            peers.push(entry.name().to_owned());
+            entry.live.iter_mut().for_each(|live| live.way_lost = true);
+        }
+        if !peers.is_empty() {
+            self.effects.notice(Notice::LinkDown { link, peers });
         }
     }
 

@@ -217,7 +217,7 @@ fn hex(octets: &[u8]) -> String {
 fn place(origin: &Origin) -> String {
     let mut text = String::new();
     if let Some(time) = origin.time {
-        text.push_str(&utc(time));
+        text.push_str(&crate::num::utc(time));
         text.push(' ');
     }
     if let (Some(from), Some(to)) = (origin.from, origin.to) {
@@ -230,38 +230,4 @@ fn place(origin: &Origin) -> String {
         text.push_str(&format!("at {offset} "));
     }
     text
-}
-
-/// Date and time of day in UTC, to the microsecond.
-fn utc(nanos: u64) -> String {
-    let (seconds, micros) = (nanos / 1_000_000_000, nanos % 1_000_000_000 / 1000);
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (mut year, mut left) = (1970u64, days);
-    let leap = |y: u64| (y.is_multiple_of(4) && !y.is_multiple_of(100)) || y.is_multiple_of(400);
-    while left >= if leap(year) { 366 } else { 365 } {
-        left -= if leap(year) { 366 } else { 365 };
-        year += 1;
-    }
-    let lengths = [31, if leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 1;
-    for length in lengths {
-        if left < length {
-            break;
-        }
-        left -= length;
-        month += 1;
-    }
-    format!("{year}-{month:02}-{:02} {:02}:{:02}:{:02}.{micros:06}", left + 1, second / 3600, second / 60 % 60, second % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::utc;
-
-    #[test]
-    fn dates_know_leap_years() {
-        assert_eq!(utc(0), "1970-01-01 00:00:00.000000");
-        assert_eq!(utc(951_782_400_000_001_000), "2000-02-29 00:00:00.000001");
-        assert_eq!(utc(1_704_067_199_999_999_999), "2023-12-31 23:59:59.999999");
-    }
 }

@@ -100,7 +100,9 @@ fn classify(error: &io::Error) -> DialError {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => DialError::Refused,
         io::ErrorKind::TimedOut => DialError::TimedOut,
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => DialError::Unreachable,
+        io::ErrorKind::HostUnreachable => DialError::HostUnreachable,
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => DialError::Unreachable,
+        _ if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM)) => DialError::NoBuffers,
         _ => DialError::Other(error.to_string()),
     }
 }
@@ -131,6 +133,13 @@ mod tests {
         assert_eq!(socket.local_addr().expect("bound").ip(), local);
         assert_eq!(listener.accept().expect("a connection waits").1.ip(), local);
         assert!(socket.nodelay().expect("an option"));
+    }
+
+    #[test]
+    fn each_way_of_not_getting_there_has_its_own_sentence() {
+        let said = |errno| classify(&io::Error::from_raw_os_error(errno)).to_string();
+        let (net, host, full) = (said(libc::ENETUNREACH), said(libc::EHOSTUNREACH), said(libc::ENOBUFS));
+        assert!(net.contains("no route to the peer") && host.contains("nobody answers there") && full.contains("gc_thresh3"));
     }
 
     #[tokio::test]

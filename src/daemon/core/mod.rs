@@ -222,6 +222,7 @@ impl Core {
             now = after;
         }
         self.answer_some(now);
+        self.speaker.watch_routes(self.event_log.is_watched());
         let more = self.speaker.settle(now);
         let settled = self.clock.now();
         let unfinished = self.apply_effects(now);

@@ -381,6 +381,19 @@ pub fn dump_request(kind: u16, family: u8, table: Option<u32>, seq: u32) -> Vec<
     out
 }
 
+/// A request for the route to an address (RTM_GETROUTE), as it stands in the table (RTM_F_FIB_MATCH).
+pub fn lookup_request(addr: IpAddr) -> Vec<u8> {
+    const RTM_F_FIB_MATCH: u32 = 0x2000;
+    let (family, bits) = if addr.is_ipv4() { (AF_INET, 32) } else { (AF_INET6, 128) };
+    let mut out = Vec::with_capacity(64);
+    put_header(&mut out, RTM_GETROUTE, NLM_F_REQUEST, 1);
+    out.extend_from_slice(&[family, bits, 0, 0, 0, 0, 0, 0]);
+    out.extend_from_slice(&RTM_F_FIB_MATCH.to_ne_bytes());
+    put_ip(&mut out, RTA_DST, addr);
+    end(&mut out, 0);
+    out
+}
+
 fn put_header(out: &mut Vec<u8>, kind: u16, flags: u16, seq: u32) {
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&kind.to_ne_bytes());

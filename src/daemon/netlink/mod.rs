@@ -14,6 +14,7 @@
 //! Tunnel devices have a thread of their own beside these ([`tunnels`]), started when one is wanted.
 
 mod device;
+pub mod lookup;
 mod message;
 mod monitor;
 mod nexthop_objects;

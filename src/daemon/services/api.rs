@@ -12,9 +12,9 @@ use tokio::sync::broadcast;
 use crate::api::{Answer, Command, Question, Status};
 use crate::config::Config;
 use crate::daemon::counters::DaemonMetrics;
-use crate::daemon::protocol::{FullStatus, ProcessStatus, Reloaded};
+use crate::daemon::event_log::Stamped;
+use crate::daemon::protocol::{FullStatus, ProcessStatus, Reloaded, SCHEMA_VERSION};
 use crate::speaker::Input;
-use crate::stats::Notice;
 
 /// The core has ended; nobody is left to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub trait RouterApi: Clone + Send + Sync + 'static {
     fn confirm(&self) -> impl Future<Output = bool> + Send;
     fn last_reload(&self) -> LastReload;
     fn config(&self) -> Arc<Config>;
-    fn monitor(&self) -> broadcast::Receiver<Arc<Notice>>;
+    fn monitor(&self) -> broadcast::Receiver<Arc<Stamped>>;
     fn set_log_level(&self, level: &str) -> Result<(), String>;
     fn counters(&self) -> &DaemonMetrics;
 }
@@ -85,6 +85,7 @@ fn next_of(answer: &Answer) -> Option<u64> {
         Answer::Received(page) | Answer::Advertised(page) | Answer::Routes(page) => page.next,
         Answer::Fib(page) => page.next,
         Answer::Nexthops(page) => page.next,
+        Answer::Count { next, .. } => *next,
         _ => None,
     }
 }
@@ -130,7 +131,8 @@ fn add_warnings<A: RouterApi>(mut status: Status, api: &A) -> Status {
 fn process<A: RouterApi>(api: &A) -> ProcessStatus {
     let reload = api.last_reload();
     ProcessStatus {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: crate::daemon::protocol::VERSION.to_owned(),
+        schema_version: SCHEMA_VERSION,
         pid: std::process::id(),
         resident_bytes: resident_bytes(),
         connections: api.counters().connections.get(),

@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -24,8 +24,10 @@ use super::instance::InstanceLock;
 use crate::api::Command;
 use crate::config::Config;
 use crate::config::model::Control;
+use crate::daemon::event_log::Stamped;
 use crate::daemon::protocol::{MAX_CONFIRM, REQUEST_OCTETS, Reply, Request};
-use crate::stats::{Level, Notice};
+use crate::num::utc;
+use crate::stats::Level;
 
 /// Operators that are served at one time; they are all of one user or group, so the kernel's word for who they are divides nothing.
 pub const CLIENTS: Limits = Limits { total: 64, per_origin: 64 };
@@ -268,8 +270,8 @@ impl<A: RouterApi> Client<A> {
                 _ = self.lines.fill_buf() => return Ok(()),
             };
             match notice {
-                Ok(notice) if streams.is_empty() || streams.iter().any(|s| s == notice.stream()) => {
-                    self.say(&event(&notice)?).await?;
+                Ok(happened) if streams.is_empty() || streams.iter().any(|s| s == happened.notice.stream()) => {
+                    self.say(&event(&happened)?).await?;
                 }
                 Ok(_) => {}
                 Err(RecvError::Lagged(n)) => self.say(&Reply::Missed(n)).await?,
@@ -286,7 +288,13 @@ fn confirm_time(seconds: f64) -> Result<Duration, String> {
     time.ok_or_else(|| format!("confirm_seconds: {seconds} is not between 0 and {} (a day)", MAX_CONFIRM.as_secs()))
 }
 
-fn event(notice: &Notice) -> io::Result<Reply> {
+fn rfc3339(at: SystemTime) -> String {
+    let nanos = at.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
+    utc(nanos).replace(' ', "T") + "Z"
+}
+
+fn event(happened: &Stamped) -> io::Result<Reply> {
+    let notice = &happened.notice;
     let level = match notice.level() {
         Level::Debug => "debug",
         Level::Info => "info",
@@ -294,6 +302,7 @@ fn event(notice: &Notice) -> io::Result<Reply> {
         Level::Error => "error",
     };
     Ok(Reply::Event {
+        time: rfc3339(happened.at),
         text: notice.to_string(),
         stream: notice.stream().to_owned(),
         level: level.to_owned(),

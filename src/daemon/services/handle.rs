@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::api::{Answer, Command, Question};
+use crate::api::{Answer, Command, Explanation, KernelAnswer, Question};
 use crate::config::Config;
+use crate::kernel::RouteKind;
 use crate::speaker::reload_plan::Change;
 use crate::speaker::{Input, Params, StopMode};
-use crate::stats::Notice;
 
 use super::api::{Gone, LastReload, RouterApi};
 use super::config_handle::{Command as ConfigCommand, ConfigHandle};
@@ -21,7 +21,8 @@ use super::tcp_md5_stats::md5_refused;
 use crate::daemon::core::Request;
 use crate::daemon::core::listener::{AllowedPeers, Refused};
 use crate::daemon::counters::DaemonMetrics;
-use crate::daemon::event_log::{EventLog, LogLevel};
+use crate::daemon::event_log::{EventLog, LogLevel, Stamped};
+use crate::daemon::netlink::lookup::{self, Forwarding};
 use crate::daemon::protocol::Reloaded;
 
 /// Cheap to clone.
@@ -82,6 +83,53 @@ impl DaemonHandle {
         self.request(request).await.ok()?;
         answer.await.ok()
     }
+
+    /// What the kernel does with a packet to what was asked for; of a prefix, to its first address that a host may have.
+    fn kernel_answer(&self, story: &Explanation) -> Option<KernelAnswer> {
+        let host = story.asked.prefix_len() == story.asked.max_prefix_len();
+        let address = story.asked.hosts().next().filter(|_| !host).unwrap_or(story.asked.addr());
+        let forwarding = lookup::route_to(address).inspect_err(|error| tracing::debug!(%error, "the kernel was asked for a route")).ok()?;
+        let fib = &self.config.config().fib;
+        let mut answer = KernelAnswer {
+            address,
+            net: None,
+            table: fib.table,
+            metric: 0,
+            protocol: String::new(),
+            ours: false,
+            kind: "none".to_owned(),
+            route: "no route leads there".to_owned(),
+        };
+        match forwarding {
+            Forwarding::Route(route) => {
+                answer.net = Some(route.net);
+                (answer.table, answer.metric) = (route.table, route.metric);
+                answer.protocol = lookup::protocol(route.protocol);
+                answer.ours = route.protocol == fib.protocol && route.table == fib.table;
+                answer.kind = kind_name(&route.kind).to_owned();
+                answer.route = lookup::words(&route);
+            }
+            Forwarding::Denied(kind) => {
+                // Which route says so the kernel does not tell; a blackhole that we want and that stands is ours.
+                let wanted = story.fib.as_ref().filter(|row| row.state == "installed").and_then(|row| row.wanted.as_ref());
+                answer.ours = wanted.is_some_and(|route| route.starts_with("blackhole")) && kind == RouteKind::Blackhole;
+                answer.kind = kind_name(&kind).to_owned();
+                answer.route = format!("{}: packets are dropped", answer.kind);
+            }
+            Forwarding::NoRoute => {}
+        }
+        Some(answer)
+    }
+}
+
+fn kind_name(kind: &RouteKind) -> &'static str {
+    match kind {
+        RouteKind::Unicast(_) => "unicast",
+        RouteKind::Blackhole => "blackhole",
+        RouteKind::Unreachable => "unreachable",
+        RouteKind::Prohibit => "prohibit",
+        RouteKind::Local => "local",
+    }
 }
 
 impl RouterApi for DaemonHandle {
@@ -96,7 +144,14 @@ impl RouterApi for DaemonHandle {
             self.tell(Input::Md5Refused(md5_refused())).await.ok()?;
         }
         let (reply, answer) = oneshot::channel();
-        self.answered(Request::Query(question, reply), answer).await
+        let answer = self.answered(Request::Query(question, reply), answer).await?;
+        Some(match answer {
+            Answer::Why(mut story) => {
+                story.kernel = self.kernel_answer(&story);
+                Answer::Why(story)
+            }
+            other => other,
+        })
     }
 
     async fn command(&self, command: Command) -> Option<Answer> {
@@ -130,7 +185,7 @@ impl RouterApi for DaemonHandle {
         self.config.config()
     }
 
-    fn monitor(&self) -> broadcast::Receiver<Arc<Notice>> {
+    fn monitor(&self) -> broadcast::Receiver<Arc<Stamped>> {
         self.event_log.subscribe()
     }
 

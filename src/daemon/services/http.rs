@@ -30,8 +30,8 @@ use tokio::time::timeout;
 
 use super::api::{Pages, RouterApi, answers, full_status};
 use super::clients::{Activity, Answering, Clients, Limits, Place, Watched};
-use super::metrics;
 use super::readiness::{Readiness, readiness};
+use super::{metrics, neighbours};
 use crate::api::{Answer, Question, RouteFilter, Snapshot};
 use crate::config::Config;
 use crate::daemon::counters::DaemonMetrics;
@@ -167,8 +167,8 @@ catbird, read only. What changes something is said on the control socket.
 /v1/peers                     /v1/peers/PEER  (name or address)
 /v1/peers/PEER/received       ?rejected=true
 /v1/peers/PEER/advertised
-/v1/routes                    ?prefix=P ?longer=true ?address=A ?peer=PEER
-/v1/why                       ?prefix=P
+/v1/routes                    ?prefix=P ?longer=true ?address=A ?peer=PEER ?best=true ?community=C ?as_path=N
+/v1/why                       ?prefix=P ?address=A
 /v1/fib                       ?prefix=P
 /v1/nexthops /v1/blocks
 ";
@@ -231,8 +231,8 @@ async fn metrics<A: RouterApi>(State(api): State<A>) -> Response {
     let around = metrics::Surroundings {
         per_peer: Some(config.metrics.per_peer),
         ready: judge(&api, &snapshot).ready,
-        now: unix(SystemTime::now()),
-        started: unix(SystemTime::now()) - snapshot.status.uptime_seconds,
+        started: unix(api.counters().started()),
+        neighbours: neighbours::read(),
         reload_successful: reload.successful,
         reloaded: unix(reload.at),
     };
@@ -265,6 +265,10 @@ struct Options {
     prefix: Option<IpNet>,
     address: Option<IpAddr>,
     peer: Option<String>,
+    #[serde(deserialize_with = "flag")]
+    best: bool,
+    community: Option<String>,
+    as_path: Option<String>,
 }
 
 /// `?rejected` alone is `?rejected=true`.
@@ -277,7 +281,16 @@ type Asked = Result<Query<Options>, QueryRejection>;
 
 impl Options {
     fn filter(self) -> RouteFilter {
-        RouteFilter { net: self.prefix.map(|net| net.trunc()), longer: self.longer, address: self.address, peer: self.peer }
+        RouteFilter {
+            net: self.prefix.map(|net| net.trunc()),
+            longer: self.longer,
+            address: self.address,
+            peer: self.peer,
+            best: self.best,
+            community: self.community,
+            as_path: self.as_path,
+            count: false,
+        }
     }
 }
 
@@ -285,7 +298,7 @@ impl Options {
 async fn with<A: RouterApi>(api: A, watched: Watch, options: Asked, question: impl FnOnce(Options) -> Option<Question>) -> Response {
     match options.map(|Query(options)| question(options)) {
         Ok(Some(question)) => ask(api, watched, question).await,
-        Ok(None) => problem(StatusCode::BAD_REQUEST, "?prefix=P is needed"),
+        Ok(None) => problem(StatusCode::BAD_REQUEST, "?prefix=P or ?address=A is needed"),
         Err(error) => problem(StatusCode::BAD_REQUEST, &error.body_text()),
     }
 }
@@ -314,7 +327,11 @@ async fn routes_of<A: RouterApi>(State(api): State<A>, watch: Watch, options: As
 }
 
 async fn why<A: RouterApi>(State(api): State<A>, watch: Watch, options: Asked) -> Response {
-    with(api, watch, options, |options| options.prefix.map(|net| Question::Why { net: net.trunc() })).await
+    let question = |options: Options| match (options.address, options.prefix) {
+        (Some(addr), _) => Some(Question::Why { net: addr.into(), longest: true }),
+        (None, prefix) => prefix.map(|net| Question::Why { net: net.trunc(), longest: false }),
+    };
+    with(api, watch, options, question).await
 }
 
 async fn fib<A: RouterApi>(State(api): State<A>, watch: Watch, options: Asked) -> Response {

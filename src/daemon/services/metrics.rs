@@ -15,7 +15,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 
-use crate::api::{FamilyRow, LastDown, PeerMetrics, Snapshot};
+use crate::api::{FamilyRow, LastDown, PeerMetrics, Snapshot, Status};
 use crate::config::model::PerPeer;
 use crate::daemon::counters::DaemonMetrics;
 
@@ -63,7 +63,18 @@ pub const METRICS: &[Known] = &[
         "When the session was established, in seconds since 1970; absent while it is not.",
     ),
     known("catbird_peer_flaps_total", COUNTER, &["peer", "kind"], "Established sessions that ended."),
-    known("catbird_peer_last_down_info", GAUGE, &["peer", "kind", "reason", "direction"], "Why the last session ended; always 1."),
+    known(
+        "catbird_peer_last_down_info",
+        GAUGE,
+        &["peer", "kind", "reason", "direction", "code", "subcode"],
+        "Why the last session ended; always 1.",
+    ),
+    known(
+        "catbird_peer_expects_routes",
+        GAUGE,
+        &["peer", "kind"],
+        "1 if the import policy may let something in; 0 for a peer that is only announced to.",
+    ),
     known("catbird_messages_total", COUNTER, &["peer", "kind", "direction", "type"], "UPDATE and KEEPALIVE messages."),
     known(
         "catbird_notifications_total",
@@ -93,6 +104,15 @@ pub const METRICS: &[Known] = &[
     known("catbird_rib_routes", GAUGE, &["family"], "Prefixes in the Loc-RIB."),
     known("catbird_rib_paths", GAUGE, &["family"], "Paths in the Loc-RIB, of all peers."),
     known("catbird_attribute_sets", GAUGE, &[], "Distinct sets of path attributes in memory."),
+    known("catbird_table_bytes", GAUGE, &["part"], "Octets that the tables hold: routes, attributes, export (what peers are announced)."),
+    known("catbird_table_budget_bytes", GAUGE, &[], "Octets that the tables may hold ([limits] memory); absent without a limit."),
+    known("catbird_neighbour_entries", GAUGE, &["family"], "Entries of the kernel's neighbour table (ARP, ND), of all network namespaces."),
+    known(
+        "catbird_neighbour_limit",
+        GAUGE,
+        &["family"],
+        "Entries that the kernel's neighbour table takes (gc_thresh3); absent where it cannot be read.",
+    ),
     known("catbird_bestpath_duration_seconds", HISTOGRAM, &[], "Time of one round of route selection."),
     known("catbird_convergence_seconds", HISTOGRAM, &[], "Time from an UPDATE to the kernel's answer for the routes that follow from it."),
     known(
@@ -176,9 +196,10 @@ pub struct Surroundings {
     /// As `/readyz` says.
     pub ready: bool,
     /// Seconds since 1970.
-    pub now: f64,
     /// Seconds since 1970.
     pub started: f64,
+    /// The kernel's.
+    pub neighbours: Vec<super::neighbours::Table>,
     /// Of the last one.
     pub reload_successful: bool,
     /// Seconds since 1970, of the last one or the start.
@@ -193,7 +214,16 @@ pub fn expose(snapshot: &Snapshot, counters: &DaemonMetrics, around: &Surroundin
     let registry = Registry::new();
     registry.register(Box::new(Scrape::new(snapshot, counters, around)?))?;
     registry.register(Box::new(ProcessCollector::for_self()))?;
-    TextEncoder::new().encode_to_string(&registry.gather())
+    let mut families = registry.gather();
+    // The collector counts whole seconds.
+    if let Some(cpu) = families.iter_mut().find(|f| f.name() == "process_cpu_seconds_total") {
+        for metric in cpu.mut_metric() {
+            let mut counter = Counter::default();
+            counter.set_value(crate::daemon::sys::process_time().as_secs_f64());
+            metric.set_counter(counter);
+        }
+    }
+    TextEncoder::new().encode_to_string(&families)
 }
 
 /// A collector that has its snapshot already.
@@ -294,7 +324,7 @@ impl Families {
     /// What concerns no single peer.
     fn whole(&mut self, snapshot: &Snapshot, counters: &DaemonMetrics, around: &Surroundings) {
         let status = &snapshot.status;
-        self.add("catbird_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        self.add("catbird_build_info", &[("version", crate::daemon::protocol::VERSION)], 1.0);
         self.add("catbird_start_time_seconds", &[], around.started);
         self.add("catbird_ready", &[], flag(around.ready));
         self.add("catbird_draining", &[], flag(status.draining));
@@ -308,11 +338,28 @@ impl Families {
             self.add("catbird_rib_paths", &[("family", &family)], table.paths as f64);
         }
         self.add("catbird_attribute_sets", &[], status.attribute_sets as f64);
+        self.memory(status);
+        for table in &around.neighbours {
+            self.add("catbird_neighbour_entries", &[("family", table.family)], table.entries as f64);
+            if let Some(limit) = table.limit {
+                self.add("catbird_neighbour_limit", &[("family", table.family)], limit as f64);
+            }
+        }
         self.blocks(snapshot);
         self.fib(snapshot);
         self.histogram("catbird_bestpath_duration_seconds", &snapshot.counters.bestpath_seconds);
         self.histogram("catbird_convergence_seconds", &snapshot.counters.convergence_seconds);
         self.shell(counters, snapshot.counters.strangers);
+    }
+
+    fn memory(&mut self, status: &Status) {
+        let m = &status.memory;
+        for (part, octets) in [("routes", m.routes_bytes), ("attributes", m.attributes_bytes), ("export", m.export_bytes)] {
+            self.add("catbird_table_bytes", &[("part", part)], octets as f64);
+        }
+        if let Some(budget) = m.budget_bytes {
+            self.add("catbird_table_budget_bytes", &[], budget as f64);
+        }
     }
 
     fn blocks(&mut self, snapshot: &Snapshot) {
@@ -410,15 +457,19 @@ impl Families {
         let mut add = |name, labels: &[(&'static str, &str)], value| {
             series.push((name, labels.iter().map(|(n, v)| (*n, (*v).to_owned())).collect(), value));
         };
-        add("catbird_peer_up", &[("peer_as", &remote_as), ("name", &row.name)], flag(peer.established_seconds.is_some()));
+        add("catbird_peer_up", &[("peer_as", &remote_as), ("name", &row.name)], flag(peer.established_at_seconds.is_some()));
         add("catbird_peer_state", &[], state_number(&row.state));
         add("catbird_peer_admin_up", &[], flag(row.admin_up));
         add("catbird_peer_flaps_total", &[], row.flaps as f64);
-        if let Some(seconds) = peer.established_seconds {
-            add("catbird_peer_established_timestamp_seconds", &[], (around.now - seconds).round());
+        add("catbird_peer_expects_routes", &[], flag(peer.expects_routes));
+        if let Some(seconds) = peer.established_at_seconds {
+            add("catbird_peer_established_timestamp_seconds", &[], around.started + seconds);
         }
         if let Some(down) = &peer.last_down {
-            add("catbird_peer_last_down_info", &[("reason", reason(down)), ("direction", &down.direction)], 1.0);
+            let number = |n: Option<u8>| n.map_or_else(String::new, |n| n.to_string());
+            let (code, subcode) = (number(down.code), number(down.subcode));
+            let why = [("reason", reason(down)), ("direction", &down.direction), ("code", &code), ("subcode", &subcode)];
+            add("catbird_peer_last_down_info", &why, 1.0);
         }
         let counts = Counts::of(peer);
         for ((direction, kind), count) in &counts.messages {
@@ -495,7 +546,7 @@ fn state_number(state: &str) -> f64 {
 fn own_series(peer: &PeerMetrics, per_peer: PerPeer) -> bool {
     match per_peer {
         PerPeer::All => true,
-        PerPeer::External => peer.row.kind == "external",
+        PerPeer::External => matches!(peer.row.kind.as_str(), "external" | "internal"),
         PerPeer::None => false,
     }
 }

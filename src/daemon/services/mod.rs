@@ -15,6 +15,7 @@ pub mod http;
 pub mod instance;
 pub mod kernel_health;
 pub mod metrics;
+pub mod neighbours;
 pub mod password_files;
 pub mod readiness;
 pub mod signals;

@@ -123,6 +123,7 @@ mod tests {
             flaps: 0,
             families: Vec::new(),
             why_down: (state != "Established").then(|| "connection refused".to_owned()),
+            failures: Vec::new(),
             warnings: Vec::new(),
         }
     }

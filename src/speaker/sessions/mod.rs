@@ -11,6 +11,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
@@ -36,6 +37,9 @@ use crate::wire::{CeaseSubcode, Context, Message, Notification, RefreshSubtype};
 /// Connections from nobody's address are spoken of in the log once in so many seconds.
 const UNKNOWN_PEER_NOTICE_SECONDS: u64 = 10;
 
+/// A peer that has not come up after this time is spoken of, even if nothing failed: it may never connect.
+const OVERDUE: Duration = Duration::from_secs(60);
+
 /// One neighbour.
 pub(super) struct Entry {
     /// Its number.
@@ -54,6 +58,8 @@ pub(super) struct Entry {
     pub admin_up: bool,
     /// What the last notice about a failure said.
     pub last_failure: Option<String>,
+    /// Then it is said that the peer does not come up, unless it was.
+    overdue_at: Option<Instant>,
     /// When the state machine last changed its state.
     pub state_since: Instant,
     /// Connections that the shell holds, or tries, for it.
@@ -79,6 +85,8 @@ pub(super) struct EstablishedSession {
     pub cache: ImportCache,
     /// Frames wait for credit.
     pub blocked: bool,
+    /// The link went down that the way to the peer led over.
+    pub way_lost: bool,
 }
 
 impl Entry {
@@ -256,6 +264,7 @@ impl Sessions {
             traffic: Traffic::default(),
             range,
             last_failure: None,
+            overdue_at: None,
             state_since: now,
             conns: 0,
             armed: None,
@@ -321,6 +330,8 @@ impl Sessions {
             if entry.peer.next_deadline().is_some_and(|at| at <= now) {
                 entry.peer.on_deadline(now, received_until, &mut self.ids);
             }
+            let overdue = entry.overdue_at.take_if(|at| *at <= now).and_then(|_| entry.peer.why_down());
+            self.complain(id, overdue, now, effects);
             self.drive(id, now, effects);
         }
     }
@@ -377,9 +388,11 @@ impl Sessions {
             import: ImportContext::new(&entry.config, &session),
             cache: ImportCache::default(),
             blocked: false,
+            way_lost: false,
             session: session.clone(),
         });
         entry.last_failure = None;
+        entry.overdue_at = None;
         entry.traffic.session_began();
         effects.notice(Notice::PeerUp {
             peer: entry.name().to_owned(),
@@ -397,17 +410,34 @@ impl Sessions {
         match notice {
             PeerNotice::State { from, to, .. } => {
                 entry.state_since = now;
+                if entry.live.is_none() && entry.last_failure.is_none() {
+                    entry.overdue_at.get_or_insert(now + OVERDUE);
+                }
                 effects.notice(Notice::PeerState { peer, from: from.name(), to: to.name() });
             }
-            PeerNotice::Failed(why) => {
-                let reason = why.to_string();
-                if entry.last_failure.as_ref() != Some(&reason) {
-                    entry.last_failure = Some(reason.clone());
-                    effects.notice(Notice::PeerFailed { peer, reason });
-                }
+            PeerNotice::Failed(_) | PeerNotice::DialFailed { .. } => {
+                let reason = entry.peer.complaint();
+                self.complain(id, reason, now, effects);
             }
             _ => {}
         }
+    }
+
+    /// Says that a peer does not come up, once for each reason. Why a session ended is said by the notice of its end.
+    fn complain(&mut self, id: PeerId, reason: Option<String>, now: Instant, effects: &mut Effects) {
+        let Some(entry) = self.slots.get_mut(id) else { return };
+        let Some(reason) = reason.filter(|reason| entry.last_failure.as_ref() != Some(reason)) else { return };
+        entry.last_failure = Some(reason.clone());
+        entry.overdue_at = None;
+        if entry.live.is_some() {
+            return;
+        }
+        let peer = entry.name().to_owned();
+        let reason = match self.md5.hint(&entry.peer, now) {
+            Some(hint) => format!("{reason}; {hint}"),
+            None => reason,
+        };
+        effects.notice(Notice::PeerFailed { peer, reason });
     }
 
     /// Whose connection is this, if it may come in? A peer out of a listen range is made for it.
@@ -504,7 +534,7 @@ impl Sessions {
     /// Notes the earliest of the peer's deadlines, if that is news.
     fn arm(&mut self, id: PeerId) {
         let Some(entry) = self.slots.get_mut(id) else { return };
-        let at = entry.peer.next_deadline();
+        let at = [entry.peer.next_deadline(), entry.overdue_at].into_iter().flatten().min();
         if at != entry.armed {
             entry.armed = at;
             self.timers.extend(at.map(|at| Reverse((at, id))));

@@ -10,7 +10,7 @@ use crate::num::Asn;
 /// Answers from thin air.
 #[derive(Clone)]
 pub struct MockApi {
-    pub notices: broadcast::Sender<Arc<Notice>>,
+    pub notices: broadcast::Sender<Arc<Stamped>>,
     pub counters: Arc<DaemonMetrics>,
     /// What it was asked and told.
     pub heard: Arc<Mutex<Vec<String>>>,
@@ -63,6 +63,7 @@ impl MockApi {
             uptime_seconds: 1.0,
             peers_configured: 0,
             peers_established: 0,
+            peers_down: Vec::new(),
             tables: Vec::new(),
             attribute_sets: 0,
             fib: FibCounts::default(),
@@ -142,7 +143,7 @@ impl RouterApi for MockApi {
         Arc::new(self.config.lock().expect("nobody panicked").clone())
     }
 
-    fn monitor(&self) -> broadcast::Receiver<Arc<Notice>> {
+    fn monitor(&self) -> broadcast::Receiver<Arc<Stamped>> {
         self.notices.subscribe()
     }
 

@@ -4,6 +4,7 @@ use super::super::api::mock::{MockApi, ROWS};
 use super::*;
 use crate::api::{Answer, Question};
 use crate::cli::client::{ClientError, ask};
+use crate::stats::Notice;
 
 /// A folder of its own that goes when the test ends.
 struct Folder(PathBuf);
@@ -140,6 +141,10 @@ async fn nonsense_and_endless_requests_are_refused_and_the_next_client_is_served
     task.abort();
 }
 
+fn stamped(notice: Notice) -> Arc<Stamped> {
+    Arc::new(Stamped { at: UNIX_EPOCH + Duration::from_secs(100), notice })
+}
+
 #[tokio::test]
 async fn a_monitor_hears_its_streams_and_how_much_it_missed() {
     let folder = Folder::new("monitor");
@@ -152,15 +157,16 @@ async fn a_monitor_hears_its_streams_and_how_much_it_missed() {
     }
     // more than the channel holds, before the server gets to run
     for _ in 0..10 {
-        api.notices.send(Arc::new(Notice::Stranger { address: [10, 0, 0, 9].into() })).expect("heard");
+        api.notices.send(stamped(Notice::Stranger { address: [10, 0, 0, 9].into() })).expect("heard");
     }
-    api.notices.send(Arc::new(Notice::Draining { on: true })).expect("heard");
+    api.notices.send(stamped(Notice::Draining { on: true })).expect("heard");
     let mut lines = BufReader::new(&mut stream).lines();
     let missed: Reply = serde_json::from_str(&lines.next_line().await.expect("read").expect("a line")).expect("a reply");
     assert_eq!(missed, Reply::Missed(7));
     let event: Reply = serde_json::from_str(&lines.next_line().await.expect("read").expect("a line")).expect("a reply");
-    let Reply::Event { stream: of, notice, .. } = event else { panic!("{event:?}") };
+    let Reply::Event { stream: of, notice, time, .. } = event else { panic!("{event:?}") };
     assert_eq!((of.as_str(), notice["event"].as_str()), ("daemon", Some("draining")));
+    assert_eq!(time, "1970-01-01T00:01:40.000000Z");
     task.abort();
 }
 

@@ -9,7 +9,8 @@ async fn paths_lead_to_questions() {
     let filter = RouteFilter { net: Some(net("10.0.0.0/8")), longer: true, ..RouteFilter::default() };
     let received = |rejected| Question::Received { peer: "b".into(), rejected, cursor: 0 };
     let asked = [
-        ("/v1/why?prefix=10.1.0.0%2F26", Question::Why { net: net("10.1.0.0/26") }),
+        ("/v1/why?prefix=10.1.0.0%2F26", Question::Why { net: net("10.1.0.0/26"), longest: false }),
+        ("/v1/why?address=10.1.0.7", Question::Why { net: net("10.1.0.7/32"), longest: true }),
         ("/v1/fib", Question::Fib { net: None, cursor: 0 }),
         ("/v1/peers/fe80::1%25eth0", Question::Peer { peer: "fe80::1%eth0".into() }),
         ("/v1/peers/b/received?rejected", received(true)),

@@ -2,8 +2,8 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::api::{
-    BlockRow, Counters, FibCounts, FibOperations, FibTableRow, Histogram, MalformedCount, MessageRow, NotificationCount, PeerRow, Status,
-    TableRow, UpdateRow,
+    BlockRow, Counters, FibCounts, FibOperations, FibTableRow, Histogram, MalformedCount, MemoryRow, MessageRow, NotificationCount,
+    PeerRow, Status, TableRow, UpdateRow,
 };
 use crate::num::{Asn, Family};
 
@@ -38,9 +38,11 @@ fn peer(n: u32, kind: &str) -> PeerMetrics {
             flaps: 2,
             families: Family::ALL.into_iter().map(family).collect(),
             why_down: None,
+            failures: Vec::new(),
             warnings: Vec::new(),
         },
-        established_seconds: Some(60.0),
+        expects_routes: true,
+        established_at_seconds: Some(40.0),
         last_down: Some(LastDown {
             ago_seconds: 61.0,
             direction: "received".into(),
@@ -76,13 +78,14 @@ fn snapshot(peers: Vec<PeerMetrics>) -> Snapshot {
             uptime_seconds: 100.0,
             peers_configured: peers.len(),
             peers_established: peers.len(),
+            peers_down: Vec::new(),
             tables: Family::ALL.into_iter().map(|family| TableRow { family, prefixes: 10, paths: 20 }).collect(),
             attribute_sets: 7,
             fib: FIB,
             fib_tables: Family::ALL.into_iter().map(|family| FibTableRow { family, table: 254, counts: FIB }).collect(),
             blocks: 1,
             phase: "running".into(),
-            memory: Default::default(),
+            memory: MemoryRow { routes_bytes: 3, attributes_bytes: 2, export_bytes: 1, budget_bytes: Some(100) },
             jobs: Vec::new(),
             draining: false,
             recovering: true,
@@ -114,8 +117,8 @@ fn scrape(snapshot: &Snapshot, per_peer: PerPeer) -> String {
     let around = Surroundings {
         per_peer: Some(per_peer),
         ready: true,
-        now: 1_800_000_000.0,
         started: 1_799_999_900.0,
+        neighbours: vec![crate::daemon::services::neighbours::Table { family: "ipv4", entries: 27, limit: Some(1024) }],
         reload_successful: true,
         reloaded: 1_799_999_900.0,
     };
@@ -193,6 +196,26 @@ fn histograms_are_cumulative_and_states_are_numbers() {
         assert!(text.contains(&format!("{line}\n")), "{line}\n{text}");
     }
     assert!(text.contains("process_resident_memory_bytes"));
+    let cpu = text.lines().find_map(|line| line.strip_prefix("process_cpu_seconds_total ")).expect("is told");
+    assert!(cpu.parse::<f64>().is_ok_and(|seconds| seconds > 0.0 && seconds.fract() > 0.0), "{cpu}");
+}
+
+#[test]
+fn times_do_not_move_from_scrape_to_scrape_and_the_reason_has_its_subcode() {
+    let at = |uptime: f64| {
+        let mut later = snapshot(vec![peer(1, "external")]);
+        later.status.uptime_seconds = uptime;
+        scrape(&later, PerPeer::All)
+    };
+    let times = |text: &str| -> Vec<String> {
+        let of = |line: &&str| line.starts_with("catbird_start_time_seconds") || line.starts_with("catbird_peer_established_timestamp");
+        text.lines().filter(of).map(str::to_owned).collect()
+    };
+    let first = times(&at(100.0));
+    assert_eq!(first.len(), 2, "{first:?}");
+    assert!([100.016, 133.3333, 1e6].into_iter().all(|uptime| times(&at(uptime)) == first));
+    let down = "catbird_peer_last_down_info{peer=\"10.0.0.1\",kind=\"external\",reason=\"cease\",direction=\"received\",code=\"6\",subcode=\"4\"} 1";
+    assert!(at(1.0).contains(down), "{}", at(1.0));
 }
 
 #[test]

@@ -1,0 +1,215 @@
+//! The lists that catbird shows: columns, cells, order.
+//!
+//! In: rows as the core made them. Out: what [`super::output::Listing`] writes. JSON is the rows themselves and needs nothing from here but
+//! their order.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::output::{Cell, Columns, Style, cell, duration, maybe, styled};
+use crate::api::{BlockRow, FamilyRow, FibRow, NexthopRow, PeerRow, RouteRow};
+
+/// Rows that are held to be sorted at most.
+pub const SORTED: usize = 50_000;
+
+/// One line of a list.
+pub trait Row: Serialize {
+    const COLUMNS: Columns;
+    /// Said where there is no row.
+    const NOTHING: &'static str;
+    /// By which it is looked up.
+    type Key: Ord;
+
+    fn key(&self) -> Self::Key;
+    fn cells(&self) -> Vec<Cell>;
+}
+
+impl Row for PeerRow {
+    const COLUMNS: Columns = Columns {
+        titles: &["PEER", "ADDRESS", "KIND", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "ADVERTISED", "NOTE"],
+        legend: "SINCE: in this state. ADVERTISED: prefixes that it was told. `catbird peer NAME` tells everything about one.",
+    };
+    const NOTHING: &'static str = "no such peer is configured";
+    type Key = Vec<(String, u64)>;
+
+    fn key(&self) -> Self::Key {
+        natural(&self.name)
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        let sum = |of: fn(&FamilyRow) -> u64| self.families.iter().map(of).sum::<u64>();
+        vec![
+            cell(&self.name),
+            cell(&self.address),
+            cell(&self.kind),
+            maybe(self.remote_as),
+            styled(&self.state, peer_style(self)),
+            cell(duration(self.state_seconds)),
+            cell(sum(|f| f.received)),
+            cell(sum(|f| f.accepted)),
+            cell(sum(|f| f.advertised)),
+            styled(note(self), Style::Warn),
+        ]
+    }
+}
+
+/// Why it is not up, how often and since when; or what else an operator should know.
+fn note(row: &PeerRow) -> String {
+    let Some(why) = &row.why_down else { return row.warnings.join("; ") };
+    match row.failures.first() {
+        Some(failure) if failure.count > 1 => {
+            let (first, last) = (duration(failure.first_ago_seconds), duration(failure.last_ago_seconds));
+            format!("{why} ({} times in {first}, last {last} ago)", failure.count)
+        }
+        _ => why.clone(),
+    }
+}
+
+/// How its state looks.
+pub fn peer_style(row: &PeerRow) -> Style {
+    match (row.state.eq_ignore_ascii_case("established"), row.admin_up) {
+        (true, _) => Style::Good,
+        (false, false) => Style::Dim,
+        (false, true) => Style::Bad,
+    }
+}
+
+/// Of whole seconds.
+pub fn age(seconds: u32) -> String {
+    duration(f64::from(seconds))
+}
+
+impl Row for RouteRow {
+    const COLUMNS: Columns = Columns {
+        titles: &["", "PREFIX", "NEXT HOP", "PEER", "AGE", "PREF", "MED", "AS PATH", "ORIGIN", "COMMUNITIES", "NOTE"],
+        legend: "*> best  *= shares the load  * valid  ! next hop unreachable  x refused  s stale",
+    };
+    const NOTHING: &'static str = "no such route";
+    type Key = (IpNet, bool, Vec<(String, u64)>, u32);
+
+    fn key(&self) -> Self::Key {
+        (self.net, !self.best, natural(&self.peer), self.path_id)
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        let communities: Vec<&str> =
+            [&self.communities, &self.large_communities, &self.extended_communities].into_iter().flatten().map(String::as_str).collect();
+        let path_id = if self.path_id == 0 { String::new() } else { format!(" #{}", self.path_id) };
+        vec![
+            mark(self),
+            cell(format!("{}{path_id}", self.net)),
+            maybe(self.next_hop.as_ref()),
+            cell(&self.peer),
+            maybe(self.age_seconds.map(age)),
+            maybe(self.local_pref),
+            maybe(self.med),
+            cell(if self.as_path.is_empty() { "-" } else { &self.as_path }),
+            cell(&self.origin),
+            if communities.is_empty() { maybe(None::<u8>) } else { cell(communities.join(" ")) },
+            self.refused.as_ref().map_or_else(|| cell(""), |refused| styled(refused, Style::Bad)),
+        ]
+    }
+}
+
+fn mark(row: &RouteRow) -> Cell {
+    let (sign, style) = match (row.best, row.multipath) {
+        (true, _) => ("*>", Style::Good),
+        (false, true) => ("*=", Style::Good),
+        _ if row.refused.is_some() => ("x", Style::Bad),
+        _ if !row.usable => ("!", Style::Bad),
+        _ => ("*", Style::Plain),
+    };
+    if row.stale { styled(format!("{sign}s"), Style::Warn) } else { styled(sign, style) }
+}
+
+impl Row for FibRow {
+    const COLUMNS: Columns = Columns {
+        titles: &["PREFIX", "STATE", "WANTED", "INSTALLED", "ERROR"],
+        legend: "shadowed: another's route with a better metric carries the packets; foreign: another's stands in its place. `catbird why PREFIX` tells whose.",
+    };
+    const NOTHING: &'static str = "no kernel route of ours";
+    type Key = IpNet;
+
+    fn key(&self) -> IpNet {
+        self.net
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        let style = match self.state.as_str() {
+            "installed" => Style::Good,
+            "failed" => Style::Bad,
+            _ => Style::Warn,
+        };
+        let error = self.error.as_ref().map(|error| match self.errno {
+            Some(errno) => format!("{error} (errno {errno})"),
+            None => error.clone(),
+        });
+        let same = self.wanted == self.installed && self.wanted.is_some();
+        let installed = if same { styled("as wanted", Style::Dim) } else { maybe(self.installed.as_ref()) };
+        vec![
+            cell(self.net),
+            styled(&self.state, style),
+            maybe(self.wanted.as_ref()),
+            installed,
+            styled(error.unwrap_or_default(), Style::Bad),
+        ]
+    }
+}
+
+impl Row for NexthopRow {
+    const COLUMNS: Columns =
+        Columns { titles: &["NEXT HOP", "STATE", "VIA", "METRIC", "USED BY"], legend: "USED BY: sets of path attributes that name it." };
+    const NOTHING: &'static str = "no next hop is in use";
+    type Key = (Option<IpAddr>, String);
+
+    fn key(&self) -> Self::Key {
+        (self.address.split('%').next().and_then(|addr| addr.parse().ok()), self.address.clone())
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        let state = if self.resolved { styled("resolved", Style::Good) } else { styled("unresolved", Style::Bad) };
+        vec![cell(&self.address), state, cell(&self.via), maybe(self.metric), cell(self.used_by)]
+    }
+}
+
+impl Row for BlockRow {
+    const COLUMNS: Columns = Columns { titles: &["BLOCK", "SOURCE", "ANNOUNCED"], legend: "" };
+    const NOTHING: &'static str = "this node has no blocks";
+    type Key = IpNet;
+
+    fn key(&self) -> IpNet {
+        self.net
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        let announced = if self.announced { styled("yes", Style::Good) } else { styled("no", Style::Warn) };
+        vec![cell(self.net), cell(&self.source), announced]
+    }
+}
+
+/// As people count: node-2 before node-10.
+fn natural(name: &str) -> Vec<(String, u64)> {
+    let mut parts = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let (text, more) = rest.split_at(rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len()));
+        let (digits, after) = more.split_at(more.find(|c: char| !c.is_ascii_digit()).unwrap_or(more.len()));
+        parts.push((text.to_owned(), digits.parse().unwrap_or(0)));
+        rest = after;
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_as_people_count() {
+        let mut names = ["node-10", "node-2", "tor", "node-1", "10.0.0.9", "10.0.0.10"];
+        names.sort_by_key(|name| natural(name));
+        assert_eq!(names, ["10.0.0.9", "10.0.0.10", "node-1", "node-2", "node-10", "tor"]);
+    }
+}
