@@ -303,7 +303,7 @@ impl Demo {
         if !said.status.success() {
             return Err(format!("catbird {}: {}", args.join(" "), String::from_utf8_lossy(&said.stderr).trim()));
         }
-        let text = columns(&String::from_utf8_lossy(&said.stdout));
+        let text: Vec<String> = String::from_utf8_lossy(&said.stdout).lines().map(str::to_owned).collect();
         text.iter().take(SHOWN + 1).for_each(|line| println!("     {line}"));
         self.more(text.len().saturating_sub(1));
         Ok(())
@@ -345,14 +345,4 @@ impl Demo {
     fn paint(&self, code: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
     }
-}
-
-/// Our commands write tabs into a pipe and a table to a terminal; here it is the table.
-fn columns(text: &str) -> Vec<String> {
-    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
-    let line = |row: &Vec<&str>| -> String {
-        row.iter().enumerate().map(|(column, cell)| format!("{cell:<width$}  ", width = width(column))).collect::<String>()
-    };
-    rows.iter().map(|row| line(row).trim_end().to_string()).collect()
 }

@@ -523,7 +523,7 @@ impl Lab {
 
     /// The story of a prefix.
     pub fn explain(&mut self, name: &str, prefix: &str) -> Option<Explanation> {
-        match self.ask(name, Question::Why { net: net(prefix) }) {
+        match self.ask(name, Question::Why { net: net(prefix), longest: false }) {
             Answer::Why(explanation) => Some(*explanation),
             _ => None,
         }

@@ -228,6 +228,22 @@ impl Cluster {
         text
     }
 
+    /// Gives a node another configuration, which its daemon reads at its next start or reload.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn configure(&self, index: usize, text: &str) -> io::Result<()> {
+        fs::write(self.config_path(&self.members[index].name), text)
+    }
+
+    /// A machine on the same switch that is none of the cluster's: a router of the data centre.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn attach(&self, name: &str, number: u8) -> io::Result<Member> {
+        self.build_member(name.to_owned(), number, true)
+    }
+
     /// Starts the daemon of one node.
     ///
     /// # Errors

@@ -188,7 +188,7 @@ fn used(lab: &mut Lab) -> String {
         match verdict.as_deref() {
             Some(best) if best.starts_with("best") => '+',
             Some("refused: beyond the prefix limit") => '-',
-            Some(policy) if policy.starts_with("refused: refused by policy") => 'p',
+            Some(policy) if policy.starts_with("refused by policy") => 'p',
             Some(other) => panic!("{prefix}: {other}"),
             None => ' ',
         }

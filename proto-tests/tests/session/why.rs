@@ -1,10 +1,10 @@
-//! `catbird why` about what is not there: who had it last, and why it went.
+//! Why something is not there: prefixes (`catbird why`: who had it last, and why it went), and sessions (what the log says, and how often).
 
 use std::time::Duration;
 
 use catbird::wire::{Capability, GracefulRestart};
 use proto_tests::dsl::upd;
-use proto_tests::lab::Lab;
+use proto_tests::lab::{Lab, session};
 
 /// A router that learned a prefix from x, which restarts gracefully within 60 s.
 fn learned(prefix: &str) -> Lab {
@@ -62,4 +62,39 @@ fn each_way_for_a_prefix_to_go_has_its_cause() {
     lab.blocks("a", &[]);
     lab.run(Duration::from_secs(1));
     assert_eq!(departed(&mut lab, NET), Some(("local".to_owned(), "withdrawn".to_owned())));
+}
+
+/// Lines of the log about one peer, without their times.
+fn said(lab: &Lab, words: &str) -> Vec<String> {
+    let all = lab.notices("a").into_iter().filter(|line| line.contains(words));
+    all.map(|line| line.split_once(' ').map_or(String::new(), |(_, text)| text.to_owned())).collect()
+}
+
+#[test]
+fn a_peer_that_does_not_come_up_is_said_once_for_each_reason_and_again_after_a_session() {
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked("a", "x");
+    lab.listen("x", false);
+    lab.run(Duration::from_secs(600));
+    let refused = said(&lab, "x: not up");
+    assert_eq!(refused.len(), 1, "{refused:#?}");
+    assert!(refused[0].contains("connection refused"), "{refused:#?}");
+    lab.listen("x", true);
+    lab.until_established("a", "x");
+    lab.listen("x", false);
+    lab.hang_up_script("x");
+    lab.run(Duration::from_secs(2));
+    assert_eq!(said(&lab, "x: down").len(), 1);
+    assert_eq!(said(&lab, "x: not up").len(), 1, "the end of the session has said why: {:#?}", lab.notices("a"));
+    lab.run(Duration::from_secs(600));
+    let later = said(&lab, "x: not up");
+    assert!((2..=3).contains(&later.len()), "another reason holds now, and is said: {later:#?}");
+}
+
+#[test]
+fn a_passive_peer_that_nobody_is_does_not_go_unsaid() {
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked_as("a", "x", |_, c| session(c, |p| p.passive = true));
+    lab.run(Duration::from_secs(300));
+    let waits = said(&lab, "x: not up");
+    assert_eq!(waits.len(), 1, "{waits:#?}");
+    assert!(waits[0].contains("passive: waiting for the peer to connect"), "{waits:#?}");
 }

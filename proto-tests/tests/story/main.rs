@@ -1,5 +1,7 @@
 //! Whole networks from `containerlab/`, with real kernels and real time. One at a time: each takes `netlab::alone`.
 
+mod alerts;
 mod frr_bird;
 mod full_mesh;
+mod questions;
 mod route_reflector;
