@@ -219,7 +219,8 @@ impl Merge<'_> {
         let options = self.options(session, meaning);
         let remote_asn = RemoteAs::Exactly(session.asn);
         let kind = match kind(remote_asn, &options) {
-            PeerKind::Mesh if session.reflector => PeerKind::Rr,
+            PeerKind::Internal if session.reflector => PeerKind::Rr,
+            PeerKind::Internal => PeerKind::Mesh,
             kind => kind,
         };
         self.config.sessions.push(model::Session { name: session.name.clone(), kind, remote, remote_asn, options });
