@@ -95,14 +95,17 @@ impl Router {
 
 fn bird(place: &Place) -> String {
     let [v4, _] = place.addresses;
-    let mut text = format!("router id {v4};\nlog stderr all;\ngraceful restart wait 30;\nprotocol device {{ scan time 2; }}\n");
+    let mut text = format!(
+        "router id {v4};\nlog stderr all;\ngraceful restart wait 30;\nprotocol device {{ scan time 2; }}\n\
+         protocol direct {{ ipv4; ipv6; interface \"eth1\"; }}\n"
+    );
     for (i, family) in ["ipv4", "ipv6"].into_iter().enumerate() {
         let block = place.blocks.iter().find(|block| block.addr().is_ipv4() == (i == 0));
         let route = block.map(|block| format!("route {block} blackhole;")).unwrap_or_default();
         let _ = writeln!(
             text,
             "protocol static own{i} {{ {family}; {route} }}\n\
-             protocol kernel kernel{i} {{ persist; scan time 2; graceful restart on; {family} {{ export all; import none; }}; }}"
+             protocol kernel kernel{i} {{ persist; scan time 2; graceful restart on; {family} {{ export where source != RTS_DEVICE; import none; }}; }}"
         );
         for (n, other) in place.others.iter().enumerate() {
             let (us, them) = (place.addresses[i], other[i]);
