@@ -2,6 +2,7 @@
 
 #[cfg(feature = "big")]
 mod big;
+mod chaos;
 #[cfg(feature = "kernel")]
 mod daemon;
 #[cfg(feature = "kernel")]
