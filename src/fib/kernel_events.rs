@@ -205,7 +205,9 @@ impl Fib {
         }
         let entry = Foreign { metric: route.metric, protocol: route.protocol, seen: self.dump };
         let list = self.foreign.entry(route.net).or_default();
-        match list.iter_mut().find(|f| f.metric == route.metric) {
+        let known = list.iter_mut().find(|f| f.metric == route.metric);
+        let stood_before = known.is_some();
+        match known {
             Some(known) => *known = entry,
             None => list.push(entry),
         }
@@ -218,7 +220,8 @@ impl Fib {
         let ours_stood_there = stood && !entry.flags.has(Flags::GONE);
         if !ours_stood_there {
             // It came while ours was away because of others, and about to be put back: that is no coming first.
-            let took = entry.flags.has(Flags::REPAIRING) && self.key(wanted) == Some(key) && self.params.conflict == Conflict::Heal;
+            let heals = entry.flags.has(Flags::REPAIRING) && self.params.conflict == Conflict::Heal;
+            let took = heals && !stood_before && self.key(wanted) == Some(key);
             self.edit(slot, |e| e.flags.set(Flags::TAKEN, took || e.flags.has(Flags::TAKEN)));
             return if took { self.external_change(slot) } else { self.tidy(slot) };
         }

@@ -204,10 +204,11 @@ impl Fib {
             e.wanted = wanted;
             let taken = e.flags.has(Flags::TAKEN) && !rekeyed;
             e.flags.set(Flags::TAKEN, taken);
+            // What is put back under one key says nothing of another.
+            let repairing = e.flags.has(Flags::REPAIRING) && !rekeyed;
+            e.flags.set(Flags::REPAIRING, repairing);
             if wanted.is_some() {
                 e.flags.set(Flags::STALE, false);
-            } else {
-                e.flags.set(Flags::REPAIRING, false);
             }
         });
         if reshaped {
@@ -593,10 +594,12 @@ impl Fib {
         let ahead = TICK * u32::from(entry.repaired_at.wrapping_sub(tick));
         let since = if ahead <= REPAIR_MOST { Duration::ZERO } else { TICK * u32::from(tick.wrapping_sub(entry.repaired_at)) };
         entry.repairs = if since > PEACE { 1 } else { entry.repairs.saturating_add(1) };
-        let (repairs, net) = (entry.repairs, entry.net);
+        let (repairs, net, installed, wanted) = (entry.repairs, entry.net, entry.installed, entry.wanted);
         let rest = if repairs > REPAIRS_AT_ONCE { every.saturating_sub(since) } else { Duration::ZERO };
         entry.repaired_at = tick.wrapping_add((rest.as_nanos() / TICK.as_nanos()) as u16);
-        self.edit(slot, |e| e.flags.set(Flags::REPAIRING, true));
+        if self.key(installed) == self.key(wanted) {
+            self.edit(slot, |e| e.flags.set(Flags::REPAIRING, true));
+        }
         self.totals.disturbed += 1;
         if repairs == REPAIRS_AT_ONCE + 1 {
             self.tell(FibEvent::Contested { net });

@@ -341,4 +341,6 @@ fn a_chosen_run() {
         run(seed.parse().expect("a seed"), steps.parse().expect("a number of steps"));
     }
     run(7, 400);
+    // Another metric was wanted while a route was being put back at the old one, and who stood at the new one had come first.
+    run(3_119_100_036_625_809_900, 110);
 }
