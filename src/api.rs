@@ -21,7 +21,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::num::{Asn, Family};
+use crate::num::{Asn, ConnId, Family};
 
 /// Rows of a page when the asker did not say.
 pub const PAGE_ROWS: usize = 512;
@@ -442,7 +442,9 @@ pub struct FamilyRow {
     pub negotiated: bool,
     /// Paths in Adj-RIB-In; `accepted + rejected`.
     pub received: u64,
-    /// Of these, let in by import.
+    /// Prefixes of these paths: more than one path each with ADD-PATH (RFC 7911). They count against `max_prefix`.
+    pub prefixes: u64,
+    /// Of the paths, let in by import.
     pub accepted: u64,
     /// Of these, refused by import and kept for show.
     pub rejected: u64,
@@ -492,6 +494,43 @@ pub struct PeerDetail {
     pub last_down: Option<LastDown>,
     /// The newest last, 64 at most.
     pub events: Vec<EventRow>,
+    /// Of the session's connection; the kernel's answer at this moment.
+    pub transport: Option<TransportRow>,
+    /// That connection, for whoever holds it.
+    #[serde(skip)]
+    pub conn: Option<ConnId>,
+}
+
+/// How a TCP connection fares.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TransportRow {
+    /// Sent, and not acknowledged by the peer's machine.
+    pub unacknowledged_bytes: u32,
+    /// Written, and not sent yet.
+    pub unsent_bytes: u32,
+    /// How often in a row the oldest of it was sent again in vain.
+    pub resent: u8,
+    /// It has waited at least so long for its acknowledgement.
+    pub unacknowledged_seconds: f64,
+    /// Longest segment that we send, and longest packet that the path is believed to carry.
+    pub mss: u32,
+    pub path_mtu: u32,
+}
+
+impl TransportRow {
+    /// Small packets pass and large ones vanish: what that looks like from here, and what helps.
+    pub fn mtu_hint(&self) -> Option<String> {
+        let stuck = self.resent >= 2 && self.unacknowledged_bytes > 0 && self.mss > 536;
+        stuck.then(|| {
+            format!(
+                "segments of {} octets do not arrive while the session lives: does the path carry packets of {} octets (ping -M do -s {})? `tcp_mss` \
+                 of the peer makes them shorter, and so does the sysctl net.ipv4.tcp_mtu_probing=1",
+                self.mss,
+                self.path_mtu,
+                self.path_mtu.saturating_sub(28)
+            )
+        })
+    }
 }
 
 /// A running timer.

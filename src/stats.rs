@@ -4,7 +4,7 @@
 //! nowhere) is the shell's matter; how often they may be said is theirs who say them.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -124,6 +124,8 @@ pub enum Notice {
         /// What all together may make us hold.
         budget: u64,
     },
+    /// Two internal peers have one BGP identifier (RFC 4456 §8: neither hears of the other's routes from a reflector).
+    SameIdentifier { peer: String, other: String, identifier: Ipv4Addr },
     /// RFC 8212: an external peer without policy.
     NoPolicy {
         /// Its name.
@@ -235,7 +237,7 @@ impl Notice {
             }
             Notice::PeerDown { .. } | Notice::PeerFailed { .. } | Notice::Malformed { .. } | Notice::FibForeign { .. } => Level::Warn,
             Notice::FibContested { .. } | Notice::FibOthers { .. } | Notice::LinkDown { .. } => Level::Warn,
-            Notice::MaxPrefix { .. } | Notice::NoPolicy { .. } | Notice::NotUnicast { .. } => Level::Warn,
+            Notice::MaxPrefix { .. } | Notice::NoPolicy { .. } | Notice::NotUnicast { .. } | Notice::SameIdentifier { .. } => Level::Warn,
             Notice::FibFailed { .. } | Notice::OverBudget { .. } => Level::Error,
         }
     }
@@ -244,7 +246,7 @@ impl Notice {
     pub fn stream(&self) -> &'static str {
         match self {
             Notice::PeerState { .. } | Notice::PeerUp { .. } | Notice::PeerDown { .. } | Notice::PeerFailed { .. } => "peers",
-            Notice::Malformed { .. } | Notice::EndOfRib { .. } | Notice::MaxPrefix { .. } => "peers",
+            Notice::Malformed { .. } | Notice::EndOfRib { .. } | Notice::MaxPrefix { .. } | Notice::SameIdentifier { .. } => "peers",
             Notice::OverBudget { .. } | Notice::NoPolicy { .. } | Notice::NotUnicast { .. } | Notice::Stranger { .. } => "peers",
             Notice::LinkDown { .. } => "peers",
             Notice::FibFailed { .. } | Notice::FibRepaired { .. } | Notice::FibForeign { .. } | Notice::Recovered { .. } => "fib",
@@ -304,6 +306,13 @@ impl fmt::Display for Notice {
             Notice::EndOfRib { peer, family } => write!(f, "{peer}: End-of-RIB for {family}"),
             Notice::MaxPrefix { peer, family, count, limit, action } => {
                 write!(f, "{peer}: {count} prefixes of {family}, the limit is {limit}: {action}")
+            }
+            Notice::SameIdentifier { peer, other, identifier } => {
+                write!(
+                    f,
+                    "{peer} and {other} have one BGP identifier, {identifier}: a reflector tells neither of the other's routes; are they \
+                     copies of one machine? Give one another [node] router_id"
+                )
             }
             Notice::NoPolicy { peer, direction } => write!(f, "{peer}: external peer without {direction} policy (RFC 8212)"),
             Notice::Stranger { address } => write!(f, "connection from {address}, which is no peer of ours: closed"),

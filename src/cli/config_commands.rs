@@ -29,11 +29,11 @@ pub fn check(out: &mut Output, file: &Path, strict: bool, node: Option<&str>) ->
     Ok(if refused { Exit::Refused } else { Exit::Fine })
 }
 
-/// What the daemon is to run with; its findings go to standard error.
+/// What the daemon is to run with; its findings go to standard error. A node that is not in the cluster's list yet waits there for it.
 pub fn to_run(file: &Path) -> Result<Config, Exit> {
     let checked = read(file, None).ok_or(Exit::Unreadable)?;
     show(&checked.report);
-    let config = checked.config.ok_or(Exit::Refused)?;
+    let config = checked.config.or(checked.unlisted).ok_or(Exit::Refused)?;
     config::params::needs_no_objects(&config).map_err(|why| {
         eprintln!("catbird: {why}");
         Exit::Refused

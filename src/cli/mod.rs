@@ -79,7 +79,7 @@ pub fn main(args: Args) -> ExitCode {
             }
         }
         Command::Diff { file: Some(file), from: Some(from), node, .. } => config_commands::diff(&mut out, from, file, node.as_deref()),
-        Command::Completions { shell } => out.line(completions::script(*shell)).map(|()| Exit::Fine).map_err(ClientError::from),
+        Command::Completions { shell } => out.octets(completions::script(*shell).as_bytes()).map(|()| Exit::Fine).map_err(ClientError::from),
         Command::Doctor => doctor::run(&mut out),
         command => Client { out: &mut out, args: &args }.run(command),
     };
@@ -248,11 +248,13 @@ impl Client<'_> {
     fn list<T: Row>(&mut self, replies: Replies, page: impl Fn(Answer) -> Result<Page<T>, Answer>) -> Result<Exit, ClientError> {
         let mut listing = Listing::new(T::COLUMNS);
         let mut rows: Vec<T> = Vec::new();
+        let mut notes = Vec::new();
         let mut sorted = true;
         for reply in replies {
             match reply? {
                 Reply::Answer(Answer::Refused(why)) => return Err(ClientError::Failed(why)),
                 Reply::Answer(answer) => rows.extend(page(answer).map_err(|other| ClientError::Strange(format!("{other:?}")))?.rows),
+                Reply::Note(text) => notes.push(text),
                 other => return Err(ClientError::Strange(format!("{other:?}"))),
             }
             if rows.len() > rows::SORTED || !sorted {
@@ -267,6 +269,9 @@ impl Client<'_> {
             eprintln!("catbird: more than {} rows, in the order of the table", rows::SORTED);
         }
         listing.end(self.out, T::NOTHING)?;
+        for note in notes {
+            eprintln!("catbird: {note}");
+        }
         Ok(Exit::Fine)
     }
 
@@ -291,7 +296,9 @@ impl Client<'_> {
                 Reply::Event { notice, time, .. } if self.out.json => self.event_line(notice, time)?,
                 Reply::Event { text, level, time, .. } => self.event(&format!("{time} {text}"), level)?,
                 Reply::Missed(n) => self.missed(*n)?,
-                Reply::Answer(_) | Reply::Failed(_) | Reply::End => return Err(ClientError::Strange(format!("{reply:?}"))),
+                Reply::Answer(_) | Reply::Note(_) | Reply::Failed(_) | Reply::End => {
+                    return Err(ClientError::Strange(format!("{reply:?}")));
+                }
             }
         }
         Ok(Exit::Fine)

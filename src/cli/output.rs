@@ -91,10 +91,17 @@ impl Output {
         }
     }
 
+    /// What names and texts of others could do to a terminal is taken out.
+    ///
     /// # Errors
     /// The output cannot be written.
     pub fn line(&mut self, text: impl Display) -> io::Result<()> {
-        writeln!(self.to, "{text}")
+        writeln!(self.to, "{}", harmless(&text.to_string(), self.colour))
+    }
+
+    /// As they are.
+    pub fn octets(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.to.write_all(octets)
     }
 
     /// # Errors
@@ -123,6 +130,27 @@ impl Output {
     fn painted(&self, text: &str, style: Style) -> String {
         if self.colour && style != Style::Plain && !text.is_empty() { format!("{}{text}\x1b[0m", style.code()) } else { text.to_owned() }
     }
+}
+
+/// The text without control characters but ends of line, tabs and, where there is colour, colours.
+fn harmless(text: &str, colour: bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\n' | '\t' => shown.push(c),
+            '\x1b' if colour && is_colour(rest.as_str()) => shown.push(c),
+            c if c.is_control() => shown.push(char::REPLACEMENT_CHARACTER),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// What follows an escape character sets a colour, as in `[32m`, and does nothing else.
+fn is_colour(rest: &str) -> bool {
+    let numbers = rest.strip_prefix('[').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';'));
+    numbers.is_some_and(|rest| rest.starts_with('m'))
 }
 
 /// The columns of a list, and what its signs mean.
@@ -286,6 +314,14 @@ mod tests {
         assert_eq!(listing(Format::Table, false, PAGES), table);
         assert_eq!(listing(Format::Tsv, false, PAGES), "N\tWORD\tNOTE\n1\tone\t-\n20\ttwenty\t-\n3\tthree\t-\n");
         assert!(listing(Format::Table, true, PAGES).contains("\x1b[32mone\x1b[0m"), "colour only where it is wanted");
+    }
+
+    #[test]
+    fn what_others_call_themselves_does_nothing_to_the_terminal() {
+        let evil = "\x1b]0;title\x07\x1b[2Jpeer\r\u{9b}K";
+        assert_eq!(harmless(evil, true), "\u{fffd}]0;title\u{fffd}\u{fffd}[2Jpeer\u{fffd}\u{fffd}K");
+        assert_eq!(harmless("\x1b[1;32mup\x1b[0m\tb\n", true), "\x1b[1;32mup\x1b[0m\tb\n");
+        assert!(!harmless("\x1b[32mup", false).contains('\x1b'));
     }
 
     #[test]

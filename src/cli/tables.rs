@@ -6,7 +6,7 @@ use std::io;
 
 use super::output::{Output, Style, duration, octets, styled};
 use super::rows::{age, peer_style};
-use crate::api::{Explanation, ExportRow, Fate, FibRow, KernelAnswer, PathExplanation, PeerDetail};
+use crate::api::{Explanation, ExportRow, Fate, FibRow, KernelAnswer, PathExplanation, PeerDetail, TransportRow};
 use crate::daemon::protocol::{FullStatus, Reloaded};
 use crate::speaker::reload_plan::Grade;
 
@@ -102,7 +102,16 @@ pub fn peer(out: &mut Output, peer: &PeerDetail) -> io::Result<()> {
         let data = down.data.as_ref().map_or_else(String::new, |data| format!(", data {data}"));
         out.line(format!("last down   {} ago, {}: {}{code}{data}", duration(down.ago_seconds), down.direction, down.reason))?;
     }
-    for warning in &row.warnings {
+    if let Some(tcp) = &peer.transport {
+        let waits = match tcp.resent {
+            0 => String::new(),
+            times => format!(" for {} and more, sent again {times} times", duration(tcp.unacknowledged_seconds)),
+        };
+        let (waiting, unsent) = (octets(tcp.unacknowledged_bytes.into()), octets(tcp.unsent_bytes.into()));
+        out.line(format!("tcp         {waiting} unacknowledged{waits}; {unsent} unsent; MSS {}, path MTU {}", tcp.mss, tcp.path_mtu))?;
+    }
+    let hint = peer.transport.as_ref().and_then(TransportRow::mtu_hint);
+    for warning in row.warnings.iter().chain(&hint) {
         out.line(out.paint(&styled(format!("warning     {warning}"), Style::Warn)))?;
     }
     for event in &peer.events {
@@ -139,7 +148,8 @@ fn peer_capabilities(out: &mut Output, peer: &PeerDetail) -> io::Result<()> {
 
 fn peer_counters(out: &mut Output, peer: &PeerDetail) -> io::Result<()> {
     for f in &peer.row.families {
-        let limit = f.max_prefix.map_or_else(String::new, |max| format!(" of at most {max}"));
+        let paths = if f.prefixes == f.received { String::new() } else { format!(" for {} prefixes", f.prefixes) };
+        let limit = f.max_prefix.map_or(paths.clone(), |max| format!("{paths} of at most {max}"));
         let state = match (f.negotiated, f.end_of_rib) {
             (false, _) => ", not negotiated",
             (true, true) => ", complete",

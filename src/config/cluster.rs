@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::Config;
 use super::model::{ChainRef, Cluster, Member, Mode, Node, Session};
 use super::raw::{Raw, RawCluster, RawMember, Settings};
 use super::report::{At, Problem};
@@ -65,6 +66,24 @@ fn mode(cluster: &RawCluster) -> Mode {
     or(&cluster.mode, Mode::FullMesh)
 }
 
+impl Config {
+    /// There is a list of nodes, and this node is not in it.
+    pub fn waits_to_be_listed(&self) -> bool {
+        self.cluster.as_ref().is_some_and(|cluster| !cluster.listed)
+    }
+
+    /// That it is so, in words for operators.
+    pub fn unlisted_warning(&self) -> Option<String> {
+        let name = &self.node.name;
+        let text = || {
+            format!(
+                "this node, `{name}`, is not in the cluster's list: it has no sessions with the cluster until the list names it ([cluster] nodes)"
+            )
+        };
+        self.waits_to_be_listed().then(text)
+    }
+}
+
 /// The cluster's shape as this node sees it.
 pub(super) fn cluster(raw: &Raw, me: Option<usize>) -> Option<Cluster> {
     let cluster = raw.cluster.as_ref().filter(|_| raw.kubernetes.is_none())?;
@@ -73,6 +92,7 @@ pub(super) fn cluster(raw: &Raw, me: Option<usize>) -> Option<Cluster> {
         mode: mode(cluster),
         cluster_id: member.and_then(|m| m.cluster_id.as_ref()).map(|id| id.value),
         members: cluster.nodes.iter().map(model_member).collect(),
+        listed: me.is_some(),
     })
 }
 

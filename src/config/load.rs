@@ -4,7 +4,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use super::{Checked, Config, Environment, SecretFile};
@@ -87,7 +87,7 @@ fn host_name() -> Option<String> {
 /// # Errors
 /// It is not there, not readable, not a regular file, too long, or not UTF-8; in words an operator can act on.
 pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).map_err(|e| whose(path, e))?;
     let meta = file.metadata()?;
     if !meta.file_type().is_file() {
         return Err(io::Error::other(format!("{} where a regular file belongs", kind_name(meta.file_type()))));
@@ -99,6 +99,20 @@ pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
         return Err(io::Error::other(format!("more than {limit} octets; is it the right file?")));
     }
     Ok(text)
+}
+
+/// Why a file may not be read: whose it is, for even root's daemon gives up the right to read what is others'.
+fn whose(path: &Path, error: io::Error) -> io::Error {
+    let meta = match std::fs::metadata(path) {
+        Ok(meta) if error.kind() == io::ErrorKind::PermissionDenied => meta,
+        _ => return error,
+    };
+    let (owner, mode, we) = (meta.uid(), meta.permissions().mode() & 0o7777, rustix::process::geteuid().as_raw());
+    let text = format!(
+        "{error}: it belongs to user {owner} and has mode {mode:04o}, and catbird is user {we} and reads nothing by root's privileges; \
+         `chown` or `chmod` it"
+    );
+    io::Error::new(io::ErrorKind::PermissionDenied, text)
 }
 
 fn kind_name(kind: std::fs::FileType) -> &'static str {

@@ -70,6 +70,8 @@ impl From<&str> for SecretFile {
 pub struct Checked {
     /// `None` if there is an error.
     pub config: Option<Config>,
+    /// What a node may run with that is not in the cluster's list yet, if nothing else is wrong: it has no sessions with the cluster.
+    pub unlisted: Option<Config>,
     /// What is wrong, errors and warnings.
     pub report: Report,
 }
@@ -92,8 +94,9 @@ impl Config {
         if let Some(kubernetes) = &mut config.kubernetes {
             kubernetes.typed = kubernetes::typed(&raw, text);
         }
-        let config = (!diagnostics.has_errors()).then_some(config);
-        Checked { config, report: diagnostics.into_report(name, text) }
+        let (config, unlisted) =
+            if !diagnostics.has_errors() { (Some(config), None) } else { (None, diagnostics.only_unlisted().then_some(config)) };
+        Checked { config, unlisted, report: diagnostics.into_report(name, text) }
     }
 }
 

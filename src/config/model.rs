@@ -147,8 +147,10 @@ pub struct Cluster {
     pub mode: Mode,
     /// This node's, if it reflects.
     pub cluster_id: Option<ClusterId>,
-    /// All nodes of the list, this one among them.
+    /// All nodes of the list.
     pub members: Vec<Member>,
+    /// This node is one of them. If not, it has no sessions with the others, and waits to be listed.
+    pub listed: bool,
 }
 
 /// A cluster that configures its nodes by the objects of its API.
@@ -335,6 +337,8 @@ pub struct PeerOptions {
     pub send_hold: Option<Duration>,
     /// TCP_USER_TIMEOUT (RFC 5482); `None`: the kernel's own patience.
     pub tcp_user_timeout: Option<Duration>,
+    /// TCP_MAXSEG, in octets; `None`: what the path's MTU makes of it.
+    pub tcp_mss: Option<u16>,
     /// CollisionDetectEstablishedState (RFC 4271 §8.1.1).
     pub collide_established: bool,
     /// Offered in our OPEN (RFC 4760 §8).

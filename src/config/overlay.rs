@@ -46,7 +46,7 @@ pub(super) fn read(mut section: Section<'_>) -> RawOverlay {
 }
 
 impl Validator<'_> {
-    pub(super) fn overlay(&self, whole: &Raw, node: &Node) -> overlay::Params {
+    pub(super) fn overlay(&self, whole: &Raw, me: Option<usize>, node: &Node) -> overlay::Params {
         let raw = &whole.fib.overlay;
         let default = overlay::Params::default();
         let kind = or(&raw.kind, default.kind);
@@ -62,7 +62,12 @@ impl Validator<'_> {
             mtu: raw.mtu.as_ref().map(|at| at.value),
             checksum: or(&raw.checksum, default.checksum),
             addresses: raw.addresses.iter().flat_map(|list| &list.value).map(|at| at.value).collect(),
-            nodes: if mode == Mode::Never { Vec::new() } else { self.overlay_nodes(whole, node, kind) },
+            // A node that waits to be listed has no address to begin a tunnel at.
+            nodes: if mode == Mode::Never || (me.is_none() && whole.cluster.is_some() && whole.kubernetes.is_none()) {
+                Vec::new()
+            } else {
+                self.overlay_nodes(whole, node, kind)
+            },
         }
     }
 

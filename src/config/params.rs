@@ -219,6 +219,7 @@ fn peer_params(
         open_timeout: options.open_timeout,
         send_hold: options.send_hold,
         user_timeout: options.tcp_user_timeout,
+        mss: options.tcp_mss,
         collide_established: options.collide_established,
         families: options.families,
         offer: offer(config, options),

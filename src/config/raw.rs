@@ -67,6 +67,7 @@ settings! {
         idle_hold_max: Interval,
         send_hold: Time,
         tcp_user_timeout: Time,
+        tcp_mss: u16,
         collide_established: bool,
         families: FamilySet,
         graceful_restart: bool,
@@ -122,8 +123,14 @@ pub struct Table(pub u32);
 impl Value for Table {
     fn read(value: &toml::de::DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<Table> {
         const EXPECTED: &str = "a table number from 1 to 4294967295, or \"main\"";
-        if value.as_str() == Some("main") {
-            return Some(Table(254));
+        match value.as_str() {
+            Some("main") => return Some(Table(254)),
+            Some(word) => {
+                let accepted = vec!["main".to_owned(), "a number from 1 to 4294967295".to_owned()];
+                diagnostics.report(span.clone(), Problem::UnknownKeyword { found: word.to_owned(), accepted });
+                return None;
+            }
+            None => {}
         }
         match integer(value, span, diagnostics, EXPECTED).map(u32::try_from) {
             Some(Ok(number)) if number > 0 => Some(Table(number)),

@@ -176,6 +176,11 @@ impl<'a> Section<'a> {
         };
         let mut sections = Vec::new();
         for (name, item) in outer.iter() {
+            if name.get_ref().trim().is_empty() || name.get_ref().chars().any(char::is_control) {
+                let found = name.get_ref().escape_debug().to_string();
+                let expected = "a name: not empty, without control characters".to_owned();
+                self.diagnostics.report(name.span(), Problem::BadValue { found, expected });
+            }
             match item.get_ref() {
                 DeValue::Table(table) => sections.push((
                     At { value: name.get_ref().clone().into_owned(), span: name.span() },

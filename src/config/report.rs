@@ -196,7 +196,20 @@ impl Problem {
                 meant(key, &words, "accepted")
             }
             Problem::UnknownKeyword { found, accepted } => meant(found, accepted, "accepted"),
-            Problem::Unresolved { name, known, .. } | Problem::NotInCluster { name, known } => meant(name, known, "known"),
+            Problem::Unresolved { kind, known, .. } if known.is_empty() => vec![format!("none is defined; add a {kind} of this name")],
+            Problem::Unresolved { name, known, .. } => meant(name, known, "known"),
+            Problem::NotInCluster { name, known } => {
+                let add = "add it to `nodes` of [cluster], or say by [node] name which of them it is".to_owned();
+                [meant(name, known, "known"), vec![add]].concat()
+            }
+            Problem::Duplicate { kind, .. } => vec![format!("each {kind} stands once: correct one of the two, or take it out")],
+            Problem::Unreadable { .. } => {
+                vec!["the file holds the key alone; as soon as it is there and may be read, the sessions are tried".to_owned()]
+            }
+            Problem::WrongType { expected: "an array of tables", .. } => {
+                vec!["there may be several: write the name in double brackets, as in `[[peer]]`".to_owned()]
+            }
+            Problem::Syntax(text) if text.contains("duplicate key") => vec!["a setting stands once in its section".to_owned()],
             Problem::Missing { why, .. } if !why.is_empty() => vec![(*why).to_owned()],
             Problem::Conflict { help, .. } | Problem::Odd { help, .. } => vec![help.clone()],
             Problem::NoPolicy { missing, .. } => {
@@ -222,7 +235,7 @@ fn meant(word: &str, known: &[String], title: &str) -> Vec<String> {
 }
 
 /// What other routers call it.
-const SYNONYMS: [(&str, &str); 15] = [
+const SYNONYMS: [(&str, &str); 18] = [
     ("deny", "reject"),
     ("drop", "reject"),
     ("refuse", "reject"),
@@ -238,6 +251,9 @@ const SYNONYMS: [(&str, &str); 15] = [
     ("inet6", "ipv6-unicast"),
     ("ibgp", "internal"),
     ("ebgp", "external"),
+    ("verbose", "debug"),
+    ("warning", "warn"),
+    ("critical", "error"),
 ];
 
 /// The known word that was meant: one that is spelt nearly so, one that begins so, or one with the same meaning elsewhere.
@@ -328,6 +344,13 @@ impl Diagnostics {
     /// Is there any that makes the configuration unusable?
     pub fn has_errors(&self) -> bool {
         self.diagnostics.borrow().iter().any(|f| f.severity == Severity::Error)
+    }
+
+    /// All that keeps the configuration from being used is that this node is not in the cluster's list.
+    pub fn only_unlisted(&self) -> bool {
+        let diagnostics = self.diagnostics.borrow();
+        let mut errors = diagnostics.iter().filter(|f| f.severity == Severity::Error).peekable();
+        errors.peek().is_some() && errors.all(|f| matches!(f.problem, Problem::NotInCluster { .. }))
     }
 
     /// In the order of the file.

@@ -112,7 +112,7 @@ metric = "lowest"
             "3:1: unknown setting `nmae` in [node]",
             "4:13: `0.0.0.0` is not a router id: any but 0.0.0.0 (RFC 6286 §2.1)",
             "6:1: external peer without address has no export policy: it is told nothing",
-            "7:11: `10.0.0.300` is not an IPv4 or IPv6 address (a link-local one with its interface: \"fe80::1%eth0\")",
+            "7:11: `10.0.0.300` is not an IPv4 or IPv6 address (names are not looked up; a link-local one with its interface: \"fe80::1%eth0\")",
             "9:13: `2s` is not a hold time: 0 (off) or 3 to 65535 whole seconds (RFC 4271 §4.2)",
             "10:10: no policy is called `al`",
             "13:10: unknown value `lowest`",
@@ -351,6 +351,7 @@ fn a_list_of_thousands_of_nodes_is_read_and_compared_at_once() {
     assert!(started.elapsed().as_secs() < 20, "{:?}: something is quadratic", started.elapsed());
 }
 
+mod forty;
 mod mistakes;
 
 mod mutated {

@@ -84,7 +84,7 @@ pub(super) fn validate(raw: &Raw, environment: &Environment<'_>, diagnostics: &D
             as_path_relax: or(&raw.best_path.as_path_relax, false),
             width: raw.fib.ecmp_width.as_ref().map_or(16, |width| width.value.get()),
         },
-        fib: fib::Params { overlay: validator.overlay(raw, &node), ..fib(&raw.fib) },
+        fib: fib::Params { overlay: validator.overlay(raw, me, &node), ..fib(&raw.fib) },
         redistribution: validator.redistribution(raw),
         graceful: validator.graceful(raw),
         limits: limits(&raw.limits, environment.memory_limit),
@@ -174,7 +174,9 @@ impl Validator<'_> {
         let asn =
             value(&raw.asn).or_else(|| member.and_then(|m| value(&m.asn))).or_else(|| whole.cluster.as_ref().and_then(|c| value(&c.asn)));
         let router_id = self.router_id(&raw.router_id, ipv4, &name);
-        if asn.is_none() && !raw.asn_said && whole.kubernetes.is_none() {
+        // The list may know the number of a node that is not in it yet.
+        let listed_later = me.is_none() && whole.cluster.iter().flat_map(|c| &c.nodes).any(|m| m.asn.is_some());
+        if asn.is_none() && !raw.asn_said && whole.kubernetes.is_none() && !listed_later {
             let why = "this router's AS number, for instance 64512";
             self.diagnostics.report(raw.span.clone(), Problem::Missing { key: "asn", section: "[node]".into(), why });
         }
@@ -343,6 +345,7 @@ impl Validator<'_> {
             idle_hold_max: or(&s.idle_hold_max, IDLE_HOLD_MAX).0,
             send_hold: Some(or(&s.send_hold, Time::seconds(480)).0).filter(|t| !t.is_zero()),
             tcp_user_timeout: s.tcp_user_timeout.as_ref().map(|t| t.value.0).filter(|t| !t.is_zero()),
+            tcp_mss: s.tcp_mss.as_ref().and_then(|mss| self.mss(mss)),
             collide_established: or(&s.collide_established, false),
             families: or(&s.families, FamilySet::ALL),
             graceful_restart: or(&s.graceful_restart, true),
@@ -399,6 +402,15 @@ impl Validator<'_> {
         let what = format!("`{short}` ({}) is longer than `{long}` ({})", Time(least), Time(most));
         let problem = Problem::Conflict { what, help: help.to_owned() };
         self.diagnostics.report_with(span.clone(), problem, spans.next().unwrap_or(span), "and this");
+    }
+
+    /// What Linux takes.
+    fn mss(&self, mss: &At<u16>) -> Option<u16> {
+        if !(88..=32_767).contains(&mss.value) {
+            let expected = "a segment size from 88 to 32767 octets, such as 1400".to_owned();
+            self.diagnostics.report(mss.span.clone(), Problem::BadValue { found: mss.value.to_string(), expected });
+        }
+        Some(mss.value)
     }
 
     fn keepalive(&self, time: &At<Time>, s: &Settings) -> Option<u16> {

@@ -174,13 +174,25 @@ impl<T: Value> Value for Vec<At<T>> {
 impl Value for IpNet {
     /// Bits beyond the length are an error, with the prefix that was perhaps meant.
     fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<IpNet> {
-        let net = parsed(value, span, diagnostics, "a prefix, such as \"10.244.1.0/26\"", |s| s.parse::<IpNet>().ok())?;
-        if net.addr() != net.network() {
-            let expected = format!("a prefix: its host bits are not zero (perhaps {}?)", net.trunc());
-            diagnostics.report(span.clone(), Problem::BadValue { found: net.to_string(), expected });
-            return None;
-        }
-        Some(net)
+        const EXPECTED: &str = "a prefix, such as \"10.244.1.0/26\"";
+        let found = text(value, span, diagnostics, EXPECTED)?;
+        let expected = match found.parse::<IpNet>() {
+            Ok(net) if net.addr() == net.network() => return Some(net),
+            Ok(net) => format!("a prefix: its host bits are not zero (perhaps {}?)", net.trunc()),
+            Err(_) => no_prefix(found).unwrap_or_else(|| EXPECTED.to_owned()),
+        };
+        diagnostics.report(span.clone(), Problem::BadValue { found: found.to_owned(), expected });
+        None
+    }
+}
+
+/// What an address without a length, or with an impossible one, lacks to be a prefix.
+fn no_prefix(found: &str) -> Option<String> {
+    let (addr, len) = found.split_once('/').unwrap_or((found, ""));
+    let most = if addr.parse::<IpAddr>().ok()?.is_ipv4() { 32 } else { 128 };
+    match len {
+        "" => Some(format!("a prefix: its length is missing (perhaps {addr}/{most}?)")),
+        len => len.parse::<u32>().is_ok().then(|| format!("a prefix: the length behind {addr} is at most {most}")),
     }
 }
 
@@ -417,14 +429,20 @@ pub struct ZonedAddr {
 
 impl Value for ZonedAddr {
     fn read(value: &DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<ZonedAddr> {
-        parsed(value, span, diagnostics, "an IPv4 or IPv6 address (a link-local one with its interface: \"fe80::1%eth0\")", |s| {
-            let (addr, zone) = match s.split_once('%') {
-                Some((addr, zone)) if !zone.is_empty() => (addr, Some(zone.to_owned())),
-                Some(_) => return None,
-                None => (s, None),
-            };
-            addr.parse().ok().map(|addr| ZonedAddr { addr, zone })
-        })
+        parsed(
+            value,
+            span,
+            diagnostics,
+            "an IPv4 or IPv6 address (names are not looked up; a link-local one with its interface: \"fe80::1%eth0\")",
+            |s| {
+                let (addr, zone) = match s.split_once('%') {
+                    Some((addr, zone)) if !zone.is_empty() => (addr, Some(zone.to_owned())),
+                    Some(_) => return None,
+                    None => (s, None),
+                };
+                addr.parse().ok().map(|addr| ZonedAddr { addr, zone })
+            },
+        )
     }
 }
 

@@ -113,6 +113,11 @@ impl DaemonMetrics {
         lock(&self.obstacles).values().flatten().cloned().chain(tunnels).collect()
     }
 
+    /// What is to be said of this topic now.
+    pub fn warnings_of(&self, topic: &str) -> Vec<String> {
+        lock(&self.warnings).get(topic).cloned().unwrap_or_default()
+    }
+
     /// What holds now.
     pub fn warnings(&self) -> Vec<String> {
         let dropped = match self.log.stalled() {

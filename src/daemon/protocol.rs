@@ -85,6 +85,8 @@ pub enum Reply {
     Missed(u64),
     /// To a reload, or to a diff.
     Reloaded(Reloaded),
+    /// What is to be known beside the answer: a source of it that cannot be read.
+    Note(String),
     /// In words.
     Done(String),
     /// In words; what was asked did not happen.

@@ -143,6 +143,73 @@ pub fn set_receive_buffer(socket: &impl AsFd, octets: usize) -> io::Result<()> {
     set(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &value).or_else(|_| set(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, &value))
 }
 
+/// VmRSS, or zero where there is no /proc.
+pub fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0).saturating_mul(1024)
+}
+
+/// The longest segment that either side sends (TCP_MAXSEG), in octets; zero: as the path's MTU makes it. To be set before the SYN comes or goes.
+///
+/// # Errors
+/// The kernel's.
+pub fn set_mss(socket: &impl AsFd, octets: u16) -> io::Result<()> {
+    set(socket, libc::IPPROTO_TCP, libc::TCP_MAXSEG, &c_int::from(octets))
+}
+
+/// How a connection fares, as its kernel sees it (TCP_INFO).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpState {
+    /// Sent, and not acknowledged.
+    pub unacknowledged: u32,
+    /// Not sent yet.
+    pub unsent: u32,
+    /// How often in a row the oldest of it was sent again in vain.
+    pub resent: u8,
+    /// It was sent for the first time at least so long ago.
+    pub waits: Duration,
+    /// Octets of the longest segment, and of the longest packet that the path is believed to carry.
+    pub mss: u32,
+    pub path_mtu: u32,
+}
+
+/// # Errors
+/// The kernel's.
+pub fn tcp_state(socket: &impl AsFd) -> io::Result<TcpState> {
+    const SIOCOUTQNSD: libc::Ioctl = 0x894b;
+    let mut info = [0u8; 104];
+    let mut len = socklen_t::try_from(info.len()).map_err(io::Error::other)?;
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is open (borrowed), and `info` has room for `len` octets that live across the call.
+    check(unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast::<c_void>(), &raw mut len) })?;
+    let (mut queued, mut unsent): (c_int, c_int) = (0, 0);
+    // SAFETY: as above; each call writes one integer that lives across it.
+    check(unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut queued) })?;
+    // SAFETY: as above.
+    check(unsafe { libc::ioctl(fd, SIOCOUTQNSD, &raw mut unsent) })?;
+    let number = |at: usize| info.get(at..at + 4).and_then(|octets| octets.try_into().ok()).map_or(0, u32::from_ne_bytes);
+    let (resent, backoff) = (info[2], u32::from(info[4]));
+    // Each wait is twice the one before, so all of them together are nearly the last one.
+    let rto = Duration::from_micros(u64::from(number(8)));
+    Ok(TcpState {
+        unacknowledged: u32::try_from(queued.saturating_sub(unsent)).unwrap_or(0),
+        unsent: u32::try_from(unsent).unwrap_or(0),
+        resent,
+        waits: rto.saturating_sub(rto / 2u32.saturating_pow(backoff)),
+        mss: number(16),
+        path_mtu: number(60),
+    })
+}
+
+/// Gives back to the kernel what the allocator keeps although nobody uses it. Nobody else allocates meanwhile.
+pub fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a number, and touches what the allocator itself holds only, under its own locks.
+    let _anything = unsafe { libc::malloc_trim(0) };
+}
+
 /// `None` when no interface has this name (now).
 pub fn interface_index(name: &str) -> Option<u32> {
     let name = CString::new(name).ok()?;

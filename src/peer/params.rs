@@ -62,6 +62,8 @@ pub struct Params {
     pub md5: Option<Secret>,
     /// TCP_USER_TIMEOUT (RFC 5482); `None`: the kernel's.
     pub user_timeout: Option<Duration>,
+    /// The longest TCP segment either side sends, in octets.
+    pub mss: Option<u16>,
     /// CollisionDetectEstablishedState (RFC 4271 §8.1.1): a colliding connection may displace an established one.
     pub collide_established: bool,
     /// For metrics and reflection.
@@ -99,6 +101,7 @@ impl Params {
             ttl: Ttl::Default,
             md5: None,
             user_timeout: None,
+            mss: None,
             collide_established: false,
             kind: if external { PeerKind::External } else { PeerKind::Mesh },
         }
@@ -114,6 +117,7 @@ impl Params {
             ttl: if self.ttl == Ttl::Default { default } else { self.ttl },
             md5: self.md5.clone(),
             user_timeout: self.user_timeout,
+            mss: self.mss,
         }
     }
 }
@@ -331,6 +335,8 @@ pub struct Transport {
     pub md5: Option<Secret>,
     /// `TCP_USER_TIMEOUT`.
     pub user_timeout: Option<Duration>,
+    /// TCP_MAXSEG: to be set before the SYN.
+    pub mss: Option<u16>,
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use foldhash::fast::FixedState;
 use serde::Serialize;
 
 use super::cause::{Cause, CauseId};
-use super::path::Path;
+use super::path::{Beside, Path};
 use super::{Limits, NhId};
 use crate::num::PathId;
 
@@ -27,6 +27,11 @@ pub struct RouteCounts {
     pub accepted: u64,
     /// Of these, refused by import.
     pub rejected: u64,
+    /// Of the received, those besides the first of their prefix (RFC 7911); and of the accepted.
+    #[serde(skip)]
+    pub repeats: u64,
+    #[serde(skip)]
+    pub accepted_repeats: u64,
     /// Kept over a restart of the peer and not yet announced again (RFC 4724).
     pub stale: u64,
     /// Of the attribute sets as they came, counted for each path: no less than what the peer makes us hold.
@@ -38,6 +43,29 @@ pub struct RouteCounts {
 }
 
 impl RouteCounts {
+    /// Prefixes with a path.
+    pub fn prefixes(&self) -> u64 {
+        self.received - self.repeats
+    }
+
+    /// Prefixes with an accepted path.
+    pub fn accepted_prefixes(&self) -> u64 {
+        self.accepted - self.accepted_repeats
+    }
+
+    /// Counts `path` as one more of its prefix, where another is `there`, and an accepted one.
+    fn add_beside(&mut self, path: &Path, (there, accepted): (bool, bool)) {
+        self.add(path);
+        self.repeats += u64::from(there);
+        self.accepted_repeats += u64::from(accepted && path.accepted());
+    }
+
+    fn subtract_beside(&mut self, path: &Path, (there, accepted): (bool, bool)) {
+        self.subtract(path);
+        self.repeats -= u64::from(there);
+        self.accepted_repeats -= u64::from(accepted && path.accepted());
+    }
+
     /// One more path.
     pub(super) fn add(&mut self, path: &Path) {
         self.received += 1;
@@ -98,6 +126,8 @@ pub(super) struct AdjRibIn {
     refresh: Option<Mark>,
     /// Paths that were not taken in, for this peer had too many of their prefix already ([`Limits::paths_of_a_prefix`](super::Limits)).
     pub refused_paths: u64,
+    /// It has announced path identifiers (RFC 7911): a prefix may have several paths.
+    pub several: bool,
     /// Refused routes that were announced and not kept since the peer last began to announce everything.
     pub not_kept: u64,
     /// Of these, those beyond a limit of prefixes, which room that comes back would let in.
@@ -200,11 +230,11 @@ impl AdjRibIn {
     }
 
     /// A path came, or is another now.
-    pub fn count(&mut self, dest: u32, path: &Path) {
-        self.counts.add(path);
+    pub fn count(&mut self, dest: u32, path: &Path, beside: Beside) {
+        self.counts.add_beside(path, beside.since(self.gone_before));
         self.used |= path.generation == self.generation;
         if self.is_marked() {
-            self.marks(path).for_each(|mark| mark.since.add(path));
+            self.marks(path).for_each(|mark| mark.since.add_beside(path, beside.since(mark.generation)));
         }
         if path.cause == CauseId::MAX_PREFIX {
             self.over_limit.insert((dest, path.path_id));
@@ -213,16 +243,16 @@ impl AdjRibIn {
 
     /// A path goes, or is about to change. True if an accepted one goes while others are refused for want of room.
     #[must_use]
-    pub fn discount(&mut self, dest: u32, path: &Path) -> bool {
+    pub fn discount(&mut self, dest: u32, path: &Path, beside: Beside) -> bool {
         if path.cause == CauseId::MAX_PREFIX {
             self.over_limit.remove(&(dest, path.path_id));
         }
         if self.is_gone(path) {
             return false;
         }
-        self.counts.subtract(path);
+        self.counts.subtract_beside(path, beside.since(self.gone_before));
         if self.is_marked() {
-            self.marks(path).for_each(|mark| mark.since.subtract(path));
+            self.marks(path).for_each(|mark| mark.since.subtract_beside(path, beside.since(mark.generation)));
         }
         path.accepted() && (!self.over_limit.is_empty() || self.no_room > 0)
     }

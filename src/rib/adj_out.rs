@@ -87,7 +87,7 @@ pub struct NextHopRule {
     pub v4: Option<Ipv4Addr>,
     /// IPv6.
     pub v6: Option<Ipv6Addr>,
-    /// Told beside `v6` to a peer on the same link (RFC 2545 §3).
+    /// This end of a session between link-local addresses. Told beside `v6` (RFC 2545 §3), or alone where there is no `v6`.
     pub link_local: Option<Ipv6Addr>,
 }
 
@@ -301,7 +301,7 @@ fn finish(
     let passed = accepted.attrs.as_ref().unwrap_or(attrs);
     let next_hop = next_hop(Family::of(net), passed, accepted.next_hop, source, key).ok_or(Withheld::NoNextHop)?;
     let med = passed.med().filter(|_| accepted.med_decided || source.source.is_local());
-    let reflected = key.reflect.filter(|_| source.source == Source::Internal).map(|r| (source.router_id, r.cluster));
+    let reflected = reflected(source, key);
     let out = if key.graceful_shutdown || (key.external && (key.remove_private.is_some() || key.as_override.is_some())) {
         edited(passed, next_hop, med, reflected, key)
     } else if key.external {
@@ -310,6 +310,17 @@ fn finish(
         passed.to_internal(next_hop, key.local_pref, reflected)
     };
     fits(&out, net, &key.send).map(|()| out)
+}
+
+/// ORIGINATOR_ID and CLUSTER_LIST of a route that we reflect (RFC 4456 §8).
+fn reflected(source: &RouteSource, key: &GroupKey) -> Option<(RouterId, ClusterId)> {
+    key.reflect.filter(|_| source.source == Source::Internal).map(|reflect| (source.router_id, reflect.cluster))
+}
+
+/// The ORIGINATOR_ID with which a route goes out, whatever policy makes of the rest.
+pub(super) fn originator(attrs: &PathAttributes, source: &RouteSource, key: &GroupKey) -> Option<RouterId> {
+    let inside = || attrs.originator_id().or_else(|| Some(reflected(source, key)?.0));
+    if key.external { None } else { inside() }
 }
 
 /// The same where the session wants more than most.
@@ -407,11 +418,14 @@ fn next_hop(family: Family, attrs: &PathAttributes, edit: Option<NextHopEdit>, s
     if stay && usable(&kept) && carries(family, &kept, key) { Some(kept) } else { ourselves(family, key) }
 }
 
+/// On a session between link-local addresses, those are the ones by which the ends reach each other, IPv4 routes included (RFC 8950): any other
+/// address of ours may be nowhere on the link.
 fn ourselves(family: Family, key: &GroupKey) -> Option<NextHop> {
     let own = &key.next_hop;
     let v4 = own.v4.map(NextHop::V4);
-    let v6 = own.v6.map(|global| NextHop::V6 { global, link_local: own.link_local });
-    [v4, v6].into_iter().flatten().find(|n| carries(family, n, key))
+    let v6 = own.v6.or(own.link_local).map(|global| NextHop::V6 { global, link_local: own.link_local });
+    let preferred = if own.link_local.is_some() { [v6, v4] } else { [v4, v6] };
+    preferred.into_iter().flatten().find(|n| carries(family, n, key))
 }
 
 /// Can a route of this family be sent with this next hop?

@@ -12,7 +12,7 @@ use super::departed::{Departed, Departures};
 use super::jobs::Jobs;
 use super::keyed::Keyed;
 use super::loc::{BestChange, Dirty, best_of, choose};
-use super::path::{Path, PathFlags, Route, Slot, Verdict};
+use super::path::{Beside, Path, PathFlags, Route, Slot, Verdict};
 use super::sources::Peers;
 use super::table::{Dest, DestFlags, Key, Table};
 use super::{DestId, Limits, NextHops, NhId, TableCounts};
@@ -137,13 +137,23 @@ impl Core {
         route.attrs.iter().for_each(|attrs| peer.hold_link_local(attrs));
         let adj = peer.family(id.family());
         let (at, generation) = (adj.push(id.raw()), adj.generation());
+        adj.several |= path_id != PathId(0);
+        let beside = if adj.several { dest.paths.beside(slot, None, generation) } else { Beside::default() };
         let received = route.received.clone();
         let path = Path { received, changed, path_id, slot, at, since: self.now, generation, cause, flags: PathFlags::default(), verdict };
-        adj.count(id.raw(), &path);
+        adj.count(id.raw(), &path, beside);
         let counts = &mut self.counts[id.family().index()];
         counts.paths += 1;
         counts.prefixes += u64::from(dest.paths.as_slice().is_empty());
         dest.paths.push(path);
+    }
+
+    /// What the peer of this path has besides of its prefix.
+    fn beside<K: Key>(&self, dest: &Dest<K>, id: DestId, at: usize) -> Beside {
+        let several = |slot| self.peers.get(slot).map(|peer| &peer.families[id.family().index()]).filter(|adj| adj.several);
+        let path = dest.paths.as_slice().get(at);
+        let found = path.and_then(|path| Some(dest.paths.beside(path.slot, Some(at), several(path.slot)?.generation())));
+        found.unwrap_or_default()
     }
 
     /// Another route, or another verdict, in the place of one that is there; `judged`: its generation, if it was not announced now.
@@ -157,13 +167,14 @@ impl Core {
         if (!same || fresh) && (path.accepted() || route.attrs.is_some() || self.all_paths) {
             self.mark_dirty(dest, id);
         }
+        let beside = self.beside(dest, id, at);
         let Some(path) = dest.paths.as_mut_slice().get_mut(at) else { return };
         let shared = path.flags.has(PathFlags::SHARES);
         let Some(peer) = self.peers.get_mut(path.slot) else { return };
         route.attrs.iter().for_each(|attrs| peer.hold_link_local(attrs));
         self.untracked.extend(path.attrs().and_then(|old| peer.release_link_local(old)));
         let (peer, adj) = (peer.facts.id, peer.family(id.family()));
-        if adj.discount(id.raw(), path) {
+        if adj.discount(id.raw(), path, beside) {
             self.freed.insert(peer);
         }
         path.generation = judged.unwrap_or(adj.generation());
@@ -179,7 +190,7 @@ impl Core {
                 self.attrs.release(old);
             }
         }
-        adj.count(id.raw(), path);
+        adj.count(id.raw(), path, beside);
         if shared && !same {
             dest.flags.set(DestFlags::SHARE_TOUCHED, true);
         }
@@ -213,6 +224,7 @@ impl Core {
         if self.all_paths || dest.paths.as_slice().get(at).is_some_and(Path::accepted) {
             self.mark_dirty(dest, id);
         }
+        let beside = self.beside(dest, id, at);
         let Some(path) = dest.paths.swap_remove(at) else { return };
         if at == 0 {
             dest.flags.set(DestFlags::HAS_BEST, false);
@@ -222,7 +234,7 @@ impl Core {
         }
         if let Some(peer) = self.peers.get_mut(path.slot) {
             self.untracked.extend(path.attrs().and_then(|old| peer.release_link_local(old)));
-            if peer.family(id.family()).discount(id.raw(), &path) {
+            if peer.family(id.family()).discount(id.raw(), &path, beside) {
                 self.freed.insert(peer.facts.id);
             }
             peer.family(id.family()).tombstone(path.at);

@@ -77,6 +77,30 @@ impl Path {
     }
 }
 
+/// What else a peer has announced of a prefix (RFC 7911): the youngest generation of its other paths, and of those that are accepted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Beside {
+    any: Option<u32>,
+    accepted: Option<u32>,
+}
+
+impl Beside {
+    /// None can be younger, nor younger and accepted.
+    fn are_of(&self, youngest: u32) -> bool {
+        self.any == Some(youngest) && self.accepted == Some(youngest)
+    }
+
+    fn with(self, path: &Path) -> Beside {
+        let accepted = path.accepted().then_some(path.generation);
+        Beside { any: self.any.max(Some(path.generation)), accepted: self.accepted.max(accepted) }
+    }
+
+    /// Is there another, and an accepted one, of this generation or younger?
+    pub fn since(self, generation: u32) -> (bool, bool) {
+        (self.any >= Some(generation), self.accepted >= Some(generation))
+    }
+}
+
 /// Bits of a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PathFlags(u8);
@@ -174,6 +198,19 @@ impl Paths {
             Paths::One(path) => (path.slot == slot && path.path_id == path_id).then_some(0),
             Paths::Many(many) => many.find(slot, path_id),
         }
+    }
+
+    /// What a peer has besides the path at this place. None is of a generation after `youngest`.
+    pub fn beside(&self, slot: Slot, at: Option<usize>, youngest: u32) -> Beside {
+        let others = self.as_slice().iter().enumerate().filter(|(place, path)| path.slot == slot && Some(*place) != at);
+        let mut known = Beside::default();
+        for (_, path) in others {
+            known = known.with(path);
+            if known.are_of(youngest) {
+                break;
+            }
+        }
+        known
     }
 
     /// How many a peer has.

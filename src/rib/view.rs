@@ -176,9 +176,9 @@ impl Rib {
         (some, next.filter(|_| more))
     }
 
-    /// What a peer announced beyond its limit ([`Cause::MaxPrefix`](super::Cause::MaxPrefix)), `most` at most, about in the order in which it
-    /// came.
-    pub fn over_limit(&self, peer: PeerId, family: Family, most: usize) -> Vec<(Nlri, Attrs)> {
+    /// What a peer announced beyond its limit ([`Cause::MaxPrefix`](super::Cause::MaxPrefix)), all paths of so many prefixes, `most` at most, about
+    /// in the order in which it came.
+    pub fn over_limit(&self, peer: PeerId, family: Family, prefixes: usize, most: usize) -> Vec<(Nlri, Attrs)> {
         let Some((slot, adj)) = self.core.peers.slot(peer).and_then(|s| Some((s, &self.core.peers.get(s)?.families[family.index()])))
         else {
             return Vec::new();
@@ -190,13 +190,18 @@ impl Rib {
                 Some((Nlri { net: found.key.net(), path_id }, path.received.clone()))
             })
         };
-        adj.over_limit.iter().filter_map(view).take(most).collect()
+        let mut seen = (None, 0);
+        let within = |&&(index, _): &&(u32, PathId)| {
+            seen = if seen.0 == Some(index) { seen } else { (Some(index), seen.1 + 1) };
+            seen.1 <= prefixes
+        };
+        adj.over_limit.iter().take_while(within).filter_map(view).take(most).collect()
     }
 
     /// Does this peer have a path for this prefix that import let in?
-    pub fn is_accepted(&self, peer: PeerId, nlri: &Nlri) -> bool {
-        let paths = self.find(&nlri.net).map(|d| self.paths(d)).unwrap_or_default();
-        paths.iter().any(|p| p.source.id == peer && p.path_id == nlri.path_id && p.attrs.is_some())
+    pub fn is_accepted(&self, peer: PeerId, net: &IpNet) -> bool {
+        let paths = self.find(net).map(|d| self.paths(d)).unwrap_or_default();
+        paths.iter().any(|p| p.source.id == peer && p.attrs.is_some())
     }
 
     /// The facts of a source.
@@ -286,6 +291,9 @@ impl Rib {
                 match adj.filter(|adj| !adj.is_gone(path)) {
                     Some(adj) => {
                         counted.add(path);
+                        let before = || paths.iter().take(at).filter(|p| p.slot == path.slot && !adj.is_gone(p));
+                        counted.repeats += u64::from(before().next().is_some());
+                        counted.accepted_repeats += u64::from(path.accepted() && before().any(Path::accepted));
                         counted.stale += u64::from(adj.is_stale(path));
                     }
                     None => *gone += 1,

@@ -149,6 +149,7 @@ impl Merge<'_> {
             mode: self.kubernetes.mode,
             cluster_id: said.cluster_id.as_ref().map(|id| id.value),
             members: members(meaning),
+            listed: true,
         });
     }
 

@@ -107,6 +107,8 @@ pub(super) fn detail(entry: &Entry, row: PeerRow, now: Instant) -> PeerDetail {
         updates: entry.traffic.updates,
         last_down: last_down(entry, now),
         events: events(entry, now),
+        transport: None,
+        conn: session.map(|s| s.conn),
     }
 }
 

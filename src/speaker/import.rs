@@ -214,10 +214,10 @@ impl Import<'_> {
 
     /// Is there room for this prefix, or does it only replace one that is there?
     fn within_limit(&self, id: PeerId, nlri: &Nlri, limit: &MaxPrefix) -> bool {
-        let counts = self.rib.counts(id, nlri.family());
+        let accepted = self.rib.counts(id, nlri.family()).accepted_prefixes();
         let room = u64::from(limit.limit);
         // With more than the limit accepted, which was higher before, those that are judged again make room until it holds.
-        limit.action != MaxPrefixAction::Refuse || counts.accepted < room || counts.accepted == room && self.rib.is_accepted(id, nlri)
+        limit.action != MaxPrefixAction::Refuse || accepted < room || accepted == room && self.rib.is_accepted(id, &nlri.net)
     }
 
     /// Where accepted routes went, those that were refused for want of room are judged again, as many as there is room for.
@@ -232,8 +232,8 @@ impl Import<'_> {
         let Some(limit) = config.max_prefix(family).copied() else { return };
         loop {
             // Each that is judged leaves the waiting ones: it is accepted, or has another cause now.
-            let room = u64::from(limit.limit).saturating_sub(self.rib.counts(id, family).accepted).min(ROOM);
-            let waiting = self.rib.over_limit(id, family, room as usize);
+            let room = u64::from(limit.limit).saturating_sub(self.rib.counts(id, family).accepted_prefixes());
+            let waiting = self.rib.over_limit(id, family, room as usize, ROOM as usize);
             if waiting.is_empty() {
                 if room > 0 {
                     self.ask_again(id, family, Some(ASK_SECONDS));
@@ -248,7 +248,7 @@ impl Import<'_> {
 
     /// RFC 4271 §6.7: warn early, and end the session when told to.
     pub fn check_limit(&mut self, id: PeerId, family: Family, now: Instant) {
-        let count = self.rib.counts(id, family).received;
+        let count = self.rib.counts(id, family).prefixes();
         let Some(entry) = self.sessions.get_mut(id) else { return };
         let Some(limit) = entry.config.max_prefix(family).copied() else { return };
         let peer = entry.name().to_owned();

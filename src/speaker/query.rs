@@ -175,7 +175,8 @@ impl Query<'_> {
             self.sessions.iter().flat_map(|e| format::peer_warnings(e).into_iter().map(|w| format!("{}: {w}", e.config.session.name)));
         let blocks = (self.origination.len() == 0).then(|| "this node has no block to announce".to_owned());
         let blocks = blocks.into_iter().filter(|_| self.params.mode == "full-mesh");
-        blocks.chain(self.fib_warning()).chain(self.not_in_kernel()).chain(of_peers).collect()
+        let identifiers = self.sessions.same_identifiers().map(|n| n.to_string());
+        blocks.chain(self.fib_warning()).chain(self.not_in_kernel()).chain(identifiers).chain(of_peers).collect()
     }
 
     /// Routes that are wanted and do not stand, with whose doing it is and what can be done.
@@ -238,6 +239,7 @@ impl Query<'_> {
             family,
             negotiated: self.sessions.carries(entry.id, family),
             received: counts.received,
+            prefixes: counts.prefixes(),
             accepted: counts.accepted,
             rejected: counts.rejected,
             stale: counts.stale,

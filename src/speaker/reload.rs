@@ -29,7 +29,7 @@ impl Running for Now<'_> {
     }
 
     fn received(&self, remote: &Remote, family: Family) -> u64 {
-        let of = |rib: &Rib, id| rib.counts(id, family).received;
+        let of = |rib: &Rib, id| rib.counts(id, family).prefixes();
         self.0.sessions.by_remote(remote).map_or(0, |id| of(&self.0.rib, id))
     }
 

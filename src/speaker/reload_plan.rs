@@ -467,6 +467,7 @@ fn compare_peers(old: &PeerConfig, new: &PeerConfig, same: &mut Same, all: &mut 
         live, "hold_time, from the next session on,", a.hold_time, b.hold_time;
         live, "keepalive_time, from the next session on,", a.keepalive, b.keepalive;
         live, "tcp_user_timeout, from the next session on,", a.user_timeout, b.user_timeout;
+        live, "tcp_mss, from the next session on,", a.mss, b.mss;
         live, "connect_retry", a.connect_retry, b.connect_retry;
         live, "idle_hold", a.idle_hold, b.idle_hold;
         live, "idle_hold_max", a.idle_hold_max, b.idle_hold_max;

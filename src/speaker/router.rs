@@ -432,6 +432,9 @@ impl Speaker {
     fn on_established(&mut self, id: PeerId, now: Instant) {
         let Some(facts) = self.sessions.get(id).and_then(Entry::source_facts) else { return };
         self.rib.peer_up(facts);
+        if let Some(notice) = self.sessions.same_identifier(id) {
+            self.effects.notice(notice);
+        }
         self.bound_refused(id);
         self.startup.may_end();
         self.memory.touch(now, false);

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use proto_tests::netlab::cluster::{Cluster, Mode, Plan};
+use proto_tests::netlab::neighbours::crowded;
 use proto_tests::netlab::ping::ping;
 use proto_tests::netlab::user::{self, Rights};
 use proto_tests::netlab::{KRoute, proc, signal, until};
@@ -78,6 +79,10 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, St
 /// The daemon is built as whoever we are; only then we become root in a namespace of our own.
 fn prepare() -> Result<(std::path::PathBuf, Rights), String> {
     let binary = proc::catbird()?;
+    // Before anything is built on it: only the machine's own namespace tells.
+    if let Some(note) = crowded() {
+        eprintln!("cargo demo: {note}");
+    }
     let rights = user::acquire().map_err(|why| {
         let me = env::current_exe().map_or("target/debug/demo".into(), |path| path.display().to_string());
         format!("{why}.\nThe demo makes network namespaces. As root it needs no leave:\n\n  sudo CATBIRD_BIN={} {me}\n", binary.display())

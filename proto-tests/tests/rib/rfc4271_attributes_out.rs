@@ -127,6 +127,20 @@ fn ipv6_next_hops_are_ours_with_a_link_local_on_a_shared_link() {
     assert_eq!(told(&linked), Ok(NextHop::V6 { global, link_local: Some(link_local) }));
     let none = GroupKey { next_hop: NextHopRule { v6: None, ..base.next_hop }, ..base };
     assert_eq!(told(&none), Err(Withheld::NoNextHop));
+    let alone = GroupKey { next_hop: NextHopRule { v6: None, ..linked.next_hop }, ..linked };
+    assert_eq!(told(&alone), Ok(NextHop::V6 { global: link_local, link_local: Some(link_local) }), "it has no other");
+}
+
+#[test]
+fn between_link_local_addresses_ipv4_goes_by_ours_to_those_who_understand_it() {
+    let own = proto_tests::exporting::own_attributes(Family::Ipv4Unicast);
+    let (v4, link_local) = ("192.0.2.254".parse().unwrap(), "fe80::254".parse().unwrap());
+    let mut linked = key(SourceKind::External);
+    linked.next_hop = NextHopRule { v4: Some(v4), v6: None, link_local: Some(link_local), ..linked.next_hop };
+    let told = |key: &GroupKey| export(&net("10.1.0.0/26"), &own, &from(0, Source::Local(LocalKind::Block)), key).map(|o| o.next_hop());
+    assert_eq!(told(&linked), Ok(NextHop::V4(v4)), "without RFC 8950");
+    linked.send.extended_next_hop = FamilySet::ALL;
+    assert_eq!(told(&linked), Ok(NextHop::V6 { global: link_local, link_local: Some(link_local) }));
 }
 
 #[test]

@@ -142,7 +142,10 @@ impl Model {
 
     fn counts(&self, peer: u32, family: Family) -> RouteCounts {
         let mut counts = RouteCounts::default();
-        for (_, said) in self.paths.iter().filter(|((net, p, _), _)| *p == peer && Family::of(net) == family) {
+        let (mut seen, mut accepted) = (BTreeSet::new(), BTreeSet::new());
+        for ((net, ..), said) in self.paths.iter().filter(|((net, p, _), _)| *p == peer && Family::of(net) == family) {
+            counts.repeats += u64::from(!seen.insert(*net));
+            counts.accepted_repeats += u64::from(!said.refused && !accepted.insert(*net));
             counts.received += 1;
             counts.attribute_octets += said.set.octets().len() as u64;
             *if said.refused { &mut counts.rejected } else { &mut counts.accepted } += 1;
@@ -228,7 +231,7 @@ fn act(deed: &Deed, rib: &mut Rib, model: &mut Model, ways: &mut Ways) {
             assert_eq!(gone, before - model.paths.len());
         }
         Deed::Room(peer) => {
-            let waiting: Vec<_> = Family::ALL.into_iter().flat_map(|f| rib.over_limit(PeerId(peer), f, 2)).collect();
+            let waiting: Vec<_> = Family::ALL.into_iter().flat_map(|f| rib.over_limit(PeerId(peer), f, 2, 2)).collect();
             for (nlri, received) in waiting {
                 rib.judge_again(PeerId(peer), &nlri, &Route::as_received(received), &Cause::Announced);
                 let said = model.paths.get_mut(&(nlri.net, peer, nlri.path_id.0)).expect("what waits was said");

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use catbird::num::{ClusterId, Family};
 use catbird::rib::update_group::AddPathSend;
-use catbird::wire::{AddPathMode, Capability};
+use catbird::speaker::{MaxPrefix, MaxPrefixAction, PeerConfig};
+use catbird::wire::{AddPathMode, Capability, Message, RefreshSubtype, RouteRefresh};
 use proto_tests::dsl::{Upd, upd};
 use proto_tests::lab::{Lab, session};
 
@@ -86,13 +87,102 @@ fn with_the_last_hearer_gone_the_table_speaks_of_the_best_alone_and_a_new_one_he
     assert_eq!(heard(&mut lab), ["65001", "65002", "65003"]);
 }
 
-#[test]
-fn a_withdrawal_of_an_identifier_that_nobody_knows_is_passed_over() {
-    let ipv4 = Family::Ipv4Unicast.into();
+/// A rack that announces path identifiers to a router whose setting for it `change` makes.
+fn rack(change: impl Fn(&mut PeerConfig)) -> Lab {
     let lab = Lab::seeded(12).speaker("dut", 64512).scripted("rack", 65001);
-    let mut lab = lab.linked_as("dut", "rack", |_, config| session(config, |s| s.offer.add_path_receive = ipv4));
+    let mut lab = lab.linked_as("dut", "rack", |_, config| {
+        session(config, |s| s.offer.add_path_receive = Family::Ipv4Unicast.into());
+        change(config);
+    });
     lab.script("rack").open.capabilities.push(Capability::AddPath(vec![(1, 1, AddPathMode::Both)]));
     lab.until_established("dut", "rack");
+    lab
+}
+
+fn limited(limit: u32, action: MaxPrefixAction) -> impl Fn(&mut PeerConfig) {
+    move |config| config.max_prefix = [Some(MaxPrefix { limit, warn_percent: 100, action }), None]
+}
+
+/// The rack announces this prefix with these identifiers.
+fn announce(lab: &mut Lab, prefix: &str, ids: std::ops::Range<u32>) {
+    for id in ids {
+        lab.raw("rack", &upd().path_id(id).reach(prefix).next_hop("10.255.0.2").as_path(&[65001, 65100 + id]).octets());
+    }
+    lab.run(SECOND);
+}
+
+/// Paths and prefixes, as the router counts them.
+fn counted(lab: &mut Lab) -> (u64, u64) {
+    let row = &lab.peer("dut", "rack").row.families[0];
+    (row.received, row.prefixes)
+}
+
+#[test]
+fn several_paths_of_a_prefix_count_as_one_against_the_limit() {
+    let mut lab = rack(limited(2, MaxPrefixAction::Close { restart: None }));
+    announce(&mut lab, "10.1.0.0/26", 0..20);
+    announce(&mut lab, "10.1.1.0/26", 0..20);
+    assert_eq!(counted(&mut lab), (40, 2));
+    // Another verdict, another path, one that goes: the prefixes are counted right all the time (and recounted after each step).
+    announce(&mut lab, "10.1.0.0/26", 5..25);
+    lab.raw("rack", &upd().path_id(3).withdraw("10.1.1.0/26").octets());
+    lab.run(SECOND);
+    assert_eq!(counted(&mut lab), (44, 2));
+    assert!(lab.established("dut", "rack"));
+    announce(&mut lab, "10.1.2.0/26", 7..8);
+    assert_eq!(lab.told("rack").map(|told| (told.code, told.subcode)), Some((6, 1)), "the third prefix is one too many");
+}
+
+#[test]
+fn where_there_is_room_for_a_prefix_all_its_paths_are_taken_and_of_the_next_none() {
+    let mut lab = rack(limited(1, MaxPrefixAction::Refuse));
+    announce(&mut lab, "10.1.0.0/26", 1..5);
+    announce(&mut lab, "10.1.1.0/26", 1..5);
+    let used = |lab: &mut Lab, prefix| lab.paths("dut", prefix).iter().filter(|path| path.refused.is_none()).count();
+    assert_eq!((used(&mut lab, "10.1.0.0/26"), used(&mut lab, "10.1.1.0/26")), (4, 0));
+    // All but one go, and there is no more room; the last goes, and every path of the other prefix has its place.
+    for id in 1..4 {
+        lab.raw("rack", &upd().path_id(id).withdraw("10.1.0.0/26").octets());
+    }
+    lab.run(SECOND);
+    assert_eq!((used(&mut lab, "10.1.0.0/26"), used(&mut lab, "10.1.1.0/26")), (1, 0));
+    lab.raw("rack", &upd().path_id(4).withdraw("10.1.0.0/26").octets());
+    lab.run(SECOND);
+    assert_eq!((used(&mut lab, "10.1.0.0/26"), used(&mut lab, "10.1.1.0/26")), (0, 4));
+}
+
+#[test]
+fn the_paths_of_a_prefix_have_a_bound_of_their_own() {
+    let mut lab = rack(limited(10, MaxPrefixAction::Close { restart: None }));
+    lab.reload("dut", |params| params.limits.tables.paths_of_a_prefix = 8);
+    announce(&mut lab, "10.1.0.0/26", 0..50);
+    announce(&mut lab, "10.1.1.0/26", 0..3);
+    assert_eq!(counted(&mut lab), (11, 2));
+    assert!(lab.established("dut", "rack"));
+}
+
+#[test]
+fn prefixes_are_counted_right_over_a_refresh_and_a_restart() {
+    let mut lab = rack(|_| {});
+    announce(&mut lab, "10.1.0.0/26", 0..6);
+    announce(&mut lab, "10.1.1.0/26", 0..6);
+    let mark = |lab: &mut Lab, subtype| {
+        lab.say("rack", &Message::RouteRefresh(RouteRefresh::new(Family::Ipv4Unicast, subtype)));
+        lab.run(SECOND);
+    };
+    mark(&mut lab, RefreshSubtype::BoRR);
+    announce(&mut lab, "10.1.0.0/26", 4..9);
+    assert_eq!(counted(&mut lab), (15, 2), "what is old counts until the end");
+    mark(&mut lab, RefreshSubtype::EoRR);
+    assert_eq!(counted(&mut lab), (5, 1));
+    lab.reset("dut", "rack");
+    lab.run(SECOND);
+    assert_eq!(counted(&mut lab), (0, 0));
+}
+
+#[test]
+fn a_withdrawal_of_an_identifier_that_nobody_knows_is_passed_over() {
+    let mut lab = rack(|_| {});
     let say = |lab: &mut Lab, update: Upd| {
         lab.raw("rack", &update.octets());
         lab.run(SECOND);

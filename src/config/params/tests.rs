@@ -157,6 +157,7 @@ fn every_setting_of_a_session_is_in_the_plan_of_a_reload() {
         "idle_hold_max = 60",
         "send_hold = 0",
         "tcp_user_timeout = \"20s\"",
+        "tcp_mss = 1400",
         "collide_established = true",
         "families = [\"ipv4-unicast\"]",
         "graceful_restart = false",

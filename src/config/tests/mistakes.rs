@@ -186,6 +186,13 @@ fn names_have_no_control_characters() {
     for name in ["\\u001b[31mred", "a\\nb", "\\t"] {
         let told = of_peer(&format!("name = \"{name}\""));
         assert!(told.len() == 1 && told[0].contains("without control characters"), "{told:?}");
+        let told = findings(&format!(
+            "[node]\nasn = 64512\n[policy.\"{name}\"]\ndefault = \"accept\"\n[prefix_set.\"{name}\"]\nprefixes = [\"10.0.0.0/8\"]\n"
+        ));
+        assert!(
+            told.len() == 2 && told.iter().all(|line| line.contains("without control characters") && !line.contains('\x1b')),
+            "{told:?}"
+        );
     }
 }
 

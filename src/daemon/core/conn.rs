@@ -34,6 +34,7 @@ use crate::speaker::Input;
 use crate::wire::{Batch, Context, Hex};
 
 use super::event_queue::{CoreEvent, EventQueue};
+use crate::daemon::sys;
 use crate::daemon::tasks::{Panicked, caught};
 
 /// Octets of one read.
@@ -86,6 +87,12 @@ impl Conn {
     /// A socket that fails is shut, and the reader reports it after whatever the peer said last, which may be why.
     pub fn send(&self, frames: impl IntoIterator<Item = Bytes>) -> usize {
         self.sender.send(frames)
+    }
+
+    /// As the kernel sees it; `None` if it does not say.
+    pub fn tcp_state(&self) -> Option<sys::TcpState> {
+        let socket: &TcpStream = self.sender.socket.as_ref();
+        sys::tcp_state(socket).ok()
     }
 
     /// Stops reading and lets go of the socket once what is queued has left, or after a bounded time.

@@ -59,6 +59,9 @@ fn prepare(transport: &Transport, remote: SocketAddr) -> io::Result<Socket> {
     if let Some(timeout) = transport.user_timeout {
         sys::set_user_timeout(&socket, timeout)?;
     }
+    if let Some(mss) = transport.mss {
+        sys::set_mss(&socket, mss)?;
+    }
     apply_ttl(&socket, remote.is_ipv4(), transport.ttl)?;
     Ok(socket)
 }
@@ -115,7 +118,15 @@ mod tests {
     use crate::peer::Secret;
 
     fn transport(remote: SocketAddr) -> Transport {
-        Transport { remote, local: None, interface: None, ttl: Ttl::Multihop(1), md5: None, user_timeout: Some(Duration::from_secs(30)) }
+        Transport {
+            remote,
+            local: None,
+            interface: None,
+            ttl: Ttl::Multihop(1),
+            md5: None,
+            user_timeout: Some(Duration::from_secs(30)),
+            mss: None,
+        }
     }
 
     fn loopback() -> (TcpListener, SocketAddr) {

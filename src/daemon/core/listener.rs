@@ -67,6 +67,8 @@ pub struct AllowedPeers {
     pub hosts: HashMap<IpAddr, AllowedPeer>,
     /// The longest prefix first.
     pub ranges: Vec<(IpNet, AllowedPeer)>,
+    /// The least that any of them may have: the size of segments is agreed on before it is known who calls.
+    pub mss: Option<u16>,
 }
 
 impl AllowedPeers {
@@ -185,6 +187,9 @@ impl Listeners {
         let mut refused = Vec::new();
         for (addr, listening) in self.open.iter_mut().filter(|(addr, _)| addrs.contains(addr)) {
             note_keys(*addr, listening.set_keys(key_plan(&allowed, addr.is_ipv4())), &mut allowed, &mut refused);
+            if let Err(error) = sys::set_mss(listening.socket.get_ref(), allowed.mss.unwrap_or(0)) {
+                refused.push(Refused { what: format!("set tcp_mss on {addr}"), error });
+            }
         }
         let leaving: Vec<Listening> = self.open.extract_if(|addr, _| !addrs.contains(addr)).map(|(_, listening)| listening).collect();
         for addr in addrs {
@@ -241,6 +246,9 @@ impl Listeners {
         let socket = bind(addr, leaving)?;
         let mut keys = KeyPlan::new();
         note_keys(addr, set_keys(&socket, &mut keys, key_plan(allowed, addr.is_ipv4())), allowed, refused);
+        if let Some(mss) = allowed.mss {
+            sys::set_mss(&socket, mss)?;
+        }
         socket.listen(BACKLOG)?;
         let socket = Arc::new(sys::watch(socket.into())?);
         let task = tokio::spawn(accept_loop(socket.clone(), self.policy.clone(), self.queue.clone())).abort_handle();
@@ -497,7 +505,7 @@ mod tests {
     }
 
     fn only(addr: IpAddr, peer: AllowedPeer) -> AllowedPeers {
-        AllowedPeers { hosts: [(addr, peer)].into(), ranges: Vec::new() }
+        AllowedPeers { hosts: [(addr, peer)].into(), ranges: Vec::new(), mss: None }
     }
 
     fn listeners() -> (Listeners, Receiver<CoreEvent>, Arc<DaemonMetrics>) {
@@ -629,7 +637,7 @@ mod tests {
 
     fn hosts(range: std::ops::Range<u8>, secret: &str) -> AllowedPeers {
         let host = |n| (IpAddr::from(Ipv4Addr::new(10, 0, 0, n)), keyed(secret));
-        AllowedPeers { hosts: range.map(host).collect(), ranges: Vec::new() }
+        AllowedPeers { hosts: range.map(host).collect(), ranges: Vec::new(), mss: None }
     }
 
     #[test]

@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::api::{Answer, Command, Question};
+use crate::api::{Answer, Command, Question, TransportRow};
 use crate::fib::FibChange;
 use crate::kernel::KernelEvent;
 use crate::num::{ConnId, Instant};
@@ -477,7 +477,10 @@ impl Core {
             Effect::ReadKernel => self.netlink.audit(),
             Effect::Remember(known) => drop(self.remember.send_replace(Some(*known))),
             Effect::Overlay(wanted) => self.netlink.tunnels(*wanted),
-            Effect::Answer { id, answer } => {
+            Effect::Answer { id, mut answer } => {
+                if let Answer::Peer(detail) = &mut answer {
+                    detail.transport = detail.conn.and_then(|conn| self.conns.get(&conn)?.tcp_state()).map(transport_row);
+                }
                 if self.replies.remove(&id).is_some_and(|reply| reply.send(answer).is_err()) {
                     tracing::debug!("who asked did not wait for the answer");
                 }
@@ -560,5 +563,16 @@ impl Core {
         if tokio::time::timeout(SHUTDOWN, all).await.is_err() {
             tracing::debug!("some closed connections were still lingering");
         }
+    }
+}
+
+fn transport_row(state: super::sys::TcpState) -> TransportRow {
+    TransportRow {
+        unacknowledged_bytes: state.unacknowledged,
+        unsent_bytes: state.unsent,
+        resent: state.resent,
+        unacknowledged_seconds: state.waits.as_secs_f64(),
+        mss: state.mss,
+        path_mtu: state.path_mtu,
     }
 }

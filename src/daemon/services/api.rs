@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::daemon::counters::DaemonMetrics;
 use crate::daemon::event_log::Stamped;
 use crate::daemon::protocol::{FullStatus, ProcessStatus, Reloaded, SCHEMA_VERSION};
+use crate::daemon::sys;
 use crate::speaker::Input;
 
 /// The core has ended; nobody is left to answer.
@@ -134,7 +135,7 @@ fn process<A: RouterApi>(api: &A) -> ProcessStatus {
         version: crate::daemon::protocol::VERSION.to_owned(),
         schema_version: SCHEMA_VERSION,
         pid: std::process::id(),
-        resident_bytes: resident_bytes(),
+        resident_bytes: sys::resident_bytes(),
         connections: api.counters().connections.get(),
         last_reload_successful: reload.successful,
         last_reload_seconds_ago: reload.at.elapsed().ok().map(|ago| ago.as_secs_f64()),
@@ -142,14 +143,6 @@ fn process<A: RouterApi>(api: &A) -> ProcessStatus {
         confirm_pending: reload.unconfirmed,
         log_lines_dropped: api.counters().log.stalled().saturating_add(api.counters().log.repeated()),
     }
-}
-
-/// VmRSS, or zero where there is no /proc.
-fn resident_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kilobytes.unwrap_or(0).saturating_mul(1024)
 }
 
 #[cfg(test)]

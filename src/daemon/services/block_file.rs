@@ -5,22 +5,25 @@
 //!
 //! A file that is half written, unreadable, invalid or gone changes nothing: the last good one stays in force and the log says why. To be told
 //! apart from a finished one, a finished file ends with a newline; one of no octets is about to be written. (A line of comment alone says "no
-//! blocks".) Replace it by rename to be sure.
+//! blocks".) Replace it by rename to be sure. A block that cannot be one, by itself or because a neighbour's address lies in it, is left out
+//! and said, and judged again with each configuration.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::config::Config;
 use crate::speaker::{BlockSource, Input};
 
-use super::api::RouterApi;
+use super::api::{Gone, RouterApi};
 use super::files::FileWatch;
 
 /// In warnings and metrics.
-const TOPIC: &str = "blocks";
+pub const TOPIC: &str = "blocks";
 
 /// How often the file is looked at.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -85,21 +88,48 @@ pub fn parse(text: &str) -> Result<Vec<IpNet>, Unusable> {
 pub async fn serve<A: RouterApi>(api: A, path: PathBuf) -> io::Result<()> {
     let mut watch = FileWatch::new(path, MAX_OCTETS);
     let _over = Over(api.clone());
+    let (mut listed, mut unread, mut judged_by) = (None, None, api.config());
     loop {
-        if let Some(outcome) = look(&mut watch).await {
-            api.counters().file_read(TOPIC, outcome.as_ref().err().map(|why| unusable(watch.path(), why)).into_iter().collect());
-            match outcome {
-                Ok(blocks) => {
-                    tracing::info!(file = %watch.path().display(), blocks = blocks.len(), "blocks read");
-                    if api.tell(Input::Blocks { source: BlockSource::File, blocks }).await.is_err() {
-                        return Ok(());
-                    }
-                }
-                Err(why) => tracing::warn!("{}", unusable(watch.path(), &why)),
-            }
+        let (fresh, config) = (look(&mut watch).await, api.config());
+        let anew = fresh.is_some() || !Arc::ptr_eq(&config, &judged_by);
+        judged_by = config;
+        match fresh {
+            Some(Ok(blocks)) => (listed, unread) = (Some(blocks), None),
+            Some(Err(why)) => unread = Some(unusable(watch.path(), &why)),
+            None => {}
+        }
+        if anew && announce(&api, watch.path(), listed.as_deref(), unread.as_ref()).await.is_err() {
+            return Ok(());
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }
+}
+
+/// Hands the blocks of the last good file on, but for those that would cut off a neighbour or are none. Says what is left out, or not read.
+async fn announce<A: RouterApi>(api: &A, path: &Path, listed: Option<&[IpNet]>, unread: Option<&String>) -> Result<(), Gone> {
+    let (blocks, mut texts) = judge(path, listed.unwrap_or_default(), &api.config());
+    texts.extend(unread.cloned());
+    for text in &texts {
+        tracing::warn!("{text}");
+    }
+    api.counters().file_read(TOPIC, texts);
+    if listed.is_none() {
+        return Ok(());
+    }
+    tracing::info!(file = %path.display(), blocks = blocks.len(), "blocks read");
+    api.tell(Input::Blocks { source: BlockSource::File, blocks }).await
+}
+
+/// What can be a block, and what is to be said of the rest.
+fn judge(path: &Path, listed: &[IpNet], config: &Config) -> (Vec<IpNet>, Vec<String>) {
+    let (mut blocks, mut refused) = (Vec::new(), Vec::new());
+    for block in listed {
+        match config.objection_to_block(block) {
+            None => blocks.push(*block),
+            Some(why) => refused.push(format!("{block} in {} cannot be a block and is left out: {why}", path.display())),
+        }
+    }
+    (blocks, refused)
 }
 
 /// `None`: nothing new since the last look.

@@ -136,6 +136,9 @@ impl ConfigManager {
     /// None; the shape is that of a service.
     pub async fn serve(mut self, handle: DaemonHandle) -> io::Result<()> {
         self.arrange(&handle).await;
+        if let Some(text) = self.handle.config().unlisted_warning() {
+            tracing::warn!("{text}");
+        }
         loop {
             let deadlines = [self.pending_confirm.as_ref().map(|p| p.0), self.retry_at];
             let deadline = deadlines.into_iter().flatten().fold(self.poll_at, Instant::min);
@@ -201,7 +204,11 @@ impl ConfigManager {
         }
         match self.file.look().await {
             FileChange::None => {}
-            FileChange::Replaced if config.follow_file => match self.reload(None, handle).await {
+            // Whoever waits for the list has nothing to lose by a file that is still being written.
+            change if (change == FileChange::Replaced && config.follow_file) || config.waits_to_be_listed() => match self
+                .reload(None, handle)
+                .await
+            {
                 Ok(reloaded) => tracing::info!(changes = reloaded.changes.len(), "the configuration file was replaced and is taken over"),
                 Err(report) => {
                     tracing::error!("the configuration file was replaced by one that is not usable; the last good one stays:\n{report}")
@@ -227,8 +234,8 @@ impl ConfigManager {
     }
 
     async fn read_and_apply(&mut self, confirm: Option<Duration>, handle: &DaemonHandle) -> Result<Reloaded, String> {
-        let (mut new, warnings) = self.file.read().await?;
         let old = self.handle.config();
+        let (mut new, warnings) = self.file.read(old.waits_to_be_listed()).await?;
         password_files::keep_last_good(&mut new, &old);
         let new = Arc::new(new);
         let changes = self.apply(&new, handle).await.map_err(|gone| gone.to_string())?;
@@ -243,9 +250,10 @@ impl ConfigManager {
     }
 
     async fn diff(&mut self, text: Option<(String, String)>, handle: &DaemonHandle) -> Result<Reloaded, String> {
+        let waits = self.handle.config().waits_to_be_listed();
         let (mut new, warnings) = match text {
-            Some((name, text)) => usable(config::check_text(&name, &text))?,
-            None => self.file.load().await?.1?,
+            Some((name, text)) => usable(config::check_text(&name, &text), waits)?,
+            None => self.file.load(waits).await?.1?,
         };
         password_files::keep_last_good(&mut new, &self.handle.config());
         let params = Box::new(config::params::speaker(&new));
@@ -271,6 +279,7 @@ impl ConfigManager {
     /// Brings sockets and services to the configuration in force; what the kernel refuses is said and tried again.
     async fn arrange(&mut self, handle: &DaemonHandle) {
         let config = self.handle.config();
+        self.counters.warn("cluster", config.unlisted_warning().into_iter().collect());
         let allowed = allowed_peers(&config::params::speaker(&config));
         let refused = handle.listen(addresses(&config), allowed).await.unwrap_or_default();
         let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
@@ -306,16 +315,16 @@ impl ConfigFile {
     ///
     /// # Errors
     /// The report, or why the file cannot be read at all.
-    async fn read(&mut self) -> Result<Usable, String> {
-        let (version, usable) = self.load().await?;
+    async fn read(&mut self, waits: bool) -> Result<Usable, String> {
+        let (version, usable) = self.load(waits).await?;
         self.read = version;
         usable
     }
 
     /// Which version stands there, and what it comes to; it is not taken for read.
-    async fn load(&mut self) -> Result<(Option<Version>, Result<Usable, String>), String> {
+    async fn load(&mut self, waits: bool) -> Result<(Option<Version>, Result<Usable, String>), String> {
         let path = self.path.clone();
-        let work = move || Ok((version(&path).ok(), load(&path)));
+        let work = move || Ok((version(&path).ok(), load(&path, waits)));
         self.reader.run(work).await.map_err(|error| format!("{}: {error}", self.path.display()))
     }
 
@@ -341,16 +350,17 @@ impl ConfigFile {
 }
 
 /// As at the start: a password file that cannot be read costs its peers their sessions and nobody else.
-fn load(path: &Path) -> Result<Usable, String> {
-    usable(config::load(path).map_err(|error| format!("{}: {error}", path.display()))?)
+fn load(path: &Path, waits: bool) -> Result<Usable, String> {
+    usable(config::load(path).map_err(|error| format!("{}: {error}", path.display()))?, waits)
 }
 
 /// A configuration and its warnings.
 type Usable = (Config, Vec<String>);
 
-fn usable(checked: config::Checked) -> Result<Usable, String> {
+/// `waits`: this node is not in the cluster's list, and may still not be. One that is in it is not taken out by its own file.
+fn usable(checked: config::Checked, waits: bool) -> Result<Usable, String> {
     let warnings = checked.report.diagnostics().iter().map(|finding| finding.problem.to_string()).collect();
-    let config = checked.config.ok_or_else(|| checked.report.to_string())?;
+    let config = checked.config.or(checked.unlisted.filter(|_| waits)).ok_or_else(|| checked.report.to_string())?;
     config::params::needs_no_objects(&config)?;
     Ok((config, warnings))
 }
@@ -366,6 +376,8 @@ fn allowed_peers(params: &Params) -> AllowedPeers {
         allowed.hosts.insert(peer.session.remote.addr, allowed_peer(&peer.session));
     }
     allowed.ranges = params.ranges.iter().map(|range| (range.net, allowed_peer(&range.template.session))).collect();
+    let sessions = params.peers.iter().map(|peer| &peer.session).chain(params.ranges.iter().map(|range| &range.template.session));
+    allowed.mss = sessions.filter_map(|session| session.mss).min();
     allowed.ranges.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
     allowed
 }

@@ -19,9 +19,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::api::{RouterApi, answers, full_status};
+use super::block_file;
 use super::clients::{Clients, Limits, Place, Watched};
 use super::instance::InstanceLock;
-use crate::api::Command;
+use crate::api::{Command, Question};
 use crate::config::Config;
 use crate::config::model::Control;
 use crate::daemon::event_log::Stamped;
@@ -192,9 +193,13 @@ impl<A: RouterApi> Client<A> {
     async fn answer(&mut self, request: Request) -> io::Result<()> {
         match request {
             Request::Query(question) => {
+                let topic = matches!(question, Question::Blocks).then_some(block_file::TOPIC);
                 let mut pages = answers(self.api.clone(), question);
                 while let Some(answer) = pages.next().await {
                     self.say(&Reply::Answer(answer)).await?;
+                }
+                for text in topic.map(|topic| self.api.counters().warnings_of(topic)).unwrap_or_default() {
+                    self.say(&Reply::Note(text)).await?;
                 }
                 Ok(())
             }

@@ -213,9 +213,10 @@ async fn snapshot<A: RouterApi>(api: &A) -> Option<Snapshot> {
 
 fn judge<A: RouterApi>(api: &A, snapshot: &Snapshot) -> Readiness {
     let peers = snapshot.peers.iter().map(|peer| &peer.row);
-    let (status, share) = (&snapshot.status, api.config().ready.share);
-    let of_peers = readiness(peers, share, status.draining);
-    of_peers.with_obstacles(&api.counters().obstacles()).with_kernel(&status.fib_tables).with_sources(status.waiting.as_ref())
+    let (status, config) = (&snapshot.status, api.config());
+    let of_peers = readiness(peers, config.ready.share, status.draining);
+    let of_kernel = of_peers.with_obstacles(&api.counters().obstacles()).with_kernel(&status.fib_tables);
+    config.unlisted_warning().into_iter().fold(of_kernel.with_sources(status.waiting.as_ref()), Readiness::without)
 }
 
 async fn ready<A: RouterApi>(State(api): State<A>) -> Response {

@@ -556,7 +556,7 @@ fn flag(on: bool) -> f64 {
 }
 
 fn ratio(family: &FamilyRow) -> Option<f64> {
-    family.max_prefix.filter(|max| *max > 0).map(|max| family.received as f64 / f64::from(max))
+    family.max_prefix.filter(|max| *max > 0).map(|max| family.prefixes as f64 / f64::from(max))
 }
 
 /// The NOTIFICATION's code as a word (RFC 4271 §4.5, RFC 7313, RFC 9687); its text would make a series of each.

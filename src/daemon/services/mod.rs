@@ -14,6 +14,7 @@ pub mod handle;
 pub mod http;
 pub mod instance;
 pub mod kernel_health;
+pub mod memory;
 pub mod metrics;
 pub mod neighbours;
 pub mod password_files;
@@ -116,7 +117,8 @@ fn spawn_all(start: Start) {
     tasks::service("configuration", manager.serve(handle.clone()));
     tasks::service("signals", signals::serve(handle.clone()));
     tasks::service("TCP-MD5", tcp_md5_stats::serve(handle.clone()));
-    tasks::service("kernel", kernel_health::serve(handle, net_admin));
+    tasks::service("kernel", kernel_health::serve(handle.clone(), net_admin));
+    tasks::service("memory", memory::serve(handle));
     tasks::service("log", event_log.report());
     tasks::service("state", state.serve(news));
 }

@@ -99,6 +99,15 @@ impl Readiness {
     }
 }
 
+impl Readiness {
+    /// Not ready, for this reason if for none before it.
+    pub fn without(mut self, reason: String) -> Readiness {
+        self.ready = false;
+        self.reason.get_or_insert(reason);
+        self
+    }
+}
+
 /// A share above zero needs at least one peer.
 fn needed(expected: usize, share: f64) -> usize {
     // within range: the share is checked to be between zero and one

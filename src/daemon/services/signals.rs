@@ -32,6 +32,10 @@ pub async fn serve(handle: DaemonHandle) -> io::Result<()> {
     let mut hup = signal(SignalKind::hangup())?;
     let mut children = if std::process::id() == 1 { Some(signal(SignalKind::child())?) } else { None };
     let mut stopping = false;
+    if children.is_some() {
+        // Those that ended before anybody listened.
+        reap();
+    }
     loop {
         tokio::select! {
             Some(()) = term.recv() => stop(&handle, &mut stopping, "TERM"),

@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
 
-use super::super::adj_out::{GroupKey, RouteSource, SplitHorizon, Withheld, barred, export, fits_every_prefix};
+use super::super::adj_out::{GroupKey, MemberFacts, RouteSource, SplitHorizon, Withheld, barred, export, fits_every_prefix, originator};
 use super::super::keyed::{Keyed, tag};
 use super::super::{Attrs, BATCH, Best, DestId, Rib};
 use crate::num::{Family, PathId, PeerId};
@@ -500,10 +500,22 @@ impl AdvertisedRoutes {
         entries + self.classes.capacity() * size_of::<Option<AttributeClass>>() + self.index.capacity() * 5 + lists
     }
 
-    /// How many prefixes of each family stand that this source announced.
-    pub fn count_from(&self, source: PeerId) -> [u32; 2] {
-        let theirs = self.classes.iter().flatten().filter(|c| c.source.peer == source);
-        theirs.fold([0, 0], |[a, b], c| [a + c.refs[0], b + c.refs[1]])
+    /// How many prefixes of this family stand that this member does not hear.
+    pub fn count_unheard(&self, member: &MemberFacts, family: Family, key: &GroupKey) -> u32 {
+        let f = family.index();
+        let standing = self.classes.iter().flatten().filter(|c| c.refs[f] > 0);
+        standing.filter(|class| self.is_unheard(class, f, member, key)).map(|class| class.refs[f]).sum()
+    }
+
+    fn is_unheard(&self, class: &AttributeClass, family: usize, member: &MemberFacts, key: &GroupKey) -> bool {
+        match &class.out[family] {
+            Out::Brief(brief) => self.horizons.get(brief.horizon).hits(member).is_some(),
+            Out::Held(attrs, _) => SplitHorizon::new(class.source.peer, attrs).hits(member).is_some(),
+            // What goes out differs from prefix to prefix, but not whose ORIGINATOR_ID is in it.
+            Out::Unknown | Out::Withheld => {
+                class.source.peer == member.id || originator(&class.attrs, &class.source, key) == Some(member.router_id)
+            }
+        }
     }
 
     fn class(&self, id: ClassId) -> Option<&AttributeClass> {

@@ -380,8 +380,10 @@ impl UpdateGroup {
 
     /// Prefixes announced to the member.
     pub fn count(&self, peer: PeerId, family: Family) -> u32 {
-        let former = self.pending.as_ref().and_then(|p| p.former.as_ref()).map_or(0, |(_, routes)| routes.count_from(peer)[family.index()]);
-        self.standing(family) - self.routes.count_from(peer)[family.index()] - former
+        let Some(member) = self.members.get(&peer).map(|m| &m.facts) else { return 0 };
+        let former = self.pending.as_ref().and_then(|p| p.former.as_ref());
+        let former = former.map_or(0, |(key, routes)| routes.count_unheard(member, family, key));
+        self.standing(family) - self.routes.count_unheard(member, family, &self.key) - former
     }
 
     /// Prefixes that stand, of one family.

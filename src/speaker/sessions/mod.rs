@@ -4,6 +4,7 @@
 //! and [`SessionEvent`]s for the parts that hold routes. The state machine itself is `peer`'s; what an UPDATE means is `import`'s.
 
 mod conns;
+mod identifiers;
 mod md5;
 mod slots;
 

@@ -12,6 +12,7 @@ fn family(family: Family) -> FamilyRow {
         family,
         negotiated: true,
         received: 80,
+        prefixes: 80,
         accepted: 70,
         rejected: 10,
         stale: 5,
