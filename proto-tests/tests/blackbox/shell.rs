@@ -266,22 +266,53 @@ fn a_listening_address_is_changed_without_a_gap() {
     assert!(elsewhere.is_err(), "the wildcard is gone");
 }
 
+/// Every command that writes something.
+const COMMANDS: [&[&str]; 16] = [
+    &["status"],
+    &["peers"],
+    &["peer", "tor"],
+    &["peer", "tor", "clear"],
+    &["routes"],
+    &["why", "10.244.1.0/26"],
+    &["blocks"],
+    &["diff"],
+    &["reload"],
+    &["log", "set", "info"],
+    &["check", "catbird.toml"],
+    &["decode", "--hex", "hex"],
+    &["completions", "bash"],
+    &["--help"],
+    &["status", "--help"],
+    &["--version"],
+];
+
 #[test]
 fn output_that_cannot_be_written_is_an_error_unless_the_reader_has_seen_enough() {
     let scratch = Scratch::new("full").expect("a folder");
-    let daemon = Process::start(&scratch, "exec \"$@\"", "");
+    let peer = "[[peer]]\nname = \"tor\"\naddress = \"127.32.0.9\"\nasn = 65009\nimport = \"all\"\nexport = \"all\"\n";
+    let daemon = Process::start(&scratch, "exec \"$@\"", &format!("[pods]\nblocks = [\"10.244.1.0/26\"]\n{peer}"));
     assert!(daemon.listens(), "{}", daemon.log());
-    let run = |stdout: Stdio| {
+    fs::write(scratch.path().join("hex"), "ffffffffffffffffffffffffffffffff001304\n").expect("written");
+    let run = |args: &[&str], stdout: Stdio| {
         let mut command = Command::new(binary());
-        command.arg("--socket").arg(scratch.path().join("sock")).arg("status").stdout(stdout);
+        command.arg("--socket").arg(scratch.path().join("sock")).args(args).current_dir(scratch.path()).stdout(stdout);
         command.output().expect("the binary runs")
     };
-    let full = run(File::create("/dev/full").expect("a device").into());
-    assert!(!full.status.success() && !full.stderr.is_empty(), "{full:?}");
-    let (reader, writer) = std::io::pipe().expect("a pipe");
-    drop(reader);
-    let head = run(OwnedFd::from(writer).into());
-    assert!(head.status.success() && head.stderr.is_empty(), "{head:?}");
+    for args in COMMANDS {
+        for args in [args.to_vec(), [args, &["--json"]].concat()] {
+            if args.contains(&"--json") && (args[0].starts_with("--") || args.contains(&"--help")) {
+                continue;
+            }
+            let full = run(&args, File::create("/dev/full").expect("a device").into());
+            assert!(!full.status.success(), "{args:?}: {full:?}");
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            drop(reader);
+            let head = run(&args, OwnedFd::from(writer).into());
+            assert!(head.status.success() && head.stderr.is_empty(), "{args:?}: {head:?}");
+            let fine = run(&args, Stdio::piped());
+            assert!(fine.status.success() && !fine.stdout.is_empty(), "{args:?}: {fine:?}");
+        }
+    }
 }
 
 #[test]
@@ -325,4 +356,198 @@ fn a_command_does_not_wait_for_ever_for_a_daemon_that_is_stopped() {
     let text = String::from_utf8_lossy(&out.stderr);
     assert!(!out.status.success() && text.contains("has not answered for"), "{text}");
     assert!(begun.elapsed() < Duration::from_secs(60));
+}
+
+/// A daemon of the cluster that lists `nodes`, on the addresses 127.0.0.N.
+fn member(n: u8, port: u16, folder: &Path, nodes: &[u8]) -> String {
+    let node = |n: &u8| format!("  {{ name = \"node-{n}\", addresses = [\"127.0.0.{n}\"], port = {port} }},\n");
+    format!(
+        "[node]\nname = \"node-{n}\"\n[cluster]\nasn = {OUR_AS}\nconnect_retry = \"1s\"\nnodes = [\n{}]\n[listen]\naddresses = [\"127.0.0.{n}\"]\nport = {port}\n\
+         [fib]\nenabled = false\n[pods]\nblocks = [\"10.244.{n}.0/26\"]\n[metrics]\nlisten = \"127.0.0.{n}:{}\"\n[control]\nsocket = \"{}\"\n",
+        nodes.iter().map(node).collect::<String>(),
+        port + 1,
+        folder.join("sock").display()
+    )
+}
+
+/// Replaces `..data` by a link to a new folder with this configuration, as kubelet does.
+fn mount(folder: &Path, version: u8, text: &str) {
+    let name = format!("..{version}");
+    fs::create_dir(folder.join(&name)).expect("made");
+    fs::write(folder.join(&name).join("catbird.toml"), text).expect("written");
+    std::os::unix::fs::symlink(name, folder.join("..new")).expect("a link");
+    fs::rename(folder.join("..new"), folder.join("..data")).expect("swapped");
+}
+
+/// What `/readyz` says.
+fn readyz(n: u8, port: u16) -> String {
+    let Ok(mut socket) = TcpStream::connect((Ipv4Addr::new(127, 0, 0, n), port + 1)) else { return String::new() };
+    let mut answer = String::new();
+    let asked = socket.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").and_then(|()| socket.read_to_string(&mut answer));
+    asked.map(|_| answer).unwrap_or_default()
+}
+
+#[test]
+fn a_node_that_is_not_in_the_list_waits_for_it_and_the_others_meet_it_when_it_comes() {
+    let (old, new) = (Scratch::new("old-node").expect("a folder"), Scratch::new("new-node").expect("a folder"));
+    let port = (20_000..32_000).step_by(2).find(|port| {
+        [11, 12].iter().all(|n| [0, 1].iter().all(|more| std::net::TcpListener::bind((Ipv4Addr::new(127, 0, 0, *n), port + more)).is_ok()))
+    });
+    let port = port.expect("two ports");
+    let mut daemons = Vec::new();
+    for (n, scratch) in [(11, &old), (12, &new)] {
+        mount(scratch.path(), 1, &member(n, port, scratch.path(), &[11, 13]));
+        std::os::unix::fs::symlink("..data/catbird.toml", scratch.path().join("catbird.toml")).expect("a link");
+        daemons.push(Process::run(scratch.path().to_owned(), port, "exec \"$@\""));
+    }
+    let [first, second] = &daemons[..] else { panic!("two daemons") };
+    let says = |daemon: &Process, args: &[&str], text: &str| {
+        assert!(patiently(PATIENCE, || daemon.ask(args).contains(text)).is_some(), "{text}: {}\n{}", daemon.ask(args), daemon.log());
+    };
+    says(second, &["status"], "this node, `node-12`, is not in the cluster's list");
+    assert!(readyz(12, port).contains("503") && readyz(12, port).contains("is not in the cluster's list"), "{}", readyz(12, port));
+    says(first, &["peers"], "node-13");
+    // One more file without it, another that cannot be used, and then the list with it, at both.
+    mount(new.path(), 2, &member(12, port, new.path(), &[11]));
+    mount(new.path(), 3, "nonsense = true\n");
+    says(second, &["status"], "the last reload failed");
+    for (n, scratch) in [(11, &old), (12, &new)] {
+        mount(scratch.path(), 4, &member(n, port, scratch.path(), &[11, 12]));
+    }
+    for daemon in &daemons {
+        let up = || daemon.ask(&["peers"]).to_lowercase().contains("established");
+        assert!(patiently(PATIENCE, up).is_some(), "{}\n{}", daemon.ask(&["peers"]), daemon.log());
+    }
+    says(first, &["routes"], "10.244.12.0/26");
+    says(second, &["routes"], "10.244.11.0/26");
+    assert!(!second.ask(&["status"]).contains("not in the cluster's list") && readyz(12, port).contains("200"), "{}", readyz(12, port));
+    // Taken out again by mistake, it keeps what it has and says so.
+    mount(new.path(), 5, &member(12, port, new.path(), &[11, 13]));
+    says(second, &["status"], "the last reload failed");
+    assert!(second.ask(&["peers"]).to_lowercase().contains("established"), "{}", second.ask(&["peers"]));
+}
+
+#[test]
+fn a_block_of_the_file_that_cannot_be_one_is_left_out_and_said_also_when_a_peer_comes_later() {
+    let scratch = Scratch::new("odd-blocks").expect("a folder");
+    let blocks = scratch.path().join("blocks");
+    let list = |text: &str| {
+        let new = scratch.path().join("new");
+        fs::write(&new, text).and_then(|()| fs::rename(&new, &blocks)).expect("renamed");
+    };
+    list("10.244.1.0/26\n127.32.0.0/12\n127.0.0.0/26\n0.0.0.0/0\n10.77.0.0/24\n");
+    let more = format!("[pods]\nfile = \"{}\"\n", blocks.display());
+    let daemon = Process::start(&scratch, "exec \"$@\"", &more);
+    assert!(daemon.listens(), "{}", daemon.log());
+    let until = |args: &[&str], wanted: &[&str], unwanted: &[&str]| {
+        let so = || {
+            let answer = daemon.ask(args);
+            wanted.iter().all(|text| answer.contains(text)) && !unwanted.iter().any(|text| answer.contains(text))
+        };
+        assert!(patiently(PATIENCE, so).is_some(), "{wanted:?}, not {unwanted:?}: {}\n{}", daemon.ask(args), daemon.log());
+    };
+    until(&["blocks", "--json"], &["\"10.244.1.0/26\"", "\"10.77.0.0/24\""], &["\"127.", "\"0.0.0.0/0\""]);
+    let refused = ["127.32.0.0/12", "127.0.0.0/26", "0.0.0.0/0"].map(|net| format!("{net} in {} cannot be a block", blocks.display()));
+    until(&["status"], &refused.each_ref().map(String::as_str), &[]);
+    // A neighbour inside a block that was good so far.
+    let path = scratch.path().join("catbird.toml");
+    let peer = "[[peer]]\nname = \"tor\"\naddress = \"10.77.0.1\"\nasn = 65009\nimport = \"all\"\nexport = \"all\"\n";
+    fs::write(&path, fs::read_to_string(&path).expect("there") + peer).expect("written");
+    daemon.ask(&["reload"]);
+    until(&["blocks", "--json"], &["\"10.244.1.0/26\""], &["\"10.77.0.0/24\""]);
+    until(&["status"], &["it covers tor 10.77.0.1"], &[]);
+    // A file that cannot be read is said besides, and nothing else changes; a good one ends it all.
+    list("10.244.1.0/26\nrubbish\n");
+    until(&["status"], &["rubbish", "it covers tor 10.77.0.1"], &[]);
+    until(&["blocks"], &["10.244.1.0/26", "rubbish", "it covers tor 10.77.0.1"], &[]);
+    list("10.244.2.0/26\n");
+    until(&["blocks"], &["10.244.2.0/26"], &["10.244.1.0/26"]);
+    until(&["status"], &[], &["rubbish", "cannot be a block"]);
+}
+
+#[test]
+fn a_second_term_does_not_wait_for_what_the_first_has_begun() {
+    let scratch = Scratch::new("two-terms").expect("a folder");
+    let (folder, port) = (scratch.path().to_owned(), free_port());
+    let text = config(port, &folder, "[pods]\nblocks = [\"10.244.1.0/26\"]\n");
+    let text = text.replacen("[listen]", "on_term = \"withdraw\"\ndrain_wait = \"10m\"\n[listen]", 1);
+    fs::write(folder.join("catbird.toml"), text).expect("written");
+    let mut daemon = Process::run(folder, port, "exec \"$@\"");
+    assert!(daemon.listens(), "{}", daemon.log());
+    let _caller = Caller::from(addr(1), daemon.port).expect("connected").established();
+    let pid = daemon.child.id().to_string();
+    assert!(Command::new("kill").arg(pid).status().expect("kill runs").success());
+    assert!(patiently(PATIENCE, || daemon.log().contains("mode=Configured")).is_some(), "{}", daemon.log());
+    assert!(patiently(PATIENCE, || ["draining", "stopping"].iter().any(|phase| daemon.ask(&["status"]).contains(phase))).is_some());
+    assert!(daemon.child.try_wait().expect("our child").is_none(), "it gives the others their time");
+    assert_eq!(daemon.term(), Some(0), "{}", daemon.log());
+}
+
+#[test]
+fn as_the_first_process_of_a_container_it_buries_orphans() {
+    if !proto_tests::netlab::user::is_root() {
+        return proto_tests::netlab::skip("orphans", "a process namespace needs root");
+    }
+    let scratch = Scratch::new("first").expect("a folder");
+    // One that has ended when the daemon starts, and one that ends later.
+    let shell = "exec unshare --pid --fork --kill-child sh -c '(true &); (sleep 3 &); exec \"$@\"' sh \"$@\"";
+    let daemon = Process::start(&scratch, shell, "");
+    assert!(daemon.listens(), "{}", daemon.log());
+    let children = |parent: u32| {
+        let all = fs::read_dir("/proc").expect("there").flatten();
+        let stats = all.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+        let of = |stat: &String| {
+            let (head, rest) = stat.rsplit_once(") ")?;
+            let mut rest = rest.split(' ');
+            let (state, parent) = (rest.next()?.to_owned(), rest.next()?.parse::<u32>().ok()?);
+            Some((head.split(' ').next()?.parse::<u32>().ok()?, state, parent))
+        };
+        stats.filter_map(|stat| of(&stat)).filter(|(.., of)| *of == parent).map(|(pid, state, _)| (pid, state)).collect::<Vec<_>>()
+    };
+    let first = children(daemon.child.id()).first().map(|(pid, _)| *pid).expect("unshare has one child");
+    let none = patiently(PATIENCE, || children(first).is_empty());
+    assert!(none.is_some(), "{:?} of {first}\n{}", children(first), daemon.log());
+    assert!(daemon.ask(&["status"]).contains("us"));
+}
+
+#[test]
+fn a_file_of_another_user_is_refused_at_the_start_as_at_a_reload_and_whose_it_is_is_said() {
+    if !proto_tests::netlab::user::is_root() {
+        return proto_tests::netlab::skip("another's file", "only root gives files away");
+    }
+    let scratch = Scratch::new("anothers").expect("a folder");
+    let path = scratch.path().join("catbird.toml");
+    let give = |user: u32, mode: u32| {
+        std::os::unix::fs::chown(&path, Some(user), None).expect("root may");
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("root may");
+    };
+    let daemon = Process::start(&scratch, "exec \"$@\"", "");
+    assert!(daemon.listens(), "{}", daemon.log());
+    give(65534, 0o600);
+    let why = "it belongs to user 65534 and has mode 0600, and catbird is user 0";
+    let reloaded = daemon.ask(&["reload"]);
+    assert!(reloaded.contains(why) && reloaded.contains("chown"), "{reloaded}");
+    let out = Command::new(binary()).args(["run", "-c"]).arg(&path).output().expect("the binary runs");
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.code() == Some(2) && said.contains(why), "{said}");
+    give(65534, 0o644);
+    assert!(!daemon.ask(&["reload"]).contains("belongs to"), "what all may read is read");
+}
+
+#[test]
+fn a_kernel_that_gives_sockets_no_room_is_said_with_the_sysctl_that_does() {
+    let scratch = Scratch::new("optmem").expect("a folder");
+    let Ok(ns) = proto_tests::netlab::Ns::pod("optmem") else {
+        return proto_tests::netlab::skip("optmem", "a network namespace needs root");
+    };
+    if ns.sysctl("net.core.optmem_max", "64").is_err() {
+        return proto_tests::netlab::skip("optmem", "this kernel has one net.core.optmem_max for all");
+    }
+    let path = scratch.path().join("catbird.toml");
+    fs::write(&path, config(free_port(), scratch.path(), "").replace("[fib]\nenabled = false\n", "")).expect("written");
+    let mut command = Command::new(binary());
+    command.args(["run", "-c"]).arg(&path);
+    let out = ns.output(command).expect("the binary runs");
+    let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.code() == Some(1) && said.contains("net.core.optmem_max") && said.contains("20480"), "{said}");
 }
