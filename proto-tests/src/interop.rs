@@ -28,6 +28,8 @@ pub const US: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 pub const THEM: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 pub const OUR_ROUTE: &str = "10.99.0.0/26";
 pub const THEIR_ROUTE: &str = "10.88.0.0/24";
+/// Announced besides, where there are no addresses on the link.
+pub const OUR_V6_ROUTE: &str = "fd99::/122";
 /// A machine of ours in OUR_ROUTE, and one of theirs in THEIR_ROUTE.
 pub const OUR_POD: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 pub const THEIR_POD: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 1);
@@ -65,6 +67,8 @@ pub struct Setup {
     pub ranged: bool,
     /// The session runs between link-local addresses, and carries IPv4 all the same (RFC 8950).
     pub link_local: bool,
+    /// With `link_local`: the link has no other addresses, and both families are announced. These are our node's own, on lo.
+    pub unnumbered: Option<&'static [&'static str]>,
     pub our_id: Option<&'static str>,
     /// Our ConnectRetryTimer.
     pub connect_retry: u16,
@@ -87,6 +91,7 @@ impl Default for Setup {
             routed: None,
             ranged: false,
             link_local: false,
+            unnumbered: None,
             our_id: None,
             connect_retry: 1,
         }
@@ -154,7 +159,7 @@ impl Arena {
         them.run(|| fs::create_dir_all("/run/openbgpd"))?;
         let router = if setup.routed.is_some() { Some(wire::over_a_router(&us, &them)?) } else { None };
         if router.is_none() {
-            wire::directly(&us, &them)?;
+            wire::directly(&us, &them, setup.unnumbered)?;
         }
         // FRR's interface peer is whoever says by router advertisements that it is there.
         let advertiser = if setup.link_local && other == Other::Frr { Some(wire::Advertiser::start(&us)?) } else { None };
@@ -360,9 +365,14 @@ fn our_config(setup: &Setup, scratch: &Path) -> String {
         (false, true) => "[[peer]]\nname = \"them\"\naddress = \"fe80::2%eth0\"\nsource = \"fe80::1\"\n".to_owned(),
         (false, false) => format!("[[peer]]\nname = \"them\"\naddress = \"{THEM}\"\nsource = \"{US}\"\n"),
     };
-    let more = setup.their_max_prefix.map_or("", |_| ", \"10.99.0.64/26\", \"10.99.0.128/26\"");
+    let mut more = setup.their_max_prefix.map_or("", |_| ", \"10.99.0.64/26\", \"10.99.0.128/26\"").to_owned();
+    let mut addresses = vec![US.to_string()];
+    if let Some(own) = setup.unnumbered {
+        addresses = own.iter().map(|addr| (*addr).to_owned()).collect();
+        let _ = write!(more, ", \"{OUR_V6_ROUTE}\"");
+    }
     let mut text = format!(
-        "[node]\nname = \"us\"\nasn = 65001\naddresses = [\"{US}\"]\n{id}[pods]\nblocks = [\"{OUR_ROUTE}\"{more}]\n[log]\nlevel = \"debug\"\n\
+        "[node]\nname = \"us\"\nasn = 65001\naddresses = {addresses:?}\n{id}[pods]\nblocks = [\"{OUR_ROUTE}\"{more}]\n[log]\nlevel = \"debug\"\n\
          [graceful_restart]\nenabled = {}\n{who}asn = {}\nhold_time = \"{}s\"\n\
          connect_retry = \"{}s\"\nidle_hold_max = \"4s\"\npassive = {}\nimport = \"all\"\nexport = \"own-blocks\"\n",
         setup.graceful, setup.their_as, setup.hold, setup.connect_retry, setup.we_are_passive

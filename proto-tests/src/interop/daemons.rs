@@ -65,10 +65,11 @@ fn bird_config(setup: &Setup) -> String {
     format!(
         "router id {THEM};\nlog stderr all;\ndebug protocols all;\nprotocol device {{ scan time 1; }}\n\
          protocol static own {{ ipv4; route {THEIR_ROUTE} blackhole; route 10.88.1.0/24 blackhole; }}\n\
-         protocol kernel {{ {} ipv4 {{ export where source = RTS_BGP; }}; }}\n{}\
+         protocol kernel {{ {} ipv4 {{ export where source = RTS_BGP; }}; }}\n\
+         protocol kernel {{ ipv6 {{ export where source = RTS_BGP; }}; }}\n{}\
          protocol bgp catbird {{ {ends} hold time {}; {hops} {} {} {} {}\n\
          connect delay time 1; connect retry time 1; error wait time 1, 2; startup hold time 30;\n\
-         ipv4 {{ import all; export where source = RTS_STATIC; {} }}; }}\n",
+         ipv4 {{ import all; export where source = RTS_STATIC; {} }}; {} }}\n",
         on(setup.graceful, "persist;"),
         on(setup.graceful, "graceful restart wait 30;\n"),
         setup.hold,
@@ -78,6 +79,7 @@ fn bird_config(setup: &Setup) -> String {
         on(setup.graceful, "graceful restart on; graceful restart time 60;"),
         on(setup.link_local, "extended next hop on;")
             + &setup.their_max_prefix.map(|n| format!("import limit {n} action disable;")).unwrap_or_default(),
+        on(setup.unnumbered.is_some(), "ipv6 { import all; export none; };"),
     )
 }
 
@@ -107,7 +109,11 @@ fn frr_config(setup: &Setup) -> String {
     if let Some(limit) = setup.their_max_prefix {
         let _ = writeln!(text, "  neighbor {us} maximum-prefix {limit}");
     }
-    text + " exit-address-family\n"
+    text += " exit-address-family\n";
+    if setup.unnumbered.is_some() {
+        let _ = write!(text, " address-family ipv6 unicast\n  neighbor {us} activate\n exit-address-family\n");
+    }
+    text
 }
 
 fn gobgp_config(setup: &Setup) -> String {

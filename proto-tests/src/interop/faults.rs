@@ -1,7 +1,7 @@
 //! Faults of the wire, and ways to meet, tried with every daemon that has a part in them.
 
 use super::wire::Connection;
-use super::{Arena, OUR_ROUTE, Other, Setup, THEIR_ROUTE};
+use super::{Arena, OUR_ROUTE, OUR_V6_ROUTE, Other, Setup, THEIR_ROUTE};
 
 /// RFC 5082 over a router: by one hop it is too far, by two it is right.
 pub fn ttl_security_counts_the_router(other: Other) {
@@ -133,6 +133,27 @@ pub fn a_link_local_session_carries_ipv4(other: Other) {
         let (answered, sent) = pings.end();
         // The first may wait in vain for the neighbour's address.
         assert!(sent - answered <= 1, "{answered} of {sent} answered");
+    }
+}
+
+/// A node that has no address on the link but a link-local one calls that one the next hop, of both families (RFC 2545 §3, RFC 8950); whether it
+/// has other addresses elsewhere or none.
+pub fn a_node_without_addresses_on_the_link_is_reached_by_its_link_local_one(other: Other) {
+    for own in [&[][..], &["10.255.0.1", "fd00::1"]] {
+        let setup =
+            Setup { link_local: true, unnumbered: Some(own), our_id: Some("10.77.0.1"), they_are_passive: true, ..Setup::default() };
+        let Some(arena) = Arena::new("unnumbered", other, setup) else { return };
+        arena.until_up();
+        for (family, net) in [("-4", OUR_ROUTE), ("-6", OUR_V6_ROUTE)] {
+            let by_us = |a: &Arena| {
+                let route = a.ask_them(&["ip", family, "route", "show", net]);
+                route.contains("fe80::1") && route.contains("dev eth0")
+            };
+            arena.until(&format!("their kernel has {net} by our link-local address ({own:?})"), by_us);
+        }
+        arena.until("our kernel has their route", |a| a.in_our_kernel(THEIR_ROUTE));
+        let (answered, sent) = arena.ping_theirs().end();
+        assert!(sent - answered <= 1, "{own:?}: {answered} of {sent} answered");
     }
 }
 

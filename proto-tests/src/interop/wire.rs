@@ -18,8 +18,8 @@ use crate::netlab::netlink::Via;
 use crate::netlab::proc::program;
 use crate::netlab::{Ns, patiently};
 
-/// A veth pair, and a machine behind each end.
-pub(super) fn directly(us: &Ns, them: &Ns) -> io::Result<()> {
+/// A veth pair, and a machine behind each end. `unnumbered`: without IPv4 addresses; ours are on lo.
+pub(super) fn directly(us: &Ns, them: &Ns, unnumbered: Option<&[&str]>) -> io::Result<()> {
     let far = them.net_fd();
     for ns in [us, them] {
         // One link-local address each: the one below, and none of the kernel's making.
@@ -27,9 +27,14 @@ pub(super) fn directly(us: &Ns, them: &Ns) -> io::Result<()> {
     }
     us.rtnl(move |rtnl| rtnl.add_veth("eth0", None, "eth0", far))?;
     for (ns, addr, pod, n) in [(us, US, OUR_POD, 1), (them, THEM, THEIR_POD, 2)] {
-        address(ns, "eth0", Ipv4Net::new(addr, 24).expect("24 <= 32").into())?;
+        if unnumbered.is_none() {
+            address(ns, "eth0", Ipv4Net::new(addr, 24).expect("24 <= 32").into())?;
+        }
         address(ns, "eth0", Ipv6Net::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, n), 64).expect("64 <= 128").into())?;
         address(ns, "lo", IpNet::from(IpAddr::V4(pod)))?;
+    }
+    for addr in unnumbered.unwrap_or_default() {
+        address(us, "lo", IpNet::from(addr.parse::<IpAddr>().map_err(io::Error::other)?))?;
     }
     Ok(())
 }

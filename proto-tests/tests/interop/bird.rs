@@ -95,3 +95,8 @@ fn our_kernel_keeps_birds_route_while_it_is_away() {
 fn we_read_that_we_told_bird_too_much() {
     scenario::their_limit_of_prefixes_is_read_by_us(Other::Bird);
 }
+
+#[test]
+fn bird_reaches_a_node_without_addresses_on_the_link_by_its_link_local_one() {
+    faults::a_node_without_addresses_on_the_link_is_reached_by_its_link_local_one(Other::Bird);
+}

@@ -92,3 +92,8 @@ fn frr_carries_ipv4_between_link_local_addresses() {
 fn we_read_that_we_told_frr_too_much() {
     scenario::their_limit_of_prefixes_is_read_by_us(Other::Frr);
 }
+
+#[test]
+fn frr_reaches_a_node_without_addresses_on_the_link_by_its_link_local_one() {
+    faults::a_node_without_addresses_on_the_link_is_reached_by_its_link_local_one(Other::Frr);
+}

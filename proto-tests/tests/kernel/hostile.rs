@@ -28,6 +28,8 @@ const AS: u16 = 65001;
 const P50: Duration = Duration::from_millis(20);
 /// What the tables may hold, in MiB; a daemon without routes takes about as much again.
 const BUDGET: u64 = 32;
+/// Of foldhash's hashers without a secret.
+const PUBLIC_MULTIPLICAND: u64 = 0xc0ac_29b7_c97c_50dd;
 /// The innocents' hold time, in seconds.
 const HOLD: u16 = 3;
 
@@ -286,6 +288,27 @@ fn no_neighbour_stops_the_others() {
         };
         let octets: Vec<u8> = (0..20_000).flat_map(fat).collect();
         say_all(session(23, 90), &octets);
+    });
+    // With a hasher whose multiplicand is foldhash's public one all of these would have one hash, and each cost what all before it do.
+    arena.under("60,000 IPv6 prefixes that cancel a public hasher", || {
+        let path = [&[2, 1][..], &u32::from(AS).to_be_bytes()].concat();
+        let hop = [&[0, 2, 1, 16, 0xfd, 0][..], &[0; 13], &[22, 0]].concat();
+        let prefix = |n: u32| [&[128, 0x20, 0x01, 0x0d, 0xb8][..], &n.to_be_bytes(), &PUBLIC_MULTIPLICAND.to_le_bytes()].concat();
+        let all: Vec<Vec<u8>> = (0..60_000).map(prefix).collect();
+        let say = |some: &[Vec<u8>]| {
+            let reach = [hop.clone(), some.concat()].concat();
+            let reach = [&[0x90, 14][..], &(reach.len() as u16).to_be_bytes(), &reach].concat();
+            update(&[], &[attribute(0x40, 1, &[0]), attribute(0x40, 2, &path), reach].concat(), &[])
+        };
+        say_all(session(22, 90), &all.chunks(200).flat_map(say).collect::<Vec<u8>>());
+    });
+    arena.under("40,000 attribute sets that cancel a public hasher", || {
+        let one = |n: u32| {
+            let value = [n.to_be_bytes().to_vec(), PUBLIC_MULTIPLICAND.to_le_bytes().repeat(28)].concat();
+            let nlri = [&[32][..], &(0x6100_0000 + n % 1_000).to_be_bytes()].concat();
+            update(&[], &attributes(23, &attribute(0xc0, 230, &value)), &nlri)
+        };
+        say_all(session(23, 90), &(0..40_000).flat_map(one).collect::<Vec<u8>>());
     });
     arena.under("60,000 prefixes that come and go, and one who reads nothing", || {
         let mut deaf = session(24, 90);

@@ -3,6 +3,7 @@
 #[cfg(feature = "big")]
 mod big;
 mod chaos;
+mod cold_start;
 #[cfg(feature = "kernel")]
 mod daemon;
 #[cfg(feature = "kernel")]
@@ -14,6 +15,7 @@ mod hostile;
 mod links;
 #[cfg(feature = "kernel")]
 mod mirror;
+mod mtu;
 mod netlab;
 mod overlay;
 mod ownership;
