@@ -234,7 +234,8 @@ impl AdjRibIn {
         self.counts.add_beside(path, beside.since(self.gone_before));
         self.used |= path.generation == self.generation;
         if self.is_marked() {
-            self.marks(path).for_each(|mark| mark.since.add_beside(path, beside.since(mark.generation)));
+            let gone_before = self.gone_before;
+            self.marks(path).for_each(|mark| mark.since.add_beside(path, beside.since(mark.generation.max(gone_before))));
         }
         if path.cause == CauseId::MAX_PREFIX {
             self.over_limit.insert((dest, path.path_id));
@@ -252,7 +253,8 @@ impl AdjRibIn {
         }
         self.counts.subtract_beside(path, beside.since(self.gone_before));
         if self.is_marked() {
-            self.marks(path).for_each(|mark| mark.since.subtract_beside(path, beside.since(mark.generation)));
+            let gone_before = self.gone_before;
+            self.marks(path).for_each(|mark| mark.since.subtract_beside(path, beside.since(mark.generation.max(gone_before))));
         }
         path.accepted() && (!self.over_limit.is_empty() || self.no_room > 0)
     }
