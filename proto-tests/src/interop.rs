@@ -374,7 +374,7 @@ fn our_config(setup: &Setup, scratch: &Path) -> String {
     let mut text = format!(
         "[node]\nname = \"us\"\nasn = 65001\naddresses = {addresses:?}\n{id}[pods]\nblocks = [\"{OUR_ROUTE}\"{more}]\n[log]\nlevel = \"debug\"\n\
          [graceful_restart]\nenabled = {}\n{who}asn = {}\nhold_time = \"{}s\"\n\
-         connect_retry = \"{}s\"\nidle_hold_max = \"4s\"\npassive = {}\nimport = \"all\"\nexport = \"own-blocks\"\n",
+         connect_retry = \"{}s\"\nopen_timeout = \"20s\"\nidle_hold_max = \"4s\"\npassive = {}\nimport = \"all\"\nexport = \"own-blocks\"\n",
         setup.graceful, setup.their_as, setup.hold, setup.connect_retry, setup.we_are_passive
     );
     if let Some(key) = setup.our_key {

@@ -79,7 +79,9 @@ pub fn main(args: Args) -> ExitCode {
             }
         }
         Command::Diff { file: Some(file), from: Some(from), node, .. } => config_commands::diff(&mut out, from, file, node.as_deref()),
-        Command::Completions { shell } => out.octets(completions::script(*shell).as_bytes()).map(|()| Exit::Fine).map_err(ClientError::from),
+        Command::Completions { shell } => {
+            out.octets(completions::script(*shell).as_bytes()).map(|()| Exit::Fine).map_err(ClientError::from)
+        }
         Command::Doctor => doctor::run(&mut out),
         command => Client { out: &mut out, args: &args }.run(command),
     };
