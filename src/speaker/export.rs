@@ -95,7 +95,8 @@ impl Export<'_> {
     }
 
     /// Our addresses as this peer can reach them (RFC 4271 §5.1.3, RFC 2545 §3): the session's own end where it is of the family, and the
-    /// node's address for the other family.
+    /// node's address for the other family. On a session between link-local addresses ourselves is the link-local one: a global address of
+    /// the node may be nowhere on that link, and BIRD refuses a route whose next hop names such a one beside it.
     fn next_hop_rule(&self, setting: NextHopSetting, session: &Session) -> NextHopRule {
         let (local, addresses) = (session.local.ip().to_canonical(), &self.params.addresses);
         let v4 = match local {
@@ -103,7 +104,7 @@ impl Export<'_> {
             IpAddr::V6(_) => addresses.v4,
         };
         let (v6, link_local) = match local {
-            IpAddr::V6(addr) if is_link_local(addr) => (addresses.v6, Some(addr)),
+            IpAddr::V6(addr) if is_link_local(addr) => (None, Some(addr)),
             IpAddr::V6(addr) => (Some(addr), None),
             IpAddr::V4(_) => (addresses.v6, None),
         };

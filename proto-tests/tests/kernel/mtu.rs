@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use proto_tests::netlab::mounts::Scratch;
-use proto_tests::netlab::patiently;
 use proto_tests::netlab::proc::{catbird, program};
+use proto_tests::netlab::{patiently, until};
 use proto_tests::node::Node;
 use proto_tests::outside::{Caller, Heard, keepalive, open, usual_capabilities};
 
@@ -74,7 +74,8 @@ fn run(ns: &proto_tests::netlab::Ns, words: &str) {
 
 /// The router's session; how many octets of UPDATEs come in until End-of-RIB, or until `enough` says that it has waited long enough.
 fn meet(node: &Node, enough: &dyn Fn() -> bool) -> (usize, bool) {
-    let mut caller = node.router.run(|| Caller::between(Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 1), 179)).expect("it listens");
+    let dial = || node.router.run(|| Caller::between(Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 1), 179));
+    let (mut caller, _) = until(PATIENT, dial).expect("it listens");
     caller.say(&[open(4, PEER_AS, 90, [10, 0, 0, 2], &usual_capabilities()), keepalive()].concat());
     let mut octets = 0;
     loop {
