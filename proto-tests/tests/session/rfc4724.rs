@@ -685,3 +685,20 @@ fn a_cluster_that_starts_at_once_removes_no_route_of_whoever_comes_a_moment_late
     assert_eq!((lab.kernel_removals("a"), lab.kernel_removals("b")), (0, 0));
     assert!(both(&mut lab));
 }
+
+/// However many steps the first table takes.
+#[test]
+fn end_of_rib_comes_after_a_first_table_of_many_steps() {
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked_as("a", "x", |_, c| session(c, |p| p.passive = true));
+    let blocks = (0..30_000_u32).map(|n| ipnet::Ipv4Net::new(std::net::Ipv4Addr::from(0x0a40_0000 + n * 64), 26).unwrap().into());
+    lab.many_blocks("a", blocks.collect());
+    lab.run(Duration::from_secs(5));
+    lab.connect("x", "a");
+    lab.until_established("a", "x");
+    lab.run(Duration::from_secs(5));
+    let heard = lab.heard("x");
+    let announces = |m: &Message| matches!(m, Message::Update(u) if !u.announced.is_empty());
+    let ends = |m: &Message| matches!(m, Message::Update(u) if u.end_of_rib == Some(Family::Ipv4Unicast));
+    let (last, end) = (heard.iter().rposition(announces), heard.iter().position(ends));
+    assert!(last.is_some() && last < end, "the last route is message {last:?}, End-of-RIB {end:?} of {}", heard.len());
+}
