@@ -79,6 +79,7 @@ impl Load {
             blocks: Vec::new(),
             held_blocks: Vec::new(),
             services: Vec::new(),
+            provisional: false,
             rules: Rules::default(),
             fib,
             sources: Default::default(),

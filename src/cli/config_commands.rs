@@ -34,7 +34,7 @@ pub fn to_run(file: &Path) -> Result<Config, Exit> {
     let checked = read(file, None).ok_or(Exit::Unreadable)?;
     show(&checked.report);
     let config = checked.config.or(checked.unlisted).ok_or(Exit::Refused)?;
-    config::params::needs_no_objects(&config).map_err(|why| {
+    config::params::can_be_run(&config).map_err(|why| {
         eprintln!("catbird: {why}");
         Exit::Refused
     })?;

@@ -4,6 +4,7 @@
 //! `source`'s matter.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::cluster::with_policy;
 use super::model::{Flavour, Kubernetes, Mode, Node, ServiceRanges, Typed};
@@ -43,6 +44,8 @@ impl Validator<'_> {
                 load_balancer: list(&raw.load_balancer_ips),
                 aggregate: or(&raw.aggregate_services, true),
             },
+            kubeconfig: value(&raw.kubeconfig),
+            state_file: Some(or(&raw.state_file, PathBuf::from(super::DEFAULT_STATE))),
             session: Box::new(self.peer_options(&settings, RemoteAs::Internal, node, &raw.span, "a node of the cluster")),
             typed: Typed::default(),
         })

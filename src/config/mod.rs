@@ -40,6 +40,9 @@ use report::{Diagnostics, Problem};
 /// Where `catbird` listens for its operator by default.
 pub const DEFAULT_SOCKET: &str = "/run/catbird/catbird.sock";
 
+/// Where what is known of a cluster is left for the next start, by default.
+pub const DEFAULT_STATE: &str = "/var/lib/catbird/objects";
+
 /// What a configuration may depend on besides its own text.
 pub struct Environment<'a> {
     /// The node's name if the file does not say one.

@@ -78,6 +78,8 @@ pub struct Config {
     pub cluster: Option<Cluster>,
     /// `[kubernetes]`.
     pub kubernetes: Option<Kubernetes>,
+    /// The objects of the cluster are not known yet: this is not all.
+    pub provisional: bool,
     /// Those of the cluster and the explicit ones, in the order of the file.
     pub sessions: Vec<Session>,
     /// Peer groups with `listen`.
@@ -165,10 +167,22 @@ pub struct Kubernetes {
     /// Where the Secrets with passwords are.
     pub namespace: String,
     pub services: ServiceRanges,
+    /// How to reach the API; `None`: as a pod does.
+    pub kubeconfig: Option<PathBuf>,
+    /// Where what is known is left for the next start.
+    pub state_file: Option<PathBuf>,
     /// What a session between nodes is like where no object says otherwise.
     pub session: Box<PeerOptions>,
     /// What was typed of all that an object may say, too.
     pub typed: Typed,
+}
+
+impl Kubernetes {
+    /// Does the other say of another API, or of other objects of it?
+    pub fn watches_other_objects(&self, other: &Kubernetes) -> bool {
+        let of = |k: &Kubernetes| (k.flavour, k.namespace.clone(), k.services.clone(), k.kubeconfig.clone());
+        of(self) != of(other)
+    }
 }
 
 /// Addresses of services that may be announced.

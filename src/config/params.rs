@@ -57,18 +57,19 @@ pub fn speaker(config: &Config) -> speaker::Params {
             forwarding: config.graceful.forwarding,
         },
         limits: config.limits.node.clone(),
+        provisional: config.provisional,
         shell: shell(config),
     }
 }
 
-/// The daemon runs a configuration as it stands in its file.
+/// The daemon can run it.
 ///
 /// # Errors
-/// It says that nodes come from the objects of a cluster.
-pub fn needs_no_objects(config: &Config) -> Result<(), String> {
+/// It says that nodes come from the objects of a cluster, and this program was built without what watches them.
+pub fn can_be_run(config: &Config) -> Result<(), String> {
     match &config.kubernetes {
-        Some(_) => Err("[kubernetes]: the daemon does not watch an API yet; see `catbird check --objects`".to_owned()),
-        None => Ok(()),
+        Some(_) if !cfg!(feature = "kubernetes") => Err("[kubernetes]: this catbird was built without the feature `kubernetes`".to_owned()),
+        _ => Ok(()),
     }
 }
 

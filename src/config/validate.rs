@@ -75,6 +75,7 @@ pub(super) fn validate(raw: &Raw, environment: &Environment<'_>, diagnostics: &D
         listen: validator.listen(raw),
         cluster: cluster::cluster(raw, me),
         kubernetes: validator.kubernetes(raw, &node),
+        provisional: false,
         pods: Pods { blocks: list(&raw.pods.blocks), held_by_others: Vec::new(), file: value(&raw.pods.file) },
         services: Vec::new(),
         best_path: BestPath {

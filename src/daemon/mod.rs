@@ -74,20 +74,22 @@ pub fn run(config: Config, path: PathBuf, rights: io::Result<Kept>) -> ExitCode 
 
 /// Everything up, then the core until it ends.
 fn serve(config: Config, path: PathBuf, log: &Log, kept: Kept) -> io::Result<()> {
-    let lock = InstanceLock::take(&config.control.socket)?;
+    let config = services::kubernetes::Configured::at_the_start(config);
+    let in_force = config.in_force.clone();
+    let lock = InstanceLock::take(&in_force.control.socket)?;
     let descriptors = sys::raise_descriptor_limit()?;
     if !kept.net_admin {
         tracing::warn!("without CAP_NET_ADMIN no route is written and no TCP-MD5 key is set");
     }
-    tracing::info!(version = protocol::VERSION, node = config.node.name, asn = %config.node.asn, descriptors, capabilities = %kept, "catbird starts");
+    tracing::info!(version = protocol::VERSION, node = in_force.node.name, asn = %in_force.node.asn, descriptors, capabilities = %kept, "catbird starts");
     for finding in doctor::look().into_iter().filter(|finding| finding.severity > doctor::Severity::Fine) {
         tracing::warn!(what = finding.subject, cure = finding.cure, "{}", finding.text);
     }
     let counters = Arc::new(DaemonMetrics::new(log.counters(), descriptors));
     let (queue, events) = EventQueue::new(counters.clone());
     let (requests, asked) = mpsc::channel(REQUESTS);
-    let mut params = crate::config::params::speaker(&config);
-    let names = owner::OwnerFile::beside(&config.control.socket);
+    let mut params = crate::config::params::speaker(&in_force);
+    let names = owner::OwnerFile::beside(&in_force.control.socket);
     names.open(&mut params.fib);
     let removed_by = std::time::Instant::now() + params.recovery.deadline;
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -97,7 +99,7 @@ fn serve(config: Config, path: PathBuf, log: &Log, kept: Kept) -> io::Result<()>
     };
     counters.netlink.get_or_init(|| kernel.0.counters());
     let event_log = EventLog::new(log);
-    let (state, known) = StateFile::open(&config.control.socket);
+    let (state, known) = StateFile::open(&in_force.control.socket);
     let (remember, news) = watch::channel(None);
     let start = services::Start {
         config,

@@ -16,6 +16,7 @@ mod secrets;
 mod selector;
 mod services;
 mod store;
+mod watched;
 
 pub use meaning::{
     Action, Announce, Block, Encapsulation, Families, Filter, KeptOut, Listen, Matches, Meaning, NextHopMode, NodeMeaning, Note, Operation,
@@ -26,6 +27,7 @@ pub use merge::{Conflict, Merged, Unusable, merge};
 pub use object::{Key, Kind, Object};
 pub use selector::Selector;
 pub use store::{Inserted, Store};
+pub use watched::{Watched, watched};
 
 use crate::config::model::{Flavour, Kubernetes, Mode, ServiceRanges};
 use crate::num::Asn;

@@ -64,6 +64,12 @@ impl Kind {
         KINDS.iter().find(|(_, g, k)| *g == group && *k == kind).map(|(kind, _, _)| *kind)
     }
 
+    /// `apiVersion` and `kind` as [`Kind::of`] knows them; the version is not asked.
+    fn written(self) -> (String, &'static str) {
+        let group = KINDS.iter().find(|(kind, _, _)| *kind == self).map_or("", |(_, group, _)| group);
+        (if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") }, self.name())
+    }
+
     fn name(self) -> &'static str {
         KINDS.iter().find(|(kind, _, _)| *kind == self).map_or("endpoint status", |(_, _, name)| name)
     }
@@ -152,6 +158,34 @@ impl Object {
     }
 }
 
+impl Object {
+    /// As [`Object::read`] reads it, with the name that it is known by; `None` for secrets and what is no object of the API.
+    pub fn to_value(&self, key: &Key) -> Option<Value> {
+        let value = match self {
+            Object::Node(o) => serde_json::to_value(o),
+            Object::CalicoNode(o) => serde_json::to_value(o),
+            Object::CiliumNode(o) => serde_json::to_value(o),
+            Object::BgpConfiguration(o) => serde_json::to_value(o),
+            Object::BgpPeer(o) => serde_json::to_value(o),
+            Object::BgpFilter(o) => serde_json::to_value(o),
+            Object::IpPool(o) => serde_json::to_value(o),
+            Object::BlockAffinity(o) => serde_json::to_value(o),
+            Object::Service(o) => serde_json::to_value(o),
+            Object::EndpointSlice(o) => serde_json::to_value(o),
+            Object::Secret(_) | Object::EndpointStatus(_) => return None,
+        };
+        let mut value = value.ok()?;
+        let (version, kind) = key.kind.written();
+        let map = value.as_object_mut()?;
+        map.insert("apiVersion".to_owned(), version.into());
+        map.insert("kind".to_owned(), kind.into());
+        let metadata = map.entry("metadata").or_insert_with(|| Value::Object(serde_json::Map::new())).as_object_mut()?;
+        metadata.insert("name".to_owned(), key.name.clone().into());
+        metadata.insert("namespace".to_owned(), key.namespace.clone().into());
+        Some(value)
+    }
+}
+
 /// Where a field is null it is not set.
 fn drop_nulls(value: &mut Value) {
     match value {
@@ -176,7 +210,7 @@ fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Words, D::Error> 
 }
 
 /// What every object has.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Meta {
     /// For selectors.
@@ -188,8 +222,8 @@ pub struct Meta {
 }
 
 /// An object of which the specification is all that counts.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, bound = "T: Default + DeserializeOwned")]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, bound(deserialize = "T: Default + DeserializeOwned"))]
 pub struct Spec<T> {
     /// What is wanted.
     pub spec: T,
@@ -220,6 +254,15 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D:
     duration_text(&text).map(Some).ok_or_else(|| D::Error::custom(format!("\"{text}\" is no time such as \"90s\", of 65535 s at most")))
 }
 
+/// As [`seconds`] reads them.
+#[expect(clippy::ref_option, reason = "serde hands it over so")]
+fn as_seconds<S: Serializer>(seconds: &Option<u16>, serializer: S) -> Result<S::Ok, S::Error> {
+    match seconds {
+        Some(seconds) => serializer.collect_str(&format_args!("{seconds}s")),
+        None => serializer.serialize_none(),
+    }
+}
+
 fn duration_text(text: &str) -> Option<u16> {
     let (mut rest, mut sum) = (text, 0.0_f64);
     while !rest.is_empty() {
@@ -235,7 +278,7 @@ fn duration_text(text: &str) -> Option<u16> {
 }
 
 /// The core's Node.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Node {
     pub metadata: Meta,
@@ -244,7 +287,7 @@ pub struct Node {
 }
 
 /// What is wanted of a node.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct NodeSpec {
     /// Its range of pod addresses, where the cluster has one family.
@@ -256,7 +299,7 @@ pub struct NodeSpec {
 }
 
 /// What is known of a node.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct NodeStatus {
     /// Where it can be reached.
@@ -264,7 +307,7 @@ pub struct NodeStatus {
 }
 
 /// One way to reach a node.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct NodeAddress {
     /// `InternalIP`, `ExternalIP`, `Hostname`, ...
@@ -276,7 +319,7 @@ pub struct NodeAddress {
 }
 
 /// A node, as Cilium has it.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct CiliumNode {
     pub metadata: Meta,
@@ -284,7 +327,7 @@ pub struct CiliumNode {
 }
 
 /// What Cilium wants of a node.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct CiliumSpec {
     /// Where it can be reached.
@@ -294,7 +337,7 @@ pub struct CiliumSpec {
 }
 
 /// Pod addresses of a node.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct CiliumIpam {
     /// Its ranges, as text.
@@ -303,7 +346,7 @@ pub struct CiliumIpam {
 }
 
 /// Calico's own view of a node.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct CalicoNode {
     pub metadata: Meta,
@@ -311,7 +354,7 @@ pub struct CalicoNode {
 }
 
 /// What Calico wants of a node.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct CalicoNodeSpec {
     /// How it takes part in BGP.
@@ -321,7 +364,7 @@ pub struct CalicoNodeSpec {
 }
 
 /// A node in BGP.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CalicoNodeBgp {
     /// With the length of its subnet (`10.0.0.1/24`).
@@ -337,7 +380,7 @@ pub struct CalicoNodeBgp {
 }
 
 /// Addresses of a node's wireguard interfaces.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct CalicoWireguard {
     /// Empty: none.
@@ -349,7 +392,7 @@ pub struct CalicoWireguard {
 }
 
 /// How BGP is done: on all nodes, or on one.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct BgpConfiguration {
     /// `Debug`, `Info`, ...
@@ -379,7 +422,7 @@ pub struct BgpConfiguration {
     /// Of sessions between nodes.
     pub node_mesh_password: Option<PasswordRef>,
     /// Graceful restart of sessions between nodes, in seconds.
-    #[serde(deserialize_with = "seconds")]
+    #[serde(deserialize_with = "seconds", serialize_with = "as_seconds")]
     pub node_mesh_max_restart_time: Option<u16>,
     /// `NodeIP`: listen on the node's own address alone.
     pub bind_mode: String,
@@ -396,7 +439,7 @@ pub struct BgpConfiguration {
 }
 
 /// `{cidr: 10.0.0.0/8}`; some are empty.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Cidr {
     /// A prefix, or empty.
@@ -404,7 +447,7 @@ pub struct Cidr {
 }
 
 /// A community under a name.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct NamedCommunity {
     /// For `prefixAdvertisements`.
@@ -414,7 +457,7 @@ pub struct NamedCommunity {
 }
 
 /// Communities of what is announced.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct PrefixAdvertisement {
     /// Inside this prefix.
@@ -424,7 +467,7 @@ pub struct PrefixAdvertisement {
 }
 
 /// Where a password stands.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PasswordRef {
     /// In a Secret.
@@ -432,7 +475,7 @@ pub struct PasswordRef {
 }
 
 /// A key of a Secret.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct SecretKeyRef {
     /// Of the Secret, in the namespace that passwords are in.
@@ -442,7 +485,7 @@ pub struct SecretKeyRef {
 }
 
 /// A neighbour, and for which nodes.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct BgpPeer {
     /// This one alone; empty: see `nodeSelector`.
@@ -471,10 +514,10 @@ pub struct BgpPeer {
     /// `None`: the kernel chooses our end; else it is the node's address.
     pub source_address: String,
     /// Graceful restart, in seconds.
-    #[serde(deserialize_with = "seconds")]
+    #[serde(deserialize_with = "seconds", serialize_with = "as_seconds")]
     pub max_restart_time: Option<u16>,
     /// Seconds between KEEPALIVEs.
-    #[serde(deserialize_with = "seconds")]
+    #[serde(deserialize_with = "seconds", serialize_with = "as_seconds")]
     pub keepalive_time: Option<u16>,
     /// How often our AS may stand in AS_PATH of what is let in.
     #[serde(rename = "numAllowedLocalASNumbers")]
@@ -490,7 +533,7 @@ pub struct BgpPeer {
 }
 
 /// Rules for what passes a session.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct BgpFilter {
     /// IPv4 routes that are learned.
@@ -508,7 +551,7 @@ pub struct BgpFilter {
 }
 
 /// Conditions and what follows; what is empty does not matter.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct FilterRule {
     /// Compared by `matchOperator`.
@@ -537,7 +580,7 @@ pub struct FilterRule {
 }
 
 /// Lengths of prefixes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Lengths {
     /// The shortest; `None`: that of the prefix.
@@ -547,7 +590,7 @@ pub struct Lengths {
 }
 
 /// A list of communities.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct CommunityValues {
     /// As text.
@@ -555,11 +598,11 @@ pub struct CommunityValues {
 }
 
 /// An AS number in a list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Number(#[serde(deserialize_with = "asn")] pub Option<Asn>);
 
 /// One change; one of the fields is set.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Operation {
     /// Attach a community.
@@ -572,7 +615,7 @@ pub struct Operation {
 }
 
 /// One community.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct CommunityValue {
     /// As text.
@@ -580,7 +623,7 @@ pub struct CommunityValue {
 }
 
 /// The new beginning of AS_PATH.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct PathPrefix {
     /// As it reads afterwards.
@@ -588,7 +631,7 @@ pub struct PathPrefix {
 }
 
 /// A metric.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Priority {
     /// RTA_PRIORITY.
@@ -596,7 +639,7 @@ pub struct Priority {
 }
 
 /// A range of pod addresses.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct IpPool {
     /// The range.
@@ -613,7 +656,7 @@ pub struct IpPool {
 }
 
 /// Which node has a block.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct BlockAffinity {
     /// Its name.
@@ -653,7 +696,7 @@ impl fmt::Debug for Secret {
 }
 
 /// A service, as far as its addresses go.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Service {
     /// What is wanted.
@@ -663,7 +706,7 @@ pub struct Service {
 }
 
 /// What is wanted of a service.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServiceSpec {
     /// The API server's default is ClusterIP.
@@ -686,7 +729,7 @@ pub struct ServiceSpec {
 }
 
 /// What a service was given.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServiceStatus {
     /// Its load balancer.
@@ -694,7 +737,7 @@ pub struct ServiceStatus {
 }
 
 /// A load balancer of a service.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct LoadBalancer {
     /// Its addresses.
@@ -702,7 +745,7 @@ pub struct LoadBalancer {
 }
 
 /// One way in.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Ingress {
     /// Empty where it has a name only.
@@ -710,7 +753,7 @@ pub struct Ingress {
 }
 
 /// Some of a service's pods.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct EndpointSlice {
     pub metadata: Meta,
@@ -721,7 +764,7 @@ pub struct EndpointSlice {
 }
 
 /// One pod of a service.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Endpoint {
     /// Where it runs.
@@ -731,7 +774,7 @@ pub struct Endpoint {
 }
 
 /// `None` is yes for `ready` and `serving`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Conditions {
     /// It takes new connections.
@@ -743,7 +786,7 @@ pub struct Conditions {
 }
 
 /// A local workload, as Felix knows it.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct EndpointStatus {
     /// Its addresses.

@@ -79,6 +79,16 @@ impl Store {
         }
     }
 
+    /// The keys of one kind.
+    pub fn keys(&self, kind: Kind) -> impl Iterator<Item = &Key> {
+        self.of(kind).map(|(key, _)| key)
+    }
+
+    /// All objects but secrets, so that [`Store::insert`] reads them again.
+    pub fn without_secrets(&self) -> Vec<Value> {
+        self.objects.iter().filter_map(|(key, object)| object.to_value(key)).collect()
+    }
+
     /// Has it any object of this kind?
     pub fn has(&self, kind: Kind) -> bool {
         self.of(kind).next().is_some()

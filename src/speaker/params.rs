@@ -61,6 +61,8 @@ pub struct Params {
     pub recovery: RecoveryParams,
     /// What peers may make us hold.
     pub limits: Limits,
+    /// Neighbours are still to be named: nothing is taken for gone because nobody announces it.
+    pub provisional: bool,
     /// Settings of the shell around the router, each by its name in words. The router does not act on them; they are here so that one
     /// comparison says all that a reload changes.
     pub shell: BTreeMap<String, String>,

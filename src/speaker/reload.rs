@@ -55,6 +55,7 @@ impl Speaker {
         let old = std::mem::replace(&mut self.params, new);
         self.forget_sources(&old.sources);
         self.apply_node(plan.node);
+        self.startup.may_end();
         for (remote, step) in &plan.peers {
             self.apply_peer(remote, step, now);
         }

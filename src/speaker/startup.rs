@@ -205,7 +205,7 @@ impl StartupConvergence {
     /// Every peer that should be up is and has announced what it has. Others may yet come, but with news of no old route.
     fn nothing_more_comes(&self, released: bool, now: Instant, sessions: &Sessions, params: &Params, fib: &Fib) -> bool {
         let nothing_old = || Family::ALL.iter().all(|f| fib.counts(*f).stale == 0);
-        let all_came = self.clients_came(now, sessions, params) || released && nothing_old();
+        let all_came = !params.provisional && (self.clients_came(now, sessions, params) || released && nothing_old());
         let mut expected = sessions.iter().filter(|e| e.admin_up && e.range.is_none());
         all_came && expected.all(|e| e.live.as_ref().is_some_and(|l| is_done(l, now)))
     }
@@ -217,7 +217,7 @@ impl StartupConvergence {
         let waits = |e: &Entry, l: &EstablishedSession| l.session.peer_restarted() && !e.config.rr_client;
         let mut expected = sessions.iter().filter(|e| e.admin_up);
         let came = |e: &Entry| e.live.as_ref().map_or_else(|| e.peer.is_unreachable(), |l| is_done(l, now) || waits(e, l));
-        self.clients_came(now, sessions, params) && expected.all(came)
+        !params.provisional && self.clients_came(now, sessions, params) && expected.all(came)
     }
 
     /// Whoever came out of a listen range before, and may yet, has announced what it has.

@@ -128,6 +128,7 @@ impl Lab {
             blocks: Vec::new(),
             held_blocks: Vec::new(),
             services: Vec::new(),
+            provisional: false,
             rules: Rules::default(),
             fib: catbird::fib::Params::default(),
             redistribute: catbird::speaker::RedistributeParams::default(),

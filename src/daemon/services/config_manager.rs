@@ -34,6 +34,7 @@ use super::config_handle::{Command, ConfigHandle};
 use super::files::{Reader, Version, version};
 use super::handle::DaemonHandle;
 use super::instance::InstanceLock;
+use super::kubernetes::{Configured, Objects, Service};
 use super::{block_file, control, http, password_files};
 
 /// Pause before a listening address or key that the kernel refused is tried again.
@@ -42,12 +43,23 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// How often files are looked at.
 const POLL_INTERVAL: Duration = password_files::POLL_INTERVAL;
 
+/// After a change of the objects, how long more of them are waited for.
+const MERGE_AFTER: Duration = Duration::from_millis(100);
+
+/// In warnings: what the objects come to.
+const OBJECTS: &str = "objects";
+
 /// In warnings and metrics: the configuration file.
 const TOPIC: &str = "configuration";
 
 /// The work behind [`ConfigHandle`].
 pub struct ConfigManager {
     handle: ConfigHandle,
+    /// As it stands in the file; what is in force is this with what the objects of the cluster say.
+    file_config: Arc<Config>,
+    objects: Arc<Objects>,
+    /// The objects have changed; a moment later they are looked at, for changes come in crowds.
+    merge_at: Option<Instant>,
     commands: mpsc::Receiver<Command>,
     counters: Arc<DaemonMetrics>,
     names: OwnerFile,
@@ -72,6 +84,7 @@ struct Running {
     control: Option<(config::model::Control, JoinHandle<()>)>,
     http: Option<(SocketAddr, JoinHandle<()>)>,
     blocks: Option<(PathBuf, JoinHandle<()>)>,
+    kubernetes: Option<(config::model::Kubernetes, JoinHandle<()>)>,
 }
 
 /// Ends a service whose settings are no longer these; true if one is to be started in its place. What the old one held is free then.
@@ -102,22 +115,34 @@ impl Running {
             self.blocks = config.pods.file.clone().map(start);
         }
     }
+
+    /// The API that the file names, and none else.
+    async fn watch(&mut self, file: &Config, objects: &Arc<Objects>, counters: &Arc<DaemonMetrics>) {
+        if makes_room(&mut self.kubernetes, file.kubernetes.as_ref()).await {
+            let start = |service: Service| (service.kubernetes.clone(), tasks::service("kubernetes", service.serve()));
+            self.kubernetes = Service::of(file, objects, counters).map(start);
+        }
+    }
 }
 
 /// Starts with the configuration that was read at the start.
 pub fn new(
-    config: Config,
+    start: Configured,
     path: PathBuf,
     counters: Arc<DaemonMetrics>,
     lock: InstanceLock,
     names: OwnerFile,
 ) -> (ConfigHandle, ConfigManager) {
-    let (handle, commands) = ConfigHandle::new(config);
+    let Configured { file, objects, in_force } = start;
+    let (handle, commands) = ConfigHandle::new(in_force);
     let manager = ConfigManager {
         handle: handle.clone(),
         commands,
         counters,
         names,
+        file_config: Arc::new(file),
+        objects,
+        merge_at: None,
         file: ConfigFile { path, read: None, reader: Reader::default() },
         pending_confirm: None,
         retry_at: None,
@@ -139,11 +164,15 @@ impl ConfigManager {
         if let Some(text) = self.handle.config().unlisted_warning() {
             tracing::warn!("{text}");
         }
+        let objects = self.objects.clone();
         loop {
-            let deadlines = [self.pending_confirm.as_ref().map(|p| p.0), self.retry_at];
+            let deadlines = [self.pending_confirm.as_ref().map(|p| p.0), self.retry_at, self.merge_at];
             let deadline = deadlines.into_iter().flatten().fold(self.poll_at, Instant::min);
             tokio::select! {
                 Some(command) = self.commands.recv() => self.on_command(command, &handle).await,
+                () = objects.changed.notified() => {
+                    self.merge_at.get_or_insert(Instant::now() + MERGE_AFTER);
+                }
                 () = tokio::time::sleep_until(deadline) => self.on_time(&handle).await,
             }
         }
@@ -172,6 +201,10 @@ impl ConfigManager {
         if self.pending_confirm.as_ref().is_some_and(|(at, _)| *at <= now) {
             self.go_back(handle).await;
         }
+        if self.merge_at.is_some_and(|at| at <= now) {
+            self.merge_at = None;
+            self.merge(handle).await;
+        }
         if self.poll_at <= now {
             self.poll_files(handle).await;
             self.poll_at = Instant::now() + POLL_INTERVAL;
@@ -186,18 +219,17 @@ impl ConfigManager {
         // Its keys may be older than the files.
         self.passwords = password_files::Watch::default();
         self.handle.lock().state.unconfirmed = false;
-        if self.apply(&former, handle).await.is_err() {
-            tracing::debug!("the core ended before the former configuration came back");
-        }
+        self.file_config = former;
+        self.merge(handle).await;
     }
 
     async fn poll_files(&mut self, handle: &DaemonHandle) {
-        let config = self.handle.config();
+        let config = self.file_config.clone();
         if password_files::has_files(&config)
             && let Some(new) = self.passwords.look(&config, &self.counters).await
-            && self.apply(&Arc::new(new), handle).await.is_err()
         {
-            tracing::debug!("the core ended before the new password came");
+            self.file_config = Arc::new(new);
+            self.merge(handle).await;
         }
         if self.pending_confirm.is_some() {
             return;
@@ -234,11 +266,21 @@ impl ConfigManager {
     }
 
     async fn read_and_apply(&mut self, confirm: Option<Duration>, handle: &DaemonHandle) -> Result<Reloaded, String> {
-        let old = self.handle.config();
-        let (mut new, warnings) = self.file.read(old.waits_to_be_listed()).await?;
+        let old = self.file_config.clone();
+        let (mut new, mut warnings) = self.file.read(self.handle.config().waits_to_be_listed()).await?;
         password_files::keep_last_good(&mut new, &old);
-        let new = Arc::new(new);
-        let changes = self.apply(&new, handle).await.map_err(|gone| gone.to_string())?;
+        if new.kubernetes.as_ref().is_some_and(|new| old.kubernetes.as_ref().is_none_or(|old| old.watches_other_objects(new))) {
+            self.objects.begin_anew();
+        }
+        let merged = self.objects.merged(&new)?;
+        self.file_config = Arc::new(new);
+        let changes = if merged.provisional && !self.handle.config().provisional {
+            warnings.push("the objects of the cluster are waited for; until then what is in force stays".to_owned());
+            self.arrange(handle).await;
+            Vec::new()
+        } else {
+            self.apply(&Arc::new(merged), handle).await.map_err(|gone| gone.to_string())?
+        };
         if let Some(time) = confirm {
             // A second reload on probation still goes back to the configuration that was confirmed last.
             let former = self.pending_confirm.take().map_or(old, |(_, former)| former);
@@ -255,10 +297,30 @@ impl ConfigManager {
             Some((name, text)) => usable(config::check_text(&name, &text), waits)?,
             None => self.file.load(waits).await?.1?,
         };
-        password_files::keep_last_good(&mut new, &self.handle.config());
-        let params = Box::new(config::params::speaker(&new));
+        password_files::keep_last_good(&mut new, &self.file_config);
+        let params = Box::new(config::params::speaker(&self.objects.merged(&new)?));
         let changes = handle.plan(params, false).await.map_err(|gone| gone.to_string())?;
         Ok(Reloaded { changes, warnings, confirm_seconds: None })
+    }
+
+    /// Takes over what the file and the objects say together now, if that is something else than what is in force.
+    async fn merge(&mut self, handle: &DaemonHandle) {
+        let merged = match self.objects.merged(&self.file_config) {
+            Ok(merged) => merged,
+            Err(why) => {
+                tracing::error!("the objects of the cluster make no configuration, and the last good one stays: {why}");
+                return self.counters.warn(OBJECTS, vec![format!("the last good configuration stays: {why}")]);
+            }
+        };
+        self.counters.warn(OBJECTS, Vec::new());
+        let in_force = self.handle.config();
+        if merged == *in_force || merged.provisional && !in_force.provisional {
+            return;
+        }
+        match self.apply(&Arc::new(merged), handle).await {
+            Ok(changes) => tracing::info!(changes = changes.len(), "the configuration has changed and is taken over"),
+            Err(gone) => tracing::debug!("{gone}"),
+        }
     }
 
     async fn apply(&mut self, new: &Arc<Config>, handle: &DaemonHandle) -> Result<Vec<Change>, Gone> {
@@ -289,6 +351,7 @@ impl ConfigManager {
         self.retry_at = (!refused.is_empty()).then(|| Instant::now() + RETRY_INTERVAL);
         self.refused = refused;
         self.services.arrange(&config, handle).await;
+        self.services.watch(&self.file_config, &self.objects, &self.counters).await;
     }
 }
 
@@ -361,7 +424,7 @@ type Usable = (Config, Vec<String>);
 fn usable(checked: config::Checked, waits: bool) -> Result<Usable, String> {
     let warnings = checked.report.diagnostics().iter().map(|finding| finding.problem.to_string()).collect();
     let config = checked.config.or(checked.unlisted.filter(|_| waits)).ok_or_else(|| checked.report.to_string())?;
-    config::params::needs_no_objects(&config)?;
+    config::params::can_be_run(&config)?;
     Ok((config, warnings))
 }
 

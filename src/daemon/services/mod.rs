@@ -14,6 +14,8 @@ pub mod handle;
 pub mod http;
 pub mod instance;
 pub mod kernel_health;
+#[cfg_attr(not(feature = "kubernetes"), allow(dead_code, reason = "nothing watches then"))]
+pub mod kubernetes;
 pub mod memory;
 pub mod metrics;
 pub mod neighbours;
@@ -32,7 +34,6 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::config::Config;
 use crate::speaker::Remembered;
 
 use super::core::Request;
@@ -43,6 +44,7 @@ use super::state_file::StateFile;
 use super::tasks;
 use handle::DaemonHandle;
 use instance::InstanceLock;
+use kubernetes::Configured;
 
 /// Files that are read at one time at most.
 const FILE_THREADS: usize = 8;
@@ -53,7 +55,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// What the services begin with.
 pub struct Start {
     /// As read at the start.
-    pub config: Config,
+    pub config: Configured,
     /// Where the configuration came from.
     pub path: PathBuf,
     /// To the core.
