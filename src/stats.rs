@@ -325,18 +325,7 @@ impl fmt::Display for Notice {
                 "{net}: a route of protocol {protocol} stands in the kernel before ours; `catbird why {net}` tells what packets do"
             ),
             Notice::FibContested { net } => write!(f, "{net}: others keep changing this route; it is put right four times a second"),
-            Notice::FibOthers { protocol, routes } => {
-                let name = match protocol {
-                    11 => "\"zebra\"".to_owned(),
-                    12 => "\"bird\"".to_owned(),
-                    other => other.to_string(),
-                };
-                write!(
-                    f,
-                    "{routes} routes of protocol {protocol} stand in our table and count as others'; if their daemon is gone for good, \
-                     [fib] adopt = [{name}] takes them over"
-                )
-            }
+            Notice::FibOthers { protocol, routes } => others_stand_there(f, *protocol, *routes),
             Notice::Recovered { adopted, removed, waited_seconds } => {
                 write!(f, "recovered: {adopted} kernel routes adopted, {removed} not learned again and removed after {waited_seconds:.1} s")
             }
@@ -371,6 +360,20 @@ impl fmt::Display for Notice {
             Notice::Stopping { keep_routes } => write!(f, "stopping, kernel routes {}", if *keep_routes { "stay" } else { "go" }),
         }
     }
+}
+
+/// What stands in our table and is not ours, and how it could be.
+fn others_stand_there(f: &mut fmt::Formatter<'_>, protocol: u8, routes: usize) -> fmt::Result {
+    let name = match protocol {
+        11 => "\"zebra\"".to_owned(),
+        12 => "\"bird\"".to_owned(),
+        other => other.to_string(),
+    };
+    write!(
+        f,
+        "{routes} routes of protocol {protocol} stand in our table and count as others'; if their daemon is gone for good, [fib] adopt = [{name}] \
+         takes them over"
+    )
 }
 
 #[cfg(test)]
