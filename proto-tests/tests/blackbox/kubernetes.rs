@@ -217,7 +217,13 @@ fn nodes_of_the_api_are_neighbours_and_blocks_as_they_come_and_go() {
     assert!(daemon.ask(&["peer", "b"]).contains("from Node b"), "{}", daemon.ask(&["peer", "b"]));
     api.set("d", "127.0.0.4", "10.244.4.0/24");
     until(&daemon, &["b", "c", "d"]);
-    let taken_over = || daemon.log().matches("is taken over").count();
+    // The core says that it has reloaded, and then the keeper of the configuration that it is done.
+    let said = |words: &str| daemon.log().matches(words).count();
+    let taken_over = || {
+        let both = || said("reloaded: ") == said("is taken over");
+        assert!(patiently(PATIENCE, both).is_some(), "{}", daemon.log());
+        said("is taken over")
+    };
     let before = taken_over();
     (0..50).for_each(|_| api.set("b", "127.0.0.2", "10.244.2.0/24"));
     api.delete("c");
