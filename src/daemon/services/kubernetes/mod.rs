@@ -84,8 +84,8 @@ impl Service {
             }
             let wanted = self.objects.wanted(&self.kubernetes, &self.node);
             running.retain(|name, _| wanted.iter().any(|w| w.to_string() == *name));
+            #[cfg(feature = "kubernetes")]
             for one in &wanted {
-                #[cfg(feature = "kubernetes")]
                 running.entry(one.to_string()).or_insert_with(|| {
                     Task(tokio::spawn(watch::run(one.clone(), self.objects.clone(), self.kubernetes.kubeconfig.clone())))
                 });
