@@ -55,6 +55,27 @@ keyword_enum! {
     /// Which peers have series of their own.
     PerPeer { All = "all", External = "external", None = "none" }
 }
+/// `[reload] watch`: which new versions of the configuration file are taken over without being asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchFile {
+    /// None.
+    Never,
+    /// Of a file that is a link, when it leads to another version: such a version was written before.
+    Links,
+    /// Every one, also of a file that is edited in place, as soon as it stands still.
+    Always,
+}
+
+impl fmt::Display for WatchFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            WatchFile::Never => "false",
+            WatchFile::Links => "links",
+            WatchFile::Always => "true",
+        })
+    }
+}
+
 keyword_enum! {
     LogLevel { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
 }
@@ -104,10 +125,10 @@ pub struct Config {
     pub ready: Ready,
     /// `[metrics]`.
     pub metrics: Metrics,
-    /// `[control]`, but for `follow_file`.
+    /// `[control]`.
     pub control: Control,
-    /// Take over this file by itself when it is a link and leads to another version.
-    pub follow_file: bool,
+    /// `[reload] watch`.
+    pub watch: WatchFile,
     /// `[log]`.
     pub log: Log,
 }

@@ -85,7 +85,7 @@ fn shell(config: &Config) -> BTreeMap<String, String> {
         ("[metrics] per_peer", config.metrics.per_peer.to_string()),
         ("[control] socket", config.control.socket.display().to_string()),
         ("[control] mode", format!("{:o}", config.control.mode)),
-        ("[control] follow_file", config.follow_file.to_string()),
+        ("[reload] watch", config.watch.to_string()),
         ("[log] level", config.log.level.to_string()),
         ("[log] format, at the next start,", config.log.format.to_string()),
     ];

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::model::{AddPath, Flavour, LogFormat, LogLevel, MaxPrefixAction, Mode, PerPeer};
+use super::model::{AddPath, Flavour, LogFormat, LogLevel, MaxPrefixAction, Mode, PerPeer, WatchFile};
 use super::overlay::RawOverlay;
 use super::policy::{RawPolicy, RawPrefixSet};
 use super::reader::{Section, Value, integer, text};
@@ -139,6 +139,22 @@ impl Value for Table {
                 None
             }
             None => None,
+        }
+    }
+}
+
+impl Value for WatchFile {
+    fn read(value: &toml::de::DeValue<'_>, span: &Span, diagnostics: &Diagnostics) -> Option<WatchFile> {
+        match (value.as_bool(), value.as_str()) {
+            (Some(true), _) => Some(WatchFile::Always),
+            (Some(false), _) => Some(WatchFile::Never),
+            (_, Some("links")) => Some(WatchFile::Links),
+            (_, word) => {
+                let accepted = ["true", "false", "\"links\""].map(str::to_owned).to_vec();
+                let found = word.unwrap_or("this value").to_owned();
+                diagnostics.report(span.clone(), Problem::UnknownKeyword { found, accepted });
+                None
+            }
         }
     }
 }
@@ -358,7 +374,7 @@ pub struct RawLimits {
     pub keep_refused_memory: Opt<Octets>,
 }
 
-/// `[ready]`, `[metrics]`, `[control]`, `[log]`
+/// `[ready]`, `[metrics]`, `[control]`, `[log]`, `[reload]`
 #[derive(Clone, Debug, Default)]
 pub struct RawOutside {
     pub ready_share: Opt<f64>,
@@ -366,7 +382,7 @@ pub struct RawOutside {
     pub per_peer: Opt<PerPeer>,
     pub socket: Opt<PathBuf>,
     pub socket_mode: Opt<FileMode>,
-    pub follow_file: Opt<bool>,
+    pub watch: Opt<WatchFile>,
     pub log_level: Opt<LogLevel>,
     pub log_format: Opt<LogFormat>,
 }
@@ -577,18 +593,18 @@ fn graceful(mut section: Section<'_>) -> RawGraceful {
 
 fn outside(root: &mut Section<'_>) -> RawOutside {
     let (mut ready, mut metrics) = (root.table("ready"), root.table("metrics"));
-    let (mut control, mut log) = (root.table("control"), root.table("log"));
+    let (mut control, mut log, mut reload) = (root.table("control"), root.table("log"), root.table("reload"));
     let raw = RawOutside {
         ready_share: ready.take("share"),
         metrics_listen: metrics.take("listen"),
         per_peer: metrics.take("per_peer"),
         socket: control.take("socket"),
         socket_mode: control.take("mode"),
-        follow_file: control.take("follow_file"),
+        watch: reload.take("watch"),
         log_level: log.take("level"),
         log_format: log.take("format"),
     };
-    for section in [ready, metrics, control, log] {
+    for section in [ready, metrics, control, log, reload] {
         section.finish();
     }
     raw

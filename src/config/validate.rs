@@ -13,7 +13,7 @@ use super::blocks;
 use super::cluster;
 use super::model::{
     AddPath, BestPath, ChainRef, Config, Control, Graceful, Limits, Listen, Log, LogFormat, LogLevel, MaxPrefix, MaxPrefixAction, Metrics,
-    Node, Password, PasswordPlace, PeerOptions, PerPeer, Pods, Range, Ready, Session,
+    Node, Password, PasswordPlace, PeerOptions, PerPeer, Pods, Range, Ready, Session, WatchFile,
 };
 use super::policy::{self, BUILT_IN, Policy};
 use super::raw::{AsnOrKind, Listener, Opt, Protocol, Raw, RawFib, RawGroup, RawLimits, RawMember, RawNode, RawPeer, Settings, Table};
@@ -98,7 +98,7 @@ pub(super) fn validate(raw: &Raw, environment: &Environment<'_>, diagnostics: &D
             socket: or(&raw.outside.socket, PathBuf::from(super::DEFAULT_SOCKET)),
             mode: raw.outside.socket_mode.as_ref().map_or(0o660, |m| m.value.0),
         },
-        follow_file: or(&raw.outside.follow_file, true),
+        watch: or(&raw.outside.watch, WatchFile::Links),
         log: Log { level: or(&raw.outside.log_level, LogLevel::Info), format: or(&raw.outside.log_format, LogFormat::Text) },
         policies: validator.policies,
         node,

@@ -185,7 +185,7 @@ fn a_configuration_behind_a_link_is_taken_over_when_it_is_replaced() {
     mount("..4", &peer(3));
     assert!(patiently(PATIENCE, || daemon.ask(&["peers"]).contains("node-3")).is_some(), "{}", daemon.log());
     // Switched off, it is only said.
-    let with_control = |text: String| text.replace("[control]\n", "[control]\nfollow_file = false\n");
+    let with_control = |text: String| text + "\n[reload]\nwatch = false\n";
     let off = |name: &str, n: u8| {
         mount(name, &peer(n));
         let path = folder.join(name).join("catbird.toml");
@@ -212,6 +212,27 @@ fn a_configuration_that_was_edited_in_place_is_said_and_waits() {
     assert!(patiently(PATIENCE, noticed).is_some(), "{}", daemon.ask(&["status"]));
     daemon.ask(&["reload"]);
     assert!(!daemon.ask(&["status"]).contains("has changed since it was read"));
+}
+
+#[test]
+fn an_edited_configuration_is_taken_over_when_it_is_watched_and_a_broken_one_is_said() {
+    let scratch = Scratch::new("watched").expect("a folder");
+    let daemon = Process::start(&scratch, "exec \"$@\"", "\n[reload]\nwatch = true\n");
+    assert!(daemon.listens(), "{}", daemon.log());
+    let path = scratch.path().join("catbird.toml");
+    let good = fs::read_to_string(&path).expect("there");
+    let peer = |n: u8| format!("\n[[peer]]\nname = \"node-{n}\"\naddress = \"127.0.9.{n}\"\nasn = 65001\n");
+    fs::write(&path, good.clone() + &peer(1)).expect("written");
+    assert!(patiently(PATIENCE, || daemon.ask(&["peers"]).contains("node-1")).is_some(), "{}", daemon.log());
+    assert!(daemon.log().contains("node-1"), "what it changed is in the log: {}", daemon.log());
+    fs::write(&path, good.clone() + &peer(1) + "nonsense = true\n").expect("written");
+    assert!(patiently(PATIENCE, || daemon.ask(&["status"]).contains("the last reload failed")).is_some(), "{}", daemon.log());
+    assert!(daemon.ask(&["peers"]).contains("node-1"), "the last good one stays");
+    // An editor's way: another file in its place.
+    fs::write(path.with_extension("new"), good + &peer(2)).expect("written");
+    fs::rename(path.with_extension("new"), &path).expect("moved");
+    let turned = || daemon.ask(&["peers"]).contains("node-2") && !daemon.ask(&["peers"]).contains("node-1");
+    assert!(patiently(PATIENCE, turned).is_some(), "{}", daemon.log());
 }
 
 #[test]

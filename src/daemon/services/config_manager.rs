@@ -8,7 +8,8 @@
 //! A reload that waits for confirmation goes back by itself.
 //!
 //! A configuration file that is a link, as in a mounted ConfigMap, is replaced whole by whoever keeps it, and is taken over when that has
-//! happened (`[control] follow_file`). One that is edited in place may be half written or meant for `catbird diff`; that it has changed is only said.
+//! happened (`[reload] watch`). One that is edited in place may be half written or meant for `catbird diff`: that it has changed is only said, or with
+//! `watch = true` it is taken over when it has stood unchanged from one look to the next.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::config::model::WatchFile;
 use crate::config::{self, Config};
 use crate::daemon::core::listener::{AllowedPeer, AllowedPeers};
 use crate::daemon::counters::DaemonMetrics;
@@ -45,6 +47,9 @@ const POLL_INTERVAL: Duration = password_files::POLL_INTERVAL;
 
 /// After a change of the objects, how long more of them are waited for.
 const MERGE_AFTER: Duration = Duration::from_millis(100);
+
+/// Of a change that nobody asked for, lines in the log; `catbird diff` before it, or `monitor config`, has all.
+const LOGGED_CHANGES: usize = 20;
 
 /// In warnings: what the objects come to.
 const OBJECTS: &str = "objects";
@@ -143,7 +148,7 @@ pub fn new(
         file_config: Arc::new(file),
         objects,
         merge_at: None,
-        file: ConfigFile { path, read: None, reader: Reader::default() },
+        file: ConfigFile { path, read: None, seen: None, reader: Reader::default() },
         pending_confirm: None,
         retry_at: None,
         refused: Vec::new(),
@@ -237,20 +242,24 @@ impl ConfigManager {
         match self.file.look().await {
             FileChange::None => {}
             // Whoever waits for the list has nothing to lose by a file that is still being written.
-            change if (change == FileChange::Replaced && config.follow_file) || config.waits_to_be_listed() => match self
-                .reload(None, handle)
-                .await
-            {
-                Ok(reloaded) => tracing::info!(changes = reloaded.changes.len(), "the configuration file was replaced and is taken over"),
-                Err(report) => {
-                    tracing::error!("the configuration file was replaced by one that is not usable; the last good one stays:\n{report}")
-                }
-            },
-            FileChange::Edited | FileChange::Replaced => {
+            change if change.is_taken_over(config.watch) || config.waits_to_be_listed() => self.take_over_file(handle).await,
+            FileChange::Edited { .. } | FileChange::Replaced => {
                 let path = self.file.path.display();
                 let text = format!("{path} has changed since it was read: `catbird diff` shows how, `catbird reload` takes it over");
                 self.counters.warn(TOPIC, vec![text]);
             }
+        }
+    }
+
+    async fn take_over_file(&mut self, handle: &DaemonHandle) {
+        match self.reload(None, handle).await {
+            Ok(reloaded) => {
+                tracing::info!(changes = reloaded.changes.len(), "the configuration file has changed and is taken over");
+                for change in reloaded.changes.iter().take(LOGGED_CHANGES) {
+                    tracing::info!("{change}");
+                }
+            }
+            Err(report) => tracing::error!("the configuration file has changed and is not usable; the last good one stays:\n{report}"),
         }
     }
 
@@ -359,6 +368,8 @@ impl ConfigManager {
 struct ConfigFile {
     path: PathBuf,
     read: Option<Version>,
+    /// Another one, that stood there at the last look.
+    seen: Option<Version>,
     reader: Reader,
 }
 
@@ -367,10 +378,20 @@ struct ConfigFile {
 enum FileChange {
     /// It is the one that was read.
     None,
-    /// In place, by an editor.
-    Edited,
+    /// In place, by an editor; it was already so at the look before.
+    Edited { settled: bool },
     /// It is a link that leads to another file now.
     Replaced,
+}
+
+impl FileChange {
+    fn is_taken_over(self, watch: WatchFile) -> bool {
+        match self {
+            FileChange::None => false,
+            FileChange::Replaced => watch != WatchFile::Never,
+            FileChange::Edited { settled } => settled && watch == WatchFile::Always,
+        }
+    }
 }
 
 impl ConfigFile {
@@ -403,7 +424,7 @@ impl ConfigFile {
                 FileChange::None
             }
             Ok((_, true)) => FileChange::Replaced,
-            Ok((_, false)) => FileChange::Edited,
+            Ok((version, false)) => FileChange::Edited { settled: self.seen.replace(version) == Some(version) },
             Err(error) => {
                 tracing::debug!(file = %self.path.display(), %error, "the configuration file cannot be looked at");
                 FileChange::None
