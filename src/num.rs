@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// An autonomous system number of four octets (RFC 6793).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Asn(pub u32);
 
@@ -160,6 +161,7 @@ impl ConnId {
 
 /// The families that catbird routes (RFC 4760; AFI 1 and 2 with SAFI 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub enum Family {
     /// AFI 1, SAFI 1.
     #[serde(rename = "ipv4-unicast")]

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::num::Family;
 
 /// How much it matters.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
@@ -26,6 +27,7 @@ pub enum Level {
 }
 
 /// Something happened.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Notice {
@@ -84,6 +86,7 @@ pub enum Notice {
         /// Which attribute, and what is wrong with it.
         detail: String,
         /// What the UPDATE announced.
+        #[cfg_attr(feature = "daemon", schemars(with = "Vec<String>"))]
         prefixes: Vec<IpNet>,
         /// The whole message in hexadecimal digits, as `catbird decode` reads them.
         message: String,
@@ -93,6 +96,7 @@ pub enum Notice {
         /// Its name.
         peer: String,
         /// All of them.
+        #[cfg_attr(feature = "daemon", schemars(with = "Vec<String>"))]
         prefixes: Vec<IpNet>,
     },
     /// The peer has announced everything of this family (RFC 4724 §2).
@@ -141,6 +145,7 @@ pub enum Notice {
     /// The kernel refused a route; it is tried again.
     FibFailed {
         /// Its prefix.
+        #[cfg_attr(feature = "daemon", schemars(with = "String"))]
         net: IpNet,
         /// The kernel's answer.
         errno: i32,
@@ -151,11 +156,13 @@ pub enum Notice {
     FibRepaired {
         /// Since the last such notice.
         count: usize,
+        #[cfg_attr(feature = "daemon", schemars(with = "Vec<String>"))]
         nets: Vec<IpNet>,
     },
     /// Another daemon's route stands on our prefix.
     FibForeign {
         /// Its prefix.
+        #[cfg_attr(feature = "daemon", schemars(with = "String"))]
         net: IpNet,
         /// The kernel's number of who wrote it (`rt_protos`).
         protocol: u8,
@@ -170,6 +177,7 @@ pub enum Notice {
     /// Others keep changing this route; it is put right more and more rarely.
     FibContested {
         /// Its prefix.
+        #[cfg_attr(feature = "daemon", schemars(with = "String"))]
         net: IpNet,
     },
     /// What an earlier run had left in the kernel and nobody announced again was removed.
@@ -184,13 +192,16 @@ pub enum Notice {
     /// What this node originates has changed.
     Blocks {
         /// From now on.
+        #[cfg_attr(feature = "daemon", schemars(with = "Vec<String>"))]
         added: Vec<IpNet>,
         /// No longer.
+        #[cfg_attr(feature = "daemon", schemars(with = "Vec<String>"))]
         removed: Vec<IpNet>,
     },
     /// Another path is used for a prefix, or none any more. `best` and `was` name peers.
     Route {
         /// The prefix.
+        #[cfg_attr(feature = "daemon", schemars(with = "String"))]
         net: IpNet,
         /// The peer that it is from; `None`: it is gone.
         best: Option<String>,

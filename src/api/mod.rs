@@ -30,7 +30,10 @@ pub use metrics::{Counters, FibOperations, Histogram, MalformedCount, Notificati
 pub use peers::{
     Capabilities, EventRow, FailureRow, FamilyRow, LastDown, MessageRow, PeerDetail, PeerRow, TimerRow, TransportRow, UpdateRow,
 };
-pub use routes::{BlockRow, DepartedRow, Explanation, ExportRow, Fate, FibRow, KernelAnswer, NexthopRow, PathExplanation, RouteRow};
+pub use routes::{
+    BlockRow, DepartedRow, Explanation, ExportRow, Fate, FibEntry, FibRow, HopRow, KernelAnswer, NexthopRow, PathExplanation,
+    ResolutionRow, RouteRow, STEPS,
+};
 pub use status::{DOWN_PEERS, DownPeer, FibCounts, FibTableRow, JobRow, MemoryRow, Status, TableRow, WaitingRow};
 
 /// Rows of a page when the asker did not say.
@@ -173,6 +176,7 @@ pub enum Command {
 }
 
 /// What a change costs.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Grade {
@@ -195,6 +199,7 @@ impl fmt::Display for Grade {
 }
 
 /// One difference.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// The worst that it costs.

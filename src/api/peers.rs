@@ -10,6 +10,7 @@ use crate::num::{Asn, ConnId, Family};
 
 /// One line of `catbird peers`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct PeerRow {
     /// As configured; of one that a listen range let in, its address.
     pub name: String,
@@ -42,6 +43,7 @@ pub struct PeerRow {
 
 /// Route counts of one peer and family.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct FamilyRow {
     /// Which one.
     pub family: Family,
@@ -67,6 +69,7 @@ pub struct FamilyRow {
 
 /// Everything about one peer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct PeerDetail {
     /// As in the list.
     #[serde(flatten)]
@@ -110,6 +113,7 @@ pub struct PeerDetail {
 
 /// How a TCP connection fares.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct TransportRow {
     /// Sent, and not acknowledged by the peer's machine.
     pub unacknowledged_bytes: u32,
@@ -142,6 +146,7 @@ impl TransportRow {
 
 /// A running timer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct TimerRow {
     /// HoldTimer, KeepaliveTimer and the like, as RFC 4271 §8 calls it.
     pub timer: String,
@@ -151,6 +156,7 @@ pub struct TimerRow {
 
 /// Capabilities in words (RFC 5492).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct Capabilities {
     /// Of our last OPEN.
     pub ours: Vec<String>,
@@ -162,6 +168,7 @@ pub struct Capabilities {
 
 /// Messages of one type since the peer was configured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct MessageRow {
     /// open, update, notification, keepalive or route_refresh.
     pub kind: String,
@@ -173,6 +180,7 @@ pub struct MessageRow {
 
 /// Prefixes that went by since the peer was configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct UpdateRow {
     /// Prefixes that the peer announced.
     pub announced_received: u64,
@@ -190,6 +198,7 @@ pub struct UpdateRow {
 
 /// How the last session ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct LastDown {
     /// How long ago.
     pub ago_seconds: f64,
@@ -207,6 +216,7 @@ pub struct LastDown {
 
 /// One reason why a peer is not up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct FailureRow {
     pub reason: String,
     pub first_ago_seconds: f64,
@@ -216,6 +226,7 @@ pub struct FailureRow {
 
 /// One entry of a peer's event ring. What happened again since the session last began or ended is one entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct EventRow {
     /// How long ago; of what repeated, the last time.
     pub ago_seconds: f64,

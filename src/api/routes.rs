@@ -2,6 +2,7 @@
 //!
 //! Units and forms are those of [`super`].
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
@@ -9,8 +10,10 @@ use serde::{Deserialize, Serialize};
 
 /// One path.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct RouteRow {
     /// The prefix.
+    #[cfg_attr(feature = "daemon", schemars(with = "String"))]
     pub net: IpNet,
     /// RFC 7911; zero where ADD-PATH is not in use.
     pub path_id: u32,
@@ -56,13 +59,18 @@ pub struct RouteRow {
 
 /// The answer to `catbird why`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct Explanation {
     /// The prefix that was asked for, without host bits.
+    #[cfg_attr(feature = "daemon", schemars(with = "String"))]
     pub net: IpNet,
     /// What was asked for: `net` itself, or an address in it.
+    #[cfg_attr(feature = "daemon", schemars(with = "String"))]
     pub asked: IpNet,
     /// Shorter prefixes in use that hold it, the longest first, and longer ones inside it: eight of each at most.
+    #[cfg_attr(feature = "daemon", schemars(with = "Vec<String>"))]
     pub covering: Vec<IpNet>,
+    #[cfg_attr(feature = "daemon", schemars(with = "Vec<String>"))]
     pub longer: Vec<IpNet>,
     /// If there is no path: who had it last and why it went, as far as that is remembered.
     #[serde(default)]
@@ -83,6 +91,7 @@ pub struct Explanation {
 
 /// The end of a prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct DepartedRow {
     /// Name of the peer that had it last, or `local`.
     pub peer: String,
@@ -94,10 +103,12 @@ pub struct DepartedRow {
 
 /// How the kernel forwards (RTM_GETROUTE).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct KernelAnswer {
     /// The address that it was asked about.
     pub address: IpAddr,
     /// The route that it chose; `None` if none leads there.
+    #[cfg_attr(feature = "daemon", schemars(with = "Option<String>"))]
     pub net: Option<IpNet>,
     pub table: u32,
     pub metric: u32,
@@ -113,6 +124,7 @@ pub struct KernelAnswer {
 
 /// What became of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
     Best,
@@ -126,6 +138,7 @@ pub enum Fate {
 
 /// One candidate and its fate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct PathExplanation {
     /// The path, as in a list.
     #[serde(flatten)]
@@ -135,37 +148,168 @@ pub struct PathExplanation {
     pub step: Option<String>,
     pub value: Option<String>,
     pub best_value: Option<String>,
-    /// The same in words.
-    pub verdict: String,
-    /// How the next hop was resolved, in words, and by which route.
-    pub next_hop_via: Option<String>,
-    pub next_hop_through: Option<IpNet>,
+    /// How the next hop was resolved; `None`: a refused path's is not looked up.
+    pub resolution: Option<ResolutionRow>,
     /// Of a stale path: when it goes unless it is announced again.
     pub stale_seconds_left: Option<f64>,
 }
 
+impl PathExplanation {
+    /// Why it won or lost, for people.
+    pub fn verdict(&self) -> String {
+        let step = self.step.as_deref().map_or("", step_text);
+        match (self.fate, &self.value, &self.best_value) {
+            (Fate::Best, Some(own), _) => format!("best: {step} ({own})"),
+            (Fate::Best, None, _) => format!("best: {step}"),
+            (Fate::Shares, ..) => "shares the load with the best".to_owned(),
+            (Fate::Lost, Some(own), Some(best)) => format!("lost: the best has: {step} ({best}; here {own})"),
+            (Fate::Lost, ..) => format!("lost: the best has: {step}"),
+            (Fate::Ineligible, ..) => "ineligible: its next hop cannot be reached".to_owned(),
+            (Fate::Refused, ..) => refusal(self.route.refused.as_deref().unwrap_or("by nobody knows what")),
+        }
+    }
+}
+
+/// The steps of the decision (RFC 4271 §9.1.2.2, RFC 4456 §9) as JSON names them, and as people do.
+pub const STEPS: [(&str, &str); 13] = [
+    ("only", "only path"),
+    ("local", "locally originated"),
+    ("local_pref", "higher LOCAL_PREF"),
+    ("as_path_length", "shorter AS_PATH"),
+    ("origin", "lower ORIGIN"),
+    ("med", "lower MED"),
+    ("external_over_internal", "external over internal"),
+    ("next_hop_metric", "nearer next hop"),
+    ("older_external", "older external path"),
+    ("router_id", "lower router identifier"),
+    ("cluster_list_length", "shorter CLUSTER_LIST"),
+    ("peer_address", "lower peer address"),
+    ("path_id", "lower path identifier"),
+];
+
+fn step_text(name: &str) -> &str {
+    STEPS.iter().find(|(step, _)| *step == name).map_or(name, |(_, text)| text)
+}
+
+fn refusal(cause: &str) -> String {
+    if cause.starts_with("refused") { cause.to_owned() } else { format!("refused: {cause}") }
+}
+
+/// A way that packets leave by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+pub struct HopRow {
+    /// `None`: the destination is on the link itself.
+    pub gateway: Option<IpAddr>,
+    /// Its name, or `#` and its number while the name is not known.
+    pub interface: String,
+    /// The gateway is taken to be on the link, whatever the link's subnets are.
+    pub onlink: bool,
+    /// Through a tunnel of the overlay.
+    pub overlay: bool,
+}
+
+impl fmt::Display for HopRow {
+    /// As `ip route` would say it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(gateway) = self.gateway {
+            write!(f, "via {gateway} ")?;
+        }
+        write!(f, "dev {}", self.interface)?;
+        if self.onlink { f.write_str(" onlink") } else { Ok(()) }
+    }
+}
+
+/// Where a next hop leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+pub struct ResolutionRow {
+    /// Several where the kernel's route has several; none if it cannot be used.
+    pub hops: Vec<HopRow>,
+    /// The route that covers it, of the kernel or of ours.
+    #[cfg_attr(feature = "daemon", schemars(with = "Option<String>"))]
+    pub by: Option<IpNet>,
+    /// Why it cannot be used: `no_route`, `only_default`, `own_address`, `discarded`, `link_down`, `no_interface`, `not_unicast`, `broadcast`,
+    /// `circle` or `no_tunnel`.
+    pub unusable: Option<String>,
+    /// The same for people.
+    pub explanation: Option<String>,
+}
+
+impl fmt::Display for ResolutionRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(why) = &self.explanation {
+            return f.write_str(why);
+        }
+        for (at, hop) in self.hops.iter().enumerate() {
+            let (comma, overlay) = (if at > 0 { ", " } else { "" }, if hop.overlay { " (overlay)" } else { "" });
+            write!(f, "{comma}{hop}{overlay}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Is it announced to this peer?
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct ExportRow {
     /// Its name.
     pub peer: String,
     /// It is in the peer's Adj-RIB-Out.
     pub announced: bool,
-    /// In words; of an announced route, what is left to do if anything.
+    /// Of an announced route `announced`, or `queued` as long as it waits to be written. Else why not: `no_route`, `no_session`, `its_own`,
+    /// `originator`, `next_hop_is_peer`, `ibgp_to_ibgp`, `client_to_client`, `no_advertise`, `no_export`, `no_export_subconfed`, `no_policy`,
+    /// `draining`, `policy`, `no_next_hop`, `family`, `too_long` or `no_room`.
     pub reason: String,
+    /// The same for people, with the rule's name.
+    pub explanation: String,
+}
+
+/// What stands, or is to stand, in the kernel for a prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+pub struct FibEntry {
+    /// `unicast` or `blackhole`.
+    pub kind: String,
+    /// Empty for a blackhole.
+    pub hops: Vec<HopRow>,
+    /// The kernel's; the lowest of a prefix's routes carries the packets.
+    pub metric: u32,
+    /// Preferred source address of packets of this node.
+    pub source: Option<IpAddr>,
+}
+
+impl FibEntry {
+    /// As `ip route` would print it.
+    pub fn as_ip_route(&self, net: &IpNet) -> String {
+        let mut text = match self.hops.as_slice() {
+            [] => format!("{} {net}", self.kind),
+            [one] => format!("{net} {one}"),
+            some => some.iter().fold(net.to_string(), |text, hop| format!("{text} nexthop {hop}")),
+        };
+        if self.metric != 0 {
+            text.push_str(&format!(" metric {}", self.metric));
+        }
+        if let Some(source) = self.source {
+            text.push_str(&format!(" src {source}"));
+        }
+        text
+    }
 }
 
 /// One kernel route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct FibRow {
     /// The prefix.
+    #[cfg_attr(feature = "daemon", schemars(with = "String"))]
     pub net: IpNet,
     /// wanted, installed, failed or foreign.
     pub state: String,
-    /// As `ip route` would say it.
-    pub wanted: Option<String>,
-    /// What the kernel has, in the same form.
-    pub installed: Option<String>,
+    /// `None`: it is only to go.
+    pub wanted: Option<FibEntry>,
+    /// What the kernel has of ours.
+    pub installed: Option<FibEntry>,
     /// What the kernel answered last, if it refused.
     pub errno: Option<i32>,
     /// The same in words.
@@ -174,13 +318,14 @@ pub struct FibRow {
 
 /// One next hop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct NexthopRow {
     /// With `%ifname` if it is link-local.
     pub address: String,
     /// Some route of the kernel, or of ours, leads there.
     pub resolved: bool,
-    /// As `ip route get` would say it, or why not.
-    pub via: String,
+    #[serde(flatten)]
+    pub resolution: ResolutionRow,
     /// The interior cost that the decision compares (RFC 4271 §9.1.2.2 e).
     pub metric: Option<u32>,
     /// Attribute sets that name it.
@@ -189,8 +334,10 @@ pub struct NexthopRow {
 
 /// One block of this node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct BlockRow {
     /// The prefix.
+    #[cfg_attr(feature = "daemon", schemars(with = "String"))]
     pub net: IpNet,
     /// Where it comes from: config, file, command or kernel.
     pub source: String,

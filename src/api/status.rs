@@ -11,6 +11,7 @@ use crate::num::{Asn, Family};
 
 /// One screen of identity and health.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct Status {
     /// Of the node, as configured.
     pub name: String,
@@ -64,6 +65,7 @@ pub struct Status {
 
 /// What is waited for after a start, before anything is withdrawn for want of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct WaitingRow {
     /// As `catbird blocks` names them.
     pub sources: Vec<String>,
@@ -86,6 +88,7 @@ pub const DOWN_PEERS: usize = 5;
 
 /// A peer that is not up and should be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct DownPeer {
     pub name: String,
     pub why: String,
@@ -95,6 +98,7 @@ pub struct DownPeer {
 
 /// Octets that the tables hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct MemoryRow {
     /// Adj-RIB-In and Loc-RIB: destinations, paths and their indexes.
     pub routes_bytes: u64,
@@ -108,6 +112,7 @@ pub struct MemoryRow {
 
 /// Work that goes on in steps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct JobRow {
     /// In words.
     pub what: String,
@@ -117,6 +122,7 @@ pub struct JobRow {
 
 /// Size of one family's Loc-RIB.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct TableRow {
     /// Whose table.
     pub family: Family,
@@ -128,6 +134,7 @@ pub struct TableRow {
 
 /// Kernel routes of ours by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct FibCounts {
     /// Prefixes that should stand in the kernel.
     pub wanted: usize,
@@ -141,6 +148,7 @@ pub struct FibCounts {
 
 /// One family's kernel routes of ours by state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 pub struct FibTableRow {
     /// Whose routes.
     pub family: Family,

@@ -208,6 +208,9 @@ pub enum Command {
     },
     /// Show the messages in a capture, an MRT file or hexadecimal digits, with a verdict on each
     Decode(DecodeArgs),
+    /// What answers in JSON look like, as JSON Schema
+    #[command(after_help = "Examples:\n  catbird schema > catbird.schema.json")]
+    Schema,
     /// Completions for a shell, on standard output; peers' names are asked of the daemon
     #[command(after_help = "Examples:\n  catbird completions bash > /etc/bash_completion.d/catbird")]
     Completions { shell: clap_complete::Shell },

@@ -12,6 +12,7 @@ mod doctor;
 mod objects;
 mod output;
 mod rows;
+mod schema;
 mod tables;
 
 use std::io;
@@ -83,6 +84,7 @@ pub fn main(args: Args) -> ExitCode {
             out.octets(completions::script(*shell).as_bytes()).map(|()| Exit::Fine).map_err(ClientError::from)
         }
         Command::Doctor => doctor::run(&mut out),
+        Command::Schema => out.object(&schema::document()).map(|()| Exit::Fine).map_err(ClientError::from),
         command => Client { out: &mut out, args: &args }.run(command),
     };
     match outcome.and_then(|exit| Ok(out.flush().map(|()| exit)?)) {
@@ -153,9 +155,9 @@ impl Client<'_> {
             Command::Log { what: LogCommand::Set { level } } => self.say(Request::LogLevel { level: word(*level) }),
             Command::Monitor { streams } => self.say(Request::Monitor { streams: streams.iter().map(|s| word(*s)).collect() }),
             Command::Diff { file, .. } => self.diff(file.as_deref()),
-            Command::Run { .. } | Command::Check { .. } | Command::Decode(_) | Command::Completions { .. } | Command::Doctor => {
-                Ok(Exit::Fine)
-            }
+            // They need no daemon.
+            Command::Run { .. } | Command::Check { .. } | Command::Decode(_) => Ok(Exit::Fine),
+            Command::Completions { .. } | Command::Doctor | Command::Schema => Ok(Exit::Fine),
         }
     }
 

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::output::{Cell, Columns, Style, cell, duration, maybe, styled};
-use crate::api::{BlockRow, FamilyRow, FibRow, NexthopRow, PeerRow, RouteRow};
+use crate::api::{BlockRow, FamilyRow, FibEntry, FibRow, NexthopRow, PeerRow, RouteRow};
 
 /// Rows that are held to be sorted at most.
 pub const SORTED: usize = 50_000;
@@ -146,12 +146,13 @@ impl Row for FibRow {
             Some(errno) => format!("{error} (errno {errno})"),
             None => error.clone(),
         });
+        let text = |entry: &FibEntry| entry.as_ip_route(&self.net);
         let same = self.wanted == self.installed && self.wanted.is_some();
-        let installed = if same { styled("as wanted", Style::Dim) } else { maybe(self.installed.as_ref()) };
+        let installed = if same { styled("as wanted", Style::Dim) } else { maybe(self.installed.as_ref().map(text)) };
         vec![
             cell(self.net),
             styled(&self.state, style),
-            maybe(self.wanted.as_ref()),
+            maybe(self.wanted.as_ref().map(text)),
             installed,
             styled(error.unwrap_or_default(), Style::Bad),
         ]
@@ -170,7 +171,7 @@ impl Row for NexthopRow {
 
     fn cells(&self) -> Vec<Cell> {
         let state = if self.resolved { styled("resolved", Style::Good) } else { styled("unresolved", Style::Bad) };
-        vec![cell(&self.address), state, cell(&self.via), maybe(self.metric), cell(self.used_by)]
+        vec![cell(&self.address), state, cell(&self.resolution), maybe(self.metric), cell(self.used_by)]
     }
 }
 

@@ -199,7 +199,7 @@ fn path_explanation(out: &mut Output, path: &PathExplanation) -> io::Result<()> 
     };
     let from = route.peer_address.map_or_else(String::new, |addr| format!(" ({addr})"));
     let since = route.age_seconds.map_or_else(String::new, |seconds| format!(", for {}", age(seconds)));
-    out.line(format!("  from {}{from}: {}{since}", route.peer, out.paint(&styled(&path.verdict, style))))?;
+    out.line(format!("  from {}{from}: {}{since}", route.peer, out.paint(&styled(path.verdict(), style))))?;
     let as_path = if route.as_path.is_empty() { "empty" } else { &route.as_path };
     let pref = route.local_pref.map_or_else(String::new, |p| format!(", local pref {p}"));
     let med = route.med.map_or_else(String::new, |m| format!(", MED {m}"));
@@ -219,8 +219,9 @@ fn path_explanation(out: &mut Output, path: &PathExplanation) -> io::Result<()> 
         out.line(out.paint(&styled(format!("    stale: its peer is away or restarted{left}"), Style::Warn)))?;
     }
     let Some(hop) = &route.next_hop else { return Ok(()) };
-    let through = path.next_hop_through.map_or_else(String::new, |net| format!(", by {net}"));
-    out.line(format!("    next hop {hop}: {}{through}", path.next_hop_via.as_deref().unwrap_or("not looked up")))
+    let Some(resolution) = &path.resolution else { return out.line(format!("    next hop {hop}: not looked up")) };
+    let by = resolution.by.map_or_else(String::new, |net| format!(", by {net}"));
+    out.line(format!("    next hop {hop}: {resolution}{by}"))
 }
 
 /// What we want there, what stands there, and what packets do.
@@ -235,7 +236,7 @@ fn kernel(out: &mut Output, explanation: &Explanation) -> io::Result<()> {
 
 fn wanted_route(out: &mut Output, row: &FibRow) -> io::Result<()> {
     let error = row.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-    let wanted = row.wanted.as_deref().or(row.installed.as_deref()).unwrap_or("");
+    let wanted = row.wanted.as_ref().or(row.installed.as_ref()).map_or_else(String::new, |entry| entry.as_ip_route(&row.net));
     let style = if row.state == "installed" { Style::Good } else { Style::Bad };
     out.line(format!("  kernel: {}{error}  {wanted}", out.paint(&styled(&row.state, style))))
 }
@@ -263,9 +264,9 @@ const NAMED: usize = 6;
 fn exports(out: &mut Output, exports: &[ExportRow]) -> io::Result<()> {
     let mut groups: Vec<(bool, &str, Vec<&str>)> = Vec::new();
     for export in exports {
-        match groups.iter_mut().find(|(announced, reason, _)| (*announced, *reason) == (export.announced, export.reason.as_str())) {
+        match groups.iter_mut().find(|(announced, reason, _)| (*announced, *reason) == (export.announced, export.explanation.as_str())) {
             Some((_, _, peers)) => peers.push(&export.peer),
-            None => groups.push((export.announced, &export.reason, vec![&export.peer])),
+            None => groups.push((export.announced, &export.explanation, vec![&export.peer])),
         }
     }
     for (announced, reason, peers) in groups {

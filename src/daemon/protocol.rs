@@ -96,7 +96,7 @@ pub enum Reply {
 }
 
 /// What a reload did, or would do.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Reloaded {
     /// The plan that was applied, or would be.
     pub changes: Vec<Change>,
@@ -107,7 +107,7 @@ pub struct Reloaded {
 }
 
 /// The router's status and the process's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct FullStatus {
     /// Of the router.
     #[serde(flatten)]
@@ -117,7 +117,7 @@ pub struct FullStatus {
 }
 
 /// Of the process around the router.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ProcessStatus {
     /// Of the running daemon.
     pub version: String,

@@ -220,6 +220,29 @@ pub enum Withheld {
     NoRoom,
 }
 
+impl Withheld {
+    /// In one word, as it stays from one release to the next.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Withheld::ItsOwn => "its_own",
+            Withheld::Originator => "originator",
+            Withheld::NextHopIsPeer => "next_hop_is_peer",
+            Withheld::IbgpToIbgp => "ibgp_to_ibgp",
+            Withheld::ClientToClient => "client_to_client",
+            Withheld::NoAdvertise => "no_advertise",
+            Withheld::NoExport => "no_export",
+            Withheld::NoExportSubconfed => "no_export_subconfed",
+            Withheld::NoPolicy => "no_policy",
+            Withheld::Draining => "draining",
+            Withheld::Policy(_) => "policy",
+            Withheld::NoNextHop => "no_next_hop",
+            Withheld::Family => "family",
+            Withheld::TooLong => "too_long",
+            Withheld::NoRoom => "no_room",
+        }
+    }
+}
+
 impl fmt::Display for Withheld {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -76,11 +76,11 @@ impl Query<'_> {
         for (id, peer) in live {
             let verdict = self.groups.why(self.rib, id, net);
             let announced = matches!(verdict, ExportVerdict::Sent { .. });
-            let reason = match verdict {
+            let explanation = match &verdict {
                 ExportVerdict::Withheld(reason) => reason.to_string(),
                 other => other.to_string(),
             };
-            exports.push(ExportRow { peer, announced, reason });
+            exports.push(ExportRow { peer, announced, reason: verdict.code().to_owned(), explanation });
         }
         exports
     }
@@ -94,30 +94,15 @@ impl Query<'_> {
             Standing::Unreachable => (Fate::Ineligible, None, (None, None)),
             Standing::Refused => (Fate::Refused, None, (None, None)),
         };
-        let values = match (fate, &value, &best_value) {
-            (Fate::Best, Some(own), _) => format!(" ({own})"),
-            (_, Some(own), Some(best)) => format!(" ({best}; here {own})"),
-            _ => String::new(),
-        };
-        let verdict = match (standing, fate) {
-            (Standing::Best(step), _) => format!("best: {}{values}", format::won(step)),
-            (Standing::Lost(_), Fate::Shares) => "shares the load with the best".to_owned(),
-            (Standing::Lost(step), _) => format!("lost: {}{values}", format::lost(step)),
-            (Standing::Unreachable, _) => "ineligible: its next hop cannot be reached".to_owned(),
-            (Standing::Refused, _) => refused(&view.cause.to_string()),
-        };
         let id = view.attrs.and_then(|a| a.nh());
-        let known = id.map(|id| format::resolution(self.nexthops, self.nexthops.resolution(id)));
-        let through = id.and_then(|id| self.nexthops.carried_by(id));
+        let resolution = id.map(|id| format::resolution(self.nexthops, self.nexthops.resolution(id), self.nexthops.carried_by(id)));
         PathExplanation {
             route: format::route(self.sessions, view, attrs, self.rib.seconds()),
             fate,
-            step: step.map(step_name),
+            step: step.map(|step| format::snake_case(&format!("{step:?}"))),
             value,
             best_value,
-            verdict,
-            next_hop_via: known,
-            next_hop_through: through,
+            resolution,
             stale_seconds_left: self.sessions.get(view.source.id).filter(|_| view.stale).and_then(|entry| stale_left(entry, now)),
         }
     }
@@ -150,23 +135,6 @@ fn stale_left(entry: &Entry, now: Instant) -> Option<f64> {
     timers.min().map(|at| at.since(now).as_secs_f64())
 }
 
-fn refused(cause: &str) -> String {
-    if cause.starts_with("refused") { cause.to_owned() } else { format!("refused: {cause}") }
-}
-
-/// As JSON has it.
-fn step_name(step: Step) -> String {
-    let text = format!("{step:?}");
-    let mut name = String::with_capacity(text.len() + 4);
-    for (at, letter) in text.char_indices() {
-        if letter.is_uppercase() && at > 0 {
-            name.push('_');
-        }
-        name.extend(letter.to_lowercase());
-    }
-    name
-}
-
 /// Tells of each prefix that is used otherwise than before.
 pub(super) fn notice_changes(changes: &[BestChange], rib: &Rib, sessions: &Sessions, effects: &mut Effects) {
     let name = |best: &Best| format::name_of(sessions, best.peer).to_owned();
@@ -197,11 +165,26 @@ pub(super) fn cut_off(sessions: &Sessions, is_reachable: impl Fn(IpAddr) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::STEPS;
 
     #[test]
-    fn steps_and_refusals_are_named_plainly() {
-        assert_eq!([step_name(Step::Only), step_name(Step::AsPathLength)], ["only", "as_path_length"]);
-        assert_eq!(refused("refused by policy from-tor"), "refused by policy from-tor");
-        assert_eq!(refused("not a unicast prefix"), "refused: not a unicast prefix");
+    fn answers_name_the_steps_as_the_decision_does() {
+        let all = [
+            Step::Only,
+            Step::Local,
+            Step::LocalPref,
+            Step::AsPathLength,
+            Step::Origin,
+            Step::Med,
+            Step::ExternalOverInternal,
+            Step::NextHopMetric,
+            Step::OlderExternal,
+            Step::RouterId,
+            Step::ClusterListLength,
+            Step::PeerAddress,
+            Step::PathId,
+        ];
+        let named = all.map(|step| (format::snake_case(&format!("{step:?}")), step.to_string()));
+        assert_eq!(named, STEPS.map(|(name, text)| (name.to_owned(), text.to_owned())));
     }
 }

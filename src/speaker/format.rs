@@ -5,16 +5,19 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::sessions::{Entry, Sessions};
 use crate::api::{
-    Capabilities, EventRow, FailureRow, FibRow, LastDown, MessageRow, NotificationCount, PeerDetail, PeerRow, RouteRow, TimerRow,
+    Capabilities, EventRow, FailureRow, FibEntry, FibRow, HopRow, LastDown, MessageRow, NotificationCount, PeerDetail, PeerRow,
+    ResolutionRow, RouteRow, TimerRow,
 };
 use crate::fib;
 use crate::kernel::Hop;
 use crate::num::{Asn, Instant, Nlri, PathId, PeerId};
 use crate::peer::RemoteAs;
+use crate::rib::PathView;
 use crate::rib::nexthop::{NexthopTable, Resolution};
-use crate::rib::{PathView, Step};
 use crate::wire::{NextHop, PathAttributes};
 
 /// A path as a row. `attrs` is what to show of it: as received, or as import left it.
@@ -248,45 +251,43 @@ pub(super) fn expects_routes(entry: &Entry) -> bool {
     }
 }
 
-/// Why the best path is the best.
-pub(super) fn won(step: Step) -> String {
-    step.to_string()
+/// The name of a variant as JSON has it.
+pub(super) fn snake_case(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 4);
+    for (at, letter) in name.char_indices() {
+        if letter.is_uppercase() && at > 0 {
+            snake.push('_');
+        }
+        snake.extend(letter.to_lowercase());
+    }
+    snake
 }
 
-/// Why a path lost, named by what the winner had.
-pub(super) fn lost(step: Step) -> String {
-    format!("the best has: {step}")
-}
-
-/// As `ip route get` would say it.
-pub(super) fn resolution(nexthops: &NexthopTable, resolution: &Resolution) -> String {
+/// Where a next hop leads. `by`: the route that carries it.
+pub(super) fn resolution(nexthops: &NexthopTable, resolution: &Resolution, by: Option<IpNet>) -> ResolutionRow {
     match resolution {
-        Resolution::Unresolved(why) => why.to_string(),
+        Resolution::Unresolved(why) => {
+            let name = snake_case(&format!("{why:?}"));
+            ResolutionRow { hops: Vec::new(), by, unusable: Some(name), explanation: Some(why.to_string()) }
+        }
         Resolution::Via { hops, .. } => {
-            let tunnel = |h: &Hop| if nexthops.is_tunnel(h) { " (overlay)" } else { "" };
-            hops.iter().map(|h| hop(nexthops, h) + tunnel(h)).collect::<Vec<_>>().join(", ")
+            ResolutionRow { hops: hops.iter().map(|h| hop(nexthops, h)).collect(), by, unusable: None, explanation: None }
         }
     }
 }
 
-fn hop(nexthops: &NexthopTable, hop: &Hop) -> String {
-    let mut text = String::new();
-    if let Some(gateway) = hop.gateway {
-        text = format!("via {gateway} ");
+fn hop(nexthops: &NexthopTable, hop: &Hop) -> HopRow {
+    HopRow {
+        gateway: hop.gateway,
+        interface: nexthops.link_name(hop.ifindex).map_or_else(|| format!("#{}", hop.ifindex.0), ToString::to_string),
+        onlink: hop.onlink,
+        overlay: nexthops.is_tunnel(hop),
     }
-    match nexthops.link_name(hop.ifindex) {
-        Some(name) => text.push_str(&format!("dev {name}")),
-        None => text.push_str(&format!("dev #{}", hop.ifindex.0)),
-    }
-    if hop.onlink {
-        text.push_str(" onlink");
-    }
-    text
 }
 
 /// One kernel route.
 pub(super) fn fib_row(nexthops: &NexthopTable, row: &fib::Row) -> FibRow {
-    let shown = |r: &fib::FibRoute| fib_route(nexthops, r);
+    let shown = |r: &fib::FibRoute| fib_entry(nexthops, r);
     FibRow {
         net: row.net,
         state: row.state.name().to_owned(),
@@ -297,23 +298,10 @@ pub(super) fn fib_row(nexthops: &NexthopTable, row: &fib::Row) -> FibRow {
     }
 }
 
-/// As `ip route` would print it.
-fn fib_route(nexthops: &NexthopTable, route: &fib::FibRoute) -> String {
-    let mut text = match &route.kind {
-        fib::FibKind::Blackhole => format!("blackhole {}", route.net),
-        fib::FibKind::Unicast(hops) if hops.len() == 1 => {
-            format!("{} {}", route.net, hops.iter().map(|h| hop(nexthops, h)).collect::<String>())
-        }
-        fib::FibKind::Unicast(hops) => {
-            let hops: Vec<String> = hops.iter().map(|h| format!("nexthop {}", hop(nexthops, h))).collect();
-            format!("{} {}", route.net, hops.join(" "))
-        }
+fn fib_entry(nexthops: &NexthopTable, route: &fib::FibRoute) -> FibEntry {
+    let (kind, hops) = match &route.kind {
+        fib::FibKind::Blackhole => ("blackhole", Vec::new()),
+        fib::FibKind::Unicast(hops) => ("unicast", hops.iter().map(|h| hop(nexthops, h)).collect()),
     };
-    if route.metric != 0 {
-        text.push_str(&format!(" metric {}", route.metric));
-    }
-    if let Some(source) = route.source {
-        text.push_str(&format!(" src {source}"));
-    }
-    text
+    FibEntry { kind: kind.to_owned(), hops, metric: route.metric, source: route.source }
 }

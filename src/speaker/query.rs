@@ -350,7 +350,7 @@ impl Query<'_> {
                 None => r.addr.to_string(),
             },
             resolved: r.resolution.is_usable(),
-            via: format::resolution(self.nexthops, &r.resolution),
+            resolution: format::resolution(self.nexthops, &r.resolution, self.nexthops.carried_by(r.id)),
             metric: r.resolution.metric(),
             used_by: r.users as usize,
         };

@@ -185,6 +185,7 @@ fn the_preferred_source_is_shown_with_the_route() {
     lab.reload("a", |params| params.fib.source_v4 = Some([10, 255, 0, 1].into()));
     lab.run(Duration::from_secs(1));
     let Answer::Fib(page) = lab.ask("a", Question::Fib { net: Some(net("10.8.0.0/16")), cursor: 0 }) else { panic!("another answer") };
-    let told = [&page.rows[0].wanted, &page.rows[0].installed].map(|s| s.clone().unwrap());
+    let row = &page.rows[0];
+    let told = [&row.wanted, &row.installed].map(|entry| entry.as_ref().unwrap().as_ip_route(&row.net));
     assert_eq!(told, ["10.8.0.0/16 via 10.255.0.2 dev eth0 metric 1024 src 10.255.0.1"; 2]);
 }

@@ -150,7 +150,7 @@ fn what_is_no_unicast_prefix_is_kept_as_refused_and_told_to_nobody() {
         lab.run(SECOND);
         for prefix in never {
             let explanation = lab.explain("dut", prefix).expect("it is in the Adj-RIB-In");
-            assert_eq!(explanation.paths[0].verdict, "refused: not a unicast prefix", "{prefix}");
+            assert_eq!(explanation.paths[0].verdict(), "refused: not a unicast prefix", "{prefix}");
             assert!(lab.best("dut", prefix).is_none() && !lab.in_kernel("dut", prefix), "{prefix}");
         }
         let said = |lab: &Lab| lab.notices("dut").into_iter().filter(|n| n.contains("no unicast route leads to")).collect::<Vec<_>>();
@@ -184,7 +184,7 @@ fn five(lab: &mut Lab, which: std::ops::Range<usize>) {
 /// `+` for each of [`FIVE`] that is used, `-` for one that is beyond the limit, `p` for one that policy refused, a blank where there is none.
 fn used(lab: &mut Lab) -> String {
     let letter = |prefix| {
-        let verdict = lab.explain("dut", prefix).and_then(|explanation| Some(explanation.paths.first()?.verdict.clone()));
+        let verdict = lab.explain("dut", prefix).and_then(|explanation| Some(explanation.paths.first()?.verdict()));
         match verdict.as_deref() {
             Some(best) if best.starts_with("best") => '+',
             Some("refused: beyond the prefix limit") => '-',
@@ -285,7 +285,7 @@ fn routes_that_need_each_other_or_themselves_carry_nothing_and_are_told_to_nobod
         assert!(lab.best("dut", prefix).is_none() && !lab.in_kernel("dut", prefix), "{prefix}");
         assert_eq!(lab.paths("dut", prefix).len(), 1, "{prefix} stays in the Adj-RIB-In");
         let explanation = lab.explain("dut", prefix).expect("it is known");
-        assert!(explanation.paths[0].verdict.starts_with("ineligible"), "{prefix}: {}", explanation.paths[0].verdict);
+        assert!(explanation.paths[0].verdict().starts_with("ineligible"), "{prefix}: {}", explanation.paths[0].verdict());
     }
     assert_eq!(announced(&updates(&mut lab)), [] as [&str; 0]);
     // With a way out of the circle all of it holds.

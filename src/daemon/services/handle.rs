@@ -3,13 +3,15 @@
 //! In: questions, orders, a new configuration, the word to stop. Out: answers, and what happens as it happens. It leaves transport and
 //! rights to `control` and `http`, and meaning to the core.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::api::{Answer, Command, Explanation, KernelAnswer, Question};
+use crate::api::{Answer, Command, Explanation, KernelAnswer, Question, RouteFilter};
 use crate::config::Config;
 use crate::kernel::RouteKind;
 use crate::speaker::reload_plan::Change;
@@ -24,6 +26,9 @@ use crate::daemon::counters::DaemonMetrics;
 use crate::daemon::event_log::{EventLog, LogLevel, Stamped};
 use crate::daemon::netlink::lookup::{self, Forwarding};
 use crate::daemon::protocol::Reloaded;
+
+/// Prefixes inside the one that was asked for, that `why` names.
+const LONGER: usize = 8;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -84,6 +89,20 @@ impl DaemonHandle {
         answer.await.ok()
     }
 
+    /// The first prefixes inside this one, of the whole table: a page at a time, so that the core does other things between two.
+    async fn longer(&self, net: IpNet) -> Vec<IpNet> {
+        let filter = RouteFilter { net: Some(net), longer: true, ..RouteFilter::default() };
+        let (mut found, mut cursor) = (BTreeSet::new(), Some(0));
+        while let Some(at) = cursor.filter(|_| found.len() < LONGER) {
+            let (reply, answer) = oneshot::channel();
+            let question = Question::Routes { filter: filter.clone(), cursor: at };
+            let Some(Answer::Routes(page)) = self.answered(Request::Query(question, reply), answer).await else { break };
+            found.extend(page.rows.iter().map(|row| row.net).filter(|inside| *inside != net));
+            cursor = page.next;
+        }
+        found.into_iter().take(LONGER).collect()
+    }
+
     /// What the kernel does with a packet to what was asked for; of a prefix, to its first address that a host may have.
     fn kernel_answer(&self, story: &Explanation) -> Option<KernelAnswer> {
         let host = story.asked.prefix_len() == story.asked.max_prefix_len();
@@ -112,7 +131,7 @@ impl DaemonHandle {
             Forwarding::Denied(kind) => {
                 // Which route says so the kernel does not tell; a blackhole that we want and that stands is ours.
                 let wanted = story.fib.as_ref().filter(|row| row.state == "installed").and_then(|row| row.wanted.as_ref());
-                answer.ours = wanted.is_some_and(|route| route.starts_with("blackhole")) && kind == RouteKind::Blackhole;
+                answer.ours = wanted.is_some_and(|route| route.kind == "blackhole") && kind == RouteKind::Blackhole;
                 answer.kind = kind_name(&kind).to_owned();
                 answer.route = format!("{}: packets are dropped", answer.kind);
             }
@@ -148,6 +167,9 @@ impl RouterApi for DaemonHandle {
         Some(match answer {
             Answer::Why(mut story) => {
                 story.kernel = self.kernel_answer(&story);
+                if story.longer.len() < LONGER {
+                    story.longer = self.longer(story.net).await;
+                }
                 Answer::Why(story)
             }
             other => other,

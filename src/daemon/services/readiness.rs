@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::api::{FibCounts, FibTableRow, PeerRow, WaitingRow};
 
 /// The answer of `/readyz`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Readiness {
     /// What `/readyz` says.
     pub ready: bool,
@@ -25,7 +25,7 @@ pub struct Readiness {
 }
 
 /// A peer that is not up.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Missing {
     /// Its name.
     pub peer: String,

@@ -83,6 +83,19 @@ pub enum ExportVerdict {
     Withheld(Withheld),
 }
 
+impl ExportVerdict {
+    /// In one word, as it stays from one release to the next.
+    pub fn code(&self) -> &'static str {
+        match self {
+            ExportVerdict::NoSession => "no_session",
+            ExportVerdict::NoRoute => "no_route",
+            ExportVerdict::Sent { queued: false, .. } => "announced",
+            ExportVerdict::Sent { queued: true, .. } => "queued",
+            ExportVerdict::Withheld(reason) => reason.code(),
+        }
+    }
+}
+
 impl fmt::Display for ExportVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

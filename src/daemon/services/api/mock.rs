@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::api::{Counters, FibCounts, NexthopRow, Page, Snapshot};
+use crate::api::{Counters, FibCounts, NexthopRow, Page, ResolutionRow, Snapshot};
 use crate::config::{Config, Environment};
 use crate::num::Asn;
 
@@ -85,7 +85,7 @@ impl MockApi {
         let row = |n: usize| NexthopRow {
             address: format!("10.0.{}.{}", n / 256, n % 256),
             resolved: true,
-            via: "eth0".into(),
+            resolution: ResolutionRow { hops: Vec::new(), by: None, unusable: None, explanation: None },
             metric: None,
             used_by: n,
         };
