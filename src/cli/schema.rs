@@ -67,7 +67,10 @@ mod tests {
             std::fs::write(&path, made).expect("written");
         }
         let there = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(there == made, "{file} is not what the types say: CATBIRD_MANUAL=write writes it anew, and protocol::SCHEMA_VERSION may have to go up");
+        assert!(
+            there == made,
+            "{file} is not what the types say: CATBIRD_MANUAL=write writes it anew, and protocol::SCHEMA_VERSION may have to go up"
+        );
     }
 
     /// One row of the table for each key, however deep.
