@@ -13,6 +13,7 @@
 //! | [`kernel`] | links, addresses and routes of the kernel, as data |
 //! | [`stats`] | what happened, as data |
 //! | [`wire`] | octets to messages and back |
+//! | [`bfd`] | whether the path to a neighbour is alive: BFD sessions |
 //! | [`policy`] | which routes are let in and announced, and with which attributes |
 //! | [`peer`] | one neighbour: state machine, collisions, negotiation, timers |
 //! | [`rib`] | Adj-RIB-In, Loc-RIB, decision, next hops, update groups |
@@ -31,13 +32,13 @@
 //! parentheses is free to all.
 //!
 //! ```text
-//! cli     -> daemon source config speaker api peer rib policy fib wire stats
-//! daemon  -> source config speaker driver api peer rib policy fib wire stats
+//! cli     -> daemon source config speaker api peer rib policy fib bfd wire stats
+//! daemon  -> source config speaker driver api peer rib policy fib bfd wire stats
 //! source  -> config speaker peer policy fib
-//! config  -> speaker peer rib policy fib wire
-//! speaker -> api peer rib policy fib wire stats
+//! config  -> speaker peer rib policy fib bfd wire
+//! speaker -> api peer rib policy fib bfd wire stats
 //! rib     -> policy wire          driver -> wire
-//! peer    -> wire          policy -> wire
+//! peer    -> wire          policy -> wire          bfd -> wire
 //! fib, wire, stats -> (num, kernel)
 //! ```
 //!
@@ -75,6 +76,8 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod api;
+#[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]
+pub mod bfd;
 #[allow(clippy::disallowed_methods, reason = "the shell's side of the wall")]
 #[cfg(feature = "daemon")]
 pub mod cli;

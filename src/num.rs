@@ -6,10 +6,11 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::ops::{Add, Sub};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An autonomous system number of four octets (RFC 6793).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -355,6 +356,72 @@ impl Sub<Instant> for Instant {
     }
 }
 
+/// A seeded generator (splitmix64): the same seed gives the same jitter.
+#[derive(Clone, Debug)]
+pub struct Rng(u64);
+
+impl Rng {
+    /// The same seed gives the same sequence.
+    pub fn new(seed: u64) -> Rng {
+        Rng(seed)
+    }
+
+    /// The next number of the sequence.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// The time multiplied by a random factor of 0.75 to 1.0 (RFC 4271 §10, RFC 5880 §6.8.7).
+    pub fn jitter(&mut self, time: Duration) -> Duration {
+        let quarter = u64::try_from(time.as_nanos() / 4).unwrap_or(u64::MAX);
+        time.saturating_sub(Duration::from_nanos(self.next_u64().checked_rem(quarter.saturating_add(1)).unwrap_or(0)))
+    }
+}
+
+/// A key that no log shows. What is written of it tells whether it is another one, and is too short to find it by.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Secret {
+    /// Empty in what was read back.
+    key: Arc<[u8]>,
+    fingerprint: u16,
+}
+
+impl Secret {
+    /// Of any length; the kernel takes 80 octets at most (RFC 2385, `TCP_MD5SIG_MAXKEYLEN`).
+    pub fn new(key: &[u8]) -> Secret {
+        // FNV-1a, folded
+        let hash = key.iter().fold(0x811C_9DC5_u32, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193));
+        Secret { key: key.into(), fingerprint: (hash ^ (hash >> 16)) as u16 }
+    }
+
+    /// For the socket option, and for nothing else.
+    pub fn expose(&self) -> &[u8] {
+        &self.key
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        self.fingerprint.serialize(s)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Secret, D::Error> {
+        Ok(Secret { key: Arc::default(), fingerprint: u16::deserialize(d)? })
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
 /// One reachable destination with its path identifier (RFC 4271 §4.3, RFC 7911 §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Nlri {
@@ -505,6 +572,14 @@ mod tests {
         set.insert(Family::Ipv4Unicast);
         assert_eq!(set, FamilySet::ALL);
         assert_eq!(set.minus(Family::Ipv4Unicast.into()).iter().collect::<Vec<_>>(), [Family::Ipv6Unicast]);
+    }
+
+    #[test]
+    fn jitter_stays_between_three_quarters_and_one_and_uses_the_room() {
+        let mut rng = Rng::new(7);
+        let all: Vec<u64> = (0..1000).map(|_| rng.jitter(Duration::from_secs(100)).as_millis() as u64).collect();
+        assert!(all.iter().all(|ms| (75_000..=100_000).contains(ms)));
+        assert!(all.iter().any(|ms| *ms < 76_000) && all.iter().any(|ms| *ms > 99_000));
     }
 
     #[test]

@@ -77,6 +77,23 @@ pub enum Notice {
         /// In words.
         reason: String,
     },
+    /// A BFD session changed its state (RFC 5880 §6.2).
+    Bfd {
+        /// Its name.
+        peer: String,
+        /// Before, as we saw it.
+        from: &'static str,
+        /// Now.
+        to: &'static str,
+        /// It was Up, and the path is taken for dead.
+        lost: bool,
+        /// Why, as we see it.
+        diagnostic: String,
+        /// As the peer last said.
+        remote_state: &'static str,
+        /// Why, as the peer sees it.
+        remote_diagnostic: String,
+    },
     /// RFC 7606: an attribute was dropped or its routes were taken as withdrawn. §6 wants the prefixes and the message in the log.
     Malformed {
         /// Its name.
@@ -242,6 +259,9 @@ impl Notice {
     pub fn level(&self) -> Level {
         match self {
             Notice::PeerState { .. } | Notice::Route { .. } | Notice::RoutesUntold { .. } | Notice::EndOfRib { .. } => Level::Debug,
+            Notice::Bfd { lost: true, .. } => Level::Warn,
+            Notice::Bfd { to: "init", .. } => Level::Debug,
+            Notice::Bfd { .. } => Level::Info,
             Notice::PeerUp { .. } | Notice::Recovered { .. } | Notice::Blocks { .. } | Notice::Reloaded { .. } => Level::Info,
             Notice::Draining { .. } | Notice::Drained | Notice::Stopping { .. } | Notice::Stranger { .. } | Notice::FibRepaired { .. } => {
                 Level::Info
@@ -259,7 +279,7 @@ impl Notice {
             Notice::PeerState { .. } | Notice::PeerUp { .. } | Notice::PeerDown { .. } | Notice::PeerFailed { .. } => "peers",
             Notice::Malformed { .. } | Notice::EndOfRib { .. } | Notice::MaxPrefix { .. } | Notice::SameIdentifier { .. } => "peers",
             Notice::OverBudget { .. } | Notice::NoPolicy { .. } | Notice::NotUnicast { .. } | Notice::Stranger { .. } => "peers",
-            Notice::LinkDown { .. } => "peers",
+            Notice::LinkDown { .. } | Notice::Bfd { .. } => "peers",
             Notice::FibFailed { .. } | Notice::FibRepaired { .. } | Notice::FibForeign { .. } | Notice::Recovered { .. } => "fib",
             Notice::FibContested { .. } | Notice::FibOthers { .. } => "fib",
             Notice::Blocks { .. } | Notice::Route { .. } | Notice::RoutesUntold { .. } => "routes",
@@ -308,6 +328,10 @@ impl fmt::Display for Notice {
             Notice::PeerDown { peer, address, direction, reason, keeps_routes, .. } => {
                 let kept = if *keeps_routes { "; its routes stay, as stale, until it is back or its restart time is over" } else { "" };
                 write!(f, "{peer}: down with {address}, {direction}: {reason}{kept}")
+            }
+            Notice::Bfd { peer, from, to, lost, diagnostic, remote_state, remote_diagnostic } => {
+                let dead = if *lost { ": the path is taken for dead" } else { "" };
+                write!(f, "{peer}: BFD {from} -> {to}{dead}: {diagnostic}; the peer is {remote_state} and says: {remote_diagnostic}")
             }
             Notice::PeerFailed { peer, reason } => write!(f, "{peer}: not up: {reason}"),
             Notice::Malformed { peer, action, detail, prefixes, message } => {

@@ -5,6 +5,7 @@
 //!
 //! We are 10.77.0.1, AS 65001, with the block 10.99.0.0/26; they are 10.77.0.2, AS 65002, with 10.88.0.0/24 and 10.88.1.0/24.
 
+pub mod bfd;
 mod daemons;
 pub mod faults;
 pub mod scenario;
@@ -70,6 +71,8 @@ pub struct Setup {
     /// With `link_local`: the link has no other addresses, and both families are announced. These are our node's own, on lo.
     pub unnumbered: Option<&'static [&'static str]>,
     pub our_id: Option<&'static str>,
+    /// BFD beside the session.
+    pub bfd: Option<bfd::Wish>,
     /// Our ConnectRetryTimer.
     pub connect_retry: u16,
 }
@@ -93,6 +96,7 @@ impl Default for Setup {
             link_local: false,
             unnumbered: None,
             our_id: None,
+            bfd: None,
             connect_retry: 1,
         }
     }
@@ -235,7 +239,8 @@ impl Arena {
         self.scratch.path().join(format!("{who}.log"))
     }
 
-    fn file(&self, name: &str, text: &str) -> PathBuf {
+    /// A file of this run, written anew.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.scratch.path().join(name);
         fs::write(&path, text).expect("the scratch folder is ours");
         path
@@ -249,6 +254,23 @@ impl Arena {
     /// What we have said so far.
     pub fn our_log(&self) -> String {
         fs::read_to_string(self.log("us")).unwrap_or_default()
+    }
+
+    /// Our configuration again, with another wish for BFD, and a reload.
+    pub fn reload_us(&mut self, wish: Option<bfd::Wish>) -> String {
+        self.setup.bfd = wish;
+        self.file("catbird.toml", &our_config(&self.setup, self.scratch.path()));
+        self.ask_us(&["reload"])
+    }
+
+    /// Our namespace, for who puts something into it.
+    pub fn our_machine(&self) -> &Ns {
+        &self.us
+    }
+
+    /// Theirs.
+    pub fn their_machine(&self) -> &Ns {
+        &self.them
     }
 
     /// Runs a client program beside their daemon.
@@ -389,6 +411,9 @@ fn our_config(setup: &Setup, scratch: &Path) -> String {
     }
     if let Some(limit) = setup.max_prefix {
         let _ = writeln!(text, "max_prefix_ipv4 = {limit}");
+    }
+    if let Some(wish) = &setup.bfd {
+        text += &wish.ours(scratch);
     }
     text
 }

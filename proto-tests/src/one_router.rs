@@ -129,7 +129,13 @@ impl OneRouter {
                     self.speaker.handle(self.now, Input::FibDone { seq, result: Ok(()) });
                 }
                 Effect::Answer { answer, .. } => self.answer = Some(answer),
-                Effect::Overlay(_) | Effect::Remember(_) | Effect::ReadKernel | Effect::Notice(_) | Effect::Stopped => {}
+                Effect::Overlay(_)
+                | Effect::Bfd { .. }
+                | Effect::EndBfd
+                | Effect::Remember(_)
+                | Effect::ReadKernel
+                | Effect::Notice(_)
+                | Effect::Stopped => {}
             }
         }
         any

@@ -65,6 +65,7 @@ const SESSION: Spec = &[
     ("enforce_first_as", SWITCH),
     ("remove_private_as", SWITCH),
     ("as_override", SWITCH),
+    ("bfd", &["true", "false", "'b0'", "'b1'"]),
 ];
 const POLICIES: &[&str] = &["'all'", "'none'", "'own-blocks'", "'p0'", "'p1'", "['p0', 'p2']", "['p1', 'p2']"];
 
@@ -108,6 +109,21 @@ const REDISTRIBUTE: Spec = &[
     ("interfaces", &["['cali*']", "['veth*', 'tap*']"]),
     ("shape", &["'unicast'", "'blackhole'"]),
     ("kind", &["'block'", "'pod'", "'service'", "'network'"]),
+];
+const BFD: Spec = &[
+    ("min_tx", &["'50ms'", "'300ms'"]),
+    ("min_rx", &["'50ms'", "1"]),
+    ("multiplier", &["3", "5"]),
+    ("passive", SWITCH),
+    ("multihop", SWITCH),
+    ("min_ttl", &["250", "1"]),
+    ("strict", SWITCH),
+    ("graceful", SWITCH),
+    ("link_down", SWITCH),
+    ("without_realtime", &["'raise'", "'refuse'", "'keep'"]),
+    ("auth", &["'meticulous-sha1'", "'sha1'", "'md5'"]),
+    ("key_id", &["1", "7"]),
+    ("key_file", &["'/secrets/a'", "'/secrets/b'"]),
 ];
 const GROUP: Spec =
     &[("listen", &["['10.98.1.0/24']", "['10.98.0.0/16']", "['10.98.2.0/24', '10.98.3.0/24']"]), ("listen_limit", &["2", "100"])];
@@ -216,6 +232,7 @@ struct Draft {
     groups: Vec<Table>,
     policies: [Policy; 3],
     sets: [String; 2],
+    bfd: [Table; 2],
     redistribute: Vec<Table>,
     /// The tables of a kind stand in another order, with a comment: nothing changes.
     shuffled: bool,
@@ -293,6 +310,7 @@ impl Maker {
             node: self.table("node", NODE, 3),
             policies: [self.policy(), self.policy(), self.policy()],
             sets: [self.set(), self.set()],
+            bfd: [self.table("bfd", BFD, 3), self.table("bfd", BFD, 3)],
             ..Draft::default()
         };
         for must in [("asn", "64512"), ("addresses", "['10.99.0.1', 'fd00:99::1']")] {
@@ -404,7 +422,7 @@ impl Maker {
 
     /// One thing that an operator might do; it may lead nowhere, or to a file that is refused.
     fn change(&mut self, draft: &mut Draft) {
-        match self.dice.below(16) {
+        match self.dice.below(17) {
             0 => self.setting("node", NODE, &mut draft.node),
             1 | 2 => {
                 let (title, spec) = self.dice.of(SINGLE);
@@ -436,6 +454,10 @@ impl Maker {
                 Some(_) if self.dice.once_in(2) => {}
                 _ => draft.redistribute.push(self.redistribute()),
             },
+            15 => {
+                let n = self.dice.below(draft.bfd.len());
+                self.setting("bfd", BFD, &mut draft.bfd[n]);
+            }
             _ => draft.shuffled = !draft.shuffled,
         }
     }
@@ -523,6 +545,12 @@ fn consistent(table: &mut Table) {
     if table.contains_key("multihop") {
         table.remove("ttl_security");
     }
+    if table.get("multihop").is_some_and(|multihop| multihop == "false") {
+        table.remove("min_ttl");
+    }
+    if !(table.contains_key("auth") && table.contains_key("key_file")) {
+        table.retain(|key, _| !["auth", "key_id", "key_file"].contains(key));
+    }
     let external = table.get("asn").is_some_and(|asn| asn != "64512" && asn != "'internal'") || table.contains_key("local_asn");
     if external && table.contains_key("rr_client") {
         table.remove("rr_client");
@@ -545,6 +573,9 @@ impl Draft {
         self.redistribute.iter().for_each(|rule| section(&mut out, "[[redistribute]]", rule));
         for (n, set) in self.sets.iter().enumerate() {
             let _ = writeln!(out, "[prefix_set.s{n}]\nprefixes = {set}");
+        }
+        for (n, profile) in self.bfd.iter().enumerate() {
+            section(&mut out, &format!("[bfd.b{n}]"), profile);
         }
         for (n, policy) in self.policies.iter().enumerate() {
             let _ = writeln!(out, "[policy.p{n}]");
@@ -629,7 +660,10 @@ mod tests {
     }
 
     fn without_keys(mut params: Params) -> Params {
-        let without = |config: &mut PeerConfig| Arc::make_mut(&mut config.session).md5 = None;
+        let without = |config: &mut PeerConfig| {
+            Arc::make_mut(&mut config.session).md5 = None;
+            config.bfd.iter_mut().for_each(|profile| Arc::make_mut(profile).key = None);
+        };
         params.peers.iter_mut().for_each(|peer| without(Arc::make_mut(peer)));
         params.ranges.iter_mut().for_each(|range| without(&mut Arc::make_mut(range).template));
         params

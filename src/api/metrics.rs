@@ -30,6 +30,9 @@ pub struct PeerMetrics {
     pub established_at_seconds: Option<f64>,
     /// The end of the last session.
     pub last_down: Option<LastDown>,
+    /// How often its BFD session went down.
+    #[serde(default)]
+    pub bfd_downs: u32,
     /// One row for each type of message.
     pub messages: Vec<MessageRow>,
     /// Prefixes in UPDATE messages.

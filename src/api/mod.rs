@@ -21,11 +21,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+mod bfd;
 mod metrics;
 mod peers;
 mod routes;
 mod status;
 
+pub use bfd::{BfdLastDown, BfdReport, BfdRow, BfdTimes};
 pub use metrics::{Counters, FibOperations, Histogram, MalformedCount, NotificationCount, PeerMetrics, Snapshot};
 pub use peers::{
     Capabilities, EventRow, FailureRow, FamilyRow, LastDown, MessageRow, PeerDetail, PeerRow, TimerRow, TransportRow, UpdateRow,
@@ -95,6 +97,12 @@ pub enum Question {
     },
     /// The prefixes that this node originates: [`Answer::Blocks`].
     Blocks,
+    /// BFD sessions: [`Answer::Bfd`].
+    Bfd {
+        /// Only of this one, by name or address.
+        #[serde(default)]
+        peer: Option<String>,
+    },
     /// Everything that a scrape needs, at one moment.
     Metrics,
 }
@@ -255,6 +263,8 @@ pub enum Answer {
     Nexthops(Page<NexthopRow>),
     /// To [`Question::Blocks`].
     Blocks(Vec<BlockRow>),
+    /// To [`Question::Bfd`].
+    Bfd(Box<BfdReport>),
     /// To [`Question::Metrics`].
     Metrics(Box<Snapshot>),
     /// What a reload changes, or would change.

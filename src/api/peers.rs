@@ -30,6 +30,9 @@ pub struct PeerRow {
     pub state_seconds: f64,
     /// Established sessions that ended, since the peer was configured.
     pub flaps: u64,
+    /// How its BFD session stands; `None` without one.
+    #[serde(default)]
+    pub bfd: Option<String>,
     /// One row for each configured family.
     pub families: Vec<FamilyRow>,
     /// Why it is not up, in words: the most telling reason.

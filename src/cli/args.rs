@@ -176,6 +176,12 @@ pub enum Command {
     Fib { prefix: Option<IpNet> },
     /// Next hops and how they are resolved
     Nexthops,
+    /// BFD sessions: whether the path to each peer is alive
+    #[command(after_help = "Examples:\n  catbird bfd\n  catbird bfd tor-1")]
+    Bfd {
+        /// Everything about this one's (name or address)
+        peer: Option<String>,
+    },
     /// This node's pod blocks and where each comes from
     Blocks,
     /// Announce or withdraw a pod block, until the next start

@@ -19,7 +19,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::api::{Answer, Command as RouterCommand, Page, PeerRow, Question, RouteFilter};
+use crate::api::{Answer, BfdRow, Command as RouterCommand, Page, PeerRow, Question, RouteFilter};
 use crate::daemon::protocol::{Reply, Request};
 use args::{Args, BlockCommand, Command, Direction, Format, Kind, LogCommand, PeerCommand, Target};
 use client::{ClientError, Replies, ask};
@@ -142,6 +142,7 @@ impl Client<'_> {
                 let replies = self.ask(Question::Nexthops { cursor: 0 })?;
                 self.list(replies, |a| pick!(a, Nexthops))
             }
+            Command::Bfd { peer } => self.bfd(peer.clone()),
             Command::Blocks => {
                 let replies = self.ask(Question::Blocks)?;
                 self.list(replies, |answer| if let Answer::Blocks(rows) = answer { Ok(Page { rows, next: None }) } else { Err(answer) })
@@ -192,6 +193,31 @@ impl Client<'_> {
         match self.out.json {
             true => self.out.object(&serde_json::json!({ "prefixes": prefixes, "paths": paths }))?,
             false => self.out.line(format!("{prefixes} prefixes, {paths} paths"))?,
+        }
+        Ok(Exit::Fine)
+    }
+
+    /// The list, with what concerns no single session below it; or one session.
+    fn bfd(&mut self, peer: Option<String>) -> Result<Exit, ClientError> {
+        let one = peer.is_some();
+        for reply in self.ask(Question::Bfd { peer })? {
+            let report = match reply? {
+                Reply::Answer(Answer::Bfd(report)) => report,
+                Reply::Answer(Answer::Refused(why)) => return Err(ClientError::Failed(why)),
+                other => return Err(ClientError::Strange(format!("{other:?}"))),
+            };
+            if self.out.json {
+                self.out.object(&report)?;
+            } else if one {
+                report.sessions.iter().try_for_each(|row| tables::bfd(self.out, row))?;
+            } else {
+                let mut listing = Listing::new(BfdRow::COLUMNS);
+                listing.page(self.out, &report.sessions, BfdRow::cells)?;
+                listing.end(self.out, BfdRow::NOTHING)?;
+            }
+            if !self.out.json {
+                tables::bfd_notes(self.out, &report, one)?;
+            }
         }
         Ok(Exit::Fine)
     }

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::output::{Cell, Columns, Style, cell, duration, maybe, styled};
-use crate::api::{BlockRow, FamilyRow, FibEntry, FibRow, NexthopRow, PeerRow, RouteRow};
+use crate::api::{BfdRow, BlockRow, FamilyRow, FibEntry, FibRow, NexthopRow, PeerRow, RouteRow};
 
 /// Rows that are held to be sorted at most.
 pub const SORTED: usize = 50_000;
@@ -28,7 +28,7 @@ pub trait Row: Serialize {
 
 impl Row for PeerRow {
     const COLUMNS: Columns = Columns {
-        titles: &["PEER", "ADDRESS", "KIND", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "ADVERTISED", "NOTE"],
+        titles: &["PEER", "ADDRESS", "KIND", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "ADVERTISED", "BFD", "NOTE"],
         legend: "SINCE: in this state. ADVERTISED: prefixes that it was told. `catbird peer NAME` tells everything about one.",
     };
     const NOTHING: &'static str = "no such peer is configured";
@@ -50,8 +50,65 @@ impl Row for PeerRow {
             cell(sum(|f| f.received)),
             cell(sum(|f| f.accepted)),
             cell(sum(|f| f.advertised)),
+            bfd_cell(self.bfd.as_deref()),
             styled(note(self), Style::Warn),
         ]
+    }
+}
+
+/// How the BFD session beside it stands.
+fn bfd_cell(state: Option<&str>) -> Cell {
+    match state {
+        Some("up") => styled("up", Style::Good),
+        Some("down") => styled("down", Style::Bad),
+        Some(other) => styled(other, Style::Warn),
+        None => maybe(None::<u8>),
+    }
+}
+
+impl Row for BfdRow {
+    const COLUMNS: Columns = Columns {
+        titles: &["PEER", "ADDRESS", "PATH", "STATE", "SINCE", "SENDS", "DETECTS", "DOWNS", "NOTE"],
+        legend: "SENDS: every so often, before jitter. DETECTS: when nothing came for so long. `catbird bfd NAME` tells everything about one.",
+    };
+    const NOTHING: &'static str = "no BFD session is wanted: `bfd = true` of a peer asks for one";
+    type Key = Vec<(String, u64)>;
+
+    fn key(&self) -> Self::Key {
+        natural(&self.peer)
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            cell(&self.peer),
+            cell(&self.address),
+            cell(&self.path),
+            bfd_cell(Some(&self.state)),
+            cell(duration(self.state_seconds)),
+            cell(millis(self.interval_ms)),
+            maybe(self.detection_ms.map(millis)),
+            cell(self.downs),
+            styled(bfd_note(self), Style::Warn),
+        ]
+    }
+}
+
+/// `50ms`, `1.5s`
+pub fn millis(ms: f64) -> String {
+    if ms < 1000.0 { format!("{ms}ms") } else { format!("{}s", ms / 1000.0) }
+}
+
+/// Why it is not up.
+fn bfd_note(row: &BfdRow) -> String {
+    match (row.state.as_str(), row.remote_state.as_str()) {
+        ("up", _) => String::new(),
+        ("admin down", _) => "held down here".to_owned(),
+        (_, "admin down") => "the peer holds it down".to_owned(),
+        _ if row.received == 0 => {
+            let worst = row.dropped.iter().max_by_key(|(_, count)| **count).map(|(why, count)| format!(": {count} packets dropped, {why}"));
+            format!("nothing that counts was heard{}", worst.unwrap_or_default())
+        }
+        _ => format!("{}; the peer says: {}", row.diagnostic, row.remote_diagnostic),
     }
 }
 

@@ -7,7 +7,7 @@ use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
-use crate::api::{BlockRow, Explanation, FibRow, NexthopRow, PeerDetail, PeerRow, RouteRow};
+use crate::api::{BfdReport, BlockRow, Explanation, FibRow, NexthopRow, PeerDetail, PeerRow, RouteRow};
 use crate::daemon::doctor::Finding;
 use crate::daemon::protocol::{FullStatus, Reloaded, SCHEMA_VERSION};
 use crate::daemon::services::readiness::Readiness;
@@ -16,7 +16,7 @@ use crate::stats::Notice;
 type Make = fn(&mut SchemaGenerator) -> Schema;
 
 /// What each command, or path of HTTP, answers.
-const ANSWERS: [(&str, Make); 13] = [
+const ANSWERS: [(&str, Make); 14] = [
     ("status", one::<FullStatus>),
     ("peers", one::<Vec<PeerRow>>),
     ("peer", one::<PeerDetail>),
@@ -27,6 +27,7 @@ const ANSWERS: [(&str, Make); 13] = [
     ("fib", one::<Vec<FibRow>>),
     ("nexthops", one::<Vec<NexthopRow>>),
     ("blocks", one::<Vec<BlockRow>>),
+    ("bfd", one::<BfdReport>),
     ("reload", one::<Reloaded>),
     ("doctor", one::<Vec<Finding>>),
     ("readyz", one::<Readiness>),

@@ -5,8 +5,10 @@
 use std::io;
 
 use super::output::{Output, Style, duration, octets, styled};
-use super::rows::{age, peer_style};
-use crate::api::{Explanation, ExportRow, Fate, FibRow, KernelAnswer, PathExplanation, PeerDetail, TransportRow};
+use super::rows::{age, millis, peer_style};
+use crate::api::{
+    BfdReport, BfdRow, BfdTimes, Explanation, ExportRow, Fate, FibRow, KernelAnswer, PathExplanation, PeerDetail, TransportRow,
+};
 use crate::daemon::protocol::{FullStatus, Reloaded};
 use crate::speaker::reload_plan::Grade;
 
@@ -68,6 +70,58 @@ fn reload_words(full: &FullStatus) -> String {
     format!("{outcome}{when}")
 }
 
+/// `catbird bfd X`
+pub fn bfd(out: &mut Output, row: &BfdRow) -> io::Result<()> {
+    let style = if row.state == "up" { Style::Good } else { Style::Bad };
+    let (name, state) = (out.paint(&styled(&row.peer, Style::Bold)), out.paint(&styled(&row.state, style)));
+    out.line(format!("{name}  {}  {}", row.address, row.path))?;
+    out.line(format!(
+        "state       {state} since {}, {}; came up {} times, went down {}",
+        duration(row.state_seconds),
+        row.diagnostic,
+        row.ups,
+        row.downs
+    ))?;
+    out.line(format!("peer says   {}, {}", row.remote_state, row.remote_diagnostic))?;
+    let times =
+        |t: &BfdTimes| format!("sends every {}, takes every {}, multiplier {}", millis(t.min_tx_ms), millis(t.min_rx_ms), t.multiplier);
+    out.line(format!("ours        {}, discriminator {:#010x}", times(&row.local), row.local_discriminator))?;
+    if row.remote_discriminator == 0 {
+        out.line("theirs      not heard")?;
+    } else {
+        out.line(format!("theirs      {}, discriminator {:#010x}", times(&row.remote), row.remote_discriminator))?;
+    }
+    let polling = if row.polling { "; other times are being agreed on" } else { "" };
+    let detects = row.detection_ms.map_or_else(|| "never".to_owned(), |ms| format!("after {}", millis(ms)));
+    out.line(format!("in use      we send every {}, silence is noticed {detects}{polling}", millis(row.interval_ms)))?;
+    out.line(format!("auth        {}{}", row.auth.as_deref().unwrap_or("none"), if row.passive { ", passive" } else { "" }))?;
+    out.line(format!("packets     {} received, {} sent", row.received, row.sent))?;
+    for (why, count) in &row.dropped {
+        out.line(out.paint(&styled(format!("dropped     {count}: {why}"), Style::Warn)))?;
+    }
+    if let Some(last) = &row.last_down {
+        let ago = duration(last.seconds_ago);
+        out.line(format!("last down   {ago} ago: {}; the peer said: {}", last.diagnostic, last.remote_diagnostic))?;
+    }
+    Ok(())
+}
+
+/// What concerns no single session.
+pub fn bfd_notes(out: &mut Output, report: &BfdReport, one: bool) -> io::Result<()> {
+    if !report.realtime && !report.sessions.is_empty() {
+        let text = "warning: BFD runs without real-time priority (CAP_SYS_NICE): under load it may be late";
+        out.line(out.paint(&styled(text, Style::Warn)))?;
+    }
+    if !report.refused.is_empty() {
+        let text = format!("warning: no session with {}: without_realtime = \"refuse\"", report.refused.join(", "));
+        out.line(out.paint(&styled(text, Style::Warn)))?;
+    }
+    for (why, count) in report.dropped.iter().filter(|_| !one) {
+        out.line(format!("dropped     {count} packets: {why}"))?;
+    }
+    Ok(())
+}
+
 /// `catbird peer X`
 pub fn peer(out: &mut Output, peer: &PeerDetail) -> io::Result<()> {
     let row = &peer.row;
@@ -78,7 +132,9 @@ pub fn peer(out: &mut Output, peer: &PeerDetail) -> io::Result<()> {
     let passive = if peer.passive { ", passive" } else { "" };
     let remote = row.remote_as.map_or_else(|| "any".to_owned(), |asn| asn.to_string());
     out.line(format!("kind        {}, local AS {}, remote AS {remote}{passive}{admin}", row.kind, row.local_as))?;
-    for (title, text) in [("why down", &row.why_down), ("local", &peer.local_endpoint), ("remote", &peer.remote_endpoint)] {
+    for (title, text) in
+        [("bfd", &row.bfd), ("why down", &row.why_down), ("local", &peer.local_endpoint), ("remote", &peer.remote_endpoint)]
+    {
         if let Some(text) = text {
             out.line(format!("{title:12}{text}"))?;
         }

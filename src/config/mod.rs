@@ -6,6 +6,7 @@
 //! [`Config::parse`] reads nothing from disk: the files that secrets are in come through [`Environment`], so that a test or a fuzzer can
 //! have its own. `load` is the one function with the world in it. What a setting does is the business of the room that it is handed to.
 
+mod bfd;
 mod blocks;
 mod cluster;
 mod kubernetes;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::policy::Policy;
 use super::values::{ZonedAddr, keyword_enum};
+use crate::bfd;
 use crate::fib;
 use crate::num::{Asn, ClusterId, FamilySet, HoldTime, RouterId};
 use crate::peer::{PeerKind, RemoteAs};
@@ -249,7 +250,7 @@ pub struct Pods {
     pub file: Option<PathBuf>,
 }
 
-/// A password that came from a file or an object; never shown.
+/// A password of TCP-MD5 or BFD that came from a file or an object; never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password {
     /// A file is read at the start and whenever it changes.
@@ -270,6 +271,18 @@ pub enum PasswordPlace {
     File(PathBuf),
     /// Of an API, in words.
     Object(String),
+}
+
+impl PeerOptions {
+    /// All secrets of the session.
+    pub fn passwords(&self) -> impl Iterator<Item = &Password> {
+        self.password.iter().chain(self.bfd.iter().filter_map(|bfd| bfd.key.as_ref()).map(|key| &key.password))
+    }
+
+    /// All secrets of the session.
+    pub fn passwords_mut(&mut self) -> impl Iterator<Item = &mut Password> {
+        self.password.iter_mut().chain(self.bfd.iter_mut().filter_map(|bfd| bfd.key.as_mut()).map(|key| &mut key.password))
+    }
 }
 
 impl PasswordPlace {
@@ -408,6 +421,27 @@ pub struct PeerOptions {
     pub remove_private_as: bool,
     /// Write our AS in the place of the peer's own when announcing, for sites that share one AS.
     pub as_override: bool,
+    /// A BFD session beside it (RFC 5882).
+    pub bfd: Option<Bfd>,
+}
+
+/// What `[bfd.NAME]` says, or what holds without one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bfd {
+    /// As the peer refers to it.
+    pub name: String,
+    /// All but the key.
+    pub profile: bfd::Profile,
+    /// Packets are authenticated (RFC 5880 §6.7).
+    pub key: Option<BfdKey>,
+}
+
+/// How packets of a profile are authenticated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BfdKey {
+    pub auth: bfd::AuthType,
+    pub id: u8,
+    pub password: Password,
 }
 
 /// One neighbour.

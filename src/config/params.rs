@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::model::{AddPath, ChainRef, Config, MaxPrefixAction, Password, PeerOptions, Range, RouteSource, Session};
+use super::model::{AddPath, Bfd, ChainRef, Config, MaxPrefixAction, Password, PeerOptions, Range, RouteSource, Session};
 use super::policy::{Matches, Policy, SetNextHop, Sets};
 use super::values::ZonedAddr;
+use crate::bfd;
 use crate::num::{Asn, ClusterId, Family, FamilySet};
 use crate::peer::{self, GracefulParams, Offer, PeerKind, Remote, RemoteAs, Secret, Ttl};
 use crate::policy::LocalKind;
@@ -190,6 +191,7 @@ fn with_options(session: Arc<peer::Params>, options: &PeerOptions, config: &Conf
         remove_private_as: options.remove_private_as,
         as_override: options.as_override,
         burden: config.limits.peer,
+        bfd: options.bfd.as_ref().map(|bfd| Arc::new(bfd_profile(bfd))),
         ..PeerConfig::new(session)
     }
 }
@@ -239,10 +241,20 @@ fn secret(password: &Password) -> Option<Secret> {
     password.secret.as_ref().ok().map(|secret| Secret::new(secret.as_bytes()))
 }
 
+/// What the room of BFD needs to know. Without a key that is asked for the peer is not enabled at all.
+fn bfd_profile(bfd: &Bfd) -> bfd::Profile {
+    let key = bfd.key.as_ref().map(|key| {
+        let secret = key.password.secret.as_deref().unwrap_or_default();
+        bfd::Key { auth: key.auth, id: key.id, secret: Secret::new(secret.as_bytes()) }
+    });
+    bfd::Profile { key, ..bfd.profile.clone() }
+}
+
 /// A session whose password is not to be had does not come up without one.
 fn hindrance(options: &PeerOptions) -> Option<String> {
-    let password = options.password.as_ref()?;
-    password.secret.as_ref().err().map(|error| format!("no password in {}: {error}", password.place))
+    options
+        .passwords()
+        .find_map(|password| password.secret.as_ref().err().map(|error| format!("no password in {}: {error}", password.place)))
 }
 
 fn offer(config: &Config, options: &PeerOptions) -> Offer {
@@ -255,6 +267,7 @@ fn offer(config: &Config, options: &PeerOptions) -> Offer {
     let some = |on: bool| if on { options.families } else { FamilySet::NONE };
     Offer {
         extended_messages: options.extended_messages,
+        bfd_strict: options.bfd.as_ref().is_some_and(|bfd| bfd.profile.strict),
         extended_next_hop: some(options.extended_next_hop).and(Family::Ipv4Unicast.into()),
         add_path_send: some(matches!(options.add_path, AddPath::Send | AddPath::Both)),
         add_path_receive: some(matches!(options.add_path, AddPath::Receive | AddPath::Both)),

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::bfd::{BfdRef, RawBfd};
 use super::model::{AddPath, Flavour, LogFormat, LogLevel, MaxPrefixAction, Mode, PerPeer, WatchFile};
 use super::overlay::RawOverlay;
 use super::policy::{RawPolicy, RawPrefixSet};
@@ -87,6 +88,7 @@ settings! {
         enforce_first_as: bool,
         remove_private_as: bool,
         as_override: bool,
+        bfd: BfdRef,
     }
 }
 
@@ -399,6 +401,7 @@ pub struct Raw {
     pub peers: Vec<RawPeer>,
     pub policies: Vec<RawPolicy>,
     pub prefix_sets: Vec<RawPrefixSet>,
+    pub bfd: Vec<RawBfd>,
     pub best_path: RawBestPath,
     pub fib: RawFib,
     pub redistribute: Vec<RawRedistribute>,
@@ -420,6 +423,7 @@ impl Raw {
             peers: root.tables("peer").into_iter().map(peer).collect(),
             policies: root.named_tables("policy").into_iter().map(|(name, s)| RawPolicy::read(name, s)).collect(),
             prefix_sets: root.named_tables("prefix_set").into_iter().map(|(name, s)| RawPrefixSet::read(name, s)).collect(),
+            bfd: root.named_tables("bfd").into_iter().map(|(name, s)| RawBfd::read(name, s)).collect(),
             best_path: best_path(root.table("best_path")),
             fib: fib(root.table("fib")),
             redistribute: root.tables("redistribute").into_iter().map(super::redistribute::read).collect(),

@@ -80,7 +80,7 @@ impl<'t> Reader<'t> {
             let part = self.take(is_bare);
             shown = shown.max(match part {
                 "" => return None,
-                "password_file" => Shown::Path,
+                "password_file" | "key_file" => Shown::Path,
                 part if self.known.contains(part) => Shown::Always,
                 _ => Shown::Never,
             });

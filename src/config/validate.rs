@@ -9,11 +9,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Environment;
+use super::bfd;
 use super::blocks;
 use super::cluster;
 use super::model::{
-    AddPath, BestPath, ChainRef, Config, Control, Graceful, Limits, Listen, Log, LogFormat, LogLevel, MaxPrefix, MaxPrefixAction, Metrics,
-    Node, Password, PasswordPlace, PeerOptions, PerPeer, Pods, Range, Ready, Session, WatchFile,
+    AddPath, BestPath, Bfd, ChainRef, Config, Control, Graceful, Limits, Listen, Log, LogFormat, LogLevel, MaxPrefix, MaxPrefixAction,
+    Metrics, Node, Password, PasswordPlace, PeerOptions, PerPeer, Pods, Range, Ready, Session, WatchFile,
 };
 use super::policy::{self, BUILT_IN, Policy};
 use super::raw::{AsnOrKind, Listener, Opt, Protocol, Raw, RawFib, RawGroup, RawLimits, RawMember, RawNode, RawPeer, Settings, Table};
@@ -54,12 +55,15 @@ pub(super) struct Validator<'a> {
     pub environment: &'a Environment<'a>,
     /// Those that were usable, by name.
     pub policies: BTreeMap<String, Policy>,
+    /// `[bfd.NAME]`, by name.
+    pub bfd: BTreeMap<String, Bfd>,
 }
 
 /// The configuration that was meant; look into the diagnostics whether it may be used.
 pub(super) fn validate(raw: &Raw, environment: &Environment<'_>, diagnostics: &Diagnostics) -> Config {
     let policies = policy::policies(&raw.policies, &raw.prefix_sets, diagnostics);
-    let validator = Validator { diagnostics, environment, policies };
+    let mut validator = Validator { diagnostics, environment, policies, bfd: BTreeMap::new() };
+    validator.bfd = bfd::profiles(&raw.bfd, &validator);
     let me = cluster::find_self(raw, &validator);
     let node = validator.node(&raw.node, raw, me);
     let mut sessions = cluster::sessions(raw, me, &node, &validator);
@@ -369,6 +373,7 @@ impl Validator<'_> {
             enforce_first_as: or(&s.enforce_first_as, true),
             remove_private_as: or(&s.remove_private_as, false),
             as_override: or(&s.as_override, false),
+            bfd: s.bfd.as_ref().and_then(|bfd| self.bfd(bfd)),
         }
     }
 
@@ -426,7 +431,7 @@ impl Validator<'_> {
     }
 
     /// Reads the file that holds the secret. Without one the session stays down, and the others run.
-    fn password(&self, file: &At<SecretPath>) -> Password {
+    pub(super) fn password(&self, file: &At<SecretPath>) -> Password {
         let path = &file.value.0;
         let secret = (self.environment.read)(path).and_then(|found| {
             if found.world_readable {

@@ -4,13 +4,43 @@
 //! It leaves names and units of metrics to `metrics`, and everything about routes and peers to the core's own counters.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::atomics::{Counter, DurationCounter, Gauge, StepHistogram};
 use super::event_log::LogCounters;
+use crate::bfd::Drop as Dropped;
 
 /// Descriptors that BGP connections leave to everything else: some 20 are always open, and clients and files want theirs.
 const RESERVED: u64 = 30;
+
+/// What of the thread is known outside of it.
+#[derive(Debug, Default)]
+pub struct BfdMetrics {
+    /// The kernel runs it before others.
+    pub realtime: AtomicBool,
+    /// Sessions that are wanted.
+    pub sessions: Gauge,
+    /// Of these, those that are Up.
+    pub up: Gauge,
+    /// Packets taken in.
+    pub received: AtomicU64,
+    /// Packets handed to the kernel.
+    pub sent: Counter,
+    /// Of these, those that it refused.
+    pub send_failures: Counter,
+    /// By reason.
+    pub dropped: [AtomicU64; Dropped::ALL.len()],
+    /// Wake-ups that came more than 5 ms after the moment for which they were meant.
+    pub late: Counter,
+}
+
+impl BfdMetrics {
+    /// Packets that were dropped for this reason.
+    pub fn dropped(&self, why: Dropped) -> u64 {
+        self.dropped.get(why as usize).map_or(0, |count| count.load(Relaxed))
+    }
+}
 
 /// One for the whole daemon, shared by its tasks.
 #[derive(Debug, Default)]
@@ -69,6 +99,8 @@ pub struct DaemonMetrics {
     pub core_steps: StepHistogram,
     /// Cycles of the core: wake-ups that did something.
     pub cycles: Counter,
+    /// Of BFD's thread.
+    pub bfd: BfdMetrics,
     /// Netlink's own, from the moment that it is open.
     pub netlink: std::sync::OnceLock<std::sync::Arc<super::netlink::Counters>>,
 }

@@ -6,10 +6,12 @@
 //! Two threads. The **core** ([`core`], the process's first thread) has the sockets of BGP, the timers, the router and the monitor of
 //! netlink; it opens no file, writes to no pipe and waits for no client. The **services** ([`services`]) have everything that can be made to
 //! wait by somebody else: the control socket, HTTP, files, signals. Bounded queues join them: requests go to the core one way, each answer
-//! comes back the other. A third thread writes the log ([`event_log`]) and drops lines rather than wait.
+//! comes back the other. A third thread writes the log ([`event_log`]) and drops lines rather than wait; a fourth keeps BFD's time ([`bfd`]), before
+//! all others where the kernel allows it.
 #![deny(unsafe_code)]
 
 pub mod atomics;
+pub mod bfd;
 pub mod core;
 pub mod counters;
 pub mod doctor;
@@ -86,6 +88,8 @@ fn serve(config: Config, path: PathBuf, log: &Log, kept: Kept) -> io::Result<()>
         tracing::warn!(what = finding.subject, cure = finding.cure, "{}", finding.text);
     }
     let counters = Arc::new(DaemonMetrics::new(log.counters(), descriptors));
+    let bfd = bfd::BfdThread::start(counters.clone())?;
+    privilege::drop_scheduling();
     let (queue, events) = EventQueue::new(counters.clone());
     let (requests, asked) = mpsc::channel(REQUESTS);
     let mut params = crate::config::params::speaker(&in_force);
@@ -117,7 +121,7 @@ fn serve(config: Config, path: PathBuf, log: &Log, kept: Kept) -> io::Result<()>
     let clock = Clock::start();
     let mut speaker = Speaker::new(params, clock.now(), seed());
     known.into_iter().for_each(|known| speaker.recall(known));
-    runtime.block_on(Core::new(speaker, clock, (events, asked), queue, kernel, (event_log, remember)).run());
+    runtime.block_on(Core::new(speaker, clock, (events, asked), queue, kernel, bfd, (event_log, remember)).run());
     // A service may wait for a file that never comes; the process ends all the same.
     runtime.shutdown_background();
     services.stop();

@@ -1,9 +1,10 @@
 //! Rights: as few as the work needs, given up before there is anything to attack.
 //!
-//! In: the capabilities that the process was started with. Out: the two that it keeps, and in words what a missing one will cost.
+//! In: the capabilities that the process was started with. Out: those that it keeps, and in words what a missing one will cost.
 //! It leaves to the unit or manifest whether the process starts as root or as a user with just these.
 //!
-//! CAP_NET_ADMIN writes routes, sets TCP-MD5 keys and large netlink buffers; CAP_NET_BIND_SERVICE listens on port 179. As root without
+//! CAP_NET_ADMIN writes routes, sets TCP-MD5 keys and large netlink buffers; CAP_NET_BIND_SERVICE listens on port 179; CAP_SYS_NICE gives BFD's
+//! thread its real-time priority, and is given up when it has it. As root without
 //! the others, the process still reads root's files, but no longer anybody else's.
 
 use std::fmt;
@@ -13,8 +14,10 @@ use crate::daemon::sys::{self, Capabilities};
 
 const NET_BIND_SERVICE: u64 = 1 << 10;
 const NET_ADMIN: u64 = 1 << 12;
+/// Only until BFD's thread has its priority: see [`drop_scheduling`].
+const SYS_NICE: u64 = 1 << 23;
 /// Everything that the daemon ever needs.
-const NEEDED: u64 = NET_BIND_SERVICE | NET_ADMIN;
+const NEEDED: u64 = NET_BIND_SERVICE | NET_ADMIN | SYS_NICE;
 
 /// What is left after `drop_others`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +54,18 @@ pub fn drop_others() -> io::Result<Kept> {
     sys::set_capabilities(Capabilities { effective: keep, permitted: keep, inheritable: 0 })?;
     let has = |cap| keep & cap != 0;
     Ok(Kept { net_admin: has(NET_ADMIN), net_bind_service: has(NET_BIND_SERVICE), dropped: (had.permitted & !NEEDED).count_ones() })
+}
+
+/// Gives up the right to real-time priority, for this thread and those that it starts: who needed it has it.
+pub fn drop_scheduling() {
+    let without = |set: u64| set & !SYS_NICE;
+    let given_up = sys::capabilities().and_then(|had| {
+        let left = Capabilities { effective: without(had.effective), permitted: without(had.permitted), inheritable: 0 };
+        sys::set_capabilities(left)
+    });
+    if let Err(error) = given_up {
+        tracing::debug!(%error, "the right to real-time priority is kept");
+    }
 }
 
 #[cfg(test)]

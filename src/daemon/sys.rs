@@ -11,7 +11,7 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::size_of;
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -258,6 +258,246 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
 pub fn watch(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
     // SAFETY: a `TcpListener` owns its descriptor, answers with the same one always, and keeps it open until it is dropped with the `AsyncFd`.
     Ok(unsafe { AsyncFd::register(listener) }?)
+}
+
+/// Datagrams that one system call takes in or hands out.
+pub const DATAGRAMS: usize = 64;
+
+/// Octets of a datagram that are kept; a BFD packet has 52 at most.
+const PAYLOAD: usize = 128;
+
+/// Room for one datagram with its address and its control messages.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Slot {
+    name: [u8; 128],
+    control: [u8; 128],
+    payload: [u8; PAYLOAD],
+    control_len: usize,
+    payload_len: usize,
+    name_len: usize,
+}
+
+const EMPTY_SLOT: Slot = Slot { name: [0; 128], control: [0; 128], payload: [0; PAYLOAD], control_len: 0, payload_len: 0, name_len: 0 };
+
+/// Datagrams on their way in or out, many a system call (`recvmmsg`, `sendmmsg`). Allocates once.
+pub struct DatagramBatch {
+    slots: Box<[Slot; DATAGRAMS]>,
+    len: usize,
+}
+
+impl Default for DatagramBatch {
+    fn default() -> DatagramBatch {
+        DatagramBatch { slots: Box::new([EMPTY_SLOT; DATAGRAMS]), len: 0 }
+    }
+}
+
+/// A datagram as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'a> {
+    /// Its sender.
+    pub from: SocketAddr,
+    /// The link that it came over.
+    pub ifindex: u32,
+    /// TTL or hop limit; zero if the kernel did not say.
+    pub ttl: u8,
+    /// By the wall clock: since 1970.
+    pub arrived: Option<Duration>,
+    /// The first [`PAYLOAD`] octets of it.
+    pub octets: &'a [u8],
+}
+
+impl DatagramBatch {
+    /// Takes in what waits in a socket, without waiting for more. How many they were.
+    ///
+    /// # Errors
+    /// The kernel's; nothing waiting is `WouldBlock`.
+    pub fn receive(&mut self, socket: &impl AsFd) -> io::Result<usize> {
+        for slot in self.slots.iter_mut() {
+            (slot.name_len, slot.control_len, slot.payload_len) = (slot.name.len(), slot.control.len(), PAYLOAD);
+        }
+        self.len = DATAGRAMS;
+        let answer = self.call(|headers| {
+            // SAFETY: each header points to a slot of ours that lives across the call, with the lengths of its parts.
+            unsafe {
+                libc::recvmmsg(
+                    socket.as_fd().as_raw_fd(),
+                    headers.as_mut_ptr(),
+                    DATAGRAMS as u32,
+                    libc::MSG_DONTWAIT as _,
+                    std::ptr::null_mut(),
+                )
+            }
+        });
+        self.len = *answer.as_ref().unwrap_or(&0);
+        answer
+    }
+
+    /// Hands out what was [put](DatagramBatch::put); the batch is empty then. How many the kernel took, and how many it refused.
+    pub fn send(&mut self, socket: &impl AsFd) -> (usize, usize) {
+        let (mut at, mut refused) = (0, 0);
+        while at < self.len {
+            let len = self.len;
+            let answer = self.call(|headers| {
+                let Some(rest) = headers.get_mut(at..len) else { return 0 };
+                // SAFETY: as above; the kernel reads `rest.len()` headers and what they point to.
+                unsafe { libc::sendmmsg(socket.as_fd().as_raw_fd(), rest.as_mut_ptr(), rest.len() as u32, libc::MSG_DONTWAIT as _) }
+            });
+            // An error is of the first of them; the others are tried.
+            match answer {
+                Ok(sent) if sent > 0 => at += sent,
+                Ok(_) | Err(_) => (at, refused) = (at + 1, refused + 1),
+            }
+        }
+        let sent = self.len - refused;
+        self.len = 0;
+        (sent, refused)
+    }
+
+    /// Has headers made for the slots, and afterwards takes over the lengths that the kernel wrote into them.
+    fn call(&mut self, call: impl FnOnce(&mut [libc::mmsghdr; DATAGRAMS]) -> c_int) -> io::Result<usize> {
+        // SAFETY: both are plain C structures of numbers and pointers, for which zeros are a value.
+        let (mut parts, mut headers): ([libc::iovec; DATAGRAMS], [libc::mmsghdr; DATAGRAMS]) = unsafe { std::mem::zeroed() };
+        for ((slot, part), header) in self.slots.iter_mut().zip(&mut parts).zip(&mut headers) {
+            *part = libc::iovec { iov_base: slot.payload.as_mut_ptr().cast(), iov_len: slot.payload_len };
+            header.msg_hdr.msg_name = slot.name.as_mut_ptr().cast();
+            header.msg_hdr.msg_namelen = slot.name_len as socklen_t;
+            header.msg_hdr.msg_iov = part;
+            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_control = if slot.control_len == 0 { std::ptr::null_mut() } else { slot.control.as_mut_ptr().cast() };
+            header.msg_hdr.msg_controllen = slot.control_len as _;
+        }
+        let answer = call(&mut headers);
+        let count = usize::try_from(answer).map_err(|_| io::Error::last_os_error())?;
+        for (slot, header) in self.slots.iter_mut().zip(&headers).take(count) {
+            (slot.control_len, slot.payload_len) = (header.msg_hdr.msg_controllen as _, header.msg_len as usize);
+        }
+        Ok(count)
+    }
+
+    /// Those that were received.
+    pub fn received(&self) -> impl Iterator<Item = Datagram<'_>> {
+        self.slots.iter().take(self.len).filter_map(Slot::datagram)
+    }
+
+    /// No more can be put before the others are sent.
+    pub fn is_full(&self) -> bool {
+        self.len >= DATAGRAMS
+    }
+
+    /// Nothing was put.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// One more to be sent: from this address of ours and over this link, if they are given. False if there is no room.
+    pub fn put(&mut self, to: SocketAddr, from: Option<IpAddr>, ifindex: Option<u32>, octets: &[u8]) -> bool {
+        let Some(slot) = self.slots.get_mut(self.len) else { return false };
+        let Some(room) = slot.payload.get_mut(..octets.len()) else { return false };
+        room.copy_from_slice(octets);
+        slot.payload_len = octets.len();
+        slot.name = sock_addr(to.ip()).0;
+        slot.name[2..4].copy_from_slice(&to.port().to_be_bytes());
+        slot.name_len = if to.is_ipv4() { size_of::<libc::sockaddr_in>() } else { size_of::<libc::sockaddr_in6>() };
+        let link = ifindex.unwrap_or(0);
+        slot.name[24..28].copy_from_slice(&if to.is_ipv6() { link } else { 0 }.to_ne_bytes());
+        // `struct in_pktinfo` and `struct in6_pktinfo`.
+        let mut info = [0; 20];
+        let (level, kind, len) = match (to.ip(), from) {
+            (IpAddr::V4(_), from) => {
+                info[..4].copy_from_slice(&link.to_ne_bytes());
+                if let Some(IpAddr::V4(from)) = from {
+                    info[4..8].copy_from_slice(&from.octets());
+                }
+                (libc::IPPROTO_IP, libc::IP_PKTINFO, 12)
+            }
+            (IpAddr::V6(_), from) => {
+                if let Some(IpAddr::V6(from)) = from {
+                    info[..16].copy_from_slice(&from.octets());
+                }
+                info[16..].copy_from_slice(&link.to_ne_bytes());
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, 20)
+            }
+        };
+        slot.control_len = 0;
+        if from.is_some() || ifindex.is_some() {
+            let head = size_of::<libc::cmsghdr>();
+            slot.control[..size_of::<usize>()].copy_from_slice(&(head + len).to_ne_bytes());
+            slot.control[head - 8..head - 4].copy_from_slice(&level.to_ne_bytes());
+            slot.control[head - 4..head].copy_from_slice(&kind.to_ne_bytes());
+            slot.control[head..head + len].copy_from_slice(&info[..len]);
+            slot.control_len = (head + len).next_multiple_of(size_of::<usize>());
+        }
+        self.len += 1;
+        true
+    }
+}
+
+impl Slot {
+    fn datagram(&self) -> Option<Datagram<'_>> {
+        let number = |octets: &[u8], at: usize| octets.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_ne_bytes);
+        let port = u16::from_be_bytes([self.name[2], self.name[3]]);
+        let family = c_int::from(u16::from_ne_bytes([self.name[0], self.name[1]]));
+        let from = match family {
+            libc::AF_INET => SocketAddr::new(<[u8; 4]>::try_from(&self.name[4..8]).ok()?.into(), port),
+            libc::AF_INET6 => SocketAddr::new(<[u8; 16]>::try_from(&self.name[8..24]).ok()?.into(), port),
+            _ => return None,
+        };
+        let octets = self.payload.get(..self.payload_len.min(PAYLOAD))?;
+        let mut datagram = Datagram { from, ifindex: 0, ttl: 0, arrived: None, octets };
+        let mut rest = self.control.get(..self.control_len.min(self.control.len()))?;
+        let head = size_of::<libc::cmsghdr>();
+        while let Some(len) = rest.get(..size_of::<usize>()).and_then(|octets| octets.try_into().ok()).map(usize::from_ne_bytes) {
+            let Some(data) = rest.get(head..len) else { break };
+            match (number(rest, head - 8) as c_int, number(rest, head - 4) as c_int) {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => datagram.ifindex = number(data, 0),
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => datagram.ifindex = number(data, 16),
+                (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => datagram.ttl = number(data, 0) as u8,
+                (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS) if data.len() >= 16 => {
+                    let long = |at: usize| data.get(at..at + 8).and_then(|eight| eight.try_into().ok()).map_or(0, u64::from_ne_bytes);
+                    datagram.arrived = Some(Duration::new(long(0), long(8) as u32));
+                }
+                _ => {}
+            }
+            rest = rest.get(len.next_multiple_of(size_of::<usize>())..).unwrap_or_default();
+        }
+        Some(datagram)
+    }
+}
+
+/// What [`DatagramBatch`] reads beside the octets: link, TTL, time of arrival.
+///
+/// # Errors
+/// The kernel's.
+pub fn want_arrivals(socket: &impl AsFd, v4: bool) -> io::Result<()> {
+    let on: c_int = 1;
+    set(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &on)?;
+    if v4 {
+        set(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, &on)?;
+        set(socket, libc::IPPROTO_IP, libc::IP_RECVTTL, &on)
+    } else {
+        set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, &on)?;
+        set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, &on)
+    }
+}
+
+/// TOS or traffic class of what a socket sends.
+///
+/// # Errors
+/// The kernel's.
+pub fn set_traffic_class(socket: &impl AsFd, v4: bool, class: u8) -> io::Result<()> {
+    let value = c_int::from(class);
+    if v4 { set(socket, libc::IPPROTO_IP, libc::IP_TOS, &value) } else { set(socket, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &value) }
+}
+
+/// The calling thread runs before all that are not as urgent (`SCHED_FIFO`), and no thread that it starts does.
+///
+/// # Errors
+/// EPERM without CAP_SYS_NICE or a limit (RLIMIT_RTPRIO) that allows it, or in a cgroup without real-time share.
+pub fn run_in_real_time(priority: u8) -> io::Result<()> {
+    let param = libc::sched_param { sched_priority: c_int::from(priority) };
+    // SAFETY: reads `param`, which lives across the call; zero is the calling thread.
+    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const param) })
 }
 
 /// Capability sets of a thread, bit by bit as capabilities(7) numbers them.

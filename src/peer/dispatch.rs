@@ -11,9 +11,9 @@ use super::event::{Action, DialError, DownReason, Event, PeerNotice, StopKind};
 use super::fsm::{self, ActiveData, ConnectData, Fsm, IdleReason, Link, Notify, State, Step, Trigger};
 use super::params::Params;
 use super::session::{Direction, Session};
-use super::timer::{Rng, TICK, Timer, TimerTable, round_up};
+use super::timer::{TICK, Timer, TimerTable, round_up};
 use super::{ConnIds, Peer, negotiate};
-use crate::num::{ConnId, Family, Instant};
+use crate::num::{ConnId, Family, Instant, Rng};
 use crate::wire::{CeaseSubcode, DecodeError, Message, Notification, Open, RefreshSubtype, RouteRefresh};
 
 /// So many peers may have their KEEPALIVEs sent in one go: some milliseconds' work, in which nothing else is done.
@@ -179,20 +179,29 @@ impl Peer {
             StopKind::Reset | StopKind::HardReset => CeaseSubcode::AdministrativeReset,
             StopKind::ConfigChange => CeaseSubcode::OtherConfigurationChange,
             StopKind::OutOfResources => CeaseSubcode::OutOfResources,
+            StopKind::BfdDown | StopKind::BfdDownKept | StopKind::LinkDown => CeaseSubcode::BfdDown,
             StopKind::Quiet => return self.close_quietly(now),
         };
-        let comes_back = matches!(kind, StopKind::Reset | StopKind::HardReset | StopKind::ConfigChange | StopKind::OutOfResources);
+        let of_path = matches!(kind, StopKind::BfdDown | StopKind::BfdDownKept | StopKind::LinkDown);
+        let resets = matches!(kind, StopKind::Reset | StopKind::HardReset | StopKind::ConfigChange | StopKind::OutOfResources);
+        let comes_back = resets || of_path;
         if !comes_back {
             self.wanted = false;
         }
-        let notification = Notification::cease(subcode, text.as_deref());
+        let notification = match kind {
+            // As if the hold timer had expired: it would have (RFC 5882 §4.2.1).
+            StopKind::LinkDown => Notification::hold_timer_expired(),
+            _ => Notification::cease(subcode, text.as_deref()),
+        };
         let said_again = kind == StopKind::OutOfResources || (kind == StopKind::Shutdown && text.is_some());
         self.last_notification = said_again.then(|| notification.clone());
         // What it costs to keep its routes is why a peer is let go for want of resources.
-        let hard = matches!(kind, StopKind::Shutdown | StopKind::Deconfigured | StopKind::HardReset | StopKind::OutOfResources);
+        let hard = matches!(kind, StopKind::Shutdown | StopKind::Deconfigured | StopKind::HardReset | StopKind::OutOfResources)
+            || matches!(kind, StopKind::BfdDown | StopKind::LinkDown);
         let notification = if hard && self.speaks_hard_reset() { notification.into_hard_reset() } else { notification };
         let event = match kind {
             StopKind::ConfigChange | StopKind::OutOfResources => Trigger::AutomaticStop,
+            StopKind::BfdDown | StopKind::BfdDownKept | StopKind::LinkDown => Trigger::AutomaticStop,
             StopKind::Shutdown | StopKind::Deconfigured | StopKind::Reset | StopKind::HardReset | StopKind::Quiet => Trigger::ManualStop,
         };
         let reason = DownReason::Stopped { kind, text };

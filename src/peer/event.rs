@@ -130,6 +130,12 @@ pub enum StopKind {
     ConfigChange,
     /// Cease/8; the routes go, and the peer is left alone until the longest idle hold time is over.
     OutOfResources,
+    /// Cease/10 (RFC 9384): BFD says that the path is dead. The routes go, and the session comes back when it can.
+    BfdDown,
+    /// The same, and routes are kept as over a restart, where that was agreed (RFC 5882 §4.3.2).
+    BfdDownKept,
+    /// The link to the peer, or our address on it, is gone: the hold timer need not be waited for. Routes go.
+    LinkDown,
     /// No word at all: the daemon goes away and wants the peer to keep its routes (RFC 4724 §4.1).
     Quiet,
 }
@@ -351,6 +357,8 @@ impl fmt::Display for DownReason {
                     StopKind::HardReset => "hard reset by the operator",
                     StopKind::ConfigChange => "restarted for a changed configuration",
                     StopKind::OutOfResources => "closed for want of resources",
+                    StopKind::BfdDown | StopKind::BfdDownKept => "BFD says that the path to it is dead",
+                    StopKind::LinkDown => "the link to it is lost",
                     StopKind::Quiet => "the daemon goes away and leaves its routes",
                 })?;
                 text.as_ref().map_or(Ok(()), |text| write!(f, ": {text:?}"))

@@ -9,7 +9,7 @@
 //! it goes down a second time before.
 
 use super::Peer;
-use super::event::{Action, DownReason, PeerNotice};
+use super::event::{Action, DownReason, PeerNotice, StopKind};
 use super::negotiate::Restart;
 use super::session::Session;
 use super::timer::Timer;
@@ -31,6 +31,7 @@ pub(super) struct GracefulRestartHelper {
 pub(super) fn keeps(session: &Session, reason: &DownReason, notification: Option<&Notification>) -> FamilySet {
     let Some(graceful) = session.graceful else { return FamilySet::NONE };
     match (reason, notification) {
+        (DownReason::Stopped { kind: StopKind::BfdDownKept, .. }, _) => graceful.families,
         (DownReason::Stopped { .. }, None) => FamilySet::NONE,
         (_, None) => graceful.families,
         (_, Some(n)) if graceful.notification && !n.is_hard_reset() => graceful.families,

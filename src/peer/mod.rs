@@ -49,14 +49,13 @@ pub use params::{GracefulParams, Offer, Params, PeerKind, Remote, RemoteAs, Secr
 pub use session::{Direction, Graceful, Session};
 pub use timer::{Timer, TimerTable};
 
-use crate::num::{ConnId, Instant, PeerId};
+use crate::num::{ConnId, Instant, PeerId, Rng};
 use crate::wire::Notification;
 use damping::{Admission, Damping};
 use dispatch::Machine;
 use fsm::{Fsm, IdleReason};
 use graceful::GracefulRestartHelper;
 use negotiate::SuppressedCapabilities;
-use timer::Rng;
 
 /// Numbers for the connections that the core dials. One for the whole speaker, so that no number is used twice.
 #[derive(Clone, Debug, Default)]

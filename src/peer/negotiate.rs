@@ -133,6 +133,9 @@ pub(super) fn our_open(params: &Params, suppressed: &SuppressedCapabilities, res
     if offer.enhanced_refresh {
         all.push(Capability::EnhancedRouteRefresh);
     }
+    if offer.bfd_strict {
+        all.push(Capability::BfdStrict);
+    }
     if let Some(host) = &offer.hostname {
         all.push(Capability::Hostname { host: host.clone(), domain: String::new() });
     }

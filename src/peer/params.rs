@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
+pub use crate::num::Secret;
 use crate::num::{Asn, FamilySet, HoldTime, RouterId};
 
 /// One neighbour. A listen range makes one of these for each client that it accepts.
@@ -203,6 +203,8 @@ pub struct Offer {
     pub add_path_receive: FamilySet,
     /// Ours, for the peer's operator (draft-walton-bgp-hostname-capability).
     pub hostname: Option<String>,
+    /// The session waits for BFD where the peer offers that, too (draft-ietf-idr-bgp-bfd-strict-mode).
+    pub bfd_strict: bool,
     /// `None`: not offered.
     pub graceful_restart: Option<GracefulParams>,
 }
@@ -217,6 +219,7 @@ impl Default for Offer {
             add_path_send: FamilySet::NONE,
             add_path_receive: FamilySet::NONE,
             hostname: None,
+            bfd_strict: false,
             graceful_restart: Some(GracefulParams::default()),
         }
     }
@@ -249,46 +252,6 @@ pub enum Ttl {
     Multihop(u8),
     /// RFC 5082: send with 255, accept what came over at most so many hops.
     Security(u8),
-}
-
-/// A key that no log shows. What is written of it tells whether it is another one, and is too short to find it by.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Secret {
-    /// Empty in what was read back.
-    key: Arc<[u8]>,
-    fingerprint: u16,
-}
-
-impl Secret {
-    /// Of any length; the kernel takes 80 octets at most (RFC 2385, `TCP_MD5SIG_MAXKEYLEN`).
-    pub fn new(key: &[u8]) -> Secret {
-        // FNV-1a, folded
-        let hash = key.iter().fold(0x811C_9DC5_u32, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193));
-        Secret { key: key.into(), fingerprint: (hash ^ hash >> 16) as u16 }
-    }
-
-    /// For the socket option, and for nothing else.
-    pub fn expose(&self) -> &[u8] {
-        &self.key
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        self.fingerprint.serialize(s)
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Secret, D::Error> {
-        Ok(Secret { key: Arc::default(), fingerprint: u16::deserialize(d)? })
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
 }
 
 /// What the neighbour is to us, in the metrics' label `kind`.

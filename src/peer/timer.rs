@@ -124,43 +124,9 @@ pub(super) fn round_up(at: Instant, grid: Duration) -> Instant {
     Instant::from_nanos(at.as_nanos().div_ceil(tick).saturating_mul(tick))
 }
 
-/// A seeded generator (splitmix64): the same seed gives the same jitter.
-#[derive(Clone, Debug)]
-pub struct Rng(u64);
-
-impl Rng {
-    /// The same seed gives the same sequence.
-    pub fn new(seed: u64) -> Rng {
-        Rng(seed)
-    }
-
-    /// The next number of the sequence.
-    pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// The time multiplied by a random factor of 0.75 to 1.0 (RFC 4271 §10).
-    pub fn jitter(&mut self, time: Duration) -> Duration {
-        let quarter = u64::try_from(time.as_nanos() / 4).unwrap_or(u64::MAX);
-        time.saturating_sub(Duration::from_nanos(self.next_u64() % quarter.saturating_add(1)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn jitter_stays_between_three_quarters_and_one_and_uses_the_room() {
-        let mut rng = Rng::new(7);
-        let all: Vec<u64> = (0..1000).map(|_| rng.jitter(Duration::from_secs(100)).as_millis() as u64).collect();
-        assert!(all.iter().all(|ms| (75_000..=100_000).contains(ms)));
-        assert!(all.iter().any(|ms| *ms < 76_000) && all.iter().any(|ms| *ms > 99_000));
-    }
 
     #[test]
     fn due_timers_come_in_the_order_of_their_deadlines_and_once() {

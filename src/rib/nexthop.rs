@@ -408,6 +408,19 @@ impl NexthopTable {
         self.links.get(&ifindex).map(|l| l.name.as_str())
     }
 
+    /// The number of an interface that is there.
+    pub fn link_index(&self, name: &str) -> Option<IfIndex> {
+        self.links.iter().find(|(_, link)| link.name == name).map(|(ifindex, _)| *ifindex)
+    }
+
+    /// The link on which this address is a neighbour, if it is one.
+    pub fn connected_over(&self, addr: IpAddr) -> Option<IfIndex> {
+        match self.by_route(addr, &mut lookup::Trail::default()).resolution {
+            Resolution::Via { connected: true, hops, .. } => hops.first().map(|hop| hop.ifindex),
+            Resolution::Via { .. } | Resolution::Unresolved(_) => None,
+        }
+    }
+
     /// Is this an address of the machine?
     pub fn is_own_address(&self, addr: IpAddr) -> bool {
         self.addrs.contains_key(&addr)
@@ -645,7 +658,8 @@ impl NexthopTable {
         self.review_all();
     }
 
-    fn is_up(&self, ifindex: IfIndex) -> bool {
+    /// Does the link carry packets?
+    pub fn is_up(&self, ifindex: IfIndex) -> bool {
         self.links.get(&ifindex).is_some_and(|l| l.up)
     }
 

@@ -82,6 +82,8 @@ impl Speaker {
         if !std::mem::replace(&mut entry.admin_up, false) {
             return Err("already shut down".into());
         }
+        // AdminDown first, so that the neighbour's BFD does not take it for a failure.
+        self.sync_bfd(id);
         self.dispatch(id, Event::Stop { kind: StopKind::Shutdown, text }, now);
         Ok("shut down; `peer X up` brings it back".into())
     }
@@ -89,6 +91,7 @@ impl Speaker {
     fn peer_up(&mut self, id: PeerId, now: Instant) -> Result<String, String> {
         let Some(entry) = self.sessions.get_mut(id) else { return Err("gone".into()) };
         entry.admin_up = true;
+        self.sync_bfd(id);
         self.start_peer(id, now);
         Ok("started".into())
     }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ipnet::IpNet;
@@ -13,10 +14,11 @@ use smallvec::SmallVec;
 use super::params::{BlockSource, Params};
 use super::remembered::Remembered;
 use crate::api::{Answer, Command, Question};
+use crate::bfd;
 use crate::fib::overlay::DesiredDevices;
 use crate::fib::{Errno, FibChange};
 use crate::kernel::KernelEvent;
-use crate::num::ConnId;
+use crate::num::{ConnId, PeerId};
 use crate::peer::{DialError, Direction, Transport};
 use crate::stats::{Md5Refused, Notice};
 use crate::wire::{Batch, Context};
@@ -74,6 +76,8 @@ pub enum Input {
     Kernel(KernelEvent),
     /// What the kernel has dropped so far for its TCP-MD5 signature.
     Md5Refused(Md5Refused),
+    /// A BFD session stands otherwise than before.
+    Bfd(bfd::Status),
     /// The node's blocks of one source, whole; what that source said before is replaced.
     Blocks {
         /// Who names them.
@@ -149,6 +153,15 @@ pub enum Effect {
         /// What is to be changed.
         change: FibChange,
     },
+    /// A BFD session is wanted, or wanted otherwise; `None`: no longer. How it stands comes back as `Input::Bfd`.
+    Bfd {
+        /// Whose.
+        peer: PeerId,
+        /// As it is to be.
+        session: Option<Arc<bfd::SessionParams>>,
+    },
+    /// No BFD session is wanted any more: neighbours are to be told so before connections close.
+    EndBfd,
     /// The tunnel devices that there should be, whole. What stands of them comes back as `KernelEvent::Tunnel`.
     Overlay(Box<DesiredDevices>),
     /// Write this down: the next start is to know it (`Speaker::recall`).

@@ -17,6 +17,7 @@
 //! | `sessions` | peers, connections, timers |
 //! | `import`, `import_context` | from an UPDATE to route changes |
 //! | `export` | which update group a peer is in, frames as the connection takes them |
+//! | `bfd`, `peer_bfd` | which BFD sessions are wanted, and what their states mean to peers |
 //! | `fib_sync`, `overlay` | what is wanted in the kernel, and which tunnels |
 //! | `origination`, `redistribute` | what is announced as our own |
 //! | `lifecycle`, `startup`, `retention`, `remembered` | drain and stop; our own restart; what outlives a session, and the process |
@@ -26,6 +27,7 @@
 //! # Invariants
 //! Every input and output about a connection names it; words about a connection that is not (or no longer) known are dropped.
 
+mod bfd;
 mod command;
 mod counters;
 mod explain;
@@ -40,6 +42,7 @@ mod lifecycle;
 mod origination;
 mod overlay;
 mod params;
+mod peer_bfd;
 mod query;
 mod redistribute;
 mod reload;

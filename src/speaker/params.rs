@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::bfd;
 use crate::fib::{self, overlay};
 use crate::kernel::NamePattern;
 use crate::num::{Asn, ClusterId, Family, RouterId};
@@ -135,6 +136,8 @@ pub struct PeerConfig {
     pub graceful_shutdown: bool,
     /// What it alone may make us hold.
     pub burden: Burden,
+    /// A BFD session tells whether the path to it is alive (RFC 5882).
+    pub bfd: Option<Arc<bfd::Profile>>,
 }
 
 /// How much memory one peer may make us use, whatever `max_prefix` says; beyond it is told Cease / Out of Resources (RFC 4486).
@@ -170,6 +173,7 @@ impl PeerConfig {
             as_override: false,
             graceful_shutdown: true,
             burden: Burden::default(),
+            bfd: None,
         }
     }
 

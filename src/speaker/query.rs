@@ -61,6 +61,8 @@ impl Query<'_> {
             Question::Fib { net, cursor } => Answer::Fib(self.fib_rows(net.as_ref(), *cursor)),
             Question::Nexthops { cursor } => Answer::Nexthops(self.nexthop_rows(*cursor)),
             Question::Blocks => Answer::Blocks(self.block_rows()),
+            // Of packets and times whoever runs the sessions knows.
+            Question::Bfd { .. } => Answer::Bfd(Box::default()),
             Question::Metrics => Answer::Metrics(Box::new(self.snapshot(now))),
         }
     }
@@ -217,6 +219,7 @@ impl Query<'_> {
             admin_up: entry.admin_up,
             state_seconds: format::in_state(entry, now).as_secs_f64(),
             flaps: entry.peer.counters().dropped,
+            bfd: entry.bfd.brief(),
             families: Family::ALL.into_iter().filter(|f| session.families.contains(*f)).map(|f| self.family_row(entry, f)).collect(),
             why_down: entry.peer.why_down().map(|why| match self.sessions.md5.hint(&entry.peer, now) {
                 Some(hint) => format!("{why}; {hint}"),
@@ -230,7 +233,7 @@ impl Query<'_> {
     fn peer_warnings(&self, entry: &Entry) -> Vec<String> {
         let cut = entry.live.as_ref().filter(|l| l.way_lost && !self.nexthops.is_reachable(l.session.remote.ip()));
         let text = || "no way leads to it any more: its session ends by the hold timer if none comes back".to_owned();
-        cut.map(|_| text()).into_iter().chain(format::peer_warnings(entry)).collect()
+        cut.map(|_| text()).into_iter().chain(entry.bfd.note()).chain(format::peer_warnings(entry)).collect()
     }
 
     fn family_row(&self, entry: &Entry, family: Family) -> FamilyRow {
@@ -372,6 +375,7 @@ impl Query<'_> {
             expects_routes: format::expects_routes(e),
             established_at_seconds: e.live.as_ref().map(|l| self.startup.age(l.since).as_secs_f64()),
             last_down: format::last_down(e, now),
+            bfd_downs: e.bfd.status.map_or(0, |status| status.downs),
             messages: format::messages(e),
             updates: e.traffic.updates,
             notifications: format::notifications(e),

@@ -118,6 +118,7 @@ impl Speaker {
         let Some(entry) = self.sessions.get_mut(id) else { return };
         entry.config = new.clone();
         self.dispatch(id, Event::Reconfigured { params: new.session.clone(), restart: touch.contains(Touch::RESTART) }, now);
+        self.sync_bfd(id);
         if touch.contains(Touch::SWITCH) {
             self.switch_peer(id, new.session.enabled, now);
         }
@@ -140,6 +141,7 @@ impl Speaker {
         if let Some(entry) = self.sessions.get_mut(id) {
             entry.admin_up = enabled;
         }
+        self.sync_bfd(id);
         if enabled {
             self.start_peer(id, now);
         } else {

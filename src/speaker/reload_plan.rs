@@ -22,6 +22,7 @@ use ipnet::IpNet;
 
 use super::params::{Limits, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, OnTerm, Params, PeerConfig};
 pub use crate::api::{Change, Grade};
+use crate::bfd;
 use crate::fib::overlay::{Kind, Mode};
 use crate::fib::{Conflict, Metric, Owner};
 use crate::num::{Asn, ClusterId, Family, FamilySet, HoldTime, RouterId};
@@ -458,6 +459,7 @@ fn compare_peers(old: &PeerConfig, new: &PeerConfig, same: &mut Same, all: &mut 
         Touch::RESTART, "extended_next_hop", a.offer.extended_next_hop, b.offer.extended_next_hop;
         Touch::RESTART, "add_path, sent", a.offer.add_path_send, b.offer.add_path_send;
         Touch::RESTART, "add_path, received", a.offer.add_path_receive, b.offer.add_path_receive;
+        Touch::RESTART, "bfd, strict,", a.offer.bfd_strict, b.offer.bfd_strict;
         Touch::RESTART, "hostname", a.offer.hostname, b.offer.hostname;
         Touch::RESTART, "graceful_restart", a.offer.graceful_restart.is_some(), b.offer.graceful_restart.is_some();
         Touch::SWITCH, "enabled", a.enabled, b.enabled;
@@ -495,8 +497,31 @@ fn compare_peers(old: &PeerConfig, new: &PeerConfig, same: &mut Same, all: &mut 
     }
     compare_chains(all, Touch::IMPORT, "import", (&old.import, &new.import), same);
     compare_chains(all, Touch::EXPORT, "export", (&old.export, &new.export), same);
+    compare_bfd(all, old.bfd.as_deref(), new.bfd.as_deref());
     if old.burden != new.burden {
         all.push(Difference { touch: live, setting: "the bound on memory".into(), values: None, note: "" });
+    }
+}
+
+/// Beside the BGP session: new times are agreed by a Poll Sequence, and what ends or begins says so to the neighbour; no session falls by it.
+fn compare_bfd(all: &mut Vec<Difference>, old: Option<&bfd::Profile>, new: Option<&bfd::Profile>) {
+    let live = Touch::empty();
+    compare(all, live, "bfd", &old.is_some(), &new.is_some());
+    let (Some(a), Some(b)) = (old, new) else { return };
+    let time = |micros: u32| Duration::from_micros(u64::from(micros));
+    compare(all, live, "bfd min_tx", &time(a.min_tx), &time(b.min_tx));
+    compare(all, live, "bfd min_rx", &time(a.min_rx), &time(b.min_rx));
+    compare(all, live, "bfd multiplier", &a.multiplier, &b.multiplier);
+    compare(all, live, "bfd passive", &a.passive, &b.passive);
+    compare(all, live, "bfd multihop", &a.multihop, &b.multihop);
+    compare(all, live, "bfd min_ttl", &a.min_ttl, &b.min_ttl);
+    compare(all, live, "bfd graceful", &a.graceful, &b.graceful);
+    compare(all, live, "bfd link_down", &a.link_down, &b.link_down);
+    if a.without_realtime != b.without_realtime {
+        all.push(Difference { touch: live, setting: "bfd without_realtime".into(), values: None, note: "" });
+    }
+    if a.key != b.key {
+        all.push(Difference { touch: live, setting: "the key of bfd".into(), values: None, note: ": both ends need it" });
     }
 }
 

@@ -172,6 +172,7 @@ impl Speaker {
             Input::FibDone { seq, result } => self.fib_sync.on_done(seq, result, &mut self.counters, &mut self.effects, now),
             Input::Kernel(event) => self.on_kernel(&event, now),
             Input::Md5Refused(totals) => self.sessions.on_md5_refused(totals, now),
+            Input::Bfd(status) => self.on_bfd(status, now),
             Input::Blocks { source, blocks } => self.set_blocks(source, &blocks),
             Input::Reload { id, params } => self.reload(id, params, now),
             Input::Plan { id, params } => {
@@ -219,8 +220,14 @@ impl Speaker {
             return;
         }
         let Some(early) = self.early.take() else { return };
+        self.sync_all_bfd();
         self.start_enabled(now);
         early.into_iter().for_each(|input| self.handle(now, input));
+    }
+
+    /// Peers are not started yet: what the kernel has, and what our OPENs are to say, is not known.
+    pub(super) fn awaits_kernel(&self) -> bool {
+        self.early.is_some()
     }
 
     /// Runs due timers, selects, announces and plans. `true` means that there is more to do and it wants to be called again at once.
@@ -379,6 +386,7 @@ impl Speaker {
         if enabled {
             self.start_peer(id, now);
         }
+        self.sync_bfd(id);
     }
 
     /// AutomaticStart (RFC 4271 §8.1.2), unless we are leaving.
@@ -399,6 +407,7 @@ impl Speaker {
     }
 
     fn forget_peer(&mut self, id: PeerId) {
+        self.forget_bfd(id);
         self.export().leave(id);
         self.rib.peer_down(id);
         self.sessions.remove(id);
@@ -438,6 +447,7 @@ impl Speaker {
         self.bound_refused(id);
         self.startup.may_end();
         self.memory.touch(now, false);
+        self.sync_bfd(id);
         self.export().join(id);
     }
 
@@ -466,6 +476,7 @@ impl Speaker {
         });
         self.export().leave(id);
         retention::retain_or_drop(id, down, &mut self.rib);
+        self.sync_bfd(id);
     }
 
     fn sweep(&mut self, id: PeerId, families: FamilySet, now: Instant) {
@@ -511,6 +522,7 @@ impl Speaker {
 
     fn on_conn_end(&mut self, conn: ConnId, event: Event, now: Instant) {
         if let Some(id) = self.sessions.unbind(conn) {
+            self.forget_held(id, conn);
             self.dispatch(id, event, now);
             self.startup.may_end();
         }
@@ -539,6 +551,7 @@ impl Speaker {
                         taken += self.import().update(id, update, now) as usize;
                         self.run_session_events(now);
                     }
+                    other if self.hold_open(id, conn, &other) => {}
                     other => self.dispatch(id, Event::Message { conn, message: other }, now),
                 }
             }
@@ -610,8 +623,9 @@ impl Speaker {
             }
             _ => None,
         };
-        let link = self.link_that_falls(event);
+        let (link, cut) = (self.link_that_falls(event), self.cut_by(event));
         self.nexthops.on_kernel(event);
+        self.end_cut(cut, now);
         if let Some((link, before)) = link {
             self.notice_link_down(link, &before);
         }
@@ -621,7 +635,11 @@ impl Speaker {
         self.fib_sync.fib.on_kernel(now, event);
         match event {
             KernelEvent::DumpEnd => self.startup.on_kernel_read(&self.fib_sync.fib),
-            KernelEvent::LinkGone { ifindex } => self.on_link_gone(*ifindex, now),
+            KernelEvent::LinkGone { ifindex } => {
+                self.on_link_gone(*ifindex, now);
+                self.sync_zoned_bfd();
+            }
+            KernelEvent::Link { .. } => self.sync_zoned_bfd(),
             _ => {}
         }
     }
@@ -810,6 +828,7 @@ impl Speaker {
                 self.effects.notice(Notice::Drained);
             }
             Step::Stop(mode) => {
+                self.effects.push(Effect::EndBfd);
                 let kind = if mode == OnTerm::Keep { StopKind::Quiet } else { StopKind::Shutdown };
                 self.dispatch_all(|| Event::Stop { kind, text: None }, now);
                 if mode == OnTerm::Withdraw {

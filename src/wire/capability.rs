@@ -114,6 +114,8 @@ pub enum Capability {
     LongLivedGracefulRestart(Vec<LongLivedFamily>),
     /// 73, draft-walton-bgp-hostname-capability.
     Hostname { host: String, domain: String },
+    /// 74, draft-ietf-idr-bgp-bfd-strict-mode: the session waits for BFD.
+    BfdStrict,
     /// 75, draft-abraitis-bgp-version-capability.
     SoftwareVersion(String),
     /// Any other, or one whose value is not as it should be.
@@ -140,6 +142,7 @@ impl Capability {
             Capability::EnhancedRouteRefresh => 70,
             Capability::LongLivedGracefulRestart(_) => 71,
             Capability::Hostname { .. } => 73,
+            Capability::BfdStrict => 74,
             Capability::SoftwareVersion(_) => 75,
             Capability::Other { code, .. } => *code,
         }
@@ -169,6 +172,7 @@ impl Capability {
             70 => whole(value, success(Capability::EnhancedRouteRefresh))?,
             71 => Capability::LongLivedGracefulRestart(whole(value, many0(long_lived))?),
             73 => whole(value, (text, text).map(|(host, domain)| Capability::Hostname { host, domain }))?,
+            74 => whole(value, success(Capability::BfdStrict))?,
             75 => Capability::SoftwareVersion(whole(value, text)?),
             _ => return None,
         })
@@ -190,7 +194,7 @@ impl Capability {
                 out.put_u8(0);
                 out.put_u8(*safi);
             }
-            Capability::RouteRefresh | Capability::ExtendedMessage | Capability::EnhancedRouteRefresh => {}
+            Capability::RouteRefresh | Capability::ExtendedMessage | Capability::EnhancedRouteRefresh | Capability::BfdStrict => {}
             Capability::ExtendedNextHop(entries) => entries.iter().take(42).for_each(|(afi, safi, next_hop)| {
                 out.put_u16(*afi);
                 out.put_u16(*safi);
@@ -281,6 +285,7 @@ impl fmt::Display for Capability {
                 families.iter().try_for_each(|l| write!(f, " {} {} s", FamilyName(l.afi, u16::from(l.safi)), l.stale_time))
             }
             Capability::Hostname { host, domain } => write!(f, "hostname {host:?} domain {domain:?}"),
+            Capability::BfdStrict => f.write_str("bfd-strict"),
             Capability::SoftwareVersion(version) => write!(f, "software-version {version:?}"),
             Capability::Other { code, value } => {
                 write!(f, "capability {code}")?;

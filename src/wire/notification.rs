@@ -58,7 +58,7 @@ pub enum CeaseSubcode {
     OutOfResources = 8,
     /// RFC 8538 §3.1: routes are not to be kept; the data hold the code that was meant.
     HardReset = 9,
-    /// RFC 9384: BFD lost the peer. Read, and never sent by us.
+    /// RFC 9384: BFD lost the peer.
     BfdDown = 10,
 }
 

@@ -15,7 +15,7 @@ impl Other {
     pub(super) fn missing(self) -> Option<&'static str> {
         match self {
             Other::Bird => ["bird", "birdc"].into_iter().find(|p| program(p).is_none()),
-            Other::Frr => ["zebra", "bgpd"].into_iter().find(|p| frr_program(p).is_none()),
+            Other::Frr => ["zebra", "bgpd", "bfdd"].into_iter().find(|p| frr_program(p).is_none()),
             Other::Gobgp => ["gobgpd", "gobgp"].into_iter().find(|p| program(p).is_none()),
             Other::OpenBgpd => ["bgpd", "bgpctl"].into_iter().find(|p| program(p).is_none()),
         }
@@ -37,7 +37,12 @@ impl Other {
                 let config = arena.file("frr.conf", &frr_config(setup)).to_string_lossy().into_owned();
                 let frr = |name: &str| frr_program(name).expect("looked for before");
                 let bgpd = ["-A", "127.0.0.1", "-f", &config, "--log", "stdout", "--log-level", "debugging"];
-                vec![start(frr("zebra"), &["-A", "127.0.0.1", "-r", "-K", "60", "--log", "stdout"]), start(frr("bgpd"), &bgpd)]
+                let zebra = start(frr("zebra"), &["-A", "127.0.0.1", "-r", "-K", "60", "--log", "stdout"]);
+                let bfdd = setup.bfd.as_ref().map(|wish| {
+                    let config = arena.file("bfdd.conf", &wish.bfdd()).to_string_lossy().into_owned();
+                    start(frr("bfdd"), &["-A", "127.0.0.1", "-f", &config, "--log", "stdout", "--log-level", "debugging"])
+                });
+                std::iter::once(zebra).chain(bfdd).chain([start(frr("bgpd"), &bgpd)]).collect()
             }
             Other::Gobgp => {
                 let config = arena.file("gobgp.toml", &gobgp_config(setup));
@@ -62,8 +67,10 @@ fn bird_config(setup: &Setup) -> String {
         format!("local {THEM} as {}; neighbor {US} as 65001;", setup.their_as)
     };
     let hops = setup.routed.map(|n| format!("multihop {n};")).unwrap_or_default();
+    let bfd = setup.bfd.as_ref().map(|wish| wish.birds()).unwrap_or_default();
+    let hops = hops + setup.bfd.as_ref().map_or("", |_| "bfd on;");
     format!(
-        "router id {THEM};\nlog stderr all;\ndebug protocols all;\nprotocol device {{ scan time 1; }}\n\
+        "router id {THEM};\nlog stderr all;\ndebug protocols all;\nprotocol device {{ scan time 1; }}\n{bfd}\
          protocol static own {{ ipv4; route {THEIR_ROUTE} blackhole; route 10.88.1.0/24 blackhole; }}\n\
          protocol kernel {{ {} ipv4 {{ export where source = RTS_BGP; }}; }}\n\
          protocol kernel {{ ipv6 {{ export where source = RTS_BGP; }}; }}\n{}\
@@ -93,6 +100,12 @@ fn frr_config(setup: &Setup) -> String {
         if setup.graceful { " bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n" } else { "" },
         setup.hold
     );
+    if setup.bfd.is_some() {
+        let _ = writeln!(text, " neighbor {us} bfd\n neighbor {us} bfd profile fast");
+    }
+    if setup.routed.is_some() && setup.bfd.is_some() {
+        let _ = writeln!(text, " neighbor {us} ebgp-multihop 255");
+    }
     if setup.they_are_passive {
         let _ = writeln!(text, " neighbor {us} passive");
     }

@@ -15,6 +15,7 @@
 //! | `node` | a router with its shell and kernel |
 //! | `script` | a peer that says what the test says |
 
+mod bfd;
 mod net;
 mod node;
 mod script;
@@ -28,8 +29,7 @@ use std::time::Duration;
 use catbird::api::{Answer, Command, Explanation, PeerDetail, Question, RouteFilter, RouteRow};
 use catbird::fib::FibKind;
 use catbird::kernel::Hops;
-use catbird::num::{Asn, ConnId, Instant, RouterId};
-use catbird::peer::timer::Rng;
+use catbird::num::{Asn, ConnId, Instant, Rng, RouterId};
 use catbird::peer::{self, RemoteAs, State};
 use catbird::policy::Chain;
 use catbird::rib::Rules;
@@ -57,6 +57,7 @@ pub struct Lab {
     pipes: Pipes,
     /// Pairs of nodes between which nothing gets through.
     parted: BTreeSet<(usize, usize)>,
+    silenced: BTreeSet<usize>,
     latency: (Duration, Duration),
     audit_every: u64,
     steps: u64,
@@ -88,6 +89,7 @@ impl Lab {
             serial: 0,
             pipes: Pipes::default(),
             parted: BTreeSet::new(),
+            silenced: BTreeSet::new(),
             latency: (Duration::from_micros(200), Duration::from_millis(3)),
             audit_every: 1,
             steps: 0,
@@ -378,6 +380,7 @@ impl Lab {
         node.dialling.clear();
         node.taken.clear();
         node.armed = None;
+        node.bfd = None;
         let params = node.params.clone().unwrap_or_else(|| panic!("{} is no router", node.name));
         node.body = Body::Off(Box::new(params));
     }

@@ -69,6 +69,13 @@ pub(super) enum Happening {
     Beat {
         end: End,
     },
+    /// Of BFD.
+    Datagram {
+        from: usize,
+        to: usize,
+        path: catbird::bfd::Path,
+        octets: Vec<u8>,
+    },
 }
 
 /// One direction seen from its sending end.
@@ -137,7 +144,7 @@ impl Lab {
         least + Duration::from_micros(self.rng.next_u64() % (room + 1))
     }
 
-    fn later(&mut self) -> Instant {
+    pub(super) fn later(&mut self) -> Instant {
         let wait = self.latency_now();
         self.now + wait
     }
@@ -151,7 +158,7 @@ impl Lab {
         self.schedule(at, what);
     }
 
-    fn is_parted(&self, a: usize, b: usize) -> bool {
+    pub(super) fn is_parted(&self, a: usize, b: usize) -> bool {
         self.parted.contains(&(a.min(b), a.max(b)))
     }
 
@@ -206,6 +213,7 @@ impl Lab {
                 }
             }
             Happening::Beat { end } => self.on_beat(end),
+            Happening::Datagram { from, to, path, octets } => self.on_datagram((from, to), path, &octets),
         }
     }
 

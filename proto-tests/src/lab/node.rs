@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use catbird::api::Answer;
+use catbird::bfd::Bfd;
 use catbird::driver::Driver;
 use catbird::fib::overlay::gateway;
 use catbird::fib::{FibChange, FibKind, FibRoute};
@@ -60,6 +61,8 @@ pub(super) struct Node {
     /// Routes of ours in the kernel, by prefix and metric.
     pub kernel: BTreeMap<(IpNet, u32), FibRoute>,
     pub removals: u64,
+    /// From the first BFD session on that is wanted.
+    pub bfd: Option<Box<Bfd>>,
     /// What it wrote down, for its next life.
     pub remembered: Option<Remembered>,
     /// Written in this round, to be acknowledged together.
@@ -88,6 +91,7 @@ impl Node {
             answer: None,
             kernel: BTreeMap::new(),
             removals: 0,
+            bfd: None,
             remembered: None,
             written: Vec::new(),
             notices: Vec::new(),
@@ -183,6 +187,7 @@ impl Lab {
         for (conn, written) in std::mem::take(&mut self.nodes[n].taken) {
             self.tell(n, Input::Writable { conn, written });
         }
+        self.run_bfd(n);
         let size = self.nodes[n].kernel.len() as u64;
         let Body::Router(speaker) = &mut self.nodes[n].body else { return };
         let mut rounds = 0;
@@ -201,6 +206,7 @@ impl Lab {
         for effect in effects {
             self.perform(n, effect);
         }
+        self.run_bfd(n);
         let seqs = std::mem::take(&mut self.nodes[n].written);
         if !seqs.is_empty() {
             let (at, life) = (now + Duration::from_micros(50), self.nodes[n].life);
@@ -212,7 +218,8 @@ impl Lab {
     fn arm(&mut self, n: usize) {
         let Body::Router(speaker) = &self.nodes[n].body else { return };
         let at = if speaker.wants_settle() { Some(self.now) } else { speaker.next_deadline().map(|at| at.max(self.now)) };
-        let Some(at) = at else { return };
+        let bfd = self.nodes[n].bfd.as_ref().and_then(|bfd| bfd.next_deadline()).map(|at| at.max(self.now));
+        let Some(at) = at.into_iter().chain(bfd).min() else { return };
         if self.nodes[n].armed.is_none_or(|armed| at < armed) {
             self.nodes[n].armed = Some(at);
             self.schedule(at, Happening::Wake { node: n });
@@ -247,6 +254,17 @@ impl Lab {
                 let to = wanted.devices.into_iter().flat_map(|device| device.nodes).collect();
                 let (at, life) = (self.now + TUNNELS_TAKE, self.nodes[n].life);
                 self.schedule(at, Happening::Tunnels { node: n, to, life });
+            }
+            Effect::Bfd { peer, session } => {
+                let now = self.now;
+                match session {
+                    Some(session) => self.bfd(n).want(peer, session, now),
+                    None => self.bfd(n).unwant(peer, now),
+                }
+            }
+            Effect::EndBfd => {
+                let now = self.now;
+                self.bfd(n).end_all(now);
             }
             // The lab's kernels have no other routes than were told.
             Effect::ReadKernel => {}

@@ -1,5 +1,6 @@
 //! catbird beside the daemons of others, over real sockets.
 
+mod bfd;
 mod bird;
 mod frr;
 mod gobgp;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use catbird::daemon::netlink::{Events, Netlink, Settings};
 use catbird::fib::{Owner, Params};
 use catbird::kernel::{KernelEvent, KernelRoute, RouteKind};
-use catbird::peer::timer::Rng;
+use catbird::num::Rng;
 use ipnet::IpNet;
 use proto_tests::netlab::{Ns, may_run};
 use tokio::runtime::{Builder, Runtime};

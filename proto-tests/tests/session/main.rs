@@ -16,6 +16,7 @@ mod rfc4271_tables;
 mod rfc4456;
 mod rfc4486;
 mod rfc4724;
+mod rfc5882;
 mod rfc6286;
 mod rfc6608;
 mod rfc7313;

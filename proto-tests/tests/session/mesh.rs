@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use catbird::num::ClusterId;
-use catbird::peer::timer::Rng;
+use catbird::num::Rng;
 use proto_tests::lab::Lab;
 
 const NODES: [&str; 5] = ["a", "b", "c", "d", "e"];

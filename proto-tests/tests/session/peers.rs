@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use catbird::num::Rng;
 use catbird::num::{Asn, ConnId, Instant, PeerId, RouterId};
-use catbird::peer::timer::Rng;
 use catbird::peer::{Action, ConnIds, DialError, Direction, Event, Params, Peer, RemoteAs, State, StopKind};
 use catbird::wire::{Context, Decoder, Message};
 

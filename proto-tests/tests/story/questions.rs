@@ -134,10 +134,12 @@ impl Night {
 
     fn bird(&mut self, address: &str, asn: u32, routes: &[&str], filter: &str) {
         self.machine(address);
+        let bfd = |on: &str| if address == LEAF { on.to_owned() } else { String::new() };
+        let (protocol, on) = (bfd("protocol bfd { interface \"*\" { interval 100 ms; multiplier 3; }; }\n"), bfd("bfd on;"));
         let routes: String = routes.iter().map(|net| format!("route {net} blackhole; ")).collect();
         let text = format!(
-            "router id {address};\nlog stderr all;\nprotocol device {{ }}\nprotocol static own {{ ipv4; {routes} }}\n\
-             protocol bgp node {{ local {address} as {asn}; neighbor 10.0.0.1 as 64512;\n\
+            "router id {address};\nlog stderr all;\nprotocol device {{ }}\n{protocol}protocol static own {{ ipv4; {routes} }}\n\
+             protocol bgp node {{ local {address} as {asn}; neighbor 10.0.0.1 as 64512; {on}\n\
              connect delay time 1; connect retry time 1; error wait time 1, 2;\n\
              ipv4 {{ import all; export filter {{ {filter} accept; }}; }}; }}\n"
         );
@@ -230,7 +232,7 @@ fn config(more: &str) -> String {
     };
     let peers = [
         peer("tor", TOR, 65_001, "").replace("\"all\"", "\"from-tor\""),
-        peer("leaf", LEAF, 65_002, ""),
+        peer("leaf", LEAF, 65_002, "bfd = \"fast\""),
         peer("wrong-as", WRONG_AS, 65_022, ""),
         peer("wrong-password", WRONG_PASSWORD, 65_005, "password_file = \"./ours.password\""),
         peer("too-many", TOO_MANY, 65_006, "max_prefix_ipv4 = 3"),
@@ -240,6 +242,7 @@ fn config(more: &str) -> String {
     format!(
         "[node]\nname = \"node-a\"\nasn = 64512\naddresses = [\"10.0.0.1\"]\n[pods]\nblocks = [\"10.244.1.0/26\"]\n{more}\n{peers}\
          [[peer]]\nname = \"node-b\"\naddress = \"{NODE_B}\"\nasn = 64512\nconnect_retry = \"1s\"\n\
+         bfd = \"fast\"\n[bfd.fast]\nmin_tx = \"100ms\"\nmin_rx = \"100ms\"\nwithout_realtime = \"keep\"\n\
          [policy.from-tor]\ndefault = \"accept\"\n[[policy.from-tor.rules]]\nname = \"no-lab-networks\"\nprefixes = [\"192.168.0.0/16 ge 16\"]\nthen = \"reject\"\n"
     )
 }
@@ -262,6 +265,7 @@ fn the_twenty_questions_of_the_night_are_answered_by_one_command_each() {
     routes(&mut night);
     kernel(&mut night);
     orders(&mut night);
+    bfd(&mut night);
     now(&mut night);
     configuration(&mut night);
     drain(&mut night);
@@ -318,7 +322,7 @@ fn kernel(night: &mut Night) {
     night.answer("nexthops", has(&["172.31.9.9", "unresolved", "10.0.0.2"]));
 }
 
-/// Questions 10, 11, 12 and 19.
+/// Questions 10, 11 and 19.
 fn orders(night: &mut Night) {
     let before = night.flaps("tor");
     night.order("peer tor refresh in", "");
@@ -335,6 +339,19 @@ fn orders(night: &mut Night) {
     assert!(patiently(PATIENT, || night.is_up("leaf")).is_some(), "{}", night.ask("peers"));
     night.order("log set debug", "the log's level is debug");
     night.order("log set info", "the log's level is info");
+}
+
+/// Question 12: one session is up, and the other has nobody who speaks BFD.
+fn bfd(night: &mut Night) {
+    night.answer("bfd", |said| {
+        row(said, "leaf").contains("single-hop")
+            && row(said, "leaf").contains("  up  ")
+            && row(said, "node-b").contains("nothing that counts was heard")
+    });
+    night.answer("bfd leaf", has(&["peer says   up", "silence is noticed after 300ms", "discriminator 0x"]));
+    let peers = night.ask("peers");
+    assert!(row(&peers, "node-b").contains("BFD has not come up"), "{peers}");
+    assert!(row(&peers, "leaf").contains("  up"), "{peers}");
 }
 
 /// Question 13: a route goes while somebody watches.
@@ -390,7 +407,9 @@ fn configuration(night: &mut Night) {
 fn link_goes(night: &Night) {
     assert!(night.is_up("tor") && night.is_up("leaf"));
     ip(&night.node, "link set lan down");
-    let said = || night.log().lines().any(|line| line.contains("lan is down or gone") && line.contains("tor") && line.contains("leaf"));
+    let said = || night.log().lines().any(|line| line.contains("lan is down or gone") && line.contains("tor"));
+    // Who has BFD is not waited for by the hold timer.
+    assert!(patiently(PATIENT, || !night.is_up("leaf")).is_some(), "{}", night.ask("peers"));
     assert!(patiently(Duration::from_secs(20), said).is_some(), "{}", night.log());
     let peers = night.ask("peers");
     assert!(row(&peers, "tor").contains("Established") && row(&peers, "tor").contains("no way leads to it any more"), "{peers}");
@@ -398,7 +417,8 @@ fn link_goes(night: &Night) {
 
 /// Every key that an answer in JSON has stands in the list of them, with its type: what is not there is no promise.
 fn keys(night: &Night) {
-    const ANSWERS: [&str; 12] = [
+    const ANSWERS: [&str; 13] = [
+        "bfd",
         "status",
         "peers",
         "peer wrong-as",

@@ -286,3 +286,20 @@ fn the_budget_of_memory_is_half_of_the_limit_unless_it_is_said() {
     assert_eq!(with("[limits]\nmemory = 0", Some(512 << 20)), Some(None));
     assert_eq!(with("[limits]\nmemory = \"64MB\"", None), None);
 }
+
+#[test]
+fn what_bfd_cannot_be_is_told_with_what_it_can() {
+    assert_eq!(of_peer("bfd = true"), [""; 0]);
+    let of_profile = |profile: &str| findings(&format!("{PEER}bfd = \"fast\"\n[bfd.fast]\n{profile}\n"));
+    assert_eq!(of_profile("min_tx = \"50ms\"\nmultiplier = 5"), [""; 0]);
+    assert!(of_peer("bfd = \"fats\"\n[bfd.fast]\n")[0].contains("`fats`"), "{:?}", of_peer("bfd = \"fats\""));
+    for wrong in ["4ms", "61s", "0s"] {
+        assert!(of_profile(&format!("min_rx = \"{wrong}\""))[0].contains("an interval from 5ms to 60s"), "{wrong}");
+    }
+    assert!(of_profile("multiplier = 0")[0].contains("from 1 to 255"));
+    assert!(of_profile("auth = \"sha1\"")[0].contains("belong together"));
+    assert!(of_profile("key_id = 3")[0].contains("belong together"));
+    assert!(of_profile("auth = \"sha2\"\nkey_file = \"/x/y\"")[0].contains("unknown value `sha2`"));
+    assert!(of_profile("multihop = false\nmin_ttl = 250")[0].contains("`min_ttl` is for sessions over routers"));
+    assert!(of_profile("without_realtime = \"no\"")[0].contains("unknown value `no`"));
+}

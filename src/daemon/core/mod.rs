@@ -27,6 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::api::{Answer, Command, Question, TransportRow};
+use crate::bfd;
 use crate::fib::FibChange;
 use crate::kernel::KernelEvent;
 use crate::num::{ConnId, Instant};
@@ -34,6 +35,7 @@ use crate::peer::{DialError, Direction, Transport};
 use crate::speaker::{Effect, Frames, Input, Params, Remembered, Speaker};
 use crate::wire::Message;
 
+use super::bfd::BfdThread;
 use super::event_log::EventLog;
 use super::netlink::{Done, Events, Netlink};
 use clock::Clock;
@@ -103,6 +105,8 @@ pub struct Core {
     queue: EventQueue,
     netlink: Netlink,
     kernel_events: Events,
+    bfd: BfdThread,
+    bfd_reports: mpsc::Receiver<bfd::Status>,
     event_log: EventLog,
     remember: watch::Sender<Option<Remembered>>,
     conns: HashMap<ConnId, Conn, foldhash::fast::RandomState>,
@@ -133,6 +137,7 @@ impl Core {
         queues: (mpsc::Receiver<CoreEvent>, mpsc::Receiver<Request>),
         queue: EventQueue,
         (netlink, kernel_events): (Netlink, Events),
+        (bfd, bfd_reports): (BfdThread, mpsc::Receiver<bfd::Status>),
         (event_log, remember): (EventLog, watch::Sender<Option<Remembered>>),
     ) -> Core {
         Core {
@@ -142,6 +147,8 @@ impl Core {
             requests: queues.1,
             netlink,
             kernel_events,
+            bfd,
+            bfd_reports,
             event_log,
             remember,
             conns: HashMap::default(),
@@ -232,6 +239,7 @@ impl Core {
         more || unfinished
             || self.has_event()
             || !self.requests.is_empty()
+            || !self.bfd_reports.is_empty()
             || !self.kernel_events.kernel.is_empty()
             || self.speaker.wants_settle()
     }
@@ -259,6 +267,10 @@ impl Core {
         };
         tokio::select! {
             biased;
+            Some(status) = self.bfd_reports.recv() => {
+                let now = self.clock.now();
+                self.speaker.handle(now, Input::Bfd(status));
+            }
             event = self.events.recv() => {
                 // `None` cannot be: the core holds an `EventQueue` itself.
                 if let Some(event) = event {
@@ -286,9 +298,13 @@ impl Core {
         next.unwrap_or_else(|| self.clock.now())
     }
 
-    /// Answers of the kernel, and one batch of what it reported. How many there were.
+    /// What BFD says, answers of the kernel, and one batch of what it reported. How many there were.
     fn take_kernel(&mut self, now: Instant) -> usize {
         let mut heard = 0;
+        while let Ok(status) = self.bfd_reports.try_recv() {
+            self.speaker.handle(now, Input::Bfd(status));
+            heard += 1;
+        }
         while let Ok(done) = self.kernel_events.done.try_recv() {
             heard += self.fib_done(done, now);
         }
@@ -413,6 +429,7 @@ impl Core {
         let id = self.asked;
         self.asked += 1;
         match request {
+            Request::Query(Question::Bfd { peer }, reply) => self.bfd.ask(peer, reply),
             Request::Query(question, reply) => {
                 self.replies.insert(id, reply);
                 self.speaker.handle(now, Input::Query { id, question });
@@ -476,6 +493,8 @@ impl Core {
             Effect::Fib { seq, change } => self.changes.push((seq, change)),
             Effect::ReadKernel => self.netlink.audit(),
             Effect::Remember(known) => drop(self.remember.send_replace(Some(*known))),
+            Effect::Bfd { peer, session } => self.bfd.want(peer, session),
+            Effect::EndBfd => self.bfd.end(),
             Effect::Overlay(wanted) => self.netlink.tunnels(*wanted),
             Effect::Answer { id, mut answer } => {
                 if let Answer::Peer(detail) = &mut answer {
@@ -556,6 +575,7 @@ impl Core {
         let conns = std::mem::take(&mut self.conns);
         // Those that the speaker left open close with the process, without a NOTIFICATION (RFC 4724 §4.2).
         drop(conns);
+        self.bfd.finish();
         // Nobody listens any more, so nobody waits to be heard.
         self.kernel_events.kernel.close();
         self.netlink.finish();

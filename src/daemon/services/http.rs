@@ -153,6 +153,8 @@ fn routes<A: RouterApi>(api: A) -> Router {
         .route("/v1/fib", get(fib::<A>))
         .route("/v1/nexthops", get(nexthops::<A>))
         .route("/v1/blocks", get(blocks::<A>))
+        .route("/v1/bfd", get(bfd::<A>))
+        .route("/v1/bfd/{peer}", get(bfd_of::<A>))
         .fallback(nowhere)
         .method_not_allowed_fallback(read_only)
         .layer(axum::middleware::from_fn(bounded))
@@ -171,6 +173,7 @@ catbird, read only. What changes something is said on the control socket.
 /v1/why                       ?prefix=P ?address=A
 /v1/fib                       ?prefix=P
 /v1/nexthops /v1/blocks
+/v1/bfd                       /v1/bfd/PEER
 ";
 
 async fn read_only() -> Response {
@@ -347,6 +350,14 @@ async fn blocks<A: RouterApi>(State(api): State<A>, watch: Watch) -> Response {
     ask(api, watch, Question::Blocks).await
 }
 
+async fn bfd<A: RouterApi>(State(api): State<A>, watch: Watch) -> Response {
+    ask(api, watch, Question::Bfd { peer: None }).await
+}
+
+async fn bfd_of<A: RouterApi>(State(api): State<A>, Path(peer): Path<String>, watch: Watch) -> Response {
+    ask(api, watch, Question::Bfd { peer: Some(peer) }).await
+}
+
 /// One object, or the rows of a list while they come.
 async fn ask<A: RouterApi>(api: A, watch: Watch, question: Question) -> Response {
     let mut pages = answers(api, question);
@@ -355,6 +366,7 @@ async fn ask<A: RouterApi>(api: A, watch: Watch, question: Question) -> Response
         Some(Answer::Refused(why)) => problem(StatusCode::NOT_FOUND, &why),
         Some(Answer::Peer(peer)) => json(StatusCode::OK, &peer),
         Some(Answer::Why(explanation)) => json(StatusCode::OK, &explanation),
+        Some(Answer::Bfd(report)) => json(StatusCode::OK, &report),
         Some(first) => list(first, pages, watch.map(|axum::Extension(activity)| activity.answer())),
     }
 }

@@ -17,12 +17,12 @@ use prometheus::{Registry, TextEncoder};
 
 use crate::api::{FamilyRow, LastDown, PeerMetrics, Snapshot, Status};
 use crate::config::model::PerPeer;
-use crate::daemon::counters::DaemonMetrics;
+use crate::daemon::counters::{BfdMetrics, DaemonMetrics};
 
 /// Series of one peer at most.
-pub const PEER_SERIES: usize = 25;
+pub const PEER_SERIES: usize = 27;
 /// Series besides those of single peers at most.
-pub const FIXED_SERIES: usize = 150;
+pub const FIXED_SERIES: usize = 180;
 
 use MetricType::{COUNTER, GAUGE, HISTOGRAM};
 
@@ -182,6 +182,23 @@ pub const METRICS: &[Known] = &[
     known("catbird_dials_total", COUNTER, &["result"], "Attempts to connect to a peer, by result."),
     known("catbird_config_last_reload_successful", GAUGE, &[], "1 if the last reading of the configuration was taken over."),
     known("catbird_config_last_reload_timestamp_seconds", GAUGE, &[], "When the configuration was last read, in seconds since 1970."),
+    known("catbird_bfd_sessions", GAUGE, &["state"], "BFD sessions that are wanted, by state: up, down."),
+    known(
+        "catbird_bfd_up",
+        GAUGE,
+        &["peer", "kind"],
+        "1 if the BFD session with this peer is up; absent where none is wanted, and where one end holds it down.",
+    ),
+    known("catbird_bfd_downs_total", COUNTER, &["peer", "kind"], "BFD sessions that went down."),
+    known(
+        "catbird_bfd_packets_total",
+        COUNTER,
+        &["direction"],
+        "BFD packets received (and not dropped), sent, and failed: not taken by the kernel.",
+    ),
+    known("catbird_bfd_dropped_packets_total", COUNTER, &["reason"], "BFD packets that were dropped, by reason (RFC 5880 section 6.8.6)."),
+    known("catbird_bfd_realtime", GAUGE, &[], "1 if the kernel runs BFD's thread before others (SCHED_FIFO)."),
+    known("catbird_bfd_late_wakeups_total", COUNTER, &[], "Wake-ups of BFD's thread that came more than 5 ms late."),
     known("catbird_local_blocks", GAUGE, &["source", "family"], "Pod blocks of this node by source."),
     known("catbird_graceful_restart_active", GAUGE, &[], "1 while kernel routes of an earlier run wait to be learned again."),
     known("catbird_graceful_restart_stale_routes", GAUGE, &[], "Routes of restarting peers that are kept until they are said again."),
@@ -420,9 +437,24 @@ impl Families {
             self.add("catbird_tunnel_repairs_total", &[], netlink.tunnel_repairs.load(Relaxed) as f64);
             self.add("catbird_tunnel_failures_total", &[], netlink.tunnel_failures.load(Relaxed) as f64);
         }
+        self.bfd(&counters.bfd);
         let failed = counters.dial_failures.get();
         self.add("catbird_dials_total", &[("result", "failed")], failed as f64);
         self.add("catbird_dials_total", &[("result", "connected")], counters.dials.get().saturating_sub(failed) as f64);
+    }
+
+    fn bfd(&mut self, bfd: &BfdMetrics) {
+        let (all, up) = (bfd.sessions.get(), bfd.up.get());
+        self.add("catbird_bfd_sessions", &[("state", "up")], up as f64);
+        self.add("catbird_bfd_sessions", &[("state", "down")], all.saturating_sub(up) as f64);
+        self.add("catbird_bfd_packets_total", &[("direction", "received")], bfd.received.load(Relaxed) as f64);
+        self.add("catbird_bfd_packets_total", &[("direction", "sent")], bfd.sent.get() as f64);
+        self.add("catbird_bfd_packets_total", &[("direction", "failed")], bfd.send_failures.get() as f64);
+        for why in crate::bfd::Drop::ALL {
+            self.add("catbird_bfd_dropped_packets_total", &[("reason", why.name())], bfd.dropped(why) as f64);
+        }
+        self.add("catbird_bfd_realtime", &[], flag(bfd.realtime.load(Relaxed)));
+        self.add("catbird_bfd_late_wakeups_total", &[], bfd.late.get() as f64);
     }
 
     /// Peers by kind and state, then each that has its own series, then the rest in sums.
@@ -462,6 +494,12 @@ impl Families {
         add("catbird_peer_admin_up", &[], flag(row.admin_up));
         add("catbird_peer_flaps_total", &[], row.flaps as f64);
         add("catbird_peer_expects_routes", &[], flag(peer.expects_routes));
+        if let Some(state) = row.bfd.as_deref().filter(|state| !state.contains("admin")) {
+            add("catbird_bfd_up", &[], flag(state == "up"));
+        }
+        if row.bfd.is_some() {
+            add("catbird_bfd_downs_total", &[], f64::from(peer.bfd_downs));
+        }
         if let Some(seconds) = peer.established_at_seconds {
             add("catbird_peer_established_timestamp_seconds", &[], around.started + seconds);
         }

@@ -12,7 +12,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::model::Password;
+use crate::config::model::{Password, PeerOptions};
 use crate::config::{Config, PASSWORD_OCTETS, read_text, usable_secret};
 use crate::daemon::counters::DaemonMetrics;
 
@@ -94,21 +94,19 @@ pub fn keep_last_good(new: &mut Config, in_force: &Config) {
 /// Is there anything to look at?
 pub fn has_files(config: &Config) -> bool {
     let sessions = config.sessions.iter().map(|s| &s.options);
-    sessions
-        .chain(config.ranges.iter().map(|r| &r.options))
-        .any(|options| options.password.as_ref().is_some_and(|p| p.place.file().is_some()))
+    sessions.chain(config.ranges.iter().map(|r| &r.options)).any(|options| options.passwords().any(|p| p.place.file().is_some()))
 }
 
 /// Each file once, with its key in force.
 fn files(config: &Config) -> HashMap<PathBuf, Option<String>> {
     let sessions = config.sessions.iter().map(|s| &s.options);
-    let all = sessions.chain(config.ranges.iter().map(|r| &r.options)).filter_map(|options| options.password.as_ref());
+    let all = sessions.chain(config.ranges.iter().map(|r| &r.options)).flat_map(|options| options.passwords());
     all.filter_map(|p| Some((p.place.file()?.to_owned(), p.secret.clone().ok()))).collect()
 }
 
 fn passwords(config: &mut Config) -> impl Iterator<Item = &mut Password> {
     let sessions = config.sessions.iter_mut().map(|s| &mut s.options);
-    sessions.chain(config.ranges.iter_mut().map(|r| &mut r.options)).filter_map(|options| options.password.as_mut())
+    sessions.chain(config.ranges.iter_mut().map(|r| &mut r.options)).flat_map(PeerOptions::passwords_mut)
 }
 
 #[cfg(test)]

@@ -130,6 +130,7 @@ mod tests {
             admin_up: true,
             state_seconds: 1.0,
             flaps: 0,
+            bfd: None,
             families: Vec::new(),
             why_down: (state != "Established").then(|| "connection refused".to_owned()),
             failures: Vec::new(),

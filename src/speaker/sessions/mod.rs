@@ -27,6 +27,7 @@ use super::counters::Traffic;
 use super::import_context::{ImportCache, ImportContext};
 use super::io::{Effect, Effects};
 use super::params::{ListenRange, Params, PeerConfig};
+use super::peer_bfd::PeerBfd;
 use crate::kernel::IfIndex;
 use crate::num::{ConnId, Family, FamilySet, Instant, PeerId};
 use crate::peer::{Action, ConnIds, Down, Event, Peer, PeerNotice, Remote, Session};
@@ -57,6 +58,8 @@ pub(super) struct Entry {
     pub range: Option<Arc<ListenRange>>,
     /// Not administratively down.
     pub admin_up: bool,
+    /// The BFD session beside it.
+    pub bfd: PeerBfd,
     /// What the last notice about a failure said.
     pub last_failure: Option<String>,
     /// Then it is said that the peer does not come up, unless it was.
@@ -264,6 +267,7 @@ impl Sessions {
             live: None,
             traffic: Traffic::default(),
             range,
+            bfd: PeerBfd::default(),
             last_failure: None,
             overdue_at: None,
             state_since: now,

@@ -37,6 +37,7 @@ fn peer(n: u32, kind: &str) -> PeerMetrics {
             admin_up: true,
             state_seconds: 60.0,
             flaps: 2,
+            bfd: Some("up".into()),
             families: Family::ALL.into_iter().map(family).collect(),
             why_down: None,
             failures: Vec::new(),
@@ -52,6 +53,7 @@ fn peer(n: u32, kind: &str) -> PeerMetrics {
             data: None,
             reason: "a text \"of\" the peer\n".into(),
         }),
+        bfd_downs: 1,
         messages: messages.into_iter().map(|kind| MessageRow { kind: kind.into(), received: 3, sent: 4 }).collect(),
         updates: UpdateRow {
             announced_received: 5,
