@@ -61,9 +61,9 @@ class Net:
             sh(f"ip -n {ns} link set lo up")
         for n, ns in enumerate((us, them)):
             sh(f"ip -n {sw} link add port{n} type veth peer name eth0 netns {ns}")
-        sh(f"ip -n {sw} link add br type bridge && ip -n {sw} link set br up")
+        sh(f"ip -n {sw} link add name sw0 type bridge && ip -n {sw} link set sw0 up")
         for n, ns in enumerate((us, them)):
-            sh(f"ip -n {sw} link set port{n} master br up")
+            sh(f"ip -n {sw} link set port{n} master sw0 up")
             sh(f"ip -n {ns} link set eth0 up && ip -n {ns} addr add 10.66.0.{n + 1}/16 dev eth0")
         self.us, self.sw, self.them = us, sw, them
         self.cable = inside(sw, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
@@ -163,7 +163,7 @@ protocol device {{ }}
 protocol static own {{ ipv4; route {ROUTE}/24 blackhole; }}
 protocol bfd {{ interface "*" {{ interval {ms} ms; multiplier 3; }}; }}
 {peers}"""
-    return programs.start(net.them, ["bird", "-f", "-c", programs.file("them.conf", text)])[0]
+    return programs.start(net.them, ["bird", "-f", "-s", "/run/bird.ctl", "-P", "/run/bird.pid", "-c", programs.file("them.conf", text)])[0]
 
 
 def catbird(programs, net, ms, sessions=1):
@@ -212,7 +212,7 @@ protocol device {{ }}
 protocol kernel {{ ipv4 {{ export all; }}; }}
 protocol bfd {{ interface "*" {{ interval {ms} ms; multiplier 3; }}; }}
 {peers}"""
-    return programs.start(net.us, ["bird", "-f", "-c", programs.file("us.conf", text)])
+    return programs.start(net.us, ["bird", "-f", "-s", "/run/bird.ctl", "-P", "/run/bird.pid", "-c", programs.file("us.conf", text)])
 
 
 DAEMONS = {"catbird": catbird, "frr": frr, "bird": bird}

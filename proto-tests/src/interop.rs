@@ -200,6 +200,14 @@ impl Arena {
         }
     }
 
+    /// TERM, and waits for the end.
+    pub fn end_us(&mut self) {
+        if let Some(mut child) = self.ours.take() {
+            signal_group(&child, libc::SIGTERM);
+            let _ = child.wait();
+        }
+    }
+
     pub fn kill_them(&mut self) {
         for mut child in self.theirs.drain(..).rev() {
             let _ = child.kill();

@@ -6,7 +6,8 @@
 //! Only a session that was Up and went down says something about the path. One that an operator held down, here or there, says nothing
 //! (RFC 5882 §4.2), nor does one that never came up (§3.3): the neighbour may not run BFD. Graceful restart (§4.3): our BFD shares fate with
 //! this process, so a failure while a peer's routes are kept over its restart does not end that; one that ends a session ends the routes,
-//! unless the profile says `graceful`. A daemon that stops in order says AdminDown first, and its peers' helpers never see a failure.
+//! unless the profile says `graceful`. A daemon that stops in order closes its connections and then says AdminDown, so that its peers' helpers see a
+//! restart and not a failure.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -26,15 +27,14 @@ use crate::wire::{Capability, Message};
 impl Speaker {
     /// Asks for the BFD session that a peer should have now, if that is another one than was asked for last.
     pub(super) fn sync_bfd(&mut self, id: PeerId) {
-        // What the kernel has is not known yet.
-        if self.awaits_kernel() {
+        // What the kernel has is not known yet; and at the end all sessions end together (`Effect::EndBfd`).
+        if self.awaits_kernel() || self.lifecycle.is_stopping() {
             return;
         }
-        let stopping = self.lifecycle.is_stopping();
         let Some(entry) = self.sessions.get_mut(id) else { return };
         let wanted = match entry.config.bfd.clone() {
-            Some(profile) if !stopping => wanted(entry, &profile, &self.nexthops).map(Arc::new),
-            _ => None,
+            Some(profile) => wanted(entry, &profile, &self.nexthops).map(Arc::new),
+            None => None,
         };
         let effect = match (&entry.bfd.wanted, &wanted) {
             (before, now) if before == now => return,

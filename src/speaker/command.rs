@@ -82,9 +82,9 @@ impl Speaker {
         if !std::mem::replace(&mut entry.admin_up, false) {
             return Err("already shut down".into());
         }
-        // AdminDown first, so that the neighbour's BFD does not take it for a failure.
-        self.sync_bfd(id);
         self.dispatch(id, Event::Stop { kind: StopKind::Shutdown, text }, now);
+        // After the NOTIFICATION, which says more: some daemons end their session by AdminDown.
+        self.sync_bfd(id);
         Ok("shut down; `peer X up` brings it back".into())
     }
 

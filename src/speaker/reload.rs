@@ -141,11 +141,11 @@ impl Speaker {
         if let Some(entry) = self.sessions.get_mut(id) {
             entry.admin_up = enabled;
         }
-        self.sync_bfd(id);
         if enabled {
             self.start_peer(id, now);
         } else {
             self.dispatch(id, Event::Stop { kind: StopKind::Shutdown, text: None }, now);
         }
+        self.sync_bfd(id);
     }
 }

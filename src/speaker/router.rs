@@ -828,9 +828,10 @@ impl Speaker {
                 self.effects.notice(Notice::Drained);
             }
             Step::Stop(mode) => {
-                self.effects.push(Effect::EndBfd);
                 let kind = if mode == OnTerm::Keep { StopKind::Quiet } else { StopKind::Shutdown };
                 self.dispatch_all(|| Event::Stop { kind, text: None }, now);
+                // After the connections: FRR and BIRD take AdminDown for a failure while their session stands (RFC 5882 §4.2 would not).
+                self.effects.push(Effect::EndBfd);
                 if mode == OnTerm::Withdraw {
                     self.fib_sync.fib.remove_all();
                 }

@@ -103,6 +103,10 @@ fn frr_config(setup: &Setup) -> String {
     if setup.bfd.is_some() {
         let _ = writeln!(text, " neighbor {us} bfd\n neighbor {us} bfd profile fast");
     }
+    if setup.bfd.is_some() && setup.graceful {
+        // Else it takes any end of BFD for a failure, also while it helps with a restart.
+        let _ = writeln!(text, " neighbor {us} bfd check-control-plane-failure");
+    }
     if setup.routed.is_some() && setup.bfd.is_some() {
         let _ = writeln!(text, " neighbor {us} ebgp-multihop 255");
     }

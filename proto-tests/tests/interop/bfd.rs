@@ -53,6 +53,11 @@ fn bird_and_our_operators_are_no_failure() {
 }
 
 #[test]
+fn frr_keeps_our_route_when_we_end_in_order() {
+    bfd::our_end_is_a_restart_and_no_failure(Other::Frr);
+}
+
+#[test]
 fn bird_has_the_same_key_or_no_session() {
     bfd::keys_are_kept(Other::Bird);
 }

@@ -37,7 +37,7 @@ use worker::Worker;
 const REPORTS: usize = 256;
 
 /// How long the end of the process waits for the thread's.
-const FAREWELL: Duration = Duration::from_millis(300);
+const FAREWELL: Duration = Duration::from_millis(600);
 
 /// The thread, as the core sees it.
 pub struct BfdThread {

@@ -36,6 +36,8 @@ const LATE: Duration = Duration::from_millis(5);
 
 /// How often goodbye is said, and how long between: whoever does not hear it takes us for dead.
 const GOODBYES: u32 = 3;
+/// So long it waits before: a neighbour's BGP is to see first that connections were closed for a restart.
+const LINGER: Duration = Duration::from_millis(150);
 const BETWEEN_GOODBYES: Duration = Duration::from_millis(20);
 
 /// In warnings.
@@ -57,6 +59,8 @@ pub(super) struct Worker {
     /// Sessions that are wanted and not had, for want of priority.
     refused: BTreeMap<PeerId, Arc<SessionParams>>,
     random: u16,
+    /// It was told to end.
+    ends_at: Option<Instant>,
 }
 
 impl Worker {
@@ -83,6 +87,7 @@ impl Worker {
             read_until: sys::monotonic(),
             refused: BTreeMap::new(),
             random: u16::from_ne_bytes([secret[0], secret[1]]),
+            ends_at: None,
             shared,
         }
     }
@@ -96,14 +101,16 @@ impl Worker {
                 self.metrics().late.add(1);
             }
             let inbox = std::mem::take(&mut *self.shared.inbox());
-            let end = inbox.end;
+            if inbox.end {
+                self.ends_at.get_or_insert(now + LINGER);
+            }
             self.take(inbox, now);
             let judged = self.read();
             let now = sys::monotonic();
             self.bfd.on_time(now, judged.unwrap_or(now));
             self.send();
             self.report();
-            if end {
+            if self.ends_at.is_some_and(|at| at <= now) {
                 return self.say_goodbye();
             }
         }
@@ -119,6 +126,9 @@ impl Worker {
         let mut until = self.bfd.next_deadline().unwrap_or(now + NAP).min(now + NAP);
         if self.bfd.has_reports() {
             until = until.min(now + Duration::from_millis(10));
+        }
+        if let Some(at) = self.ends_at {
+            until = until.min(at);
         }
         if self.bfd.has_to_send() {
             until = now;
