@@ -46,10 +46,70 @@ pub struct Hop {
     pub ifindex: IfIndex,
     /// Take the gateway to be on the link although no address says so (`ip route ... onlink`).
     pub onlink: bool,
+    /// Its share of the route's load. The only way of a route has weight 1.
+    #[serde(skip_serializing_if = "Weight::is_one")]
+    pub weight: Weight,
+}
+
+impl Hop {
+    /// The way itself, whatever its share.
+    pub fn way(self) -> Hop {
+        Hop { weight: Weight::ONE, ..self }
+    }
+}
+
+/// The share of a way among those of its route, 1 to 256: a way of weight 3 carries thrice what one of weight 1 does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Weight(u8);
+
+impl Weight {
+    /// What has no other.
+    pub const ONE: Weight = Weight(0);
+    /// The kernel keeps one octet (`rtnh_hops`, one less than the weight).
+    pub const MOST: u16 = 256;
+
+    /// The nearest that there is.
+    pub fn new(weight: u64) -> Weight {
+        Weight(u8::try_from(weight.saturating_sub(1)).unwrap_or(u8::MAX))
+    }
+
+    /// As the kernel has it (`rtnh_hops`).
+    pub fn from_rtnh_hops(octet: u8) -> Weight {
+        Weight(octet)
+    }
+
+    /// As the kernel has it (`rtnh_hops`).
+    pub fn rtnh_hops(self) -> u8 {
+        self.0
+    }
+
+    /// 1 to 256.
+    pub fn get(self) -> u16 {
+        u16::from(self.0).saturating_add(1)
+    }
+
+    /// Is it what every way has that was given none?
+    pub fn is_one(&self) -> bool {
+        *self == Weight::ONE
+    }
+}
+
+impl Serialize for Weight {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_u16(self.get())
+    }
 }
 
 /// The ways out of a route, in the order of their gateways; one inline.
 pub type Hops = SmallVec<[Hop; 1]>;
+
+/// In order, and the only one without a weight: so the kernel shows it, too.
+pub fn in_order(hops: &mut Hops) {
+    hops.sort_unstable();
+    if let [only] = hops.as_mut_slice() {
+        only.weight = Weight::ONE;
+    }
+}
 
 /// What a kernel route does with a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]

@@ -494,6 +494,16 @@ pub fn utc(nanos: u64) -> String {
     format!("{year}-{month:02}-{:02} {:02}:{:02}:{:02}.{micros:06}", left.saturating_add(1), second / 3600, second / 60 % 60, second % 60)
 }
 
+/// Bits a second, shortly: `10G`, `2500M`.
+pub fn show_bits(bits: u64) -> String {
+    let mut number = bits;
+    let mut units = ["", "k", "M", "G", "T"].into_iter().peekable();
+    while number > 0 && number.is_multiple_of(1000) && units.len() > 1 {
+        (number, _) = (number / 1000, units.next());
+    }
+    format!("{number}{}", units.next().unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

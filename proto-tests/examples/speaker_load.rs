@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use catbird::kernel::{Hop, IfIndex, KernelEvent, KernelRoute, RouteKind};
+use catbird::kernel::{Hop, IfIndex, KernelEvent, KernelRoute, RouteKind, Weight};
 use catbird::num::{Asn, ClusterId, ConnId, HoldTime, Instant, Nlri, RouterId};
 use catbird::peer::{self, Direction, RemoteAs};
 use catbird::policy::Chain;
@@ -103,7 +103,7 @@ impl Load {
 
     fn kernel(&mut self, me: Ipv4Addr) {
         let (ifindex, net): (_, IpNet) = (IfIndex(2), "10.99.0.0/16".parse().expect("a prefix"));
-        let hops = [Hop { gateway: None, ifindex, onlink: false }].into_iter().collect();
+        let hops = [Hop { gateway: None, ifindex, onlink: false, weight: Weight::ONE }].into_iter().collect();
         let route = KernelRoute { net, table: 254, metric: 0, protocol: 2, kind: RouteKind::Unicast(hops), source: Some(me.into()) };
         let address = IpNet::V4(Ipv4Net::new(me, 16).expect("a length"));
         let link = KernelEvent::Link { ifindex, name: "d0".into(), up: true };

@@ -109,6 +109,12 @@ impl Upd {
     }
 
     /// Leaves out a default.
+    /// An EXTENDED_COMMUNITIES with this one.
+    pub fn extended_community(self, text: &str) -> Upd {
+        let community: catbird::wire::ExtendedCommunity = text.parse().expect("an extended community");
+        self.attr(16, 0xc0, &community.0)
+    }
+
     pub fn without(mut self, code: u8) -> Upd {
         self.without.push(code);
         self

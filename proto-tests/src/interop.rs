@@ -75,6 +75,8 @@ pub struct Setup {
     pub bfd: Option<bfd::Wish>,
     /// Our ConnectRetryTimer.
     pub connect_retry: u16,
+    /// A second session, from 10.77.0.3 to 10.77.0.4: their routes come by both, and say of the link what bandwidth it has, in Mbit/s.
+    pub bandwidths: Option<[u32; 2]>,
 }
 
 impl Default for Setup {
@@ -98,6 +100,7 @@ impl Default for Setup {
             our_id: None,
             bfd: None,
             connect_retry: 1,
+            bandwidths: None,
         }
     }
 }
@@ -164,6 +167,9 @@ impl Arena {
         let router = if setup.routed.is_some() { Some(wire::over_a_router(&us, &them)?) } else { None };
         if router.is_none() {
             wire::directly(&us, &them, setup.unnumbered)?;
+        }
+        if setup.bandwidths.is_some() {
+            wire::second_addresses(&us, &them)?;
         }
         // FRR's interface peer is whoever says by router advertisements that it is there.
         let advertiser = if setup.link_local && other == Other::Frr { Some(wire::Advertiser::start(&us)?) } else { None };
@@ -287,6 +293,13 @@ impl Arena {
         let mut command = Command::new(path);
         command.args(&words[1..]).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
         said(&self.them, command)
+    }
+
+    /// Runs a program beside our daemon.
+    pub fn ask_our_machine(&self, words: &[&str]) -> String {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).stdin(Stdio::null());
+        said(&self.us, command)
     }
 
     /// `catbird ARGS` beside our daemon.
@@ -422,6 +435,13 @@ fn our_config(setup: &Setup, scratch: &Path) -> String {
     }
     if let Some(wish) = &setup.bfd {
         text += &wish.ours(scratch);
+    }
+    if setup.bandwidths.is_some() {
+        let (asn, ends) = (setup.their_as, "address = \"10.77.0.3\"\nsource = \"10.77.0.4\"");
+        let _ = writeln!(
+            text,
+            "[[peer]]\nname = \"them-2\"\n{ends}\nasn = {asn}\nconnect_retry = \"1s\"\nimport = \"all\"\nexport = \"own-blocks\""
+        );
     }
     text
 }

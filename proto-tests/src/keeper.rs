@@ -23,6 +23,7 @@ use crate::netlab::Ns;
 /// What the test asks of the keeper.
 enum Order {
     Want(Vec<(IpNet, Vec<IpAddr>)>),
+    WantWeighed(IpNet, Vec<(IpAddr, u64)>),
     Unwant(Vec<IpNet>),
     Reap,
     Look(mpsc::Sender<View>),
@@ -79,6 +80,12 @@ impl Keeper {
     pub fn want(&self, net: &str, via: &[&str]) {
         let via = via.iter().map(|a| a.parse().expect("an address")).collect();
         self.want_all(vec![(net.parse().expect("a prefix"), via)]);
+    }
+
+    /// A route by next hops whose paths promise so much (bits a second).
+    pub fn want_weighed(&self, net: &str, via: &[(&str, u64)]) {
+        let via = via.iter().map(|(a, bandwidth)| (a.parse().expect("an address"), *bandwidth)).collect();
+        self.tell(Order::WantWeighed(net.parse().expect("a prefix"), via));
     }
 
     pub fn want_all(&self, routes: Vec<(IpNet, Vec<IpAddr>)>) {
@@ -139,6 +146,7 @@ struct Loop {
     nexthops: NexthopTable,
     netlink: Netlink,
     paths: BTreeMap<IpNet, Vec<NhId>>,
+    bandwidths: BTreeMap<IpNet, Vec<u64>>,
     users: BTreeMap<NhId, BTreeSet<IpNet>>,
     born: std::time::Instant,
     params: Params,
@@ -148,7 +156,7 @@ impl Loop {
     fn new(params: Params, netlink: Netlink) -> Loop {
         let nexthops = NexthopTable::new(nexthop::Params { own: vec![(params.table, params.protocol)], ..nexthop::Params::default() });
         let (paths, users, born) = (BTreeMap::new(), BTreeMap::new(), std::time::Instant::now());
-        Loop { fib: Fib::new(params.clone()), nexthops, netlink, paths, users, born, params }
+        Loop { fib: Fib::new(params.clone()), nexthops, netlink, paths, bandwidths: BTreeMap::new(), users, born, params }
     }
 
     fn now(&self) -> Instant {
@@ -196,6 +204,10 @@ impl Loop {
     fn on_order(&mut self, order: Order) {
         match order {
             Order::Want(routes) => routes.into_iter().for_each(|(net, via)| self.want(net, &via)),
+            Order::WantWeighed(net, via) => {
+                self.bandwidths.insert(net, via.iter().map(|(_, bandwidth)| *bandwidth).collect());
+                self.want(net, &via.iter().map(|(addr, _)| *addr).collect::<Vec<_>>());
+            }
             Order::Unwant(nets) => nets.into_iter().for_each(|net| self.unwant(net)),
             Order::Reap => drop(self.fib.reap()),
             Order::Audit => self.netlink.audit(),
@@ -235,7 +247,11 @@ impl Loop {
 
     fn resolve(&mut self, net: IpNet) {
         let ids = &self.paths[&net];
-        let hops = nexthop::combine(ids.iter().map(|id| self.nexthops.resolution(*id)), 16);
+        let resolutions = ids.iter().map(|id| self.nexthops.resolution(*id));
+        let hops = match self.bandwidths.get(&net) {
+            Some(bandwidths) => nexthop::combine_weighted(resolutions.zip(bandwidths.iter().copied()), 16),
+            None => nexthop::combine(resolutions, 16),
+        };
         let route = match (ids.is_empty(), hops.is_empty()) {
             (true, _) => Some((FibKind::Blackhole, self.params.block_metric)),
             (false, true) => None,

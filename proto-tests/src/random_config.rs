@@ -140,7 +140,13 @@ const SINGLE: &[(&str, Spec)] = &[
     ),
     (
         "best_path",
-        &[("multipath_external", SWITCH), ("multipath_internal", SWITCH), ("always_compare_med", SWITCH), ("as_path_relax", SWITCH)],
+        &[
+            ("multipath_external", SWITCH),
+            ("multipath_internal", SWITCH),
+            ("always_compare_med", SWITCH),
+            ("as_path_relax", SWITCH),
+            ("link_bandwidth", SWITCH),
+        ],
     ),
     (
         "fib",

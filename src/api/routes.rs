@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::num::show_bits;
+
 /// One path.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
@@ -150,6 +152,10 @@ pub struct PathExplanation {
     pub best_value: Option<String>,
     /// How the next hop was resolved; `None`: a refused path's is not looked up.
     pub resolution: Option<ResolutionRow>,
+    /// What it promises in a link bandwidth community, in bits a second, if it shares the load and that counts (`[best_path] link_bandwidth`).
+    pub link_bandwidth: Option<u64>,
+    /// What all of them promise together, if they share the load in this proportion: each of them promises something.
+    pub shared_bandwidth: Option<u64>,
     /// Of a stale path: when it goes unless it is announced again.
     pub stale_seconds_left: Option<f64>,
 }
@@ -159,13 +165,24 @@ impl PathExplanation {
     pub fn verdict(&self) -> String {
         let step = self.step.as_deref().map_or("", step_text);
         match (self.fate, &self.value, &self.best_value) {
-            (Fate::Best, Some(own), _) => format!("best: {step} ({own})"),
-            (Fate::Best, None, _) => format!("best: {step}"),
-            (Fate::Shares, ..) => "shares the load with the best".to_owned(),
+            (Fate::Best, Some(own), _) => format!("best: {step} ({own}){}", self.share()),
+            (Fate::Best, None, _) => format!("best: {step}{}", self.share()),
+            (Fate::Shares, ..) => format!("shares the load with the best{}", self.share()),
             (Fate::Lost, Some(own), Some(best)) => format!("lost: the best has: {step} ({best}; here {own})"),
             (Fate::Lost, ..) => format!("lost: the best has: {step}"),
             (Fate::Ineligible, ..) => "ineligible: its next hop cannot be reached".to_owned(),
             (Fate::Refused, ..) => refusal(self.route.refused.as_deref().unwrap_or("by nobody knows what")),
+        }
+    }
+}
+
+impl PathExplanation {
+    /// How much of the load it carries, where it promises a bandwidth.
+    fn share(&self) -> String {
+        match (self.link_bandwidth, self.shared_bandwidth) {
+            (Some(own), Some(all)) => format!("; its part by link bandwidth {} of {}", show_bits(own), show_bits(all)),
+            (Some(own), None) => format!("; evenly, though it promises {}: not every path promises a link bandwidth", show_bits(own)),
+            (None, _) => String::new(),
         }
     }
 }
@@ -207,6 +224,8 @@ pub struct HopRow {
     pub onlink: bool,
     /// Through a tunnel of the overlay.
     pub overlay: bool,
+    /// Its share of the route's load beside the others', 1 to 256.
+    pub weight: u16,
 }
 
 impl fmt::Display for HopRow {
@@ -285,7 +304,11 @@ impl FibEntry {
         let mut text = match self.hops.as_slice() {
             [] => format!("{} {net}", self.kind),
             [one] => format!("{net} {one}"),
-            some => some.iter().fold(net.to_string(), |text, hop| format!("{text} nexthop {hop}")),
+            some => {
+                let even = some.iter().all(|hop| hop.weight == 1);
+                let weight = |hop: &HopRow| if even { String::new() } else { format!(" weight {}", hop.weight) };
+                some.iter().fold(net.to_string(), |text, hop| format!("{text} nexthop {hop}{}", weight(hop)))
+            }
         };
         if self.metric != 0 {
             text.push_str(&format!(" metric {}", self.metric));

@@ -487,6 +487,8 @@ pub struct BestPath {
     pub always_compare_med: bool,
     /// Paths through different ASes are equal for multipath if their AS_PATHs have one length.
     pub as_path_relax: bool,
+    /// Equal paths share the load by the bandwidth that their link bandwidth communities promise, if all have one.
+    pub link_bandwidth: bool,
     /// At most so many next hops in one route.
     pub width: u8,
 }

@@ -110,6 +110,7 @@ fn rules(config: &Config) -> Rules {
             ibgp: b.multipath_internal,
             width: u16::from(b.width),
             stale: config.graceful.stale_in_multipath,
+            link_bandwidth: b.link_bandwidth,
         },
         ..Rules::default()
     }

@@ -84,8 +84,8 @@ macro_rules! communities {
     )*};
 }
 communities! {
-    AnyCommunity: "a community: \"64512:100\", a large one: \"64512:1:2\", an extended one: \"rt:64512:1\", \"soo:192.0.2.1:1\" or \"0x\" \
-                   and sixteen digits, or a name such as \"no-export\"";
+    AnyCommunity: "a community: \"64512:100\", a large one: \"64512:1:2\", an extended one: \"rt:64512:1\", \"soo:192.0.2.1:1\", \
+                   \"bandwidth:64512:10G\" or \"0x\" and sixteen digits, or a name such as \"no-export\"";
     CommunityMatch: "a community, such as \"64512:100\", \"64512:1:2\", \"rt:64512:1\" or \"no-export\", or many: \"64512:*\", \"64512:1:*\", \
                      \"rt:64512:*\", \"0x43*\"";
 }

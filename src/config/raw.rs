@@ -329,6 +329,7 @@ pub struct RawBestPath {
     pub multipath_internal: Opt<bool>,
     pub always_compare_med: Opt<bool>,
     pub as_path_relax: Opt<bool>,
+    pub link_bandwidth: Opt<bool>,
 }
 
 /// `[fib]`
@@ -540,6 +541,7 @@ fn best_path(mut section: Section<'_>) -> RawBestPath {
         multipath_internal: section.take("multipath_internal"),
         always_compare_med: section.take("always_compare_med"),
         as_path_relax: section.take("as_path_relax"),
+        link_bandwidth: section.take("link_bandwidth"),
     };
     section.finish();
     raw

@@ -87,6 +87,7 @@ pub(super) fn validate(raw: &Raw, environment: &Environment<'_>, diagnostics: &D
             multipath_internal: or(&raw.best_path.multipath_internal, true),
             always_compare_med: or(&raw.best_path.always_compare_med, false),
             as_path_relax: or(&raw.best_path.as_path_relax, false),
+            link_bandwidth: or(&raw.best_path.link_bandwidth, true),
             width: raw.fib.ecmp_width.as_ref().map_or(16, |width| width.value.get()),
         },
         fib: fib::Params { overlay: validator.overlay(raw, me, &node), ..fib(&raw.fib) },

@@ -27,7 +27,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{Hops, KernelRoute, RouteKind};
+use crate::kernel::{Hops, KernelRoute, RouteKind, in_order};
 
 pub use params::{Conflict, DEFAULT_METRIC, Metric, Params, Refused};
 pub use plan::Fib;
@@ -159,7 +159,8 @@ impl FibRoute {
         }
         if let FibKind::Unicast(hops) = &mut self.kind {
             hops.sort_unstable();
-            hops.dedup();
+            hops.dedup_by_key(|hop| hop.way());
+            in_order(hops);
         }
         self.net = self.net.trunc();
         self

@@ -221,7 +221,8 @@ mod tests {
         assert_eq!(params.permits(&net("10.244.1.0/26"), &FibKind::Blackhole), Ok(()));
         assert_eq!(params.permits(&net("10.244.1.7/32"), &FibKind::Blackhole), Err(Refused::HostBlackhole));
         assert_eq!(params.permits(&net("fd00::7/128"), &FibKind::Blackhole), Err(Refused::HostBlackhole));
-        let hop = crate::kernel::Hop { gateway: None, ifindex: crate::kernel::IfIndex(2), onlink: false };
+        let hop =
+            crate::kernel::Hop { gateway: None, ifindex: crate::kernel::IfIndex(2), onlink: false, weight: crate::kernel::Weight::ONE };
         let unicast = FibKind::Unicast([hop].into_iter().collect());
         assert_eq!(params.permits(&net("192.0.2.0/24"), &unicast), Err(Refused::OutsidePools));
         assert_eq!(params.permits(&net("10.1.0.0/16"), &unicast), Ok(()));

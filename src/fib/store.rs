@@ -79,7 +79,8 @@ pub(super) struct Shapes {
     list: Vec<Option<(Shape, u32)>>,
     free: Vec<u32>,
     index: HashTable<u32>,
-    hasher: FixedState,
+    /// With a secret: gateways and metrics are what peers make them.
+    hasher: RandomState,
     /// How many shapes leave by an interface: tells at once whether a link's fate concerns us.
     links: hashbrown::HashMap<IfIndex, u32, FixedState>,
 }
@@ -365,7 +366,7 @@ mod tests {
     #[test]
     fn shapes_are_told_once_and_forgotten_with_their_last_holder() {
         let mut shapes = Shapes::default();
-        let hop = crate::kernel::Hop { gateway: None, ifindex: IfIndex(2), onlink: false };
+        let hop = crate::kernel::Hop { gateway: None, ifindex: IfIndex(2), onlink: false, weight: crate::kernel::Weight::ONE };
         let shape = |metric| Shape { metric, kind: FibKind::Unicast([hop].into_iter().collect()), source: None, former: None };
         let a = shapes.hold(shape(1));
         let b = shapes.hold(shape(2));

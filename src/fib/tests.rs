@@ -1,7 +1,7 @@
 //! The planner by itself, one rule a test. (`proto-tests/tests/rib/fib_model.rs` puts it beside a model of the kernel.)
 
 use super::*;
-use crate::kernel::{Hop, IfIndex, KernelEvent, KernelRoute, RouteKind};
+use crate::kernel::{Hop, IfIndex, KernelEvent, KernelRoute, RouteKind, Weight};
 use crate::num::{Family, Instant};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ fn net(s: &str) -> IpNet {
 }
 
 fn via(to: &str, gateway: &str) -> FibRoute {
-    let hop = Hop { gateway: Some(gateway.parse().unwrap()), ifindex: ETH0, onlink: false };
+    let hop = Hop { gateway: Some(gateway.parse().unwrap()), ifindex: ETH0, onlink: false, weight: Weight::ONE };
     FibRoute { net: net(to), metric: 0, kind: FibKind::Unicast([hop].into_iter().collect()), source: None, former: None }
 }
 
@@ -171,7 +171,7 @@ fn what_waits_for_a_link_is_tried_when_that_link_comes_up_and_no_other() {
     b.hear(link(ETH0, true));
     let (seq, _) = b.fib.poll().unwrap();
     b.fib.on_done(b.now, seq, Err(Errno::ENETUNREACH));
-    let on_link = RouteKind::Unicast([Hop { gateway: None, ifindex: ETH0, onlink: false }].into_iter().collect());
+    let on_link = RouteKind::Unicast([Hop { gateway: None, ifindex: ETH0, onlink: false, weight: Weight::ONE }].into_iter().collect());
     b.hear(KernelEvent::Route(KernelRoute { kind: on_link, ..stands(&via("192.0.2.0/24", "192.0.2.1"), 2) }));
     assert_eq!(b.grant().len(), 1, "the gateway's prefix is on the link now");
 }
@@ -444,7 +444,7 @@ fn routes_that_merely_bear_our_protocol_number_are_left_alone() {
 
 #[test]
 fn a_missing_way_of_an_ipv6_multipath_route_is_put_back() {
-    let hop = |s: &str| Hop { gateway: Some(s.parse().unwrap()), ifindex: ETH0, onlink: false };
+    let hop = |s: &str| Hop { gateway: Some(s.parse().unwrap()), ifindex: ETH0, onlink: false, weight: Weight::ONE };
     let hops = [hop("2001:db8::2"), hop("2001:db8::3")];
     let kind = FibKind::Unicast(hops.into_iter().collect());
     let both = FibRoute { net: net("2001:db8:1::/64"), metric: 1024, kind, source: None, former: None };

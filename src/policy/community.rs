@@ -38,7 +38,7 @@ impl AnyCommunity {
             AnyCommunity::Large(_) => &[0xFFFF_FFFF, 0xFFFF_FFFF << 32, 0xFFFF_FFFF << 64],
             // RFC 4360 §3.1: two octets of AS and four of number; §3.2 and RFC 5668: four and two
             AnyCommunity::Extended(c) => match c.0.first() {
-                Some(0) => &[0xFFFF_FFFF],
+                Some(0 | 0x40) => &[0xFFFF_FFFF],
                 Some(1 | 2) => &[0xFFFF],
                 _ => &[],
             },
@@ -69,7 +69,7 @@ impl FromStr for AnyCommunity {
     type Err = String;
 
     fn from_str(text: &str) -> Result<AnyCommunity, String> {
-        let extended = ["rt:", "soo:", "ro:", "0x"].iter().any(|start| text.starts_with(start));
+        let extended = ["rt:", "soo:", "ro:", "0x", "bandwidth:", "bandwidth-transitive:"].iter().any(|start| text.starts_with(start));
         match text.split(':').count() {
             _ if extended => text.parse().map(AnyCommunity::Extended),
             3 => text.parse().map(AnyCommunity::Large),
@@ -200,13 +200,14 @@ mod tests {
 
     #[test]
     fn a_star_stands_for_any_number() {
-        let cases: [(&str, &[&str], &[&str]); 8] = [
+        let cases: [(&str, &[&str], &[&str]); 9] = [
             ("64512:*", &["64512:0", "64512:65535"], &["64513:0", "64512:1:2"]),
             ("*:100", &["1:100"], &["1:101"]),
             ("64512:*:7", &["64512:1:7"], &["64512:1:8", "64513:1:7"]),
             ("64512:*:*", &["64512:1:7"], &["64513:1:7"]),
             ("rt:64512:*", &["rt:64512:1", "rt:64512:4294967295"], &["rt:64513:1", "soo:64512:1"]),
             ("rt:192.0.2.1:*", &["rt:192.0.2.1:9"], &["rt:192.0.2.2:9"]),
+            ("bandwidth:64512:*", &["bandwidth:64512:10G"], &["bandwidth-transitive:64512:10G", "bandwidth:1:10G"]),
             ("0x43*", &["0x4300000000000001"], &["rt:64512:1"]),
             ("0x0002*", &["rt:64512:1"], &["rt:192.0.2.1:9"]),
         ];

@@ -9,13 +9,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
-use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use smallvec::SmallVec;
@@ -58,7 +57,6 @@ impl Attrs {
             neighbor_as: set.neighbor_as(),
             originator: set.originator_id(),
             cluster_len: u32::try_from(set.cluster_list_len()).unwrap_or(u32::MAX),
-            path_tag: FixedState::default().hash_one(set.as_path().octets()),
         }
     }
 
@@ -348,6 +346,7 @@ mod tests {
     #[test]
     fn sets_that_cancel_a_public_constant_have_hashes_of_their_own() {
         use std::collections::BTreeSet;
+        use std::hash::BuildHasher;
         const PUBLIC: u64 = 0xc0ac_29b7_c97c_50dd;
         let octets = |n: u32, place: usize| {
             let mut octets: Vec<u8> = PUBLIC.to_le_bytes().into_iter().cycle().take(256).collect();

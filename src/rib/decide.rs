@@ -89,8 +89,6 @@ pub struct Preference {
     pub originator: Option<RouterId>,
     /// Entries of CLUSTER_LIST; the shorter is preferred (RFC 4456 §9).
     pub cluster_len: u32,
-    /// Equal for equal AS_PATHs.
-    pub path_tag: u64,
 }
 
 impl Preference {
@@ -135,11 +133,13 @@ pub struct Multipath {
     pub width: u16,
     /// Paths that are kept over a restart of their peer share the load with fresh ones. Off: only among themselves, for the peer may be dead.
     pub stale: bool,
+    /// Share by the bandwidth that each of them promises, if all do. Off, or if one does not: evenly.
+    pub link_bandwidth: bool,
 }
 
 impl Default for Multipath {
     fn default() -> Multipath {
-        Multipath { ebgp: false, ibgp: false, width: 1, stale: false }
+        Multipath { ebgp: false, ibgp: false, width: 1, stale: false, link_bandwidth: true }
     }
 }
 
@@ -150,6 +150,8 @@ pub struct Candidate<'a> {
     pub pref: Preference,
     /// Who announced it.
     pub source: &'a SourceFacts,
+    /// The octets of its AS_PATH.
+    pub as_path: &'a [u8],
     /// The last word between two paths of one peer (RFC 7911).
     pub path_id: PathId,
     /// Interior cost of the next hop.
@@ -315,7 +317,7 @@ fn share(all: &[Candidate<'_>], best: Option<usize>, mut equal: SmallVec<[usize;
         return set;
     }
     // Candidates of different MED groups survive side by side, so relaxed sharing may cross groups; strict sharing wants one AS_PATH.
-    equal.retain(|i| *i != index && all.get(*i).is_some_and(|c| rules.as_path_relax || c.pref.path_tag == top.pref.path_tag));
+    equal.retain(|i| *i != index && all.get(*i).is_some_and(|c| rules.as_path_relax || c.as_path == top.as_path));
     equal.sort_by_key(|i| all.get(*i).map(|c| (c.router_id(), c.pref.cluster_len, c.source.addr, c.path_id, c.source.id)));
     let fresh = |i: &usize| all.get(*i).is_some_and(|c| !c.stale);
     if !rules.multipath.stale && (fresh(&index) || equal.iter().any(&fresh)) {
@@ -413,9 +415,9 @@ mod tests {
                         neighbor_as: (draw(4) > 0).then(|| Asn(draw(3))),
                         originator: None,
                         cluster_len: 0,
-                        path_tag: 0,
                     },
                     source: &sources[draw(5) as usize],
+                    as_path: &[],
                     path_id: PathId(n),
                     metric: draw(2),
                     current: false,

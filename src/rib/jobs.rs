@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use super::adj_in::{AdjRibIn, Touch, Walk};
 use super::apply::Core;
 use super::loc::nh_of;
-use super::path::Slot;
+use super::path::{PathFlags, Slot};
 use super::table::{DestFlags, Key, Table};
 use super::{DestId, NhId, Rib};
 use crate::num::{Family, PeerId};
@@ -171,6 +171,9 @@ impl Core {
         for index in from..to {
             if let Some(dest) = table.get_mut(index).filter(|d| d.paths.as_slice().len() > 1) {
                 self.mark_dirty(dest, DestId::new(K::FAMILY, index));
+                // The same paths may share the load in another proportion.
+                let shared = dest.paths.as_slice().iter().any(|path| path.flags.has(PathFlags::SHARES));
+                dest.flags.set(DestFlags::SHARE_TOUCHED, shared || dest.flags.has(DestFlags::SHARE_TOUCHED));
             }
         }
         self.jobs.steps += u64::from(to.saturating_sub(from));

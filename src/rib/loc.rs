@@ -118,7 +118,7 @@ pub(super) fn known_metric(path: &Path, peers: &Peers, next_hops: &impl NextHops
 
 /// Candidates of a destination, with their places among its paths.
 pub(super) fn candidates<'a>(
-    paths: &[Path],
+    paths: &'a [Path],
     family: Family,
     has_best: bool,
     peers: &'a Peers,
@@ -128,7 +128,8 @@ pub(super) fn candidates<'a>(
     for (at, (path, metric)) in paths.iter().zip(metrics).enumerate() {
         let (Some(metric), Some(attrs), Some(peer)) = (*metric, path.attrs(), peers.get(path.slot)) else { continue };
         let (current, stale) = (has_best && at == 0, peer.families[family.index()].is_stale(path));
-        all.push(Candidate { pref: attrs.preference(), source: &peer.facts, path_id: path.path_id, metric, current, stale });
+        let (pref, as_path) = (attrs.preference(), attrs.set().as_path().octets());
+        all.push(Candidate { pref, source: &peer.facts, as_path, path_id: path.path_id, metric, current, stale });
         places.push(at);
     }
     (all, places)

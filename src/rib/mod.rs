@@ -55,6 +55,7 @@ pub use loc::{Best, BestChange, Touched};
 pub use memory::MemoryUse;
 pub use nexthop::{NexthopTable, NhId};
 pub use path::Route;
+pub use view::Sharing;
 
 use adj_in::{AdjRibIn, Touch};
 use apply::Core;

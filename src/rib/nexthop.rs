@@ -8,6 +8,7 @@
 
 mod lookup;
 mod tunnels;
+mod weights;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -23,8 +24,8 @@ use crate::kernel::{Hops, IfIndex, KernelEvent, KernelRoute, NamePattern, RouteK
 
 use lookup::{BgpEntry, Found, Key, edges};
 
-pub use lookup::combine;
 pub use tunnels::{Nodes, TunnelRule};
+pub use weights::{combine, combine_weighted};
 
 /// A route of our own, as it stands in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

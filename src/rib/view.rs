@@ -32,6 +32,15 @@ macro_rules! in_table {
     };
 }
 
+/// By what the paths of a destination share the load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// There is one path, or some promise no bandwidth; how many do.
+    Evenly { promised: usize },
+    /// The next hop of each, and the bits a second that the path promises.
+    ByBandwidth(SmallVec<[(NhId, u64); 4]>),
+}
+
 impl Rib {
     /// Who had a prefix last that nobody has any more, and why it went, as far as that is remembered.
     pub fn departed(&self, net: &IpNet) -> Option<&Departed> {
@@ -60,11 +69,20 @@ impl Rib {
     /// The tracked next hops of the paths that carry the load: the best and those that share it, or fresh ones where the best is stale.
     pub fn next_hops(&self, dest: DestId) -> SmallVec<[NhId; 4]> {
         in_table!(self, dest.family(), |table| {
-            let Some(found) = table.get(dest.raw()).filter(|d| d.flags.has(DestFlags::HAS_BEST)) else { return SmallVec::new() };
-            let paths = found.paths.as_slice();
-            let alone = !paths.iter().any(|p| p.flags.has(PathFlags::SHARES));
-            let carry = paths.iter().enumerate().filter(|(at, p)| if alone { *at == 0 } else { p.flags.has(PathFlags::SHARES) });
-            carry.filter_map(|(_, p)| nh_of(p, &self.core.peers)).collect()
+            let Some(found) = table.get(dest.raw()) else { return SmallVec::new() };
+            carriers(found).filter_map(|p| nh_of(p, &self.core.peers)).collect()
+        })
+    }
+
+    /// By what the load is shared between the paths that carry it.
+    pub fn sharing(&self, dest: DestId) -> Sharing {
+        in_table!(self, dest.family(), |table| {
+            let several =
+                table.get(dest.raw()).filter(|found| found.paths.as_slice().len() > 1 && self.core.rules.multipath.link_bandwidth);
+            let Some(found) = several else { return Sharing::Evenly { promised: 0 } };
+            let promised = |p: &Path| Some((nh_of(p, &self.core.peers)?, p.attrs()?.link_bandwidth()?));
+            let (paths, weighed) = (carriers(found).count(), carriers(found).filter_map(promised).collect::<SmallVec<[_; 4]>>());
+            if paths > 1 && paths == weighed.len() { Sharing::ByBandwidth(weighed) } else { Sharing::Evenly { promised: weighed.len() } }
         })
     }
 
@@ -318,6 +336,13 @@ impl Rib {
         }
         assert!(per_peer.is_empty(), "every path has a peer");
     }
+}
+
+/// The paths that carry the load, once settled.
+fn carriers<K>(dest: &Dest<K>) -> impl Iterator<Item = &Path> {
+    let paths = if dest.flags.has(DestFlags::HAS_BEST) { dest.paths.as_slice() } else { &[] };
+    let alone = !paths.iter().any(|p| p.flags.has(PathFlags::SHARES));
+    paths.iter().enumerate().filter(move |(at, p)| if alone { *at == 0 } else { p.flags.has(PathFlags::SHARES) }).map(|(_, p)| p)
 }
 
 /// What paths hold, recounted.

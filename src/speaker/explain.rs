@@ -17,7 +17,7 @@ use crate::api::{DepartedRow, Explanation, ExportRow, Fate, PathExplanation};
 use crate::num::{Family, Instant, PeerId};
 use crate::peer::Timer;
 use crate::rib::update_group::ExportVerdict;
-use crate::rib::{Best, BestChange, PathView, Rib, Standing, Step};
+use crate::rib::{Best, BestChange, PathView, Rib, Sharing, Standing, Step};
 use crate::stats::Notice;
 
 /// Longer and shorter prefixes that an account names at most.
@@ -34,7 +34,9 @@ impl Query<'_> {
         let net = found.filter(|_| longest).unwrap_or(*asked);
         let paths = self.rib.find(&net).map(|dest| self.rib.why(dest, self.nexthops)).unwrap_or_default();
         let best = paths.iter().find(|(_, standing)| matches!(standing, Standing::Best(_))).map(|(view, _)| view);
-        let told: Vec<PathExplanation> = paths.iter().map(|(view, standing)| self.path_explanation(view, *standing, best, now)).collect();
+        let sharing = self.rib.find(&net).map_or(Sharing::Evenly { promised: 0 }, |dest| self.rib.sharing(dest));
+        let told: Vec<PathExplanation> =
+            paths.iter().map(|(view, standing)| self.path_explanation(view, *standing, best, &sharing, now)).collect();
         let fib = self.fib_rows(Some(&net), 0).rows.into_iter().next();
         let exports = self.exports(&net);
         let Query { params, rib, nexthops, origination, .. } = self;
@@ -85,7 +87,14 @@ impl Query<'_> {
         exports
     }
 
-    fn path_explanation(&self, view: &PathView<'_>, standing: Standing, best: Option<&PathView<'_>>, now: Instant) -> PathExplanation {
+    fn path_explanation(
+        &self,
+        view: &PathView<'_>,
+        standing: Standing,
+        best: Option<&PathView<'_>>,
+        sharing: &Sharing,
+        now: Instant,
+    ) -> PathExplanation {
         let attrs = view.attrs.unwrap_or(view.received);
         let by = |step: Step| (self.deciding_value(step, view), best.and_then(|best| self.deciding_value(step, best)));
         let (fate, step, (value, best_value)) = match standing {
@@ -103,6 +112,8 @@ impl Query<'_> {
             value,
             best_value,
             resolution,
+            link_bandwidth: attrs.link_bandwidth().filter(|_| view.shares && *sharing != Sharing::Evenly { promised: 0 }),
+            shared_bandwidth: if view.shares { shared_bandwidth(sharing) } else { None },
             stale_seconds_left: self.sessions.get(view.source.id).filter(|_| view.stale).and_then(|entry| stale_left(entry, now)),
         }
     }
@@ -127,6 +138,12 @@ impl Query<'_> {
             Step::PathId => view.path_id.0.to_string(),
         })
     }
+}
+
+/// Of all paths, if they share the load by it.
+fn shared_bandwidth(sharing: &Sharing) -> Option<u64> {
+    let Sharing::ByBandwidth(paths) = sharing else { return None };
+    Some(paths.iter().fold(0, |all, (_, bits)| all.saturating_add(*bits)))
 }
 
 /// Until what is stale of this peer goes, unless it is announced again.

@@ -13,8 +13,8 @@ use super::origination::Origination;
 use super::params::Params;
 use crate::fib::{Errno, Fib, FibEvent, FibKind, FibRoute, Refused};
 use crate::num::{Family, Instant, PeerId};
-use crate::rib::nexthop::{BgpRoute, NexthopTable, combine};
-use crate::rib::{Best, BestChange, DestId, Rib, Step, Touched};
+use crate::rib::nexthop::{BgpRoute, NexthopTable, combine, combine_weighted};
+use crate::rib::{Best, BestChange, DestId, NhId, Rib, Sharing, Step, Touched};
 use crate::stats::Notice;
 
 /// Repairs are told of no more often than this.
@@ -68,9 +68,12 @@ impl Desired<'_> {
 
     fn learned_route(&self, dest: DestId, net: IpNet, best: &Best) -> Result<FibRoute, Refused> {
         let fib = &self.params.fib;
-        let resolutions = self.rib.next_hops(dest);
         let width = usize::from(self.params.rules.multipath.width.max(1));
-        let mut hops = combine(resolutions.iter().map(|id| self.nexthops.resolution(*id)), width);
+        let resolution = |id: NhId| self.nexthops.resolution(id);
+        let mut hops = match self.rib.sharing(dest) {
+            Sharing::Evenly { .. } => combine(self.rib.next_hops(dest).into_iter().map(resolution), width),
+            Sharing::ByBandwidth(paths) => combine_weighted(paths.into_iter().map(|(id, bits)| (resolution(id), bits)), width),
+        };
         if !hops.is_empty() {
             hops.retain(|hop| !self.nexthops.routes_own_underlay(&net, hop));
             if hops.is_empty() {

@@ -282,6 +282,7 @@ fn hop(nexthops: &NexthopTable, hop: &Hop) -> HopRow {
         interface: nexthops.link_name(hop.ifindex).map_or_else(|| format!("#{}", hop.ifindex.0), ToString::to_string),
         onlink: hop.onlink,
         overlay: nexthops.is_tunnel(hop),
+        weight: hop.weight.get(),
     }
 }
 

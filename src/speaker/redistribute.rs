@@ -198,7 +198,7 @@ impl Redistribution {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{Hop, NamePattern};
+    use crate::kernel::{Hop, NamePattern, Weight};
     use crate::policy::{PrefixRange, PrefixSet};
 
     fn net(s: &str) -> IpNet {
@@ -219,7 +219,7 @@ mod tests {
     }
 
     fn route(prefix: &str, ifindexes: &[u32], protocol: u8, metric: u32) -> KernelRoute {
-        let hop = |i: &u32| Hop { gateway: None, ifindex: IfIndex(*i), onlink: false };
+        let hop = |i: &u32| Hop { gateway: None, ifindex: IfIndex(*i), onlink: false, weight: Weight::ONE };
         let kind = if ifindexes.is_empty() { RouteKind::Blackhole } else { RouteKind::Unicast(ifindexes.iter().map(hop).collect()) };
         KernelRoute { net: net(prefix), table: 254, metric, protocol, kind, source: None }
     }

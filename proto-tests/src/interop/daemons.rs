@@ -122,13 +122,22 @@ fn frr_config(setup: &Setup) -> String {
     if setup.routed.is_some() {
         let _ = writeln!(text, " neighbor {us} update-source {THEM}");
     }
+    if setup.bandwidths.is_some() {
+        text += " neighbor 10.77.0.4 remote-as 65001\n neighbor 10.77.0.4 update-source 10.77.0.3\n neighbor 10.77.0.4 timers connect 1\n";
+    }
     text += &format!(" address-family ipv4 unicast\n  network {THEIR_ROUTE}\n  network 10.88.1.0/24\n");
+    if setup.bandwidths.is_some() {
+        let _ = writeln!(text, "  neighbor {us} route-map first out\n  neighbor 10.77.0.4 route-map second out");
+    }
     if let Some(limit) = setup.their_max_prefix {
         let _ = writeln!(text, "  neighbor {us} maximum-prefix {limit}");
     }
     text += " exit-address-family\n";
     if setup.unnumbered.is_some() {
         let _ = write!(text, " address-family ipv6 unicast\n  neighbor {us} activate\n exit-address-family\n");
+    }
+    for (name, bandwidth) in ["first", "second"].into_iter().zip(setup.bandwidths.into_iter().flatten()) {
+        let _ = write!(text, "exit\nroute-map {name} permit 10\n set extcommunity bandwidth {bandwidth}\n");
     }
     text
 }

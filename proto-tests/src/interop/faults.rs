@@ -171,3 +171,17 @@ pub fn a_loopback_as_next_hop_between_link_local_addresses_is_refused(other: Oth
     });
     assert!(!arena.in_our_kernel(THEIR_ROUTE) && arena.our_detail()["flaps"] == 0, "{}", arena.our_view());
 }
+
+/// draft-ietf-idr-link-bandwidth: two equal paths, the second with thrice the bandwidth, are 1 to 3 in our kernel.
+pub fn link_bandwidth_becomes_weights(other: Other) {
+    let Some(arena) = Arena::new("link bandwidth", other, Setup { bandwidths: Some([5_000, 15_000]), ..Setup::default() }) else { return };
+    arena.until_up();
+    let shown = |a: &Arena| a.ask_our_machine(&["ip", "route", "show", THEIR_ROUTE]);
+    arena.until("our kernel has weights", |a| {
+        let route = shown(a);
+        route.contains("via 10.77.0.2 dev eth0 weight 1") && route.contains("via 10.77.0.3 dev eth0 weight 3")
+    });
+    let why = arena.ask_us(&["why", THEIR_ROUTE]);
+    assert!(why.contains("its part by link bandwidth 15G of 20G"), "{why}");
+    assert!(arena.ask_us(&["fib"]).contains("weight 3"), "{}", arena.ask_us(&["fib"]));
+}

@@ -39,6 +39,13 @@ pub(super) fn directly(us: &Ns, them: &Ns, unnumbered: Option<&[&str]>) -> io::R
     Ok(())
 }
 
+/// For a second session over the same wire.
+pub(super) fn second_addresses(us: &Ns, them: &Ns) -> io::Result<()> {
+    let net = |n| IpNet::from(Ipv4Net::new(Ipv4Addr::new(10, 77, 0, n), 24).expect("24 <= 32"));
+    address(us, "eth0", net(4))?;
+    address(them, "eth0", net(3))
+}
+
 /// One router more; both ends keep their addresses.
 pub(super) fn over_a_router(us: &Ns, them: &Ns) -> io::Result<Ns> {
     let router = Ns::node("router")?;

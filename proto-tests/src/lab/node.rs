@@ -9,7 +9,7 @@ use catbird::bfd::Bfd;
 use catbird::driver::Driver;
 use catbird::fib::overlay::gateway;
 use catbird::fib::{FibChange, FibKind, FibRoute};
-use catbird::kernel::{Hop, IfIndex, KernelEvent, KernelRoute, RouteKind};
+use catbird::kernel::{Hop, IfIndex, KernelEvent, KernelRoute, RouteKind, Weight};
 use catbird::num::{ConnId, Instant};
 use catbird::speaker::{Effect, Input, Params, Remembered, Speaker};
 use catbird::stats::Notice;
@@ -122,7 +122,8 @@ impl Node {
         let net = |addr, len| IpNet::V4(Ipv4Net::new(addr, len).expect("a length of at most 32"));
         let route =
             |net, protocol, metric, kind, source| KernelEvent::Route(KernelRoute { net, table: 254, metric, protocol, kind, source });
-        let connected = RouteKind::Unicast([Hop { gateway: None, ifindex: eth0, onlink: false }].into_iter().collect());
+        let connected =
+            RouteKind::Unicast([Hop { gateway: None, ifindex: eth0, onlink: false, weight: Weight::ONE }].into_iter().collect());
         let mut all = vec![
             KernelEvent::DumpStart,
             KernelEvent::Link { ifindex: eth0, name: "eth0".to_owned(), up: true },

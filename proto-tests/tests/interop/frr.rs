@@ -97,3 +97,8 @@ fn we_read_that_we_told_frr_too_much() {
 fn frr_reaches_a_node_without_addresses_on_the_link_by_its_link_local_one() {
     faults::a_node_without_addresses_on_the_link_is_reached_by_its_link_local_one(Other::Frr);
 }
+
+#[test]
+fn frrs_link_bandwidth_becomes_weights_in_our_kernel() {
+    faults::link_bandwidth_becomes_weights(Other::Frr);
+}

@@ -208,6 +208,36 @@ fn a_recursive_next_hop_follows_the_route_that_carries_it() {
     assert!(!node.routes().contains("10.244.5.0/26"));
 }
 
+/// The kernel's weights are read back as they were written, in both families, and put right where others change them.
+#[test]
+fn ways_of_unequal_weight_are_written_read_and_kept() {
+    let Some(node) = Node::new("ways_of_unequal_weight_are_written_read_and_kept") else { return };
+    node.ip("-6 addr add fd00:1::1/64 dev eth2 nodad");
+    let keeper = node.keeper(Params::default());
+    let g = 1_000_000_000;
+    for (a, b) in [(1, 3), (256, 1), (3, 1), (1, 1), (7, 5)] {
+        keeper.want_weighed("10.244.5.0/26", &[("10.0.0.2", a * g), ("10.0.1.2", b * g)]);
+        keeper.want_weighed("fd10::5:0/122", &[("fd00::2", a * g), ("fd00:1::2", b * g)]);
+        for [one, two] in [["10.0.0.2", "10.0.1.2"], ["fd00::2", "fd00:1::2"]] {
+            let ways = [format!("nexthop via {one} dev eth1 weight {a}"), format!("nexthop via {two} dev eth2 weight {b}")];
+            node.until_routes(SOON, "weighed", |now| ways.iter().all(|way| now.contains(way)));
+        }
+        until_true(&keeper);
+    }
+    let repaired = keeper.look().totals.repaired;
+    keeper.audit();
+    std::thread::sleep(SOON);
+    assert_eq!(keeper.look().totals.repaired, repaired, "a dump shows what was written");
+    let before = node.routes();
+    node.ip("route replace 10.244.5.0/26 metric 1024 proto bgp nexthop via 10.0.0.2 weight 1 nexthop via 10.0.1.2 weight 1");
+    node.until_routes(SOON, "the weights are ours again", |now| now == before);
+    node.ip("-6 route del fd10::5:0/122 via fd00:1::2 dev eth2");
+    node.until_routes(SOON, "one way of IPv6 is back with its weight", |now| now == before);
+    node.ip("link set eth2 down");
+    node.until_routes(SOON, "one way is left", |now| now.contains("10.244.5.0/26 via 10.0.0.2 dev eth1 metric 1024"));
+    until_true(&keeper);
+}
+
 #[test]
 fn a_route_by_a_nexthop_object_carries_next_hops() {
     let Some(node) = Node::new("a_route_by_a_nexthop_object_carries_next_hops") else { return };

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use catbird::fib::{Errno, Fib, FibChange, FibKind, FibRoute, Metric, Params, State};
-use catbird::kernel::{Hop, IfIndex, KernelEvent, KernelRoute, RouteKind};
+use catbird::kernel::{Hop, IfIndex, KernelEvent, KernelRoute, RouteKind, Weight};
 use catbird::num::{Family, Instant};
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -135,6 +135,7 @@ impl World {
             gateway: Some(if net.addr().is_ipv4() { format!("192.0.2.{i}") } else { format!("2001:db8::{i}") }.parse().unwrap()),
             ifindex: IfIndex(2 + (i % 2) as u32),
             onlink: false,
+            weight: Weight::new(1 + i % 3),
         };
         let kind = match self.dice.roll(6) {
             0 => FibKind::Blackhole,

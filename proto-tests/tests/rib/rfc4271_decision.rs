@@ -17,20 +17,11 @@ fn source(n: u32, kind: SourceKind) -> SourceFacts {
 
 fn pref() -> Preference {
     let local_pref = Preference::DEFAULT_LOCAL_PREF;
-    Preference {
-        local_pref,
-        as_path_len: 2,
-        origin: 1,
-        med: 50,
-        neighbor_as: Some(Asn(65001)),
-        originator: None,
-        cluster_len: 0,
-        path_tag: 1,
-    }
+    Preference { local_pref, as_path_len: 2, origin: 1, med: 50, neighbor_as: Some(Asn(65001)), originator: None, cluster_len: 0 }
 }
 
 fn path(source: &SourceFacts, pref: Preference) -> Candidate<'_> {
-    Candidate { pref, source, path_id: PathId(0), metric: 10, current: false, stale: false }
+    Candidate { pref, source, as_path: &[], path_id: PathId(0), metric: 10, current: false, stale: false }
 }
 
 /// The second candidate wins over the first at `step`, whichever comes first.
@@ -142,7 +133,7 @@ fn lower_path_identifier_wins_between_paths_of_one_peer() {
 }
 
 fn sharing(ebgp: bool, ibgp: bool, width: u16) -> Rules {
-    Rules { multipath: Multipath { ebgp, ibgp, width, stale: false }, ..Rules::default() }
+    Rules { multipath: Multipath { ebgp, ibgp, width, ..Multipath::default() }, ..Rules::default() }
 }
 
 #[test]
@@ -162,7 +153,7 @@ fn a_farther_or_longer_path_never_shares_and_another_as_path_only_if_relaxed() {
         path(&peers[0], pref()),
         Candidate { metric: 11, ..path(&peers[1], pref()) },
         path(&peers[2], Preference { as_path_len: 3, ..pref() }),
-        path(&peers[3], Preference { path_tag: 2, neighbor_as: Some(Asn(65002)), ..pref() }),
+        Candidate { as_path: &[2, 1, 0, 0, 0xfd, 0xea], ..path(&peers[3], Preference { neighbor_as: Some(Asn(65002)), ..pref() }) },
     ];
     let strict = sharing(false, true, 8);
     assert_eq!(select(&all, &strict).multipath.as_slice(), [0]);
@@ -171,9 +162,9 @@ fn a_farther_or_longer_path_never_shares_and_another_as_path_only_if_relaxed() {
 
 prop_compose! {
     fn any_pref()(local_pref in 99u32..102, as_path_len in 0u32..3, origin in 0u8..3, med in 0u32..3, neighbor in 0u32..3,
-                  originator in 0u32..3, cluster_len in 0u32..2, path_tag in 0u64..2) -> Preference {
+                  originator in 0u32..3, cluster_len in 0u32..2) -> Preference {
         let neighbor_as = (neighbor > 0).then_some(Asn(neighbor));
-        Preference { local_pref, as_path_len, origin, med, neighbor_as, originator: RouterId::new(originator.into()), cluster_len, path_tag }
+        Preference { local_pref, as_path_len, origin, med, neighbor_as, originator: RouterId::new(originator.into()), cluster_len }
     }
 }
 
@@ -190,7 +181,7 @@ fn any_rules() -> impl Strategy<Value = Rules> {
         always_compare_med,
         as_path_relax,
         keep_older_external,
-        multipath: Multipath { ebgp, ibgp, width, stale: false },
+        multipath: Multipath { ebgp, ibgp, width, ..Multipath::default() },
     })
 }
 
@@ -226,14 +217,14 @@ proptest! {
 
     #[test]
     fn selection_is_that_of_the_book_whatever_the_order(
-        raw in prop::collection::vec((any_pref(), any_source(), 0u32..2, 0u32..3), 1..7),
+        raw in prop::collection::vec((any_pref(), any_source(), 0u32..2, 0u32..3, any::<bool>()), 1..7),
         rules in any_rules(),
         current in prop::option::of(0usize..7),
         order in any::<prop::sample::Index>(),
     ) {
         let sources: Vec<SourceFacts> = raw.iter().enumerate().map(|(i, r)| SourceFacts { id: PeerId(i as u32), ..r.1.clone() }).collect();
         let all: Vec<Candidate<'_>> = raw.iter().zip(&sources).enumerate().map(|(i, (r, source))| Candidate {
-            pref: r.0, source, path_id: PathId(r.3), metric: r.2, current: current == Some(i), stale: i % 3 == 1,
+            pref: r.0, source, as_path: if r.4 { &[2, 1, 0, 0, 0xfd, 0xea] } else { &[] }, path_id: PathId(r.3), metric: r.2, current: current == Some(i), stale: i % 3 == 1,
         }).collect();
         let selection = select(&all, &rules);
         prop_assert_eq!(selection.best, by_the_book(&all, &rules));

@@ -167,6 +167,7 @@ impl Model {
             .map(|(((_, peer, path), said), source)| Candidate {
                 pref: rib.intern(&said.set).preference(),
                 source,
+                as_path: said.set.as_path().octets(),
                 path_id: PathId(*path),
                 metric: Ways::octet(said.set.next_hop().addr()) % 2,
                 current: told == Some((*peer, *path)),
@@ -280,7 +281,7 @@ fn rules() -> impl Strategy<Value = Rules> {
         as_path_relax,
         // What was in use when is no matter of the model.
         keep_older_external: false,
-        multipath: Multipath { ebgp, ibgp, width, stale },
+        multipath: Multipath { ebgp, ibgp, width, stale, ..Multipath::default() },
     })
 }
 

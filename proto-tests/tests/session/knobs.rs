@@ -282,6 +282,56 @@ fn traffic_is_shared_as_widely_as_configured_and_over_other_as_only_if_relaxed()
     }
 }
 
+/// What two neighbours of one AS promise of a prefix, and the weights of the ways in the kernel.
+fn weights(lab: &mut Lab, bandwidths: [Option<&str>; 2]) -> Vec<u16> {
+    for ((name, i), bandwidth) in [("a", 2), ("b", 3)].into_iter().zip(bandwidths) {
+        let offer = upd().reach("10.1.0.0/26").next_hop(&format!("10.255.0.{i}")).as_path(&[65001]);
+        let offer = bandwidth.map_or(offer.clone(), |text| offer.extended_community(text));
+        lab.raw(name, &offer.octets());
+    }
+    lab.run(SECOND);
+    installed(lab)
+}
+
+fn installed(lab: &mut Lab) -> Vec<u16> {
+    let fib = lab.explain("dut", "10.1.0.0/26").and_then(|s| s.fib).expect("it is wanted");
+    assert_eq!(fib.wanted, fib.installed);
+    fib.installed.expect("the lab's kernel takes it").hops.iter().map(|hop| hop.weight).collect()
+}
+
+/// draft-ietf-idr-link-bandwidth: the share of a path is what its link can carry.
+#[test]
+fn equal_paths_share_the_load_by_their_link_bandwidth_if_all_have_one() {
+    let mut lab = three_offers([0, 0, 0]);
+    lab.reload("dut", |params| (params.rules.multipath.ebgp, params.rules.multipath.width) = (true, 8));
+    let (ten, thirty) = (Some("bandwidth:65001:10G"), Some("bandwidth:65001:30G"));
+    let verdicts = |lab: &mut Lab| lab.explain("dut", "10.1.0.0/26").unwrap().paths.iter().map(|p| p.verdict()).collect::<Vec<_>>();
+    assert_eq!(weights(&mut lab, [None, None]), [1, 1]);
+    assert_eq!(verdicts(&mut lab)[1], "shares the load with the best");
+    assert_eq!(weights(&mut lab, [ten, thirty]), [1, 3]);
+    let told = verdicts(&mut lab);
+    assert!(told[0].starts_with("best: ") && told[0].ends_with("; its part by link bandwidth 10G of 40G"), "{told:?}");
+    assert_eq!(told[1], "shares the load with the best; its part by link bandwidth 30G of 40G");
+    let shown = lab.explain("dut", "10.1.0.0/26").and_then(|s| s.fib?.installed).expect("it stands");
+    assert!(shown.as_ip_route(&"10.1.0.0/26".parse().unwrap()).contains(" weight 3"), "{shown:?}");
+    let other = Some("bandwidth-transitive:65001:2500M");
+    assert_eq!(weights(&mut lab, [ten, other]), [4, 1], "of the other kind, and of a path that is not the best");
+    assert_eq!(weights(&mut lab, [ten, None]), [1, 1], "one of them promises nothing");
+    assert!(verdicts(&mut lab)[0].ends_with("; evenly, though it promises 10G: not every path promises a link bandwidth"));
+    assert_eq!(weights(&mut lab, [ten, Some("bandwidth:65001:0")]), [1, 1], "no bandwidth is none");
+    assert_eq!(weights(&mut lab, [ten, thirty]), [1, 3]);
+    for (heeded, wanted) in [(false, [1, 1]), (true, [1, 3])] {
+        lab.reload("dut", |params| params.rules.multipath.link_bandwidth = heeded);
+        lab.run(SECOND);
+        assert_eq!(installed(&mut lab), wanted, "link_bandwidth = {heeded}, by a reload");
+        assert_eq!(verdicts(&mut lab)[1].contains("bandwidth"), heeded);
+        assert!(lab.established("dut", "a") && lab.established("dut", "b"));
+    }
+    lab.raw("a", &upd().withdraw("10.1.0.0/26").octets());
+    lab.run(SECOND);
+    assert_eq!(installed(&mut lab), [1], "who is alone carries all");
+}
+
 /// RFC 8654 §4: who offers long messages takes them, also from a peer that would take none itself; and sends it none.
 #[test]
 fn long_messages_are_taken_from_whoever_knows_that_we_take_them() {

@@ -485,7 +485,8 @@ fn end_of_rib_and_old_routes_wait_for_a_source_of_blocks_until_the_deadline_that
 fn stale_paths_leave_a_group_where_a_fresh_one_exists_and_come_back_unless_they_may_stay() {
     for stay in [false, true] {
         let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).scripted("y", 64513).linked("a", "x").linked("a", "y");
-        lab = lab.configured("a", |p| p.rules.multipath = Multipath { ebgp: true, ibgp: true, width: 4, stale: stay });
+        lab = lab
+            .configured("a", |p| p.rules.multipath = Multipath { ebgp: true, ibgp: true, width: 4, stale: stay, ..Multipath::default() });
         for peer in ["x", "y"] {
             lab.script(peer).open.capabilities.push(graceful(false, true, 60));
         }

@@ -23,7 +23,7 @@ use netlink_packet_route::link::{LinkFlags, LinkHeader};
 
 use super::device::read_address;
 use crate::fib::{FibChange, FibKind, FibRoute, Owner};
-use crate::kernel::{Hop, Hops, IfIndex, KernelRoute, RouteKind};
+use crate::kernel::{Hop, Hops, IfIndex, KernelRoute, RouteKind, Weight, in_order};
 
 // Of nexthop objects, which neither crate knows.
 /// linux/rtnetlink.h; `libc` lacks it.
@@ -104,7 +104,7 @@ pub enum NexthopObject {
     /// One way.
     One(Hop),
     /// Several objects together, by number.
-    Group(Vec<u32>),
+    Group(Vec<(u32, Weight)>),
     /// Packets are dropped.
     Blackhole,
 }
@@ -191,7 +191,7 @@ fn route(body: &[u8], gone: bool) -> Option<(RtnlEvent, ObjectId)> {
         RTN_UNICAST if !several.is_empty() => RouteKind::Unicast(several),
         RTN_UNICAST => {
             let onlink = flags & u32::from(RTNH_F_ONLINK) != 0;
-            RouteKind::Unicast(oif.map(|ifindex| Hop { gateway, ifindex, onlink }).into_iter().collect())
+            RouteKind::Unicast(oif.map(|ifindex| Hop { gateway, ifindex, onlink, weight: Weight::ONE }).into_iter().collect())
         }
         RTN_BLACKHOLE => RouteKind::Blackhole,
         RTN_UNREACHABLE => RouteKind::Unreachable,
@@ -215,11 +215,11 @@ fn multipath(family: u8, mut octets: &[u8]) -> Option<Hops> {
             RTA_VIA => via(value),
             _ => None,
         });
-        let onlink = *octets.get(2)? & RTNH_F_ONLINK != 0;
-        hops.push(Hop { gateway, ifindex: IfIndex(u32_at(octets, 4)?), onlink });
+        let (onlink, weight) = (*octets.get(2)? & RTNH_F_ONLINK != 0, Weight::from_rtnh_hops(*octets.get(3)?));
+        hops.push(Hop { gateway, ifindex: IfIndex(u32_at(octets, 4)?), onlink, weight });
         octets = octets.get(len.next_multiple_of(4)..).unwrap_or(&[]);
     }
-    hops.sort_unstable();
+    in_order(&mut hops);
     Some(hops)
 }
 
@@ -234,7 +234,7 @@ fn nexthop(body: &[u8], gone: bool) -> Option<RtnlEvent> {
     for (kind, value) in attributes(body.get(8..)?) {
         match kind {
             NHA_ID => id = u32_at(value, 0),
-            NHA_GROUP => group = Some(value.chunks_exact(8).filter_map(|g| u32_at(g, 0)).collect::<Vec<u32>>()),
+            NHA_GROUP => group = Some(value.chunks_exact(8).filter_map(grouped).collect()),
             NHA_BLACKHOLE => blackhole = true,
             NHA_OIF => oif = u32_at(value, 0),
             NHA_GATEWAY => gateway = ip(family, value),
@@ -246,9 +246,17 @@ fn nexthop(body: &[u8], gone: bool) -> Option<RtnlEvent> {
         (true, ..) => Some(RtnlEvent::NexthopGone(id?)),
         (false, Some(ids), _) => Some(RtnlEvent::Nexthop(id?, NexthopObject::Group(ids))),
         (false, None, _) if blackhole => Some(RtnlEvent::Nexthop(id?, NexthopObject::Blackhole)),
-        (false, None, Some(oif)) => Some(RtnlEvent::Nexthop(id?, NexthopObject::One(Hop { gateway, ifindex: IfIndex(oif), onlink }))),
+        (false, None, Some(oif)) => {
+            let hop = Hop { gateway, ifindex: IfIndex(oif), onlink, weight: Weight::ONE };
+            Some(RtnlEvent::Nexthop(id?, NexthopObject::One(hop)))
+        }
         (false, None, None) => None,
     }
+}
+
+/// One of a group (`struct nexthop_grp`): its number, and its weight less one.
+fn grouped(octets: &[u8]) -> Option<(u32, Weight)> {
+    Some((u32_at(octets, 0)?, Weight::from_rtnh_hops(*octets.get(4)?)))
 }
 
 /// Type and value; ends at the first that does not fit. The two uppermost bits of a type are flags. (`NlasIterator` lends its values out
@@ -342,7 +350,7 @@ fn put_multipath(out: &mut Vec<u8>, family: u8, hops: &[Hop]) {
     set_u16(out, start + 2, RTA_MULTIPATH);
     for hop in hops {
         let from = out.len();
-        out.extend_from_slice(&[0, 0, if hop.onlink { RTNH_F_ONLINK } else { 0 }, 0]);
+        out.extend_from_slice(&[0, 0, if hop.onlink { RTNH_F_ONLINK } else { 0 }, hop.weight.rtnh_hops()]);
         out.extend_from_slice(&hop.ifindex.0.to_ne_bytes());
         put_gateway(out, family, hop);
         set_len(out, from);
@@ -442,7 +450,7 @@ mod tests {
     const OWNER: Owner = Owner { table: 254, protocol: 186 };
 
     fn hop(gateway: &str, ifindex: u32, onlink: bool) -> Hop {
-        Hop { gateway: (!gateway.is_empty()).then(|| gateway.parse().unwrap()), ifindex: IfIndex(ifindex), onlink }
+        Hop { gateway: (!gateway.is_empty()).then(|| gateway.parse().unwrap()), ifindex: IfIndex(ifindex), onlink, weight: Weight::ONE }
     }
 
     fn samples() -> Vec<FibRoute> {

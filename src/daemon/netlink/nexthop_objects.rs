@@ -6,7 +6,7 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::message::NexthopObject;
-use crate::kernel::{Hops, RouteKind};
+use crate::kernel::{Hop, Hops, RouteKind, in_order};
 
 /// The nexthop objects of the kernel (`ip nexthop`), and which of them routes use.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ impl NexthopObjects {
     }
 
     fn concerns_routes(&self, id: u32) -> bool {
-        let inside = |g: &u32| matches!(self.nexthop_objects.get(g), Some(NexthopObject::Group(ids)) if ids.contains(&id));
+        let inside = |g: &u32| matches!(self.nexthop_objects.get(g), Some(NexthopObject::Group(ids)) if ids.iter().any(|(i, _)| *i == id));
         self.used.contains(&id) || self.used.iter().any(inside)
     }
 
@@ -52,15 +52,15 @@ impl NexthopObjects {
             Some(NexthopObject::Blackhole) => RouteKind::Blackhole,
             Some(NexthopObject::One(hop)) => RouteKind::Unicast([*hop].into_iter().collect()),
             Some(NexthopObject::Group(ids)) => {
-                let mut hops: Hops = ids.iter().filter_map(|i| self.one(*i)).collect();
-                hops.sort_unstable();
+                let mut hops: Hops = ids.iter().filter_map(|(i, weight)| Some(Hop { weight: *weight, ..self.one(*i)? })).collect();
+                in_order(&mut hops);
                 RouteKind::Unicast(hops)
             }
             None => RouteKind::Unicast(Hops::new()),
         }
     }
 
-    fn one(&self, id: u32) -> Option<crate::kernel::Hop> {
+    fn one(&self, id: u32) -> Option<Hop> {
         match self.nexthop_objects.get(&id) {
             Some(NexthopObject::One(hop)) => Some(*hop),
             _ => None,

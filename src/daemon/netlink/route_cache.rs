@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
-use crate::kernel::{Hop, IfIndex, KernelEvent, KernelRoute, RouteKind};
+use crate::kernel::{Hop, IfIndex, KernelEvent, KernelRoute, RouteKind, in_order};
 
 /// (prefix, table, metric): the kernel's key.
 type Key = (IpNet, u32, u32);
@@ -90,7 +90,8 @@ impl KernelRouteCache {
         let at = list.iter().position(|r| is_v6_multipath(r) && way_of(route, r)).ok_or(Unknown)?;
         Ok(self.change(&key, |list| {
             if let Some(KernelRoute { kind: RouteKind::Unicast(left), .. }) = list.get_mut(at) {
-                left.retain(|h| !hops(route).contains(h));
+                left.retain(|h| !hops(route).iter().any(|gone| gone.way() == h.way()));
+                in_order(left);
             }
         }))
     }
@@ -230,9 +231,9 @@ fn is_v6_multipath(route: &KernelRoute) -> bool {
     gateways && matches!(route.net, IpNet::V6(_)) && route.protocol != BY_ADVERTISEMENT
 }
 
-/// Are the ways of one all ways of the other?
+/// Are the ways of one all ways of the other? Of a single one the kernel does not tell the weight that it had beside others.
 fn way_of(one: &KernelRoute, other: &KernelRoute) -> bool {
-    !hops(one).is_empty() && hops(one).iter().all(|h| hops(other).contains(h))
+    !hops(one).is_empty() && hops(one).iter().all(|h| hops(other).iter().any(|o| o.way() == h.way()))
 }
 
 fn hops(route: &KernelRoute) -> &[Hop] {
@@ -251,9 +252,10 @@ fn drop_from<K: std::hash::Hash + Eq>(map: &mut Map<K, Set<Key>>, at: K, key: &K
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Weight;
 
     fn route(net: &str, ifindexes: &[u32]) -> KernelRoute {
-        let hop = |i: &u32| Hop { gateway: None, ifindex: IfIndex(*i), onlink: false };
+        let hop = |i: &u32| Hop { gateway: None, ifindex: IfIndex(*i), onlink: false, weight: Weight::ONE };
         let kind = RouteKind::Unicast(ifindexes.iter().map(hop).collect());
         KernelRoute { net: net.parse().unwrap(), table: 254, metric: 0, protocol: 3, kind, source: None }
     }
@@ -345,7 +347,7 @@ mod tests {
     }
 
     fn by(net: &str, gateways: &[&str], protocol: u8) -> KernelRoute {
-        let hop = |g: &&str| Hop { gateway: Some(g.parse().unwrap()), ifindex: IfIndex(2), onlink: false };
+        let hop = |g: &&str| Hop { gateway: Some(g.parse().unwrap()), ifindex: IfIndex(2), onlink: false, weight: Weight::ONE };
         let kind = RouteKind::Unicast(gateways.iter().map(hop).collect());
         KernelRoute { net: net.parse().unwrap(), table: 254, metric: 1024, protocol, kind, source: None }
     }

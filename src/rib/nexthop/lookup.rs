@@ -25,7 +25,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use smallvec::SmallVec;
 
 use super::{Candidate, Candidates, NexthopTable, Resolution, Unresolved};
-use crate::kernel::{Hop, Hops, IfIndex, RouteKind};
+use crate::kernel::{Hop, Hops, IfIndex, RouteKind, Weight};
 
 /// A next hop's address and the interface that it is bound to.
 pub(super) type Key = (IpAddr, Option<IfIndex>);
@@ -112,7 +112,7 @@ impl NexthopTable {
     }
 
     fn on_interface(&self, addr: IpAddr, ifindex: IfIndex, onlink: bool) -> Found {
-        let hops: Hops = [Hop { gateway: Some(addr), ifindex, onlink }].into_iter().collect();
+        let hops: Hops = [Hop { gateway: Some(addr), ifindex, onlink, weight: Weight::ONE }].into_iter().collect();
         let resolution = match self.is_up(ifindex) {
             true => Resolution::Via { hops, metric: 0, connected: true },
             false => Resolution::Unresolved(Unresolved::LinkDown),
@@ -212,7 +212,7 @@ impl NexthopTable {
         }
         let links: SmallVec<[IfIndex; 1]> = hops.iter().map(|h| h.ifindex).collect();
         let connected = hops.iter().any(|h| h.gateway.is_none());
-        let onward = |h: &Hop| Hop { gateway: h.gateway.or(Some(addr)), ..*h };
+        let onward = |h: &Hop| Hop { gateway: h.gateway.or(Some(addr)), ..h.way() };
         let mut hops: Hops = hops.iter().filter(|h| self.is_up(h.ifindex)).map(onward).collect();
         hops.sort_unstable();
         let resolution = match hops.is_empty() {
@@ -227,15 +227,6 @@ impl NexthopTable {
         let RouteKind::Unicast(hops) = &candidate.kind else { return false };
         !self.params.ignore.is_empty() && hops.iter().all(|h| self.links.get(&h.ifindex).is_some_and(|l| l.ignored))
     }
-}
-
-/// The ways of several equal paths as one route's: in address order, each once, at most `width`.
-pub fn combine<'a>(resolutions: impl IntoIterator<Item = &'a Resolution>, width: usize) -> Hops {
-    let mut hops: Hops = resolutions.into_iter().filter_map(Resolution::hops).flatten().copied().collect();
-    hops.sort_unstable();
-    hops.dedup();
-    hops.truncate(width);
-    hops
 }
 
 /// The network and the broadcast address of an IPv4 subnet, which no router on it can have (RFC 1122 §3.2.1.3; RFC 3021: a /31 has none).

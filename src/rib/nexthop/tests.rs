@@ -1,7 +1,7 @@
 //! Next hops against facts of a kernel made from thin air.
 
 use super::*;
-use crate::kernel::Hop;
+use crate::kernel::{Hop, Weight};
 
 const ETH0: IfIndex = IfIndex(2);
 const ETH1: IfIndex = IfIndex(3);
@@ -11,7 +11,7 @@ fn ip(s: &str) -> IpAddr {
 }
 
 fn hop(gateway: &str, ifindex: IfIndex) -> Hop {
-    Hop { gateway: (!gateway.is_empty()).then(|| ip(gateway)), ifindex, onlink: false }
+    Hop { gateway: (!gateway.is_empty()).then(|| ip(gateway)), ifindex, onlink: false, weight: Weight::ONE }
 }
 
 fn route(net: &str, hops: &[Hop]) -> KernelRoute {

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 
 use super::lookup::{Found, Trail, is_link_local, is_router_address};
 use super::{NexthopTable, Resolution, Unresolved};
-use crate::kernel::{Hop, IfIndex};
+use crate::kernel::{Hop, IfIndex, Weight};
 
 /// When a node is reached through a tunnel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,14 +100,14 @@ impl NexthopTable {
 
     /// Does this hop lead over a tunnel of ours?
     pub fn is_tunnel(&self, hop: &Hop) -> bool {
-        self.tunnels.nodes.contains_key(hop)
+        self.tunnels.nodes.contains_key(&hop.way())
     }
 
     /// Would a route to `net` over this hop take along what carries it? The outer packets of a tunnel go to the node itself: where that
     /// address is in `net`, and no longer route leads to it, they would enter the tunnel again, for ever (RFC 2003 §3.2).
     pub fn routes_own_underlay(&self, net: &IpNet, hop: &Hop) -> bool {
         let carried = |node: IpAddr| self.by_route(node, &mut Trail::default()).through.is_some_and(|t| t.prefix_len() > net.prefix_len());
-        self.tunnels.nodes.get(hop).is_some_and(|node| net.contains(node) && !carried(*node))
+        self.tunnels.nodes.get(&hop.way()).is_some_and(|node| net.contains(node) && !carried(*node))
     }
 
     /// Paths began or ceased to name this address, or it became or ceased to be ours.
@@ -118,7 +118,8 @@ impl NexthopTable {
     /// A tunnel carries packets to the node, by this gateway on this device, or none does any more.
     pub(super) fn on_tunnel(&mut self, node: IpAddr, way: Option<(IpAddr, IfIndex)>) {
         // An address of another scope than the link's is taken to be on it because we say so.
-        let hop = way.map(|(gateway, ifindex)| Hop { gateway: Some(gateway), ifindex, onlink: !is_link_local(gateway) });
+        let hop =
+            way.map(|(gateway, ifindex)| Hop { gateway: Some(gateway), ifindex, onlink: !is_link_local(gateway), weight: Weight::ONE });
         let was = match hop {
             Some(hop) => self.tunnels.to.insert(node, hop),
             None => self.tunnels.to.remove(&node),
@@ -172,7 +173,7 @@ mod tests {
     }
 
     fn route(net: &str, gateway: Option<&str>) -> KernelRoute {
-        let hop = Hop { gateway: gateway.map(ip), ifindex: ETH0, onlink: false };
+        let hop = Hop { gateway: gateway.map(ip), ifindex: ETH0, onlink: false, weight: Weight::ONE };
         let kind = RouteKind::Unicast([hop].into_iter().collect());
         KernelRoute { net: net.parse().unwrap(), table: 254, metric: 0, protocol: 2, kind, source: None }
     }
@@ -233,7 +234,7 @@ mod tests {
         assert_eq!(table.take_changed(), [far], "the way is the same, but what may go it is not");
         table.on_kernel(&KernelEvent::RouteGone(route("10.0.2.0/24", Some("10.0.1.254"))));
         assert_eq!((swallowed(&table)[2], table.take_changed()), (true, vec![far]));
-        let direct = Hop { gateway: Some(ip("10.0.1.2")), ifindex: ETH0, onlink: false };
+        let direct = Hop { gateway: Some(ip("10.0.1.2")), ifindex: ETH0, onlink: false, weight: Weight::ONE };
         assert!(!table.routes_own_underlay(&"10.0.0.0/16".parse().unwrap(), &direct), "a link needs no way to itself");
     }
 
@@ -267,7 +268,7 @@ mod tests {
         table.on_kernel(&KernelEvent::Route(route("::/0", Some("fe80::1"))));
         let far = table.track(ip("2001:db8:1::2"), None);
         table.on_kernel(&KernelEvent::Tunnel { node: ip("2001:db8:1::2"), gateway: ip("fe80::2"), ifindex: TUNNEL });
-        let hop = Hop { gateway: Some(ip("fe80::2")), ifindex: TUNNEL, onlink: false };
+        let hop = Hop { gateway: Some(ip("fe80::2")), ifindex: TUNNEL, onlink: false, weight: Weight::ONE };
         assert_eq!(table.resolution(far).hops().unwrap()[..], [hop]);
         assert!(table.is_tunnel(&hop) && table.routes_own_underlay(&"2001:db8:1::/48".parse().unwrap(), &hop));
         assert!(!table.routes_own_underlay(&"2001:db8:2::/48".parse().unwrap(), &hop));

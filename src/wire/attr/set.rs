@@ -224,6 +224,11 @@ impl PathAttributes {
         self.has(AttrCode::COMMUNITIES) && self.communities().any(|c| c == community)
     }
 
+    /// In bits a second, if it says so (draft-ietf-idr-link-bandwidth); the least of several.
+    pub fn link_bandwidth(&self) -> Option<u64> {
+        self.extended_communities().filter_map(ExtendedCommunity::link_bandwidth).min()
+    }
+
     /// RFC 4360, in the order of the octets.
     pub fn extended_communities(&self) -> impl Iterator<Item = ExtendedCommunity> + Clone + '_ {
         extended_communities::iter(self.value(AttrCode::EXTENDED_COMMUNITIES).unwrap_or_default())
