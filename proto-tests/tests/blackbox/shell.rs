@@ -486,6 +486,31 @@ fn a_block_of_the_file_that_cannot_be_one_is_left_out_and_said_also_when_a_peer_
     until(&["status"], &[], &["rubbish", "cannot be a block"]);
 }
 
+/// As for those of the file, only that nobody would ever look at these again.
+#[test]
+fn a_block_that_was_added_by_hand_is_withdrawn_by_a_reload_that_puts_a_neighbour_into_it() {
+    let scratch = Scratch::new("added-block").expect("a folder");
+    let daemon = Process::start(&scratch, "exec \"$@\"", "");
+    assert!(daemon.listens(), "{}", daemon.log());
+    for net in ["10.77.0.0/24", "10.244.7.0/26"] {
+        assert!(daemon.ask(&["block", "add", net]).contains("added"), "{net}");
+    }
+    let path = scratch.path().join("catbird.toml");
+    let peer = "[[peer]]\nname = \"tor\"\naddress = \"10.77.0.1\"\nasn = 65009\nimport = \"all\"\nexport = \"all\"\n";
+    fs::write(&path, fs::read_to_string(&path).expect("there") + peer).expect("written");
+    let why = "10.77.0.0/24, which `catbird block add` added, cannot be a block any more and is withdrawn: it covers tor 10.77.0.1";
+    for args in [["diff"], ["reload"]] {
+        let before = daemon.ask(&["blocks", "--json"]);
+        assert!(before.contains("\"10.77.0.0/24\"") && before.contains("\"10.244.7.0/26\""), "{args:?}: {before}");
+        let said = daemon.ask(&args);
+        assert!(said.contains(why), "{args:?}: {said}");
+    }
+    let blocks = daemon.ask(&["blocks", "--json"]);
+    assert!(!blocks.contains("\"10.77.0.0/24\"") && blocks.contains("\"10.244.7.0/26\""), "{blocks}");
+    assert!(daemon.log().contains(why), "{}", daemon.log());
+    assert!(!daemon.ask(&["reload"]).contains("cannot be a block"), "said once");
+}
+
 #[test]
 fn a_second_term_does_not_wait_for_what_the_first_has_begun() {
     let scratch = Scratch::new("two-terms").expect("a folder");

@@ -17,10 +17,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use ipnet::IpNet;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::api;
 use crate::config::model::WatchFile;
 use crate::config::{self, Config};
 use crate::daemon::core::listener::{AllowedPeer, AllowedPeers};
@@ -28,8 +30,8 @@ use crate::daemon::counters::DaemonMetrics;
 use crate::daemon::owner::OwnerFile;
 use crate::daemon::protocol::Reloaded;
 use crate::daemon::tasks;
-use crate::speaker::Params;
 use crate::speaker::reload_plan::Change;
+use crate::speaker::{BlockSource, Params};
 
 use super::api::{Gone, RouterApi};
 use super::config_handle::{Command, ConfigHandle};
@@ -288,7 +290,9 @@ impl ConfigManager {
             self.arrange(handle).await;
             Vec::new()
         } else {
-            self.apply(&Arc::new(merged), handle).await.map_err(|gone| gone.to_string())?
+            let (changes, removed) = self.apply(&Arc::new(merged), handle).await.map_err(|gone| gone.to_string())?;
+            warnings.extend(removed);
+            changes
         };
         if let Some(time) = confirm {
             // A second reload on probation still goes back to the configuration that was confirmed last.
@@ -302,13 +306,14 @@ impl ConfigManager {
 
     async fn diff(&mut self, text: Option<(String, String)>, handle: &DaemonHandle) -> Result<Reloaded, String> {
         let waits = self.handle.config().waits_to_be_listed();
-        let (mut new, warnings) = match text {
+        let (mut new, mut warnings) = match text {
             Some((name, text)) => usable(config::check_text(&name, &text), waits)?,
             None => self.file.load(waits).await?.1?,
         };
         password_files::keep_last_good(&mut new, &self.file_config);
-        let params = Box::new(config::params::speaker(&self.objects.merged(&new)?));
-        let changes = handle.plan(params, false).await.map_err(|gone| gone.to_string())?;
+        let merged = self.objects.merged(&new)?;
+        let changes = handle.plan(Box::new(config::params::speaker(&merged)), false).await.map_err(|gone| gone.to_string())?;
+        warnings.extend(impossible_blocks(&merged, handle).await.iter().map(|(net, why)| removal(net, why)));
         Ok(Reloaded { changes, warnings, confirm_seconds: None })
     }
 
@@ -327,12 +332,13 @@ impl ConfigManager {
             return;
         }
         match self.apply(&Arc::new(merged), handle).await {
-            Ok(changes) => tracing::info!(changes = changes.len(), "the configuration has changed and is taken over"),
+            Ok((changes, _)) => tracing::info!(changes = changes.len(), "the configuration has changed and is taken over"),
             Err(gone) => tracing::debug!("{gone}"),
         }
     }
 
-    async fn apply(&mut self, new: &Arc<Config>, handle: &DaemonHandle) -> Result<Vec<Change>, Gone> {
+    /// What changed, and what else had to give way.
+    async fn apply(&mut self, new: &Arc<Config>, handle: &DaemonHandle) -> Result<(Vec<Change>, Vec<String>), Gone> {
         let params = Box::new(config::params::speaker(new));
         // Before the first route is written at another metric: whoever starts after us must know it.
         self.names.note_metrics(&params.fib);
@@ -344,7 +350,14 @@ impl ConfigManager {
             tracing::error!(error, "the log keeps its level");
         }
         self.arrange(handle).await;
-        Ok(changes)
+        let mut removed = Vec::new();
+        for (net, why) in impossible_blocks(new, handle).await {
+            let text = removal(&net, &why);
+            tracing::warn!("{text}");
+            handle.command(api::Command::BlockRemove { net }).await.ok_or(Gone)?;
+            removed.push(text);
+        }
+        Ok((changes, removed))
     }
 
     /// Brings sockets and services to the configuration in force; what the kernel refuses is said and tried again.
@@ -362,6 +375,17 @@ impl ConfigManager {
         self.services.arrange(&config, handle).await;
         self.services.watch(&self.file_config, &self.objects, &self.counters).await;
     }
+}
+
+/// Blocks that `catbird block add` added and this configuration rules out, each with the reason.
+async fn impossible_blocks(config: &Config, handle: &DaemonHandle) -> Vec<(IpNet, String)> {
+    let Some(api::Answer::Blocks(rows)) = handle.query(api::Question::Blocks).await else { return Vec::new() };
+    let added = rows.iter().filter(|row| row.source.split(',').any(|source| source == BlockSource::Command.name()));
+    added.filter_map(|row| Some((row.net, config.objection_to_block(&row.net)?))).collect()
+}
+
+fn removal(net: &IpNet, why: &str) -> String {
+    format!("{net}, which `catbird block add` added, cannot be a block any more and is withdrawn: {why}")
 }
 
 /// The configuration file, and which version of it was read last.
