@@ -17,8 +17,9 @@ use crate::peer::{Event, Remote, StopKind};
 use crate::rib::Rib;
 use crate::stats::Notice;
 
-/// Kernel routes that a plan names.
+/// Kernel routes that a plan names, and how many it looks at for them.
 const NAMED: usize = 8;
+const LOOKED_AT: usize = 1024;
 
 /// What the comparison asks of this router.
 struct Now<'a>(&'a Speaker);
@@ -36,7 +37,8 @@ impl Running for Now<'_> {
     fn kernel_routes(&self) -> String {
         let fib = &self.0.fib_sync.fib;
         let stand: usize = Family::ALL.iter().map(|family| fib.counts(*family).installed).sum();
-        let first: Vec<String> = fib.rows(0).filter_map(|(_, row)| row.installed).take(NAMED).map(|route| route.net.to_string()).collect();
+        let installed = fib.rows(0).take(LOOKED_AT).filter_map(|(_, row)| row.installed);
+        let first: Vec<String> = installed.take(NAMED).map(|route| route.net.to_string()).collect();
         let more = if stand > first.len() { ", ..." } else { "" };
         let verb = if stand == 1 { "route is" } else { "routes are" };
         format!("{stand} {verb} ({}{more})", first.join(", "))

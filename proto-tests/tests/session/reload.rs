@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catbird::api::Command;
+use catbird::config::params::speaker;
 use catbird::kernel::{IfIndex, KernelEvent};
 use catbird::num::{Asn, ClusterId};
 use catbird::peer::{self, RemoteAs};
 use catbird::policy::{Chain, Condition, PeerMatch, Policy, Rule, Step};
-use catbird::speaker::{Input, ListenRange, MaxPrefix, MaxPrefixAction, PeerConfig};
+use catbird::speaker::reload_plan::{NotRunning, diff};
+use catbird::speaker::{Input, ListenRange, MaxPrefix, MaxPrefixAction, Params, PeerConfig};
 use catbird::wire::Message;
 use proto_tests::dsl::upd;
 use proto_tests::lab::{Lab, session};
+use proto_tests::random_config::read;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -253,4 +256,32 @@ fn a_peer_that_becomes_a_client_is_reflected_at_once_and_one_that_ceases_to_be_i
     lab.run(SECOND);
     assert_eq!(["x", "y", "z"].map(|p| sent(&mut lab, p)), before);
     assert_eq!(["x", "y", "z"].map(|p| announced(&mut lab, p)), before);
+}
+
+/// The plan of a mesh is one walk over its peers: ten times as many cost ten times as much and not a hundred times.
+#[test]
+fn a_plan_of_five_thousand_nodes_is_one_walk() {
+    let mesh = |count: u32, hold: &str| {
+        let peer = |n: u32| {
+            let addr = std::net::Ipv4Addr::from(0x0a00_0100 + n);
+            format!("[[peer]]\nname = \"node-{n}\"\naddress = \"{addr}\"\nasn = 64512\nhold_time = \"{hold}\"\n")
+        };
+        let peers: String = (0..count).map(peer).collect();
+        speaker(&read(&format!("[node]\nasn = 64512\nrouter_id = \"10.0.0.1\"\naddresses = [\"10.0.0.1\"]\n{peers}")).expect("accepted"))
+    };
+    let time = |count: u32| {
+        let [old, same, other] = ["90s", "90s", "60s"].map(|hold| mesh(count, hold));
+        let quickest = |new: &Params, changes: usize| {
+            let once = || {
+                let begun = std::time::Instant::now();
+                assert_eq!(diff(&old, new, &NotRunning).changes().len(), changes);
+                begun.elapsed()
+            };
+            (0..5).map(|_| once()).min().unwrap()
+        };
+        (quickest(&same, 0), quickest(&other, 1))
+    };
+    let (few, many) = (time(500), time(5_000));
+    println!("500 peers: {:?} if nothing changes, {:?} if each does; 5,000 peers: {:?}, {:?}", few.0, few.1, many.0, many.1);
+    assert!(many.0 < 30 * few.0 && many.1 < 30 * few.1, "{few:?}, {many:?}");
 }
