@@ -331,12 +331,16 @@ fn a_storm_of_others_entries_neither_delays_a_repair_nor_the_end() {
     let mut command = std::process::Command::new("sh");
     command.args(["-c", script]);
     let mut storm = sites.nodes[0].ns.spawn(command).unwrap();
-    for round in 0..5 {
-        sites.ip(0, "neigh del 10.0.2.1 dev catbird");
-        let took = sites.until_ip(0, SOON, "neigh show dev catbird", |s| s.contains("02:cb:0a:00:02:01 PERMANENT"));
-        println!("round {round}: repaired after {took:?}");
-        assert!(took < Duration::from_secs(5), "round {round}: {took:?} (seconds when it starves)");
-    }
+    let mut repairs: Vec<Duration> = (0..15)
+        .map(|_| {
+            sites.ip(0, "neigh del 10.0.2.1 dev catbird");
+            sites.until_ip(0, SOON, "neigh show dev catbird", |s| s.contains("02:cb:0a:00:02:01 PERMANENT"))
+        })
+        .collect();
+    repairs.sort();
+    println!("repaired after {repairs:?}");
+    // With the time that `ip` takes to be started and to look. The worst may be the machine's, if not more than once in a while.
+    assert!(repairs[7] < Duration::from_millis(100) && repairs[12] < Duration::from_millis(200), "{repairs:?}");
     let began = std::time::Instant::now();
     sites.end(0, libc::SIGTERM);
     println!("ended after {:?}", began.elapsed());

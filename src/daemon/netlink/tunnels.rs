@@ -39,8 +39,8 @@ const LINGER: Duration = Duration::from_secs(5);
 const AUDIT: Duration = Duration::from_secs(60);
 /// After the kernel spoke, what else it has to say is waited for.
 const GATHER: Duration = Duration::from_millis(5);
-/// Between two looks at what others did to ours; up to sixteen times as long if they go on and on.
-const PACE: Duration = Duration::from_millis(50);
+/// Between two looks at what others did to ours; up to 32 times as long if they go on and on.
+const PACE: Duration = Duration::from_millis(20);
 const REPAIRS_AT_ONCE: u32 = 10;
 /// Between two looks at what others do besides.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -223,6 +223,15 @@ enum Urgency {
 }
 
 impl Concern {
+    /// What was known before a look that failed: its device, wherever it stands, concerns us as it did.
+    fn keep(&mut self, before: Concern) {
+        self.devices.extend(before.devices);
+        self.below.extend(before.below);
+        for (key, answer) in before.entries {
+            self.entries.entry(key).or_insert(answer);
+        }
+    }
+
     fn add(&mut self, ifindex: IfIndex, device: &Device) {
         self.devices.insert(ifindex);
         for &node in &device.nodes {
@@ -358,7 +367,7 @@ impl TunnelManager {
         let rest = match urgency {
             Urgency::Never => AUDIT,
             Urgency::Later => PATIENCE,
-            Urgency::Soon => PACE * (1 << (self.repairs / REPAIRS_AT_ONCE).min(4)),
+            Urgency::Soon => PACE * (1 << (self.repairs / REPAIRS_AT_ONCE).min(5)),
         };
         (self.last_look + rest).max(Instant::now() + GATHER)
     }
@@ -411,7 +420,7 @@ impl TunnelManager {
         }
         let mut concern = Concern::default();
         let mut carried = BTreeMap::new();
-        let (mut done, mut failed) = (0, false);
+        let (mut done, mut failed, mut unseen) = (0, false, false);
         for mut device in self.wanted.devices.clone() {
             let adopted = self.adopt(&device).await;
             let staying = self.expiring_entries.keys().chain(&self.adopted).filter(|n| n.is_ipv4() == device.local.is_ipv4());
@@ -427,12 +436,16 @@ impl TunnelManager {
                     failed |= self.trouble.contains_key(&device.name);
                 }
                 Err(why) => {
-                    failed = true;
+                    (failed, unseen) = (true, true);
                     self.note(&device.name, Some(why));
                 }
             }
         }
         self.failures = if failed { self.failures + 1 } else { 0 };
+        // Or else nothing that others do to it would call for a look before the retry.
+        if unseen {
+            concern.keep(std::mem::take(&mut self.concern));
+        }
         self.concern = concern;
         self.counters.tunnels.store(carried.len() as u64, Ordering::Relaxed);
         if done > 0 && !ordered {
