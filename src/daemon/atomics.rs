@@ -73,8 +73,9 @@ impl DurationCounter {
     }
 }
 
-/// Upper bounds of the buckets of a [`StepHistogram`], in seconds. A step is meant to end after a millisecond or so.
-pub const STEP_BOUNDS: [f64; 8] = [0.001, 0.0025, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
+/// Upper bounds of the buckets of a [`StepHistogram`], in seconds. A step is meant to end after a millisecond or so,
+/// and nobody is to wait for 20 for another's sake.
+pub const STEP_BOUNDS: [f64; 9] = [0.001, 0.0025, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0];
 
 /// How long things took.
 #[derive(Debug, Default)]
