@@ -1,4 +1,5 @@
 //! catbird's laboratory: what the tests stand on.
+pub mod api_server;
 pub mod chaos;
 pub mod dice;
 pub mod dsl;

@@ -63,9 +63,18 @@ impl Daemon {
         Daemon::with(addr, Command::new(catbird().unwrap_or_else(|e| panic!("{e}"))), text)
     }
 
-    fn with(addr: Ipv4Addr, mut command: Command, text: impl FnOnce(u16, &Path) -> String) -> Daemon {
+    /// The same at a port that others know already.
+    pub fn at(addr: Ipv4Addr, port: u16, text: impl FnOnce(&Path) -> String) -> Daemon {
+        let command = Command::new(catbird().unwrap_or_else(|e| panic!("{e}")));
+        Daemon::on(addr, port, command, |_, folder| text(folder))
+    }
+
+    fn with(addr: Ipv4Addr, command: Command, text: impl FnOnce(u16, &Path) -> String) -> Daemon {
+        Daemon::on(addr, free_port(), command, text)
+    }
+
+    fn on(addr: Ipv4Addr, port: u16, mut command: Command, text: impl FnOnce(u16, &Path) -> String) -> Daemon {
         let scratch = Scratch::new("outside").expect("a temporary folder");
-        let port = free_port();
         let path = scratch.path().join("catbird.toml");
         fs::write(&path, text(port, scratch.path())).expect("the scratch folder is ours");
         let log = fs::File::create(scratch.path().join("log")).expect("the scratch folder is ours");

@@ -206,7 +206,10 @@ const SINGLE: &[(&str, Spec)] = &[
     ),
     ("ready", &[("share", &["0.0", "0.5", "1.0"])]),
     ("metrics", &[("listen", &["''", "'127.0.0.1:9179'", "'127.0.0.1:9180'"]), ("per_peer", &["'all'", "'external'", "'none'"])]),
-    ("control", &[("socket", &["'/run/a.sock'", "'/run/b.sock'"]), ("mode", &["'0660'", "'0600'"])]),
+    (
+        "control",
+        &[("socket", &["'/run/a.sock'", "'/run/b.sock'"]), ("mode", &["'0660'", "'0600'"]), ("bird_sockets", &["'/run/a'", "'/run/b'"])],
+    ),
     ("reload", &[("watch", &["true", "false", "'links'"])]),
     ("log", &[("level", &["'info'", "'debug'"]), ("format", &["'text'", "'json'"])]),
 ];

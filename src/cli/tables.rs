@@ -9,7 +9,7 @@ use super::rows::{age, millis, peer_style};
 use crate::api::{
     BfdReport, BfdRow, BfdTimes, Explanation, ExportRow, Fate, FibRow, KernelAnswer, PathExplanation, PeerDetail, TransportRow,
 };
-use crate::daemon::protocol::{FullStatus, Reloaded};
+use crate::daemon::protocol::{FullStatus, Reloaded, SourceRow};
 use crate::speaker::reload_plan::Grade;
 
 /// `catbird status`
@@ -43,6 +43,10 @@ pub fn status(out: &mut Output, full: &FullStatus) -> io::Result<()> {
     out.line(format!("tables    {held}{budget}"))?;
     out.line(format!("blocks    {}", s.blocks))?;
     out.line(format!("reload    {}", reload_words(full)))?;
+    for source in &full.sources {
+        let style = if source.error.is_some() { Style::Warn } else { Style::Plain };
+        out.line(out.paint(&styled(format!("watched   {}", source_words(source)), style)))?;
+    }
     let states = [(s.draining, s.phase.as_str()), (s.recovering, "recovering: old kernel routes are kept until they are learned again")];
     for (_, word) in states.iter().filter(|(on, _)| *on) {
         out.line(out.paint(&styled(word, Style::Warn)))?;
@@ -57,6 +61,15 @@ pub fn status(out: &mut Output, full: &FullStatus) -> io::Result<()> {
         out.line(out.paint(&styled(format!("warning: {warning}"), Style::Warn)))?;
     }
     Ok(())
+}
+
+fn source_words(source: &SourceRow) -> String {
+    let only = source.only.as_ref().map_or_else(String::new, |only| format!(" {only}"));
+    let what = format!("{}{only}, {} known", source.kind, source.objects);
+    let Some(listed) = source.listed_seconds_ago else { return format!("{what}; not listed yet") };
+    let contact = source.contact_seconds_ago.map_or_else(String::new, |ago| format!(", last word {} ago", duration(ago)));
+    let pages = if source.pages { ", listed in pages" } else { "" };
+    format!("{what} since {}: {} events, {}{contact}{pages}", duration(listed), source.events, octets(source.octets))
 }
 
 fn reload_words(full: &FullStatus) -> String {

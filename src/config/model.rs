@@ -130,6 +130,8 @@ pub struct Config {
     pub control: Control,
     /// `[reload] watch`.
     pub watch: WatchFile,
+    /// The folder in which sockets answer as BIRD's do.
+    pub bird_sockets: Option<PathBuf>,
     /// `[log]`.
     pub log: Log,
 }
@@ -202,7 +204,7 @@ pub struct Kubernetes {
 impl Kubernetes {
     /// Does the other say of another API, or of other objects of it?
     pub fn watches_other_objects(&self, other: &Kubernetes) -> bool {
-        let of = |k: &Kubernetes| (k.flavour, k.namespace.clone(), k.services.clone(), k.kubeconfig.clone());
+        let of = |k: &Kubernetes| (k.flavour, k.mode, k.reflectors.clone(), k.namespace.clone(), k.services.clone(), k.kubeconfig.clone());
         of(self) != of(other)
     }
 }

@@ -87,6 +87,7 @@ fn shell(config: &Config) -> BTreeMap<String, String> {
         ("[control] socket", config.control.socket.display().to_string()),
         ("[control] mode", format!("{:o}", config.control.mode)),
         ("[reload] watch", config.watch.to_string()),
+        ("[control] bird_sockets", or_none(config.bird_sockets.as_ref().map(|folder| folder.display().to_string()))),
         ("[log] level", config.log.level.to_string()),
         ("[log] format, at the next start,", config.log.format.to_string()),
     ];

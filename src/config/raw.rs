@@ -386,6 +386,7 @@ pub struct RawOutside {
     pub socket: Opt<PathBuf>,
     pub socket_mode: Opt<FileMode>,
     pub watch: Opt<WatchFile>,
+    pub bird_sockets: Opt<PathBuf>,
     pub log_level: Opt<LogLevel>,
     pub log_format: Opt<LogFormat>,
 }
@@ -607,6 +608,7 @@ fn outside(root: &mut Section<'_>) -> RawOutside {
         socket: control.take("socket"),
         socket_mode: control.take("mode"),
         watch: reload.take("watch"),
+        bird_sockets: control.take("bird_sockets"),
         log_level: log.take("level"),
         log_format: log.take("format"),
     };

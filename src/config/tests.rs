@@ -324,18 +324,28 @@ fn a_new_password_is_a_change_that_is_not_shown() {
 }
 
 #[test]
-fn the_configuration_in_the_kubernetes_manifest_is_legal() {
-    let manifest = include_str!("../../configs/kubernetes/catbird.yaml");
-    let (_, rest) = manifest.split_once("catbird.toml: |\n").expect("a ConfigMap");
-    let lines = rest.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
-    let text: String = lines.map(|line| format!("{}\n", line.trim_start())).collect();
-    let checked =
-        Config::parse("catbird.yaml", &text, &Environment { hostname: Some("node-b".into()), read: &nothing, memory_limit: None });
-    assert!(checked.report.diagnostics().is_empty(), "{}", checked.report);
-    let config = checked.config.expect("legal");
-    assert_eq!((config.sessions.len(), config.pods.file.is_some()), (1, true));
+fn the_configurations_of_the_kubernetes_manifests_are_legal() {
+    let manifests = [
+        ("nodes", include_str!("../../configs/kubernetes/nodes/catbird.toml")),
+        ("nodes", include_str!("../../configs/kubernetes/nodes-reflectors/catbird.toml")),
+        ("cilium", include_str!("../../configs/kubernetes/cilium/catbird.toml")),
+        ("cilium", include_str!("../../configs/kubernetes/cilium-reflectors/catbird.toml")),
+        ("calico", include_str!("../../configs/kubernetes/calico/catbird.toml")),
+    ];
+    for (flavour, text) in manifests {
+        let environment = Environment { hostname: Some("node-b".into()), read: &nothing, memory_limit: None };
+        let checked = Config::parse("catbird.toml", text, &environment);
+        assert!(checked.report.diagnostics().is_empty(), "{}", checked.report);
+        let config = checked.config.expect("legal");
+        let kubernetes = config.kubernetes.expect("the objects say the rest");
+        assert_eq!((kubernetes.flavour.to_string().as_str(), kubernetes.state_file.is_some()), (flavour, true));
+        assert_eq!(kubernetes.mode == Mode::RouteReflector, text.contains("reflectors ="));
+    }
     #[cfg(feature = "daemon")]
-    assert!(manifest.contains(NODE_VARIABLE), "each node finds itself by this variable");
+    assert!(
+        include_str!("../../configs/kubernetes/base/daemonset.yaml").contains(NODE_VARIABLE),
+        "each node finds itself by this variable"
+    );
 }
 
 #[test]

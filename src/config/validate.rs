@@ -104,6 +104,7 @@ pub(super) fn validate(raw: &Raw, environment: &Environment<'_>, diagnostics: &D
             mode: raw.outside.socket_mode.as_ref().map_or(0o660, |m| m.value.0),
         },
         watch: or(&raw.outside.watch, WatchFile::Links),
+        bird_sockets: value(&raw.outside.bird_sockets),
         log: Log { level: or(&raw.outside.log_level, LogLevel::Info), format: or(&raw.outside.log_format, LogFormat::Text) },
         policies: validator.policies,
         node,

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::atomics::{Counter, DurationCounter, Gauge, StepHistogram};
 use super::event_log::LogCounters;
+use super::protocol::SourceRow;
 use crate::bfd::Drop as Dropped;
 
 /// Descriptors that BGP connections leave to everything else: some 20 are always open, and clients and files want theirs.
@@ -101,11 +102,35 @@ pub struct DaemonMetrics {
     pub cycles: Counter,
     /// Of BFD's thread.
     pub bfd: BfdMetrics,
+    /// The watches of a cluster's API.
+    pub watches: Watches,
     /// Netlink's own, from the moment that it is open.
     pub netlink: std::sync::OnceLock<std::sync::Arc<super::netlink::Counters>>,
 }
 
+/// Where rows of watches are to be had, once somebody has them.
+#[derive(Default)]
+pub struct Watches(std::sync::OnceLock<Box<dyn Fn() -> Vec<SourceRow> + Send + Sync>>);
+
+impl Watches {
+    /// From here on.
+    pub fn come_from(&self, rows: impl Fn() -> Vec<SourceRow> + Send + Sync + 'static) {
+        self.0.get_or_init(|| Box::new(rows));
+    }
+}
+
+impl std::fmt::Debug for Watches {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watches")
+    }
+}
+
 impl DaemonMetrics {
+    /// One row for each watch.
+    pub fn sources(&self) -> Vec<SourceRow> {
+        self.watches.0.get().map(|rows| rows()).unwrap_or_default()
+    }
+
     /// All at zero; `descriptors` as in the field.
     pub fn new(log: LogCounters, descriptors: u64) -> DaemonMetrics {
         let counters = DaemonMetrics { log, descriptors, ..DaemonMetrics::default() };

@@ -114,6 +114,36 @@ pub struct FullStatus {
     pub status: Status,
     /// Of the process.
     pub process: ProcessStatus,
+    /// What is watched of a cluster's API; none without `[kubernetes]`.
+    #[serde(default)]
+    pub sources: Vec<SourceRow>,
+}
+
+/// One watch of a cluster's API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct SourceRow {
+    /// In the API's words, in the plural: nodes.
+    pub kind: String,
+    /// The one that is asked for, with its namespace; `None`: all of the kind.
+    pub only: Option<String>,
+    /// Known now, by this run or by the one before.
+    pub objects: usize,
+    /// Since the last whole list; `None`: none was had yet.
+    pub listed_seconds_ago: Option<f64>,
+    /// Since the API said anything, and be it that nothing is new; `None`: never in this run.
+    pub contact_seconds_ago: Option<f64>,
+    /// Objects that were added, changed or deleted, without those of lists.
+    pub events: u64,
+    /// Octets of answers.
+    pub octets: u64,
+    /// Whole lists.
+    pub lists: u64,
+    /// Answers that were none.
+    pub errors: u64,
+    /// Lists come in pages, because the API has none that come as a stream.
+    pub pages: bool,
+    /// What is wrong now.
+    pub error: Option<String>,
 }
 
 /// Of the process around the router.

@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::object::{Kind, PasswordRef};
+use super::object::{Kind, Meta, PasswordRef};
+use super::selector::Selector;
 use super::store::Store;
-use crate::config::model::{Flavour, Kubernetes};
+use crate::config::model::{Flavour, Kubernetes, Mode};
 
 /// A kind of object, and which of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,10 @@ pub struct Watched {
     pub namespace: Option<String>,
     /// This one only.
     pub name: Option<String>,
+    /// Those with these labels only, and of these not the one called so, which has a watch of its own.
+    pub labels: Option<(String, String)>,
+    /// Without its definition in the API nothing can be concluded. Of others there are none then.
+    pub essential: bool,
 }
 
 impl Watched {
@@ -29,15 +34,24 @@ impl Watched {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
     }
 
+    /// Its definition is an object of the API itself, which can be missing or be deleted, and takes all objects with it.
+    pub fn is_custom(&self) -> bool {
+        self.group.contains('.') && !self.group.ends_with(".k8s.io")
+    }
+
     /// Is it one of those that a list of these would have?
     pub fn covers(&self, key: &super::Key) -> bool {
         let same = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted == is);
-        self.kind == key.kind && same(&self.namespace, &key.namespace) && same(&self.name, &key.name)
+        let own = self.labels.as_ref().is_some_and(|(_, but)| *but == key.name);
+        self.kind == key.kind && same(&self.namespace, &key.namespace) && same(&self.name, &key.name) && !own
     }
 }
 
 impl fmt::Display for Watched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((labels, _)) = &self.labels {
+            return write!(f, "{} {labels}", self.plural);
+        }
         match (&self.namespace, &self.name) {
             (None, None) => f.write_str(self.plural),
             (None, Some(name)) => write!(f, "{} {name}", self.plural),
@@ -49,12 +63,12 @@ impl fmt::Display for Watched {
 const CALICO: &str = "crd.projectcalico.org";
 
 fn all(kind: Kind, group: &'static str, version: &'static str, kind_name: &'static str, plural: &'static str) -> Watched {
-    Watched { kind, group, version, kind_name, plural, namespace: None, name: None }
+    Watched { kind, group, version, kind_name, plural, namespace: None, name: None, labels: None, essential: true }
 }
 
 /// What the node of this name watches.
 pub fn watched(kubernetes: &Kubernetes, node: &str, store: &Store) -> Vec<Watched> {
-    let mut wanted = vec![all(Kind::Node, "", "v1", "Node", "nodes")];
+    let mut wanted = nodes(kubernetes, node, store);
     let ranges = &kubernetes.services;
     let mut services = !(ranges.cluster.is_empty() && ranges.external.is_empty() && ranges.load_balancer.is_empty());
     match kubernetes.flavour {
@@ -66,7 +80,7 @@ pub fn watched(kubernetes: &Kubernetes, node: &str, store: &Store) -> Vec<Watche
             wanted.extend([
                 all(Kind::BgpConfiguration, CALICO, "v1", "BGPConfiguration", "bgpconfigurations"),
                 all(Kind::BgpPeer, CALICO, "v1", "BGPPeer", "bgppeers"),
-                all(Kind::BgpFilter, CALICO, "v1", "BGPFilter", "bgpfilters"),
+                Watched { essential: false, ..all(Kind::BgpFilter, CALICO, "v1", "BGPFilter", "bgpfilters") },
                 all(Kind::IpPool, CALICO, "v1", "IPPool", "ippools"),
                 all(Kind::BlockAffinity, CALICO, "v1", "BlockAffinity", "blockaffinities"),
             ]);
@@ -87,6 +101,23 @@ pub fn watched(kubernetes: &Kubernetes, node: &str, store: &Store) -> Vec<Watche
         wanted.push(all(Kind::EndpointSlice, "discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"));
     }
     wanted
+}
+
+/// All, where this node may have a session with each. Between reflectors and their clients (RFC 4456) a client need know itself and the reflectors
+/// only, whatever the size of the cluster; as long as a node does not know itself, it asks for itself. A reflector's clients are all others.
+fn nodes(kubernetes: &Kubernetes, node: &str, store: &Store) -> Vec<Watched> {
+    let every = all(Kind::Node, "", "v1", "Node", "nodes");
+    let reflectors =
+        kubernetes.reflectors.as_ref().filter(|_| kubernetes.flavour != Flavour::Calico && kubernetes.mode == Mode::RouteReflector);
+    let Some((text, selector)) = reflectors.and_then(|text| Some((text, Selector::labels(text).ok()?))) else { return vec![every] };
+    let own = store.nodes().find(|(key, _)| key.name == node).map(|(_, node)| &node.metadata);
+    let reflects = |own: &Meta| selector.matches(&own.labels) || own.annotations.contains_key("catbird.dev/cluster-id");
+    let itself = Watched { name: Some(node.to_owned()), ..every.clone() };
+    match own {
+        Some(own) if reflects(own) => vec![every],
+        Some(_) => vec![itself, Watched { labels: Some((text.clone(), node.to_owned())), ..every }],
+        None => vec![itself],
+    }
 }
 
 /// Names of Secrets that somebody refers to.
@@ -118,6 +149,29 @@ mod tests {
         assert_eq!(names("nodes", "cluster_ips = [\"10.96.0.0/12\"]\n", &none), ["nodes", "services", "endpointslices"]);
         assert_eq!(names("cilium", "", &none), ["nodes", "ciliumnodes a"], "of Cilium's its own alone");
         assert_eq!(names("calico", "", &none).len(), 6);
+    }
+
+    #[test]
+    fn a_client_of_reflectors_watches_itself_and_them_and_a_reflector_all_nodes() {
+        let node = |name: &str, labels: serde_json::Value| {
+            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels},
+                "status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}})
+        };
+        let reflectors = "reflectors = \"rr=true\"\n[cluster]\nmode = \"route-reflector\"\n";
+        let mut store = Store::default();
+        assert_eq!(names("nodes", reflectors, &store), ["nodes a"], "it does not know yet which it is");
+        store.insert(node("a", json!({})));
+        assert_eq!(names("nodes", reflectors, &store), ["nodes a", "nodes rr=true"]);
+        store.insert(node("a", json!({"rr": "true"})));
+        assert_eq!(names("nodes", reflectors, &store), ["nodes"]);
+        assert_eq!(
+            names("nodes", "[cluster]\nmode = \"route-reflector\"\n", &store),
+            ["nodes"],
+            "reflectors by annotation cannot be asked for"
+        );
+        let by_label = Watched { labels: Some(("rr=true".into(), "a".into())), ..all(Kind::Node, "", "v1", "Node", "nodes") };
+        let covers = |name: &str| by_label.covers(&crate::source::Key::new(Kind::Node, "", name));
+        assert!(covers("b") && !covers("a"), "that a node is no reflector any more does not mean that it is gone");
     }
 
     #[test]

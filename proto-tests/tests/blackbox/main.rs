@@ -1,8 +1,11 @@
 //! The real daemon seen from outside, over TCP and its control socket.
 
+mod bird_sockets;
 mod faults;
 mod kubernetes;
+mod kubernetes_real;
 mod load;
+mod manifests;
 mod operator;
 mod sessions;
 mod shell;

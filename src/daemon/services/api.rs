@@ -118,7 +118,7 @@ impl<A: RouterApi> Pages<A> {
 /// The router's status with the process's.
 pub async fn full_status<A: RouterApi>(api: &A) -> Option<FullStatus> {
     let Answer::Status(status) = api.query(Question::Status).await? else { return None };
-    Some(FullStatus { status: add_warnings(*status, api), process: process(api) })
+    Some(FullStatus { status: add_warnings(*status, api), process: process(api), sources: api.counters().sources() })
 }
 
 fn add_warnings<A: RouterApi>(mut status: Status, api: &A) -> Status {

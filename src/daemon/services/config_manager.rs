@@ -39,7 +39,7 @@ use super::files::{Reader, Version, version};
 use super::handle::DaemonHandle;
 use super::instance::InstanceLock;
 use super::kubernetes::{Configured, Objects, Service};
-use super::{block_file, control, http, password_files};
+use super::{bird, block_file, control, http, password_files};
 
 /// Pause before a listening address or key that the kernel refused is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
@@ -91,6 +91,7 @@ struct Running {
     control: Option<(config::model::Control, JoinHandle<()>)>,
     http: Option<(SocketAddr, JoinHandle<()>)>,
     blocks: Option<(PathBuf, JoinHandle<()>)>,
+    bird: Option<((PathBuf, u32), JoinHandle<()>)>,
     kubernetes: Option<(config::model::Kubernetes, JoinHandle<()>)>,
 }
 
@@ -121,6 +122,13 @@ impl Running {
             let start = |file: PathBuf| (file.clone(), tasks::service("blocks", block_file::serve(handle.clone(), file)));
             self.blocks = config.pods.file.clone().map(start);
         }
+        let folder = config.bird_sockets.clone().map(|folder| (folder, config.control.mode));
+        if makes_room(&mut self.bird, folder.as_ref()).await {
+            let start = |(folder, mode): (PathBuf, u32)| {
+                ((folder.clone(), mode), tasks::service("BIRD's sockets", bird::serve(handle.clone(), folder, mode)))
+            };
+            self.bird = folder.map(start);
+        }
     }
 
     /// The API that the file names, and none else.
@@ -142,6 +150,8 @@ pub fn new(
 ) -> (ConfigHandle, ConfigManager) {
     let Configured { file, objects, in_force } = start;
     let (handle, commands) = ConfigHandle::new(in_force);
+    let shown = objects.clone();
+    counters.watches.come_from(move || shown.rows());
     let manager = ConfigManager {
         handle: handle.clone(),
         commands,

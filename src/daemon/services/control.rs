@@ -95,7 +95,7 @@ fn turn_away(stream: &UnixStream) {
 
 /// The socket's name, removed when nobody serves it any more.
 #[derive(Debug)]
-struct SocketPath {
+pub(super) struct SocketPath {
     path: PathBuf,
     inode: Option<u64>,
     _lock: InstanceLock,
@@ -118,7 +118,7 @@ fn inode(path: &Path) -> Option<u64> {
 
 /// Binds under a name of our own, sets the mode, and moves it into place: nobody ever sees a socket with other rights, and what a dead
 /// daemon left there is replaced in one step.
-fn bind(control: &Control, lock: &mut Option<InstanceLock>) -> io::Result<(UnixListener, SocketPath)> {
+pub(super) fn bind(control: &Control, lock: &mut Option<InstanceLock>) -> io::Result<(UnixListener, SocketPath)> {
     let path = &control.socket;
     let lock = match lock.take_if(|lock| lock.is_for(path)) {
         Some(lock) => lock,

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
@@ -18,11 +19,12 @@ use prometheus::{Registry, TextEncoder};
 use crate::api::{FamilyRow, LastDown, PeerMetrics, Snapshot, Status};
 use crate::config::model::PerPeer;
 use crate::daemon::counters::{BfdMetrics, DaemonMetrics};
+use crate::daemon::protocol::SourceRow;
 
 /// Series of one peer at most.
 pub const PEER_SERIES: usize = 27;
 /// Series besides those of single peers at most.
-pub const FIXED_SERIES: usize = 180;
+pub const FIXED_SERIES: usize = 260;
 
 use MetricType::{COUNTER, GAUGE, HISTOGRAM};
 
@@ -203,6 +205,24 @@ pub const METRICS: &[Known] = &[
     known("catbird_graceful_restart_active", GAUGE, &[], "1 while kernel routes of an earlier run wait to be learned again."),
     known("catbird_graceful_restart_stale_routes", GAUGE, &[], "Routes of restarting peers that are kept until they are said again."),
     known("catbird_draining", GAUGE, &[], "1 after catbird drain."),
+    known(
+        "catbird_source_up",
+        GAUGE,
+        &["kind"],
+        "1 if objects of this kind are watched at the cluster's API; 0 while something is wrong with it.",
+    ),
+    known("catbird_source_objects", GAUGE, &["kind"], "Objects of the cluster's API that are known."),
+    known("catbird_source_events_total", COUNTER, &["kind"], "Objects that the API said were added, changed or deleted."),
+    known("catbird_source_received_bytes_total", COUNTER, &["kind"], "Octets of the API's answers."),
+    known(
+        "catbird_source_last_contact_timestamp_seconds",
+        GAUGE,
+        &["kind"],
+        "When the API last said anything, in seconds since 1970; absent if it never did.",
+    ),
+    known("catbird_source_lists_total", COUNTER, &["kind"], "Whole lists: at the start, and when a watch had lost its place."),
+    known("catbird_source_errors_total", COUNTER, &["kind"], "Requests that the API refused or did not answer, and watches that broke."),
+    known("catbird_source_paged", GAUGE, &["kind"], "1 if lists come in pages, because the API has none that come as a stream."),
 ];
 
 /// What a scrape needs besides the snapshot.
@@ -345,6 +365,7 @@ impl Families {
         self.add("catbird_start_time_seconds", &[], around.started);
         self.add("catbird_ready", &[], flag(around.ready));
         self.add("catbird_draining", &[], flag(status.draining));
+        self.sources(&counters.sources());
         self.add("catbird_config_last_reload_successful", &[], flag(around.reload_successful));
         self.add("catbird_config_last_reload_timestamp_seconds", &[], around.reloaded);
         self.add("catbird_graceful_restart_active", &[], flag(status.recovering));
@@ -367,6 +388,29 @@ impl Families {
         self.histogram("catbird_bestpath_duration_seconds", &snapshot.counters.bestpath_seconds);
         self.histogram("catbird_convergence_seconds", &snapshot.counters.convergence_seconds);
         self.shell(counters, snapshot.counters.strangers);
+    }
+
+    /// Watches of one kind are one series: passwords are watched by name.
+    fn sources(&mut self, rows: &[SourceRow]) {
+        let mut kinds: BTreeMap<&str, Vec<&SourceRow>> = BTreeMap::new();
+        for row in rows {
+            kinds.entry(&row.kind).or_default().push(row);
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64());
+        for (kind, rows) in kinds {
+            let sum = |of: fn(&SourceRow) -> u64| rows.iter().map(|row| of(row) as f64).sum::<f64>();
+            let labels = &[("kind", kind)];
+            self.add("catbird_source_up", labels, flag(rows.iter().all(|row| row.error.is_none() && row.listed_seconds_ago.is_some())));
+            self.add("catbird_source_objects", labels, sum(|row| row.objects as u64));
+            self.add("catbird_source_events_total", labels, sum(|row| row.events));
+            self.add("catbird_source_received_bytes_total", labels, sum(|row| row.octets));
+            if let Some(ago) = rows.iter().filter_map(|row| row.contact_seconds_ago).reduce(f64::max) {
+                self.add("catbird_source_last_contact_timestamp_seconds", labels, (now - ago).round());
+            }
+            self.add("catbird_source_lists_total", labels, sum(|row| row.lists));
+            self.add("catbird_source_errors_total", labels, sum(|row| row.errors));
+            self.add("catbird_source_paged", labels, flag(rows.iter().any(|row| row.pages)));
+        }
     }
 
     fn memory(&mut self, status: &Status) {

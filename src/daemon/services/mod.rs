@@ -4,6 +4,7 @@
 //! hangs here (a client that does not read, storage that does not answer) hangs alone: the core goes on, and so do the other services.
 
 pub mod api;
+pub mod bird;
 pub mod block_file;
 pub mod clients;
 pub mod config_handle;

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::config::model::Kubernetes;
+use crate::daemon::protocol::SourceRow;
 use crate::source::{self, Store, Watched, watched};
 
 /// What is known of the cluster.
@@ -28,22 +29,31 @@ pub(super) struct Known {
     pub(super) store: Store,
     /// Every kind was listed once, in this run or in the one that wrote the file.
     pub(super) complete: bool,
+    /// What is asked of the API.
+    pub(super) wanted: Vec<Watched>,
     pub(super) watches: BTreeMap<String, Standing>,
 }
 
 /// How a watch is doing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Standing {
-    /// `None`: it was not listed yet.
+    /// Of the last whole list; `None`: it was not listed yet.
     pub(super) since: Option<SystemTime>,
     pub(super) error: Option<String>,
+    /// The API said something.
+    pub(super) contact: Option<SystemTime>,
+    pub(super) events: u64,
+    pub(super) octets: u64,
+    pub(super) lists: u64,
+    pub(super) errors: u64,
+    pub(super) pages: bool,
 }
 
 impl Objects {
     /// With what an earlier run knew, if there is something.
     pub fn starting_with(store: Option<Store>) -> Objects {
         let complete = store.is_some();
-        let known = Known { store: store.unwrap_or_default(), complete, watches: BTreeMap::new() };
+        let known = Known { store: store.unwrap_or_default(), complete, ..Known::default() };
         Objects { known: Mutex::new(known), ..Objects::default() }
     }
 
@@ -62,10 +72,40 @@ impl Objects {
         let mut known = self.lock();
         known.complete = false;
         known.watches.clear();
+        known.wanted.clear();
+    }
+
+    /// What the watches of this run have come to, and what is known.
+    pub fn rows(&self) -> Vec<SourceRow> {
+        let known = self.lock();
+        let ago = |at: Option<SystemTime>| Some(at?.elapsed().unwrap_or_default().as_secs_f64());
+        let row = |watched: &Watched| {
+            let whole = watched.to_string();
+            let standing = known.watches.get(&whole).cloned().unwrap_or_default();
+            let only = whole.strip_prefix(watched.plural).map(str::trim).filter(|only| !only.is_empty()).map(str::to_owned);
+            SourceRow {
+                kind: watched.plural.to_owned(),
+                only,
+                objects: known.store.keys(watched.kind).filter(|key| watched.covers(key)).count(),
+                listed_seconds_ago: ago(standing.since),
+                contact_seconds_ago: ago(standing.contact),
+                events: standing.events,
+                octets: standing.octets,
+                lists: standing.lists,
+                errors: standing.errors,
+                pages: standing.pages,
+                error: standing.error,
+            }
+        };
+        known.wanted.iter().map(row).collect()
     }
 
     pub(super) fn wanted(&self, kubernetes: &Kubernetes, node: &str) -> Vec<Watched> {
-        watched(kubernetes, node, &self.lock().store)
+        let mut known = self.lock();
+        known.wanted = watched(kubernetes, node, &known.store);
+        let Known { wanted, watches, .. } = &mut *known;
+        watches.retain(|name, _| wanted.iter().any(|one| one.to_string() == *name));
+        wanted.clone()
     }
 
     /// All that are wanted were listed: from now on their absence says something.

@@ -11,14 +11,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
+use http::Response;
+use http_body_util::BodyExt;
 // Chooses which version of Kubernetes' types `kube` is built with.
 use k8s_openapi as _;
 use kube::api::{Api, ApiResource, DynamicObject};
+use kube::client::{Client, ClientBuilder, DynBody};
+use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher::{self, Event};
-use kube::{Client, Config};
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+use tower::util::MapResponseLayer;
 
-use super::objects::{Objects, Standing};
+use super::objects::Objects;
 use crate::source::{Inserted, Key, Watched};
 
 /// Failures in a row before the client is made anew.
@@ -27,22 +32,32 @@ const PATIENCE: u32 = 3;
 /// The first rest after a failure, and the longest.
 const REST: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
+/// How long the word that an object of a custom kind is gone is not believed.
+const DOUBT: Duration = Duration::from_secs(2);
+
 /// Why a watch rests.
 enum Broken {
     /// The API has no lists that come as a stream.
     NoStreams,
+    /// Nor need it have this kind.
+    Absent,
     Failed(String),
 }
 
 /// Watches until it is dropped.
 pub(super) async fn run(watched: Watched, objects: Arc<Objects>, kubeconfig: Option<PathBuf>) {
-    let (mut streams, mut rest) = (true, REST.0);
+    let (mut streams, mut rest, mut said) = (true, REST.0, String::new());
     loop {
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         match follow(&watched, &objects, kubeconfig.as_ref(), streams).await {
             Broken::NoStreams => streams = false,
+            Broken::Absent => tokio::time::sleep(REST.1 + jitter(REST.1)).await,
             Broken::Failed(why) => {
-                tracing::warn!(objects = %watched, "{why}");
+                // Once; `status` has it as long as it lasts.
+                if why != said || began.elapsed() > REST.1 {
+                    tracing::warn!(objects = %watched, "{why}");
+                    said.clone_from(&why);
+                }
                 objects.failed(&watched, why);
                 // One that lasted was no failure of this kind.
                 rest = if began.elapsed() > REST.1 { REST.0 } else { (rest * 2).min(REST.1) };
@@ -58,20 +73,63 @@ fn jitter(rest: Duration) -> Duration {
     rest / 4 * (now % 100) / 100
 }
 
-async fn client(kubeconfig: Option<&PathBuf>) -> Result<Client, String> {
+/// One that tells the objects when the API has answered, and with how many octets.
+async fn client(kubeconfig: Option<&PathBuf>, name: String, objects: Arc<Objects>) -> Result<Client, String> {
     let config = match kubeconfig {
         Some(path) => {
-            let file = kube::config::Kubeconfig::read_from(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await.map_err(|error| error.to_string())?
+            let file = Kubeconfig::read_from(path).map_err(|error| format!("{}: {}", path.display(), chain(&error)))?;
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(|error| chain(&error))?
         }
-        None => Config::incluster().map_err(|error| error.to_string())?,
+        None => Config::incluster().map_err(|error| chain(&error))?,
     };
-    Client::try_from(config).map_err(|error| error.to_string())
+    let contact = MapResponseLayer::new(move |response: Response<Box<DynBody>>| {
+        if response.status().is_success() {
+            objects.answered(&name);
+        }
+        let (name, objects) = (name.clone(), objects.clone());
+        response.map(|body| {
+            body.map_frame(move |frame| {
+                objects.received(&name, frame.data_ref().map_or(0, bytes::Bytes::len));
+                frame
+            })
+        })
+    });
+    Ok(ClientBuilder::try_from(config).map_err(|error| chain(&error))?.with_layer(&contact).build())
+}
+
+/// A watch while it runs.
+struct Following<'a> {
+    watched: &'a Watched,
+    objects: &'a Objects,
+    client: Client,
+    resource: ApiResource,
+    /// What a list had so far.
+    listing: BTreeSet<Key>,
+    leaving: Leaving,
+    /// In a row.
+    failures: u32,
+}
+
+/// Objects of a custom kind that the API says are deleted. With a definition all its objects are deleted, one by one and before it is gone
+/// itself: so they are believed a moment later, and only if the definition still stands.
+#[derive(Default)]
+struct Leaving {
+    keys: BTreeSet<Key>,
+    /// When the definition is looked at.
+    at: Option<Instant>,
+}
+
+impl Leaving {
+    fn insert(&mut self, key: Key) {
+        self.keys.insert(key);
+        self.at.get_or_insert_with(|| Instant::now() + DOUBT);
+    }
 }
 
 /// Until it fails for good.
-async fn follow(watched: &Watched, objects: &Objects, kubeconfig: Option<&PathBuf>, streams: bool) -> Broken {
-    let client = match client(kubeconfig).await {
+async fn follow(watched: &Watched, objects: &Arc<Objects>, kubeconfig: Option<&PathBuf>, streams: bool) -> Broken {
+    objects.in_pages(watched, !streams);
+    let client = match client(kubeconfig, watched.to_string(), objects.clone()).await {
         Ok(client) => client,
         Err(why) => return Broken::Failed(why),
     };
@@ -83,37 +141,125 @@ async fn follow(watched: &Watched, objects: &Objects, kubeconfig: Option<&PathBu
         plural: watched.plural.to_owned(),
     };
     let api: Api<DynamicObject> = match &watched.namespace {
-        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-        None => Api::all_with(client, &resource),
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
     };
     let mut config = watcher::Config::default();
     if let Some(name) = &watched.name {
         config = config.fields(&format!("metadata.name={name}"));
     }
+    if let Some((labels, _)) = &watched.labels {
+        config = config.labels(labels);
+    }
     if streams {
         config = config.streaming_lists();
     }
     let mut events = std::pin::pin!(watcher::watcher(api, config));
-    let (mut listing, mut failures) = (BTreeSet::new(), 0);
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => {
-                failures = 0;
-                objects.take(watched, &resource, event, &mut listing);
-            }
-            Err(error) if streams && has_no_streams(&error) => return Broken::NoStreams,
-            Err(error) if is_absent(&error) => return objects.absent(watched, &error.to_string()),
-            Err(error) => {
-                failures += 1;
-                if failures >= PATIENCE {
-                    return Broken::Failed(error.to_string());
+    let mut following =
+        Following { watched, objects, client, resource, listing: BTreeSet::new(), leaving: Leaving::default(), failures: 0 };
+    loop {
+        let doubt = following.leaving.at;
+        let taken = tokio::select! {
+            event = events.next() => match event {
+                Some(Ok(event)) => {
+                    following.take(event);
+                    Ok(())
                 }
-                objects.failed(watched, error.to_string());
-                tokio::time::sleep(REST.0 * failures).await;
+                Some(Err(error)) if streams && has_no_streams(&error) => Err(Broken::NoStreams),
+                Some(Err(error)) => following.on_error(error).await,
+                None => Err(Broken::Failed("the stream has ended".to_owned())),
+            },
+            () = tokio::time::sleep_until(doubt.unwrap_or_else(Instant::now)), if doubt.is_some() => following.let_go().await,
+        };
+        if let Err(broken) = taken {
+            return broken;
+        }
+    }
+}
+
+impl Following<'_> {
+    fn take(&mut self, event: Event<DynamicObject>) {
+        self.failures = 0;
+        let kind = self.watched.kind;
+        let key = |object: &DynamicObject| {
+            let metadata = &object.metadata;
+            Key::new(kind, metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+        };
+        if matches!(event, Event::Apply(_) | Event::Delete(_)) {
+            self.objects.has_event(self.watched);
+        }
+        match event {
+            Event::Init => self.listing.clear(),
+            Event::InitApply(object) => {
+                self.listing.insert(key(&object));
+                self.objects.insert(as_value(object, &self.resource));
+            }
+            Event::Apply(object) => {
+                self.leaving.keys.remove(&key(&object));
+                self.objects.insert(as_value(object, &self.resource));
+            }
+            Event::Delete(object) => self.gone(key(&object)),
+            Event::InitDone => {
+                self.leaving = Leaving::default();
+                // What a whole list does not have is gone.
+                let gone = self.objects.others(self.watched, &self.listing);
+                gone.into_iter().for_each(|key| self.gone(key));
+                self.objects.listed(self.watched);
             }
         }
     }
-    Broken::Failed("the stream has ended".to_owned())
+
+    fn gone(&mut self, key: Key) {
+        if !self.watched.covers(&key) {
+            return;
+        }
+        if self.watched.is_custom() {
+            self.leaving.insert(key);
+        } else {
+            self.objects.remove(&key);
+        }
+    }
+
+    /// Lets go of what is gone, unless its definition goes with it.
+    async fn let_go(&mut self) -> Result<(), Broken> {
+        let leaving = std::mem::take(&mut self.leaving).keys;
+        match self.client.list_api_group_resources(&self.resource.api_version).await {
+            // One that is about to go takes no new objects.
+            Ok(known) if known.resources.iter().any(|r| r.name == self.resource.plural && r.verbs.iter().any(|verb| verb == "create")) => {
+                leaving.iter().for_each(|key| self.objects.remove(key));
+                Ok(())
+            }
+            Ok(_) => Err(Broken::Failed("its definition is being deleted".to_owned())),
+            Err(error) => Err(Broken::Failed(format!("whether its definition still stands cannot be known: {}", chain(&error)))),
+        }
+    }
+
+    async fn on_error(&mut self, error: watcher::Error) -> Result<(), Broken> {
+        if is_absent(&error) {
+            return Err(self.objects.absent(self.watched, &chain(&error)));
+        }
+        self.failures += 1;
+        if self.failures >= PATIENCE {
+            return Err(Broken::Failed(chain(&error)));
+        }
+        self.objects.failed(self.watched, chain(&error));
+        tokio::time::sleep(REST.0 * self.failures).await;
+        Ok(())
+    }
+}
+
+/// With the reasons behind it, each once: "failed to start watching" alone tells nobody that a certificate is not trusted.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 fn code(error: &watcher::Error) -> Option<u16> {
@@ -152,26 +298,6 @@ fn as_value(object: DynamicObject, resource: &ApiResource) -> Value {
 }
 
 impl Objects {
-    fn take(&self, watched: &Watched, resource: &ApiResource, event: Event<DynamicObject>, listing: &mut BTreeSet<Key>) {
-        let key = |object: &DynamicObject| {
-            let metadata = &object.metadata;
-            Key::new(watched.kind, metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
-        };
-        match event {
-            Event::Init => listing.clear(),
-            Event::InitApply(object) => {
-                listing.insert(key(&object));
-                self.insert(as_value(object, resource));
-            }
-            Event::Apply(object) => self.insert(as_value(object, resource)),
-            Event::Delete(object) => self.remove(&key(&object)),
-            Event::InitDone => {
-                self.remove_others(watched, listing);
-                self.listed(watched);
-            }
-        }
-    }
-
     fn insert(&self, value: Value) {
         let changed = self.lock().store.insert(value);
         for one in &changed {
@@ -195,34 +321,59 @@ impl Objects {
         }
     }
 
-    /// What a whole list does not have is gone.
-    fn remove_others(&self, watched: &Watched, listed: &BTreeSet<Key>) {
-        let gone: Vec<Key> =
-            self.lock().store.keys(watched.kind).filter(|key| watched.covers(key) && !listed.contains(key)).cloned().collect();
-        gone.iter().for_each(|key| self.remove(key));
+    /// Those that a list does not have.
+    fn others(&self, watched: &Watched, listed: &BTreeSet<Key>) -> Vec<Key> {
+        self.lock().store.keys(watched.kind).filter(|key| watched.covers(key) && !listed.contains(key)).cloned().collect()
     }
 
     fn listed(&self, watched: &Watched) {
-        self.stands(watched, Standing { since: Some(SystemTime::now()), error: None });
-    }
-
-    fn stands(&self, watched: &Watched, standing: Standing) {
-        self.lock().watches.insert(watched.to_string(), standing);
+        let mut known = self.lock();
+        let standing = known.watches.entry(watched.to_string()).or_default();
+        (standing.since, standing.error) = (Some(SystemTime::now()), None);
+        standing.lists += 1;
         self.stirred.notify_one();
     }
 
     fn failed(&self, watched: &Watched, why: String) {
-        let since = self.lock().watches.get(&watched.to_string()).and_then(|standing| standing.since);
-        self.stands(watched, Standing { since, error: Some(why) });
+        let mut known = self.lock();
+        let standing = known.watches.entry(watched.to_string()).or_default();
+        standing.error = Some(why);
+        standing.errors += 1;
+        self.stirred.notify_one();
     }
 
-    /// The API does not know the kind. Where objects of it were known they stay: a definition that was deleted by mistake is no order to forget. Where
-    /// none ever was, there are none.
-    fn absent(&self, watched: &Watched, why: &str) -> Broken {
-        let none_known = self.lock().store.keys(watched.kind).next().is_none();
-        if none_known {
-            self.stands(watched, Standing { since: Some(SystemTime::now()), error: None });
+    /// The API has answered: a watch that goes on where it was says nothing else.
+    fn answered(&self, name: &str) {
+        let mut known = self.lock();
+        let Some(standing) = known.watches.get_mut(name) else { return };
+        standing.contact = Some(SystemTime::now());
+        if standing.since.is_some() && standing.error.take().is_some() {
+            self.stirred.notify_one();
         }
-        Broken::Failed(format!("the API does not have it: {why}"))
+    }
+
+    fn received(&self, name: &str, octets: usize) {
+        let mut known = self.lock();
+        let standing = known.watches.entry(name.to_owned()).or_default();
+        standing.contact = Some(SystemTime::now());
+        standing.octets += octets as u64;
+    }
+
+    fn in_pages(&self, watched: &Watched, pages: bool) {
+        self.lock().watches.entry(watched.to_string()).or_default().pages = pages;
+    }
+
+    fn has_event(&self, watched: &Watched) {
+        self.lock().watches.entry(watched.to_string()).or_default().events += 1;
+    }
+
+    /// The API does not know the kind. Objects of it that were known stay: a definition that was deleted by mistake is no order to forget. Where a
+    /// cluster can do without the kind, there are none.
+    fn absent(&self, watched: &Watched, why: &str) -> Broken {
+        if watched.essential || self.lock().store.has(watched.kind) {
+            return Broken::Failed(format!("the API does not have it: {why}"));
+        }
+        self.listed(watched);
+        Broken::Absent
     }
 }
