@@ -171,7 +171,7 @@ pub enum Command {
     },
     /// Announce again; sessions that the drain closed start again.
     Undrain,
-    /// Originate one more prefix, until the daemon ends or it is removed.
+    /// Originate one more prefix, until it is removed or the machine restarts.
     BlockAdd {
         /// Host bits are dropped.
         net: IpNet,

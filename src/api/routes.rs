@@ -253,6 +253,9 @@ pub struct ResolutionRow {
     pub unusable: Option<String>,
     /// The same for people.
     pub explanation: Option<String>,
+    /// Of `circle`: the next hops that lead to each other, in their order, the last one for the second time.
+    #[serde(default)]
+    pub circle: Vec<IpAddr>,
 }
 
 impl fmt::Display for ResolutionRow {
@@ -327,7 +330,7 @@ pub struct FibRow {
     /// The prefix.
     #[cfg_attr(feature = "daemon", schemars(with = "String"))]
     pub net: IpNet,
-    /// wanted, installed, failed or foreign.
+    /// wanted, installed, failed or foreign; of one prefix that was asked for, none: it has paths, and `error` says why no route.
     pub state: String,
     /// `None`: it is only to go.
     pub wanted: Option<FibEntry>,

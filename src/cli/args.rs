@@ -184,7 +184,7 @@ pub enum Command {
     },
     /// This node's pod blocks and where each comes from
     Blocks,
-    /// Announce or withdraw a pod block, until the next start
+    /// Announce or withdraw a pod block, also after a restart of the daemon; a reboot forgets it
     #[command(after_help = "Examples:\n  catbird block add 10.244.9.0/26\n  catbird block remove 10.244.9.0/26")]
     Block {
         #[command(subcommand)]

@@ -36,7 +36,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::config::model::LogFormat;
-use crate::speaker::Speaker;
+use crate::speaker::{Remembered, Speaker};
 
 use core::clock::Clock;
 use core::event_queue::EventQueue;
@@ -120,7 +120,7 @@ fn serve(config: Config, path: PathBuf, log: &Log, kept: Kept) -> io::Result<()>
     let services = Services::start(start)?;
     let clock = Clock::start();
     let mut speaker = Speaker::new(params, clock.now(), seed());
-    known.into_iter().for_each(|known| speaker.recall(known));
+    known.into_iter().for_each(|known| speaker.recall(still_good(known, &in_force)));
     runtime.block_on(Core::new(speaker, clock, (events, asked), queue, kernel, bfd, (event_log, remember)).run());
     // A service may wait for a file that never comes; the process ends all the same.
     runtime.shutdown_background();
@@ -133,6 +133,18 @@ fn serve(config: Config, path: PathBuf, log: &Log, kept: Kept) -> io::Result<()>
     }
     tracing::info!("catbird has stopped");
     Ok(())
+}
+
+/// Blocks that were added before, but for those that the configuration of now speaks against.
+fn still_good(mut known: Remembered, config: &Config) -> Remembered {
+    known.blocks.retain(|block| match config.objection_to_block(block) {
+        Some(why) => {
+            tracing::warn!(%block, why, "a block that was added before is announced no more");
+            false
+        }
+        None => true,
+    });
+    known
 }
 
 /// What cannot be had at the start, with cause and cure.

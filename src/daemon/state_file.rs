@@ -29,7 +29,7 @@ impl StateFile {
             Ok(known) => Some(known),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!(file = %file.path.display(), %error, "what an earlier run wrote down is not read; whether this node was drained is not known");
+                tracing::warn!(file = %file.path.display(), %error, "what an earlier run wrote down is not read; what was ordered before (a drain, peers down, blocks added) is not known");
                 None
             }
         };
@@ -61,7 +61,7 @@ impl StateFile {
             let written = tokio::task::spawn_blocking(move || known.map_or(Ok(()), |known| file.write(&known))).await;
             let error = written.map_err(io::Error::other).and_then(|written| written).err();
             if let Some(error) = error.as_ref().filter(|_| !failed) {
-                tracing::warn!(file = %self.path.display(), %error, "a drain and the clients of listen ranges will not be known after a restart");
+                tracing::warn!(file = %self.path.display(), %error, "a drain, peers down, blocks added and the clients of listen ranges will not be known after a restart");
             }
             failed = error.is_some();
         }
@@ -81,9 +81,17 @@ mod tests {
         let (file, known) = StateFile::open(&socket);
         assert_eq!(known, None, "the first start");
         let remote = |text: &str| crate::peer::Remote { addr: text.parse().unwrap(), zone: None };
-        let known = Remembered { drained: true, clients: [remote("10.0.0.7"), remote("fd00::7")].into() };
+        let known = Remembered {
+            drained: true,
+            clients: [remote("10.0.0.7"), remote("fd00::7")].into(),
+            blocks: ["10.244.9.0/26", "fd00:9::/122"].map(|net| net.parse().unwrap()).into(),
+            down: [remote("10.0.0.9")].into(),
+            devices: ["catbird".to_owned()].into(),
+        };
         file.write(&known).unwrap();
         assert_eq!(StateFile::open(&socket).1, Some(known));
+        fs::write(dir.join("catbird.state"), "{\"drained\":true,\"clients\":[],\"of\":\"another release\"}").unwrap();
+        assert_eq!(StateFile::open(&socket).1, Some(Remembered { drained: true, ..Remembered::default() }));
         fs::write(dir.join("catbird.state"), "nonsense").unwrap();
         assert_eq!(StateFile::open(&socket).1, None);
         fs::remove_dir_all(&dir).unwrap();

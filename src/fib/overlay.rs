@@ -18,6 +18,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::IfIndex;
+
 /// When nodes are reached through a tunnel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
@@ -53,7 +55,7 @@ pub struct Params {
     pub vni: u32,
     /// UDP, of both ends.
     pub port: u16,
-    /// `None`: what the link of our own address carries, less what wrapping takes.
+    /// `None`: what the link of our own address and those that lead to the nodes carry, less what wrapping takes.
     pub mtu: Option<u32>,
     /// Checksums in the outer UDP header.
     pub checksum: bool,
@@ -102,7 +104,9 @@ impl Params {
         }
         let own = [v4.map(|a| (IpAddr::V4(a), self.device.clone())), v6.map(|a| (IpAddr::V6(a), self.device_v6()))];
         let reached = own.into_iter().flatten().filter(|(local, _)| self.kind == Kind::Vxlan || local.is_ipv4());
-        DesiredDevices { devices: reached.map(|(local, name)| self.one(local, name, nodes)).collect(), recovering: false }
+        let mut devices: Vec<Device> = reached.map(|(local, name)| self.one(local, name, nodes)).collect();
+        devices.iter_mut().for_each(|device| device.carries_ipv6 = v6.is_none() && self.kind == Kind::Vxlan);
+        DesiredDevices { devices, ..DesiredDevices::default() }
     }
 
     fn one(&self, local: IpAddr, name: String, nodes: &BTreeSet<IpAddr>) -> Device {
@@ -118,6 +122,8 @@ impl Params {
             mtu: self.mtu,
             address: self.addresses.iter().copied().find(same).map(IpNet::from),
             nodes: nodes.iter().copied().filter(same).collect(),
+            over: BTreeSet::new(),
+            carries_ipv6: false,
         }
     }
 }
@@ -129,6 +135,8 @@ pub struct DesiredDevices {
     pub devices: Vec<Device>,
     /// Routes of a former life stand in the kernel and may be learned again: what their tunnels had ([`Device::left_behind`]) stays.
     pub recovering: bool,
+    /// Names of devices of a former life: those that are none of `devices` go when nobody needs them any more.
+    pub former: BTreeSet<String>,
 }
 
 /// A tunnel device as it should be.
@@ -146,6 +154,10 @@ pub struct Device {
     pub address: Option<IpNet>,
     /// The nodes at its other ends.
     pub nodes: BTreeSet<IpAddr>,
+    /// The links that lead to them, beside that of the local address: none may be too narrow for what is wrapped.
+    pub over: BTreeSet<IfIndex>,
+    /// It has IPv4 ends, and carries IPv6 packets too, for this node has no IPv6 address.
+    pub carries_ipv6: bool,
 }
 
 /// What cannot be changed on a living device.
@@ -191,14 +203,36 @@ impl Mac {
 pub fn gateway(node: IpAddr) -> IpAddr {
     match node {
         IpAddr::V4(_) => node,
-        IpAddr::V6(_) => IpAddr::V6(Mac::of(node).link_local()),
+        IpAddr::V6(_) => IpAddr::V6(Mac::of(node.to_canonical()).link_local()),
     }
+}
+
+/// An IPv4 node as IPv6 routes name it: mapped (RFC 4798 §2).
+pub fn for_ipv6(node: IpAddr) -> Option<IpAddr> {
+    if let IpAddr::V4(addr) = node { Some(IpAddr::V6(addr.to_ipv6_mapped())) } else { None }
 }
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;
         write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// The name of the device that stood under this name before, with other settings, until nobody needs it any more.
+pub fn aside(name: &str) -> String {
+    let (stem, family) = name.strip_suffix("-v6").map_or((name, ""), |stem| (stem, "6"));
+    let kept: String = stem.chars().take(NAME_MOST - "-old6".len()).collect();
+    format!("{kept}-old{family}")
+}
+
+/// Is a device of this kind one that this daemon, or a former life of it, has made? Its name is one that we used.
+pub fn is_ours(kind: &ActualKind, local: Option<IpAddr>, mac: Option<Mac>) -> bool {
+    match kind {
+        ActualKind::Vxlan { .. } => local.map(Mac::of) == mac && mac.is_some(),
+        // tunl0, which comes with the module and cannot go, has none.
+        ActualKind::Ipip => local.is_some(),
+        ActualKind::Other(_) => false,
     }
 }
 
@@ -241,6 +275,8 @@ pub enum DeviceOp {
     Create,
     /// Take it down, and with it all that it holds.
     Delete,
+    /// Give it the name of [`aside`]: packets and routes go over it as before, and another one can be made under its name.
+    SetAside,
     /// Another source of outer packets.
     SetLocal(IpAddr),
     /// Another MAC address.
@@ -280,7 +316,7 @@ impl fmt::Display for Occupied {
 
 impl Device {
     /// What is to be done, in this order: what is new comes before anything old goes. After `Create` look again.
-    /// `link_mtu`: what the link of our own address carries, if there is one.
+    /// `link_mtu`: what the narrowest of the links below carries, if there is one.
     ///
     /// # Errors
     /// [`Occupied`].
@@ -290,7 +326,7 @@ impl Device {
             return Err(Occupied { name: self.name.clone(), by: kind.clone() });
         }
         if !self.could_become(actual) {
-            return Ok(vec![DeviceOp::Delete, DeviceOp::Create]);
+            return Ok(vec![if self.stands_beside(&actual.kind) { DeviceOp::SetAside } else { DeviceOp::Delete }, DeviceOp::Create]);
         }
         let mut ops = self.setting_ops(actual, link_mtu);
         if matches!(self.tunnel, Tunnel::Vxlan { .. }) {
@@ -311,6 +347,15 @@ impl Device {
         }
     }
 
+    /// May a device of this kind live on beside this one? Of two with one VNI and port, or of two of IPIP from one address, one gets all packets.
+    fn stands_beside(&self, kind: &ActualKind) -> bool {
+        match (self.tunnel, kind) {
+            (Tunnel::Vxlan { vni, port, .. }, ActualKind::Vxlan { vni: v, port: p, .. }) => (vni, port) != (*v, *p),
+            (Tunnel::Vxlan { .. }, ActualKind::Ipip) | (Tunnel::Ipip, ActualKind::Vxlan { .. }) => true,
+            (Tunnel::Ipip, ActualKind::Ipip) | (_, ActualKind::Other(_)) => false,
+        }
+    }
+
     /// Is a device that stands under another name this one, made by us? Its local address and MAC address may yet change.
     pub fn is_former(&self, kind: &ActualKind, local: Option<IpAddr>, mac: Option<Mac>) -> bool {
         let family = local.is_some_and(|l| l.is_ipv4() == self.local.is_ipv4());
@@ -326,6 +371,12 @@ impl Device {
     /// `tunl0` comes with the kernel's module and has no local address.
     pub fn is_fallback(&self) -> bool {
         self.tunnel == Tunnel::Ipip && self.name == "tunl0"
+    }
+
+    /// What routes through it to this node name, in each family that it carries.
+    pub fn gateways(&self, node: IpAddr) -> impl Iterator<Item = IpAddr> {
+        let of_ipv6 = for_ipv6(node).filter(|_| self.carries_ipv6).map(gateway);
+        [gateway(node)].into_iter().chain(of_ipv6)
     }
 
     fn setting_ops(&self, actual: &ActualDevice, link_mtu: Option<u32>) -> Vec<DeviceOp> {
@@ -365,12 +416,11 @@ impl Device {
             if !actual.forwards.contains(&(mac, node)) {
                 ops.push(DeviceOp::Forward(mac, node));
             }
-            if actual.neighbours.get(&gateway(node)) != Some(&mac) {
-                ops.push(DeviceOp::Neighbour(gateway(node), mac));
-            }
+            let missing = self.gateways(node).filter(|gateway| actual.neighbours.get(gateway) != Some(&mac));
+            ops.extend(missing.map(|gateway| DeviceOp::Neighbour(gateway, mac)));
         }
         // A node by its own address is what our first release wrote for IPv6: routes may lead there still.
-        let wanted: BTreeSet<IpAddr> = self.nodes.iter().flat_map(|node| [*node, gateway(*node)]).collect();
+        let wanted: BTreeSet<IpAddr> = self.nodes.iter().flat_map(|node| self.gateways(*node).chain([*node])).collect();
         let old = actual.neighbours.keys().filter(|addr| !wanted.contains(addr));
         ops.extend(old.map(|node| DeviceOp::DeleteNeighbour(*node)));
         // Of one MAC address' entries, the wanted one took the place of all others.
@@ -397,7 +447,9 @@ impl Device {
         let mac = Mac::of(node);
         let known = match self.tunnel {
             Tunnel::Ipip => true,
-            Tunnel::Vxlan { .. } => actual.neighbours.get(&gateway(node)) == Some(&mac) && actual.forwards.contains(&(mac, node)),
+            Tunnel::Vxlan { .. } => {
+                self.gateways(node).all(|gateway| actual.neighbours.get(&gateway) == Some(&mac)) && actual.forwards.contains(&(mac, node))
+            }
         };
         actual.up && known && self.nodes.contains(&node)
     }

@@ -277,10 +277,18 @@ impl Peer {
             self.damping.on_lost(lasted);
         }
         let keep = graceful::keeps(&data.session, &reason, notification.as_ref());
-        self.start_restart_window(now, &data.session, keep);
-        let down = Down { session: data.session.clone(), reason, notification, keep, lasted };
+        let keep_stale =
+            !matches!(reason, DownReason::PeerRestarted) && (is_collision(notification.as_ref()) || self.has_another_connection());
+        self.start_restart_window(now, &data.session, keep, keep_stale);
+        let down = Down { session: data.session.clone(), reason, notification, keep, keep_stale, lasted };
         self.last_down = Some((now, down.clone()));
         self.actions.push_back(Action::Down(down));
+    }
+
+    /// A connection stands that is no session yet.
+    fn has_another_connection(&self) -> bool {
+        let begins = |slot| self.machine(slot).is_some_and(|m| matches!(m.fsm, Fsm::OpenSent(_) | Fsm::OpenConfirm(_)));
+        [ConnectionSlot::Main, ConnectionSlot::Incoming].into_iter().any(begins)
     }
 
     /// Calls off a dial, or closes the connection that it became.
@@ -349,4 +357,9 @@ fn notification(notify: Notify, state: State, context: &EventContext) -> Option<
             Some(Notification::fsm_error(subcode, context.message))
         }
     }
+}
+
+/// One of two connections was too many (RFC 4271 §6.8).
+fn is_collision(notification: Option<&Notification>) -> bool {
+    notification.is_some_and(|n| (n.code, n.subcode) == (6, CeaseSubcode::ConnectionCollision as u8))
 }

@@ -232,6 +232,9 @@ pub struct Down {
     pub notification: Option<Notification>,
     /// Keep the routes of these families as stale; drop those of all others now (RFC 4724 §4.2). Empty: an ordinary end.
     pub keep: FamilySet,
+    /// What was stale before stays as well: the peer has not restarted, but closed one of two connections, and the other one lives. It had not
+    /// said everything again on this one (RFC 4724 §4.2 speaks of consecutive restarts).
+    pub keep_stale: bool,
     /// How long the session was up.
     pub lasted: Duration,
 }

@@ -6,7 +6,8 @@
 //! The routes of a peer are kept when both sides offered graceful restart and TCP was lost without a NOTIFICATION; with the N bit on both
 //! sides also after one, unless it is a hard reset. They go, family by family: at the peer's End-of-RIB; at once if the peer comes back
 //! without having kept its forwarding state; when the peer's Restart Time ends without a session; `stale_time` after it is back; and when
-//! it goes down a second time before.
+//! it goes down a second time before, unless that was but the end of one of two connections: whoever dials while the peer does, as both do when
+//! the way between them is free again, may have a session for some milliseconds before the peer closes it (RFC 4271 §6.8).
 
 use super::Peer;
 use super::event::{Action, DownReason, PeerNotice, StopKind};
@@ -50,9 +51,10 @@ impl Peer {
         }
     }
 
-    /// After the end of a session: `keep` are kept, and what was stale already goes (RFC 4724 §4.2, consecutive restarts).
-    pub(super) fn start_restart_window(&mut self, now: Instant, session: &Session, keep: FamilySet) {
-        self.sweep(now, self.restart_helper.stale);
+    /// After the end of a session: `keep` are kept, and what was stale already goes (RFC 4724 §4.2, consecutive restarts), or is kept as well.
+    pub(super) fn start_restart_window(&mut self, now: Instant, session: &Session, keep: FamilySet, keep_stale: bool) {
+        let still = if keep_stale { keep } else { FamilySet::NONE };
+        self.sweep(now, self.restart_helper.stale.minus(still));
         self.restart_helper.stale = keep;
         if let Some(graceful) = session.graceful.filter(|_| !keep.is_empty()) {
             self.timers.set(Timer::Restart, now + graceful.restart_time);
@@ -67,7 +69,9 @@ impl Peer {
         self.restart_helper.settled = true;
         let kept = session.graceful.map_or(FamilySet::NONE, |g| g.forwarding.and(g.families));
         self.sweep(now, self.restart_helper.stale.minus(kept));
-        if let Some(offer) = self.params.offer.graceful_restart.filter(|_| !self.restart_helper.stale.is_empty()) {
+        // What is stale for longer keeps its time.
+        let begins = !self.restart_helper.stale.is_empty() && !self.timers.runs(Timer::Stale);
+        if let Some(offer) = self.params.offer.graceful_restart.filter(|_| begins) {
             self.timers.set(Timer::Stale, now + offer.stale_time);
         }
     }

@@ -569,6 +569,24 @@ fn a_second_restart_inside_the_window_drops_what_was_stale_already() {
     assert_eq!(did, [Did::Close(accepted(1)), Did::Sweep(Family::Ipv4Unicast.into()), Did::Down { keep: FamilySet::ALL }]);
 }
 
+/// Both ends dial when the way is free again, and the peer closes one of two connections: we had a session on it for a moment.
+#[test]
+fn what_is_stale_outlives_a_collision_that_the_peer_resolves() {
+    let mut desk = Desk::new();
+    let conn = desk.up();
+    desk.tell(Event::Closed { conn, error: None });
+    desk.accept(1);
+    desk.open(accepted(1), restarted_open());
+    desk.say(accepted(1), Message::KeepAlive);
+    let collision = Notification::cease(CeaseSubcode::ConnectionCollision, None);
+    let did = desk.say(accepted(1), Message::Notification(collision));
+    assert_eq!(did, [Did::Close(accepted(1)), Did::Down { keep: FamilySet::ALL }], "nothing is swept");
+    desk.accept(2);
+    desk.open(accepted(2), restarted_open());
+    assert!(desk.say(accepted(2), Message::KeepAlive).contains(&Did::Up));
+    assert_eq!(desk.tell(Event::EndOfRib { family: Family::Ipv4Unicast }), [Did::Sweep(Family::Ipv4Unicast.into())]);
+}
+
 #[test]
 fn without_the_n_bit_a_notification_ends_the_routes_and_a_hard_reset_always_does() {
     for (n_bit, notification, keep) in [

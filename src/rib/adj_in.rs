@@ -313,6 +313,12 @@ impl AdjRibIn {
         self.stale = Some(self.begin());
     }
 
+    /// Everything is stale from now on, and so is still what was stale before.
+    pub fn retain_on(&mut self) {
+        self.refresh = None;
+        self.stale = Some(self.begin());
+    }
+
     /// What is stale is gone.
     pub fn sweep_stale(&mut self) {
         let mark = self.stale.take();

@@ -241,7 +241,7 @@ mod tests {
             tables.announce(1, n % 5000..n % 5000 + 1, 1);
         }
         assert_eq!(tables.rib.steps(), before);
-        tables.rib.retain_stale(peer(1), Family::Ipv4Unicast);
+        tables.rib.retain_stale(peer(1), Family::Ipv4Unicast, false);
         assert_eq!(tables.rib.counts(peer(1), Family::Ipv4Unicast).stale, 5000);
         assert_eq!(tables.rib.steps(), before);
         tables.rib.check_invariants();
@@ -321,10 +321,10 @@ mod tests {
         tables.announce(1, 0..10, 1);
         tables.announce(2, 0..10, 2);
         tables.settle_all();
-        tables.rib.retain_stale(peer(1), Family::Ipv4Unicast);
+        tables.rib.retain_stale(peer(1), Family::Ipv4Unicast, false);
         tables.announce(1, 0..4, 1);
         assert_eq!(tables.rib.counts(peer(1), Family::Ipv4Unicast).stale, 6);
-        tables.rib.retain_stale(peer(1), Family::Ipv4Unicast);
+        tables.rib.retain_stale(peer(1), Family::Ipv4Unicast, false);
         let counts = tables.rib.counts(peer(1), Family::Ipv4Unicast);
         assert_eq!((counts.received, counts.stale), (4, 4));
         // Something else has this prefix chosen again before the walk comes to it.
@@ -335,12 +335,30 @@ mod tests {
         tables.rib.check_invariants();
     }
 
+    /// Two connections at once, of which the peer closes one: it has not failed again.
+    #[test]
+    fn what_is_stale_stays_so_over_a_collision_of_connections() {
+        let mut tables = Tables::with_peers(1);
+        tables.announce(1, 0..10, 1);
+        tables.settle_all();
+        tables.rib.retain_stale(peer(1), Family::Ipv4Unicast, false);
+        tables.announce(1, 0..4, 1);
+        tables.rib.retain_stale(peer(1), Family::Ipv4Unicast, true);
+        let counts = |tables: &Tables| tables.rib.counts(peer(1), Family::Ipv4Unicast);
+        assert_eq!((counts(&tables).received, counts(&tables).stale), (10, 10));
+        tables.announce(1, 0..7, 1);
+        assert_eq!(tables.rib.sweep_stale(peer(1), Family::Ipv4Unicast), 3, "End-of-RIB: what was not said again goes, however old");
+        tables.settle_all();
+        assert_eq!((counts(&tables).received, tables.best(8)), (7, None));
+        tables.rib.check_invariants();
+    }
+
     /// Numbers of generations end some day; what is stale then is stale afterwards, and nothing else.
     #[test]
     fn numbers_that_are_used_up_begin_anew() {
         let mut tables = Tables::with_peers(2);
         tables.announce(1, 0..9, 1);
-        tables.rib.retain_stale(peer(1), Family::Ipv4Unicast);
+        tables.rib.retain_stale(peer(1), Family::Ipv4Unicast, false);
         tables.announce(1, 0..6, 1);
         tables.rib.refresh_begins(peer(1), Family::Ipv4Unicast);
         tables.announce(1, 0..3, 1);

@@ -351,10 +351,14 @@ impl Rib {
 
     /// The session is gone but the routes stay, stale, until announced again or swept (RFC 4724 §4.2).
     /// What was stale already is removed: a peer that fails again before it was whole does not keep its routes twice.
-    pub fn retain_stale(&mut self, peer: PeerId, family: Family) {
+    pub fn retain_stale(&mut self, peer: PeerId, family: Family, keep_stale: bool) {
         let choose = self.core.rules.parts_with_stale();
         on_table!(self, family, |table, core| core.mark(table, peer, |adj| {
-            adj.retain();
+            if keep_stale {
+                adj.retain_on()
+            } else {
+                adj.retain()
+            }
             adj.choose = choose;
         }));
     }

@@ -24,7 +24,7 @@ use crate::kernel::{Hops, IfIndex, KernelEvent, KernelRoute, NamePattern, RouteK
 
 use lookup::{BgpEntry, Found, Key, edges};
 
-pub use tunnels::{Nodes, TunnelRule};
+pub use tunnels::{NamedNodes, Nodes, TunnelRule};
 pub use weights::{combine, combine_weighted};
 
 /// A route of our own, as it stands in the kernel.
@@ -595,13 +595,15 @@ impl NexthopTable {
     /// Look again at the next hops under a prefix whose routes changed, unless a longer route of others carries them anyway.
     fn review(&mut self, net: IpNet) {
         let longer = |e: &Entry| e.answer.asked.is_empty() && e.answer.through.is_some_and(|t| t.prefix_len() > net.prefix_len());
-        let ids = self.by_addr.range(around(&net)).map(|(_, &id)| id);
-        let ids = ids.filter(|id| !self.entry(*id).is_some_and(longer)).collect();
+        let ids = self.by_addr.range(around(&net)).chain(around_mapped(&net).into_iter().flat_map(|range| self.by_addr.range(range)));
+        let ids = ids.map(|(_, &id)| id).filter(|id| !self.entry(*id).is_some_and(longer)).collect();
         self.renew(ids);
     }
 
     fn review_addr(&mut self, addr: IpAddr) {
-        let ids = self.by_addr.range((addr, None)..=(addr, Some(IfIndex(u32::MAX)))).map(|(_, &id)| id).collect();
+        let other = if let IpAddr::V4(v4) = addr { Some(IpAddr::V6(v4.to_ipv6_mapped())) } else { None };
+        let all = [Some(addr), other].into_iter().flatten();
+        let ids = all.flat_map(|a| self.by_addr.range((a, None)..=(a, Some(IfIndex(u32::MAX))))).map(|(_, &id)| id).collect();
         self.renew(ids);
     }
 
@@ -639,6 +641,10 @@ impl NexthopTable {
         } else {
             self.recursive.insert(id)
         };
+        let relinked = self.entry(id)?.answer.links != answer.links;
+        if relinked {
+            self.note_node(key.0);
+        }
         let entry = self.entry_mut(id)?;
         let moved = entry.answer.resolution != answer.resolution || tunnelled && entry.answer.through != answer.through;
         let news = moved && !entry.changed;
@@ -717,6 +723,13 @@ impl NexthopTable {
 /// All that is tracked in this prefix.
 fn around(net: &IpNet) -> std::ops::RangeInclusive<(IpAddr, Option<IfIndex>)> {
     (net.network(), None)..=(net.broadcast(), Some(IfIndex(u32::MAX)))
+}
+
+/// The same, of IPv4 addresses that IPv6 routes name.
+fn around_mapped(net: &IpNet) -> Option<std::ops::RangeInclusive<(IpAddr, Option<IfIndex>)>> {
+    let IpNet::V4(net) = net else { return None };
+    let [first, last] = [net.network(), net.broadcast()].map(|addr| IpAddr::V6(addr.to_ipv6_mapped()));
+    Some((first, None)..=(last, Some(IfIndex(u32::MAX))))
 }
 
 #[cfg(test)]

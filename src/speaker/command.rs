@@ -13,6 +13,9 @@ use crate::num::{Family, Instant, PeerId};
 use crate::peer::{Event, StopKind};
 use crate::stats::Notice;
 
+/// Blocks that operators may add while it runs.
+pub(super) const COMMAND_BLOCKS_MOST: usize = 4096;
+
 impl Speaker {
     /// Carries out a command. Its answer is `Effect::Answer`; that of a drain that is waited for comes when it is done.
     pub(super) fn command(&mut self, id: u64, command: Command, now: Instant) {
@@ -28,8 +31,8 @@ impl Speaker {
                 Err(why) => Err(why.to_owned()),
             },
             Command::Undrain => self.undrain(now),
-            Command::BlockAdd { net } => self.change_block(net, true),
-            Command::BlockRemove { net } => self.change_block(net, false),
+            Command::BlockAdd { net } => self.change_block(net, true, now),
+            Command::BlockRemove { net } => self.change_block(net, false, now),
         };
         self.effects.answer(id, done.map_or_else(Answer::Refused, Answer::Done));
     }
@@ -82,16 +85,18 @@ impl Speaker {
         if !std::mem::replace(&mut entry.admin_up, false) {
             return Err("already shut down".into());
         }
+        self.memory.touch(now, true);
         self.dispatch(id, Event::Stop { kind: StopKind::Shutdown, text }, now);
         // After the NOTIFICATION, which says more: some daemons end their session by AdminDown.
         self.sync_bfd(id);
-        Ok("shut down; `peer X up` brings it back".into())
+        Ok("shut down, also after a restart; `peer X up` brings it back".into())
     }
 
     fn peer_up(&mut self, id: PeerId, now: Instant) -> Result<String, String> {
         let Some(entry) = self.sessions.get_mut(id) else { return Err("gone".into()) };
         entry.admin_up = true;
         self.sync_bfd(id);
+        self.memory.touch(now, true);
         self.start_peer(id, now);
         Ok("started".into())
     }
@@ -123,16 +128,20 @@ impl Speaker {
         Ok("the peer is told everything again".into())
     }
 
-    fn change_block(&mut self, net: IpNet, add: bool) -> Result<String, String> {
+    fn change_block(&mut self, net: IpNet, add: bool, now: Instant) -> Result<String, String> {
         let net = net.trunc();
         let mut nets = self.origination.of(BlockSource::Command);
         match (add, nets.contains(&net)) {
             (true, true) => return Err(format!("{net} was added before")),
+            (true, false) if nets.len() >= COMMAND_BLOCKS_MOST => {
+                return Err(format!("{COMMAND_BLOCKS_MOST} blocks were added by command; more belong into `[pods]` of the configuration"));
+            }
             (true, false) => nets.push(net),
             (false, true) => nets.retain(|n| *n != net),
             (false, false) => return Err(format!("{net} was not added by a command; see `catbird blocks`")),
         }
         self.set_blocks(BlockSource::Command, &nets);
+        self.memory.touch(now, true);
         Ok(format!("{net} {}", if add { "added" } else { "removed" }))
     }
 }

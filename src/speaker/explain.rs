@@ -8,14 +8,16 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::circle;
 use super::fib_sync::Desired;
 use super::format;
 use super::io::Effects;
 use super::query::{LOOK_AT, Query};
 use super::sessions::{Entry, Sessions};
-use crate::api::{DepartedRow, Explanation, ExportRow, Fate, PathExplanation};
+use crate::api::{DepartedRow, Explanation, ExportRow, Fate, FibRow, PathExplanation, ResolutionRow};
 use crate::num::{Family, Instant, PeerId};
 use crate::peer::Timer;
+use crate::rib::nexthop::NhId;
 use crate::rib::update_group::ExportVerdict;
 use crate::rib::{Best, BestChange, PathView, Rib, Sharing, Standing, Step};
 use crate::stats::Notice;
@@ -104,7 +106,7 @@ impl Query<'_> {
             Standing::Refused => (Fate::Refused, None, (None, None)),
         };
         let id = view.attrs.and_then(|a| a.nh());
-        let resolution = id.map(|id| format::resolution(self.nexthops, self.nexthops.resolution(id), self.nexthops.carried_by(id)));
+        let resolution = id.map(|id| self.resolution_row(attrs.next_hop().addr(), id));
         PathExplanation {
             route: format::route(self.sessions, view, attrs, self.rib.seconds()),
             fate,
@@ -115,6 +117,34 @@ impl Query<'_> {
             link_bandwidth: attrs.link_bandwidth().filter(|_| view.shares && *sharing != Sharing::Evenly { promised: 0 }),
             shared_bandwidth: if view.shares { shared_bandwidth(sharing) } else { None },
             stale_seconds_left: self.sessions.get(view.source.id).filter(|_| view.stale).and_then(|entry| stale_left(entry, now)),
+        }
+    }
+
+    /// Why a prefix that has paths has no kernel route, as a row.
+    pub(super) fn unwritten(&self, net: &IpNet) -> Option<FibRow> {
+        let Query { params, rib, nexthops, origination, .. } = *self;
+        let by_rule = || Desired { params, rib, nexthops, origination }.not_written(net).map(|rule| rule.to_string());
+        let unreachable = || {
+            let (view, _) = rib.why(rib.find(net)?, nexthops).into_iter().find(|(_, standing)| *standing == Standing::Unreachable)?;
+            let (addr, id) = (view.attrs?.next_hop().addr(), view.attrs?.nh()?);
+            Some(format!("its next hop {addr} cannot be reached: {}", self.resolution_row(addr, id)))
+        };
+        let why = by_rule().or_else(unreachable)?;
+        Some(FibRow { net: *net, state: "none".to_owned(), wanted: None, installed: None, errno: None, error: Some(why) })
+    }
+
+    /// Where a next hop leads, and if that is back to itself, by which way.
+    pub(super) fn resolution_row(&self, addr: IpAddr, id: NhId) -> ResolutionRow {
+        let resolution = self.nexthops.resolution(id);
+        let row = format::resolution(self.nexthops, resolution, self.nexthops.carried_by(id));
+        match circle::find(self.rib, self.nexthops, addr, resolution) {
+            Some(circle) => ResolutionRow {
+                unusable: Some("circle".to_owned()),
+                explanation: Some(circle.to_string()),
+                circle: circle.addresses(),
+                ..row
+            },
+            None => row,
         }
     }
 

@@ -9,6 +9,7 @@ use super::io::{Effect, Effects, Frames};
 use super::lifecycle::Lifecycle;
 use super::params::{NextHopSetting, Params};
 use super::sessions::{Entry, Sessions, is_link_local};
+use crate::fib::overlay::{Kind, Mode};
 use crate::num::{Family, Instant, PeerId};
 use crate::peer::Session;
 use crate::policy::{Chain, PeerName};
@@ -108,6 +109,8 @@ impl Export<'_> {
             IpAddr::V6(addr) => (Some(addr), None),
             IpAddr::V4(_) => (addresses.v6, None),
         };
+        let v6 =
+            v6.or_else(|| v4.filter(|_| link_local.is_none() && self.carries_ipv6_over_ipv4(session)).map(|addr| addr.to_ipv6_mapped()));
         let link = || self.nexthops.link_of(session.remote.ip().to_canonical());
         let mode = match setting {
             NextHopSetting::Auto => NextHopMode::Auto,
@@ -117,6 +120,13 @@ impl Export<'_> {
             NextHopSetting::ThirdParty => link().map_or(NextHopMode::Auto, NextHopMode::ThirdParty),
         };
         NextHopRule { mode, v4: v4.filter(|a| *a != Ipv4Addr::UNSPECIFIED), v6, link_local }
+    }
+
+    /// Our overlay has IPv4 ends alone, and the peer is of our own system: a node of ours names itself by its IPv4 address, mapped, in IPv6
+    /// routes too (RFC 4798 §2), for the tunnel carries them.
+    fn carries_ipv6_over_ipv4(&self, session: &Session) -> bool {
+        let overlay = &self.params.fib.overlay;
+        !session.send.external && self.params.addresses.v6.is_none() && overlay.mode != Mode::Never && overlay.kind == Kind::Vxlan
     }
 
     /// What this peer is announced may have changed with the configuration or a drain; it gets the difference.

@@ -268,11 +268,15 @@ pub(super) fn resolution(nexthops: &NexthopTable, resolution: &Resolution, by: O
     match resolution {
         Resolution::Unresolved(why) => {
             let name = snake_case(&format!("{why:?}"));
-            ResolutionRow { hops: Vec::new(), by, unusable: Some(name), explanation: Some(why.to_string()) }
+            ResolutionRow { hops: Vec::new(), by, unusable: Some(name), explanation: Some(why.to_string()), circle: Vec::new() }
         }
-        Resolution::Via { hops, .. } => {
-            ResolutionRow { hops: hops.iter().map(|h| hop(nexthops, h)).collect(), by, unusable: None, explanation: None }
-        }
+        Resolution::Via { hops, .. } => ResolutionRow {
+            hops: hops.iter().map(|h| hop(nexthops, h)).collect(),
+            by,
+            unusable: None,
+            explanation: None,
+            circle: Vec::new(),
+        },
     }
 }
 

@@ -28,6 +28,7 @@
 //! Every input and output about a connection names it; words about a connection that is not (or no longer) known are dropped.
 
 mod bfd;
+mod circle;
 mod command;
 mod counters;
 mod explain;

@@ -58,7 +58,12 @@ impl Query<'_> {
             },
             Question::Routes { filter, cursor } => self.route_rows(filter, *cursor),
             Question::Why { net, longest } => Answer::Why(Box::new(self.explanation(&net.trunc(), *longest, now))),
-            Question::Fib { net, cursor } => Answer::Fib(self.fib_rows(net.as_ref(), *cursor)),
+            Question::Fib { net: Some(net), .. } => {
+                let mut page = self.fib_rows(Some(net), 0);
+                page.rows.extend(self.unwritten(net).filter(|_| page.rows.is_empty()));
+                Answer::Fib(page)
+            }
+            Question::Fib { net: None, cursor } => Answer::Fib(self.fib_rows(None, *cursor)),
             Question::Nexthops { cursor } => Answer::Nexthops(self.nexthop_rows(*cursor)),
             Question::Blocks => Answer::Blocks(self.block_rows()),
             // Of packets and times whoever runs the sessions knows.
@@ -353,7 +358,7 @@ impl Query<'_> {
                 None => r.addr.to_string(),
             },
             resolved: r.resolution.is_usable(),
-            resolution: format::resolution(self.nexthops, &r.resolution, self.nexthops.carried_by(r.id)),
+            resolution: self.resolution_row(r.addr, r.id),
             metric: r.resolution.metric(),
             used_by: r.users as usize,
         };

@@ -62,7 +62,7 @@ impl Speaker {
             self.apply_peer(remote, step, now);
         }
         if !plan.node.is_empty() || !plan.peers.is_empty() {
-            self.ask_tunnels();
+            self.ask_tunnels(now);
         }
         let sessions_touched = plan.restarts().count();
         self.effects.notice(Notice::Reloaded { changes: plan.changes().len(), sessions_touched });

@@ -236,7 +236,7 @@ impl<'a> Diff<'a> {
         let removed = format!("{routes} removed");
         let (fib, later, overlay) = ("[fib] ", "[fib] at the next start of the daemon: ", "[fib.overlay] ");
         let replaced = "routes whose way changes are replaced in place";
-        let anew = "the device is made anew: packets are lost until both ends have it";
+        let anew = "another device takes its place, and the old one stays as long as anybody sends over it: both ends need the new one";
         compare(fib, "enabled", a.enabled.shown(), b.enabled.shown(), if b.enabled { "" } else { &removed });
         compare(fib, "metric", a.metric.shown(), b.metric.shown(), &moved);
         compare(

@@ -22,7 +22,7 @@ use super::overlay::Tunnels;
 use super::params::{BlockSource, MaxPrefixAction, OnTerm, Params, PeerConfig};
 use super::query::Query;
 use super::redistribute::Redistribution;
-use super::remembered::{Memory, Remembered};
+use super::remembered::Memory;
 use super::retention;
 use super::sessions::{Entry, SessionEvent, Sessions, is_link_local, reject};
 use super::startup::{Progress, StartupConvergence};
@@ -125,12 +125,6 @@ impl Speaker {
         speaker
     }
 
-    /// As what was [written down](Effect::Remember) last has it; to be called at once, before anything is handed in.
-    pub fn recall(&mut self, remembered: Remembered) {
-        self.lifecycle.recall(remembered.drained);
-        self.startup.recall(remembered.clients);
-    }
-
     fn start(&mut self, now: Instant) {
         self.memory.touch(now, true);
         self.rib.peer_up(self.local_facts());
@@ -139,7 +133,7 @@ impl Speaker {
         for config in self.params.peers.clone() {
             self.add_peer(config, now);
         }
-        self.ask_tunnels();
+        self.ask_tunnels(now);
     }
 
     /// Takes in what happened. Cheap; selection and announcements wait for `settle`.
@@ -215,7 +209,10 @@ impl Speaker {
 
     /// Starts the peers, as soon as it is known what their OPENs are to say of our restart.
     fn start_peers(&mut self, now: Instant) {
-        let waits = self.early.as_ref().is_some_and(|early| early.len() < EARLY && self.startup.awaits_kernel(now, &self.params));
+        let waits = self
+            .early
+            .as_ref()
+            .is_some_and(|early| early.len() < EARLY && self.startup.awaits(now, &self.params, self.tunnels.are_to_come()));
         if waits {
             return;
         }
@@ -240,7 +237,7 @@ impl Speaker {
         self.import().use_room();
         self.track_nexthops();
         if self.changes.is_empty() {
-            self.select();
+            self.select(now);
         }
         if self.groups.advertise_some(&self.rib, &self.changes, ADVERTISED) {
             self.changes.clear();
@@ -257,12 +254,12 @@ impl Speaker {
     }
 
     /// Chooses best paths, and says what they mean to the kernel.
-    fn select(&mut self) {
+    fn select(&mut self, now: Instant) {
         let mut changes = std::mem::take(&mut self.changes);
         self.rib.rank_paths(self.groups.ranked());
         self.rib.settle(SETTLE_BUDGET, &mut self.nexthops, &mut changes);
         if self.tunnels.take_nodes(&mut self.nexthops) {
-            self.ask_tunnels();
+            self.ask_tunnels(now);
         }
         self.program().apply(&changes);
         self.program().resolve_newly_tracked();
@@ -381,10 +378,11 @@ impl Speaker {
     /// A listed peer; it starts, unless it is configured not to.
     pub(super) fn add_peer(&mut self, config: Arc<PeerConfig>, now: Instant) {
         warn_without_policy(&config, &mut self.effects);
-        let enabled = config.session.enabled;
+        let enabled = config.session.enabled && !self.memory.was_down(&config.session.remote);
         let id = self.sessions.insert(config, None, now);
-        if enabled {
-            self.start_peer(id, now);
+        match self.sessions.get_mut(id) {
+            Some(entry) if !enabled => entry.admin_up = false,
+            _ => self.start_peer(id, now),
         }
         self.sync_bfd(id);
     }
@@ -613,6 +611,7 @@ impl Speaker {
     }
 
     fn on_kernel(&mut self, event: &KernelEvent, now: Instant) {
+        self.tunnels.on_kernel(event);
         let blocks = self.redistribution.on_kernel(event, &self.params, self.fib_sync.fib.params(), &mut self.rib);
         if let Some(blocks) = blocks {
             self.set_blocks(BlockSource::Kernel, &blocks);
@@ -681,9 +680,9 @@ impl Speaker {
     }
 
     /// Asks for the tunnel devices that there should be, if they are others than were asked for last.
-    pub(super) fn ask_tunnels(&mut self) {
-        if !self.lifecycle.leaves_kernel_alone() {
-            self.tunnels.ask(&self.params, self.startup.is_on(), &mut self.effects);
+    pub(super) fn ask_tunnels(&mut self, now: Instant) {
+        if !self.lifecycle.leaves_kernel_alone() && self.tunnels.ask(&self.params, self.startup.is_on(), &mut self.effects) {
+            self.memory.touch(now, true);
         }
     }
 
@@ -764,22 +763,10 @@ impl Speaker {
             let adopted = self.fib_sync.fib.totals().adopted as usize;
             let removed = self.fib_sync.fib.reap();
             self.effects.notice(Notice::Recovered { adopted, removed, waited_seconds: self.startup.age(now).as_secs_f64() });
-            self.ask_tunnels();
+            self.ask_tunnels(now);
             self.memory.touch(now, false);
+            self.tunnels.forget_former(now);
         }
-    }
-
-    /// What the next start is to know: how it was before the end began.
-    fn write_down(&mut self, now: Instant) {
-        if self.lifecycle.is_stopping() {
-            return;
-        }
-        let Speaker { memory, lifecycle, startup, sessions, .. } = self;
-        let news = memory.poll(now, || {
-            let ranged = sessions.iter().filter(|e| e.range.is_some()).map(|e| e.config.session.remote.clone());
-            Remembered { drained: lifecycle.is_drained(), clients: startup.awaited_clients().into_iter().chain(ranged).collect() }
-        });
-        news.into_iter().for_each(|news| self.effects.push(Effect::Remember(Box::new(news))));
     }
 
     /// Begins to end; a second call ends at once what the first still waits for.

@@ -26,7 +26,7 @@ use crate::peer::{Event, Remote};
 /// Established peers that speak no graceful restart need not send End-of-RIB; they are taken to be done when no UPDATE came for so long.
 pub(super) const QUIET: Duration = Duration::from_secs(3);
 
-/// No peer waits longer than this for the kernel's first answer.
+/// No peer waits longer than this for the kernel's first answer, and for our tunnel devices.
 const KERNEL_WAIT: Duration = Duration::from_secs(2);
 
 /// Where we stand after our own start.
@@ -45,6 +45,8 @@ pub(super) struct StartupConvergence {
     look_again: Option<Instant>,
     /// The families of which an earlier run has left routes in the kernel, once that was looked at.
     adopted: Option<FamilySet>,
+    /// Peers are not started yet, for our tunnel devices are to stand first.
+    awaits_tunnels: bool,
     /// Who came out of listen ranges before; `None`: nobody remembers.
     clients: Option<BTreeSet<Remote>>,
     /// Sources that have not spoken yet.
@@ -86,6 +88,7 @@ impl StartupConvergence {
             check: true,
             look_again: None,
             adopted: None,
+            awaits_tunnels: false,
             clients: None,
             unknown: Vec::new(),
         }
@@ -116,7 +119,7 @@ impl StartupConvergence {
         if self.purged {
             return None;
         }
-        let kernel = self.adopted.is_none().then_some(self.started + KERNEL_WAIT);
+        let kernel = (self.adopted.is_none() || self.awaits_tunnels).then_some(self.started + KERNEL_WAIT);
         let release_at = (!self.released).then(|| self.release_at());
         [Some(self.purge_at), release_at, self.look_again, kernel].into_iter().flatten().min()
     }
@@ -161,9 +164,12 @@ impl StartupConvergence {
         }
     }
 
-    /// Peers are started when it is known what an earlier run left in the kernel, for their OPENs speak of it, or after [`KERNEL_WAIT`].
-    pub fn awaits_kernel(&self, now: Instant, params: &Params) -> bool {
-        params.fib.enabled && self.adopted.is_none() && now < self.started + KERNEL_WAIT
+    /// Peers are started when it is known what an earlier run left in the kernel, for their OPENs speak of it, and when our tunnel devices
+    /// stand, for whoever hears of us sends over them; or after [`KERNEL_WAIT`].
+    pub fn awaits(&mut self, now: Instant, params: &Params, tunnels: bool) -> bool {
+        let in_time = params.fib.enabled && now < self.started + KERNEL_WAIT;
+        self.awaits_tunnels = in_time && tunnels;
+        in_time && (self.adopted.is_none() || tunnels)
     }
 
     /// The kernel was read for the first time.

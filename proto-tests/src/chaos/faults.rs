@@ -22,7 +22,8 @@ pub enum Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loses {
     Nothing,
-    /// Of the node, until a second after the fault was done: so long the daemon may take to see and mend it on a machine that is busy.
+    /// Of the node, until a second after the fault was done: so long the daemon may take to see and mend it on a machine that is busy. Where
+    /// another fault takes the daemon away meanwhile, until sessions and kernels are right again.
     Moment(Families),
     /// Of the node, until half a second after the fault was undone.
     WhileDone(Families),

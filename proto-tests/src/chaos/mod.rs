@@ -12,15 +12,17 @@ pub mod account;
 pub mod faults;
 pub mod pings;
 pub mod table;
+mod witness;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use account::{Excuse, Whose, unexcused};
 use faults::{Deed, Fault, Loses, Part, Place};
 use pings::{Loss, Pings};
+use witness::Witness;
 pub use world::World;
 
 use crate::dice::Dice;
@@ -35,6 +37,8 @@ const AFTER: Duration = Duration::from_millis(500);
 const QUIET: Duration = Duration::from_secs(60);
 /// Pairs of a finding that are told.
 const SHOWN: usize = 3;
+/// Deeds that are told with a finding: of its round, and of the one before.
+const DEEDS: usize = 16;
 
 /// What to do.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +92,16 @@ pub fn run(order: Order, binary: &Path, say: &mut dyn FnMut(&str)) -> Result<Rep
     let plan = Plan { mode: order.mode, nodes: order.nodes, pods: 1, dark: 0 };
     let cluster = Cluster::build(plan, binary).map_err(|e| format!("the network could not be built: {e}"))?;
     let mut world = World::new(cluster)?;
-    let mut chaos = Chaos { dice: Dice::new(order.seed), pings: None, report: Report::default(), usual: Vec::new(), excuses: Vec::new() };
+    let mut chaos = Chaos {
+        dice: Dice::new(order.seed),
+        pings: None,
+        witness: None,
+        report: Report::default(),
+        usual: Vec::new(),
+        excuses: Vec::new(),
+        deeds: VecDeque::new(),
+        dropped: 0,
+    };
     chaos.begin(&mut world)?;
     let end = Instant::now() + order.time;
     while Instant::now() < end {
@@ -105,10 +118,15 @@ pub fn run(order: Order, binary: &Path, say: &mut dyn FnMut(&str)) -> Result<Rep
 struct Chaos {
     dice: Dice,
     pings: Option<Pings>,
+    witness: Option<Witness>,
     report: Report,
     /// Warnings of each node when nothing was done yet: of the machine, not of a fault.
     usual: Vec<Vec<String>>,
     excuses: Vec<Excuse>,
+    /// The last ones, with their times.
+    deeds: VecDeque<String>,
+    /// By the machine itself, until the end of the last round.
+    dropped: u64,
 }
 
 impl Chaos {
@@ -120,6 +138,8 @@ impl Chaos {
             return Err(format!("pods do not answer: {}", silent.join(", ")));
         }
         self.usual = all.iter().map(|&index| world.warnings(index)).collect::<Result<_, _>>()?;
+        self.witness = Some(Witness::start(&world.cluster).map_err(|e| format!("no witness: {e}"))?);
+        self.dropped = witness::dropped(&world.cluster);
         self.pings = Some(Pings::start(&world.cluster).map_err(|e| format!("no datagrams: {e}"))?);
         Ok(())
     }
@@ -131,7 +151,8 @@ impl Chaos {
         let first = self.excuses.len();
         let mut failed = Vec::new();
         for (fault, place) in &chosen {
-            self.excuses.extend(excuse(fault, place));
+            self.excuses.extend(excuse(fault, place, !chosen.iter().any(|(other, at)| takes_the_daemon(other, at, place))));
+            self.note(world, fault, place, "begins");
             failed.extend(world.begin(fault, place).err());
             self.rest(400);
         }
@@ -141,6 +162,7 @@ impl Chaos {
         let mut left = chosen.clone();
         while !left.is_empty() {
             let (fault, place) = left.remove(self.dice.below(left.len()));
+            self.note(world, fault, &place, "is undone");
             failed.extend(world.end(fault, &place).err());
             self.undone(fault, &place);
             self.rest(200);
@@ -151,11 +173,17 @@ impl Chaos {
         for why in failed {
             self.report.faults.push(format!("round {}: {why}", self.report.rounds));
         }
-        let wrong = self.judge();
-        for finding in &wrong {
-            self.report.faults.push(format!("{line}: {finding}"));
+        let wrong = self.judge(&world.cluster);
+        if !wrong.is_empty() {
+            self.report.faults.push(format!("{line}: {}", wrong.join("\n  ")));
         }
         if wrong.is_empty() { line } else { format!("{line}\n  WRONG: {}", wrong.join("\n  WRONG: ")) }
+    }
+
+    fn note(&mut self, world: &World, fault: &Fault, place: &Place, what: &str) {
+        let name = |node: usize| &world.cluster.members[node].name;
+        self.deeds.truncate(DEEDS - 1);
+        self.deeds.push_front(format!("{} {what}: {} at {}, about {}", witness::now(), fault.name, name(place.node), name(place.other)));
     }
 
     /// One to four faults that do not hold the same part of the same node.
@@ -166,9 +194,8 @@ impl Chaos {
             let fault = self.dice.of(&all);
             let Some(place) = world.place(fault, &mut self.dice) else { continue };
             // What concerns all nodes' daemons goes with no other fault of a daemon.
-            let everybody = |f: &Fault| f.name.starts_with("every node");
             let clash = |(f, p): &(&Fault, Place)| {
-                f.part == fault.part && (p.node == place.node || everybody(f) || everybody(fault)) || meddles(f, p, fault, &place)
+                f.part == fault.part && (p.node == place.node || concerns_all(f) || concerns_all(fault)) || meddles(f, p, fault, &place)
             };
             if !chosen.iter().any(clash) {
                 chosen.push((fault, place));
@@ -217,11 +244,19 @@ impl Chaos {
     }
 
     /// What is known to be lost and has no excuse, in words.
-    fn judge(&mut self) -> Vec<String> {
+    fn judge(&mut self, cluster: &Cluster) -> Vec<String> {
         let Some(pings) = &self.pings else { return Vec::new() };
         let losses = pings.take_losses();
         self.report.lost += losses.len() as u64;
-        let wrong = told(&unexcused(&losses, &self.excuses));
+        let unexcused = unexcused(&losses, &self.excuses);
+        let mut wrong = told(&unexcused);
+        let dropped = witness::dropped(cluster);
+        if let (Some(first), Some(witness)) = (unexcused.first(), &self.witness) {
+            wrong.push(format!("the machine itself has dropped {} packets in this round", dropped - self.dropped));
+            wrong.extend(witness.around(first));
+            wrong.extend(self.deeds.iter().rev().cloned());
+        }
+        self.dropped = dropped;
         // A datagram is counted as lost some seconds after it was sent: excuses are kept a little longer than that.
         let old = Instant::now().checked_sub(3 * Pings::patience());
         self.excuses.retain(|e| e.until.is_none_or(|until| old.is_none_or(|old| until > old)));
@@ -241,13 +276,29 @@ impl Chaos {
 
 /// Two faults that would undo each other: what is done to routes or neighbours of a node counts on its link, and on the other node.
 fn meddles(a: &Fault, at: &Place, b: &Fault, place: &Place) -> bool {
+    // A daemon that is not there does not see that another took the place of its route: who stands there at its start was first, and stays.
+    let unseen = |bent: &Fault, bent_at: &Place, ends: &Fault, ends_at: &Place| {
+        bent.name.ends_with("under another protocol") && takes_the_daemon(ends, ends_at, bent_at)
+    };
+    if unseen(a, at, b, place) || unseen(b, place, a, at) {
+        return true;
+    }
     let kernel = |fault: &Fault| !matches!(fault.part, Part::Process | Part::Firewall);
     kernel(a) && kernel(b) && at.node == place.node
 }
 
-fn excuse(fault: &Fault, place: &Place) -> Option<Excuse> {
+/// What the daemon of this node would mend in a moment waits for it: it starts, or is stopped.
+fn takes_the_daemon(fault: &Fault, at: &Place, place: &Place) -> bool {
+    fault.part == Part::Process && (at.node == place.node || concerns_all(fault))
+}
+
+fn concerns_all(fault: &Fault) -> bool {
+    fault.name.starts_with("every node")
+}
+
+fn excuse(fault: &Fault, place: &Place, mended: bool) -> Option<Excuse> {
     let now = Instant::now();
-    let until = matches!(fault.loses, Loses::Moment(_)).then(|| now + MOMENT);
+    let until = (matches!(fault.loses, Loses::Moment(_)) && mended).then(|| now + MOMENT);
     whose(fault.loses, place).map(|whose| Excuse { whose, from: now, until })
 }
 

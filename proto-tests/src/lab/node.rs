@@ -252,7 +252,7 @@ impl Lab {
                 self.nodes[n].written.push(seq);
             }
             Effect::Overlay(wanted) => {
-                let to = wanted.devices.into_iter().flat_map(|device| device.nodes).collect();
+                let to = wanted.devices.into_iter().flat_map(|device| device.nodes.into_iter().chain([device.local])).collect();
                 let (at, life) = (self.now + TUNNELS_TAKE, self.nodes[n].life);
                 self.schedule(at, Happening::Tunnels { node: n, to, life });
             }

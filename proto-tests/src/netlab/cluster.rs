@@ -91,6 +91,11 @@ impl Member {
         v6_of(self.number)
     }
 
+    /// What its daemons said so far.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// Its pod blocks; a reflector has none.
     pub fn blocks(&self) -> Vec<IpNet> {
         if self.reflector { Vec::new() } else { vec![block4(self.number).into(), block6(self.number).into()] }

@@ -24,3 +24,4 @@ mod recursion;
 mod restart;
 mod rfc7348;
 mod settings;
+mod underlays;

@@ -314,7 +314,7 @@ fn run(test: &str, seeds: std::ops::Range<u64>, steps: usize) {
 
 #[test]
 fn the_mirror_is_the_kernel_after_each_random_command() {
-    run("the_mirror_is_the_kernel_after_each_random_command", 1..4, 150);
+    run("the_mirror_is_the_kernel_after_each_random_command", 1..5, 250);
 }
 
 #[test]

@@ -239,7 +239,7 @@ fn a_reload_changes_the_overlay_while_it_runs() {
     until_route(&sites, "10.244.2.0/26 via 10.0.2.1 dev catbird metric 1024 onlink");
     sites.configure("[fib.overlay]\nmode = \"always\"\nvni = 77\nport = 8472\nmtu = 1300\naddresses = [\"10.244.1.1\"]").unwrap();
     let said = sites.catbird(0, "reload");
-    assert!(said.contains("[fib.overlay] vni 4096 -> 77: the device is made anew"), "{said}");
+    assert!(said.contains("[fib.overlay] vni 4096 -> 77: another device takes its place"), "{said}");
     sites.catbird(1, "reload");
     for index in [0, 1] {
         sites.until_ip(index, SOON, "-d link show type vxlan", |s| {

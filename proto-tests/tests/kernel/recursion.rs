@@ -65,7 +65,13 @@ fn recursion_is_as_deep_as_it_is_true_and_loops_are_refused_and_said() {
     // Without a default route nothing but the loop is left.
     sites.ip(0, "route del default");
     sites.until_ip(0, PATIENT, ROUTES, |s| !s.contains("10.70.0.0/24") && !s.contains("10.71.0.0/24") && s.contains("10.60.0.0/24"));
-    until_why(&sites, "10.70.0.0/24", "its next hop cannot be reached");
+    let circle = "our routes to it lead in a circle: 10.71.0.1 (10.71.0.0/24) -> 10.70.0.1 (10.70.0.0/24) -> 10.71.0.1";
+    until_why(&sites, "10.70.0.0/24", circle);
+    assert!(sites.catbird(0, "nexthops").contains(circle), "{}", sites.catbird(0, "nexthops"));
+    let json: serde_json::Value = serde_json::from_str(&sites.catbird(0, "why 10.70.0.0/24 --json")).unwrap();
+    let hops = &json["paths"][0]["resolution"]["circle"];
+    assert_eq!(*hops, serde_json::json!(["10.71.0.1", "10.70.0.1", "10.71.0.1"]), "{json}");
+    assert!(sites.catbird(0, "fib 10.70.0.0/24").contains("lead in a circle"), "{}", sites.catbird(0, "fib 10.70.0.0/24"));
 }
 
 #[test]

@@ -128,3 +128,33 @@ fn a_drained_node_follows_blocks_that_move_and_stays_drained_when_it_is_killed()
     sites.start(0).unwrap();
     until_said(&sites, 0, "status", |s| !s.contains("drained") && s.contains("1/1 established"));
 }
+
+/// What was ordered at the control socket holds until the opposite is ordered, whatever happens to the daemon.
+#[test]
+fn blocks_that_were_added_and_peers_that_were_shut_down_stay_so_when_the_daemon_is_killed() {
+    let test = "blocks_that_were_added_and_peers_that_were_shut_down_stay_so_when_the_daemon_is_killed";
+    let Some(mut sites) = sites(test, |_| ()) else { return };
+    let added = "10.244.77.0/26 via 10.0.1.1";
+    sites.catbird(0, "block add 10.244.77.0/26");
+    sites.catbird(0, "block add 10.244.78.0/26");
+    sites.until_ip(1, PATIENT, ROUTES, |s| s.contains(added) && s.contains("10.244.78.0/26"));
+    sites.end(0, libc::SIGKILL);
+    // Of two that were added, the configuration of now speaks against one: a neighbour lives there.
+    sites.configure_one(0, "[[peer]]\nname = \"far\"\naddress = \"10.244.78.7\"\nasn = 65001\n").unwrap();
+    sites.start(0).unwrap();
+    until_said(&sites, 0, "peer n2", |s| s.contains("Established since"));
+    assert!(sites.catbird(0, "blocks").contains("10.244.77.0/26"), "{}", sites.catbird(0, "blocks"));
+    sites.until_ip(1, PATIENT, ROUTES, |s| !s.contains("10.244.78.0/26"));
+    assert!(sites.ip(1, ROUTES).contains(added), "{}", sites.ip(1, ROUTES));
+    assert!(sites.log(0).contains("10.244.78.0/26") && sites.log(0).contains("it covers far 10.244.78.7"), "{}", sites.log(0));
+    for command in ["block remove 10.244.77.0/26", "peer n2 down"] {
+        sites.catbird(0, command);
+    }
+    until_said(&sites, 0, "peer n2", |s| s.contains("administratively down"));
+    sites.end(0, libc::SIGKILL);
+    sites.start(0).unwrap();
+    until_said(&sites, 0, "peer n2", |s| s.contains("administratively down"));
+    assert!(!sites.catbird(0, "blocks").contains("10.244.77.0/26"), "{}", sites.catbird(0, "blocks"));
+    sites.catbird(0, "peer n2 up");
+    until_said(&sites, 0, "peer n2", |s| s.contains("Established since"));
+}

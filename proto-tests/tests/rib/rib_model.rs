@@ -210,7 +210,7 @@ fn act(deed: &Deed, rib: &mut Rib, model: &mut Model, ways: &mut Ways) {
             model.drop_if(peer, |_| true);
         }
         Deed::Stale(peer) => {
-            Family::ALL.into_iter().for_each(|f| rib.retain_stale(PeerId(peer), f));
+            Family::ALL.into_iter().for_each(|f| rib.retain_stale(PeerId(peer), f, false));
             model.drop_if(peer, |s| s.stale);
             // What the session before had begun to say again means nothing now.
             model.each(peer, |s| (s.stale, s.unrefreshed) = (true, false));

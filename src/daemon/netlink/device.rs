@@ -14,7 +14,7 @@ use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, Neig
 use rtnetlink::{Error, Handle, LinkIpIp, LinkMessageBuilder, LinkUnspec, LinkVxlan};
 
 use crate::fib::Errno;
-use crate::fib::overlay::{ActualKind, Device, DeviceOp, Mac, Tunnel};
+use crate::fib::overlay::{ActualKind, Device, DeviceOp, Mac, Tunnel, aside};
 use crate::kernel::IfIndex;
 
 /// A link as it stands.
@@ -32,6 +32,10 @@ pub struct Link {
     pub mtu: u32,
     /// Administratively.
     pub up: bool,
+    /// It leads to this machine only.
+    pub loopback: bool,
+    /// Packets that came over it so far.
+    pub received: u64,
 }
 
 /// Which table an entry stands in.
@@ -70,6 +74,7 @@ pub async fn carry_out(handle: &Handle, op: DeviceOp, device: &Device, ifindex: 
     let done = match op {
         DeviceOp::Create => handle.link().add(new_link(device)).execute().await,
         DeviceOp::Delete => handle.link().del(index).execute().await,
+        DeviceOp::SetAside => return rename(handle, ifindex, &aside(&device.name)).await,
         DeviceOp::SetUp => handle.link().set(link().up().build()).execute().await,
         DeviceOp::SetMtu(mtu) => handle.link().set(link().mtu(mtu).build()).execute().await,
         DeviceOp::SetMac(mac) => handle.link().set(link().address(mac.0.to_vec()).build()).execute().await,
@@ -114,6 +119,14 @@ pub async fn rename(handle: &Handle, ifindex: IfIndex, name: &str) -> Result<(),
         }
         answer => answer,
     }
+}
+
+/// Removes a link.
+///
+/// # Errors
+/// The kernel's.
+pub async fn remove(handle: &Handle, ifindex: IfIndex) -> Result<(), Errno> {
+    handle.link().del(ifindex.0).execute().await.map_err(errno)
 }
 
 fn new_link(device: &Device) -> LinkMessage {
@@ -187,11 +200,13 @@ pub fn name_of(message: &LinkMessage) -> String {
 pub fn read_link(message: &LinkMessage) -> Link {
     let up = message.header.flags.contains(LinkFlags::Up);
     let ifindex = IfIndex(message.header.index);
-    let mut link = Link { ifindex, kind: ActualKind::Other(String::new()), local: None, mac: None, mtu: 0, up };
+    let loopback = message.header.flags.contains(LinkFlags::Loopback);
+    let mut link = Link { ifindex, kind: ActualKind::Other(String::new()), local: None, mac: None, mtu: 0, up, loopback, received: 0 };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::Address(octets) => link.mac = mac(octets),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::Stats64(stats) => link.received = stats.rx_packets,
             LinkAttribute::LinkInfo(infos) => read_info(infos, &mut link),
             _ => {}
         }

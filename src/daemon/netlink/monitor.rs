@@ -16,7 +16,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::message::{
-    self, AF_INET, AF_INET6, Message, NLM_F_APPEND, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REPLACE, NLMSG_DONE, NLMSG_ERROR, RtnlEvent,
+    self, AF_INET, AF_INET6, Message, NLM_F_APPEND, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REPLACE, NLMSG_DONE, NLMSG_ERROR, ObjectId,
+    RtnlEvent,
 };
 use super::nexthop_objects::NexthopObjects;
 use super::route_cache::{KernelRouteCache, RoutePosition};
@@ -295,8 +296,15 @@ impl Monitor {
 
     fn on_message(&mut self, message: &Message<'_>) {
         let Some((said, object)) = message::read(message) else { return };
+        self.on_event(said, object, message.flags);
+        if self.route_cache.take_doubt() {
+            self.begin_soon();
+        }
+    }
+
+    fn on_event(&mut self, said: RtnlEvent, object: ObjectId, flags: u16) {
         // A dump tells them in their order; news say what was asked for.
-        let position = match message.flags {
+        let position = match flags {
             f if f & NLM_F_MULTIPART != 0 => RoutePosition::Listed,
             f if f & NLM_F_APPEND != 0 => RoutePosition::Behind,
             f if f & NLM_F_REPLACE != 0 => RoutePosition::Instead,
@@ -352,9 +360,9 @@ impl Monitor {
         }
         let foreign = !self.owners.contains(&Owner::of(&route));
         let event = match position {
-            Some(position) if foreign => self.route_cache.on_route(&route, position),
+            Some(position) if foreign => self.route_cache.on_route(&route, object, position),
             Some(_) => Some(KernelEvent::Route(route)),
-            None if foreign => self.route_cache.on_route_gone(&route).unwrap_or_else(|_| {
+            None if foreign => self.route_cache.on_route_gone(&route, object).unwrap_or_else(|_| {
                 self.begin_soon();
                 None
             }),

@@ -15,11 +15,12 @@ use foldhash::fast::RandomState;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
+use super::message::ObjectId;
 use crate::kernel::{Hop, IfIndex, KernelEvent, KernelRoute, RouteKind, in_order};
 
 /// (prefix, table, metric): the kernel's key.
 type Key = (IpNet, u32, u32);
-type Routes = SmallVec<[KernelRoute; 1]>;
+type Routes = SmallVec<[Listed; 1]>;
 type Map<K, V> = hashbrown::HashMap<K, V, RandomState>;
 type Set<K> = hashbrown::HashSet<K, RandomState>;
 
@@ -39,6 +40,25 @@ pub enum RoutePosition {
     Listed,
 }
 
+/// What happens to a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flush {
+    /// It loses its last IPv4 address: nexthop objects, which are of no address, stay.
+    Bare,
+    /// It is set down: its nexthop objects go, also out of groups, unsaid.
+    Down,
+    /// It is removed: a multipath route goes with any of its links.
+    Gone,
+}
+
+/// A route, and the nexthop object that it goes by. Two that show the same ways by two objects are two, and none by an object is ever a
+/// way of an IPv6 multipath route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Listed {
+    route: KernelRoute,
+    object: ObjectId,
+}
+
 /// A route went that we do not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unknown;
@@ -50,6 +70,8 @@ pub struct KernelRouteCache {
     routes: Map<Key, Routes>,
     /// What the last line of the dump was about.
     listed: Option<Key>,
+    /// Which of several routes was replaced is not known.
+    doubt: bool,
     by_link: Map<IfIndex, Set<Key>>,
     by_source: Map<IpAddr, Set<Key>>,
     /// IPv4 addresses by link.
@@ -65,33 +87,46 @@ impl KernelRouteCache {
     }
 
     /// What the rooms are to hear of it: nothing if another of the same key stands before it.
-    pub fn on_route(&mut self, route: &KernelRoute, position: RoutePosition) -> Option<KernelEvent> {
+    pub fn on_route(&mut self, route: &KernelRoute, object: ObjectId, position: RoutePosition) -> Option<KernelEvent> {
         let key = (route.net, route.table, route.metric);
+        let listed = Listed { route: route.clone(), object };
         if position == RoutePosition::Listed && self.listed.replace(key) != Some(key) {
             // News that came before this line may have known them in another order.
             self.change(&key, Routes::clear);
         }
+        self.doubt |= position == RoutePosition::Instead && self.routes.get(&key).is_some_and(|list| is_doubtful(list, &listed));
         let changed = self.change(&key, |list| match route.net {
-            IpNet::V4(_) => place_v4(list, route, position),
-            IpNet::V6(_) => place_v6(list, route, position),
+            IpNet::V4(_) => place_v4(list, &listed, position),
+            IpNet::V6(_) => place_v6(list, &listed, position),
         });
-        let is_first = self.routes.get(&key).is_some_and(|list| list.first() == Some(route));
+        let is_first = self.routes.get(&key).is_some_and(|list| list.first() == Some(&listed));
         // One that is known is said again all the same: a dump is what shows that it stands.
         changed.or_else(|| is_first.then(|| KernelEvent::Route(route.clone())))
     }
 
+    /// Something was said that may be meant in two ways: the kernel is to be asked.
+    pub fn take_doubt(&mut self) -> bool {
+        std::mem::take(&mut self.doubt)
+    }
+
     /// What the rooms are to hear of it. `Err`: it is none of those that we know under this key, so the kernel is to be asked.
-    pub fn on_route_gone(&mut self, route: &KernelRoute) -> Result<Option<KernelEvent>, Unknown> {
+    pub fn on_route_gone(&mut self, route: &KernelRoute, object: ObjectId) -> Result<Option<KernelEvent>, Unknown> {
         let key = (route.net, route.table, route.metric);
         let Some(list) = self.routes.get(&key) else { return Ok(Some(KernelEvent::RouteGone(route.clone()))) };
-        if list.contains(route) {
-            return Ok(self.change(&key, |list| list.retain(|r| r != route)));
+        let gone = Listed { route: route.clone(), object };
+        if list.contains(&gone) {
+            return Ok(self.change(&key, |list| list.retain(|r| *r != gone)));
         }
-        let at = list.iter().position(|r| is_v6_multipath(r) && way_of(route, r)).ok_or(Unknown)?;
+        let at = list.iter().position(|r| is_v6_multipath(r) && object.is_none() && way_of(route, &r.route)).ok_or(Unknown)?;
+        // What the route shows besides its ways is the first one's (protocol, source), and which that was nobody has said.
+        self.doubt = true;
         Ok(self.change(&key, |list| {
-            if let Some(KernelRoute { kind: RouteKind::Unicast(left), .. }) = list.get_mut(at) {
+            if let Some(Listed { route: KernelRoute { kind: RouteKind::Unicast(left), .. }, .. }) = list.get_mut(at) {
                 left.retain(|h| !hops(route).iter().any(|gone| gone.way() == h.way()));
                 in_order(left);
+                if left.is_empty() {
+                    list.remove(at);
+                }
             }
         }))
     }
@@ -101,21 +136,21 @@ impl KernelRouteCache {
         let before = self.routes.remove(key).unwrap_or_default();
         let mut after = before.clone();
         change(&mut after);
-        for hop in before.iter().flat_map(hops).filter(|h| !after.iter().flat_map(hops).any(|o| o.ifindex == h.ifindex)) {
+        for hop in before.iter().flat_map(hops_of).filter(|h| !after.iter().flat_map(hops_of).any(|o| o.ifindex == h.ifindex)) {
             drop_from(&mut self.by_link, hop.ifindex, key);
         }
-        for hop in after.iter().flat_map(hops) {
+        for hop in after.iter().flat_map(hops_of) {
             self.by_link.entry(hop.ifindex).or_default().insert(*key);
         }
-        for source in before.iter().filter_map(|r| r.source).filter(|s| !after.iter().any(|r| r.source == Some(*s))) {
+        for source in before.iter().filter_map(|r| r.route.source).filter(|s| !after.iter().any(|r| r.route.source == Some(*s))) {
             drop_from(&mut self.by_source, source, key);
         }
-        for source in after.iter().filter_map(|r| r.source) {
+        for source in after.iter().filter_map(|r| r.route.source) {
             self.by_source.entry(source).or_default().insert(*key);
         }
         let event = match (before.first(), after.first()) {
-            (Some(old), None) => Some(KernelEvent::RouteGone(old.clone())),
-            (old, Some(new)) if old != Some(new) => Some(KernelEvent::Route(new.clone())),
+            (Some(old), None) => Some(KernelEvent::RouteGone(old.route.clone())),
+            (old, Some(new)) if old.map(|old| &old.route) != Some(&new.route) => Some(KernelEvent::Route(new.route.clone())),
             _ => None,
         };
         if !after.is_empty() {
@@ -124,7 +159,7 @@ impl KernelRouteCache {
         event
     }
 
-    fn take(&mut self, key: &Key, goes: impl Fn(&KernelRoute) -> bool) -> Option<KernelEvent> {
+    fn take(&mut self, key: &Key, goes: impl Fn(&Listed) -> bool) -> Option<KernelEvent> {
         self.change(key, |list| list.retain(|r| !goes(r)))
     }
 
@@ -133,7 +168,7 @@ impl KernelRouteCache {
         if admin {
             self.up.insert(ifindex);
         } else if self.up.remove(&ifindex) {
-            self.flush_link(ifindex, out);
+            self.flush_link(ifindex, Flush::Down, out);
         }
     }
 
@@ -141,7 +176,7 @@ impl KernelRouteCache {
     pub fn on_link_gone(&mut self, ifindex: IfIndex, out: &mut Vec<KernelEvent>) {
         self.up.remove(&ifindex);
         self.addrs.remove(&ifindex);
-        self.flush_link(ifindex, out);
+        self.flush_link(ifindex, Flush::Gone, out);
     }
 
     /// An address of a link: routes with it as their source depend on it.
@@ -162,7 +197,7 @@ impl KernelRouteCache {
         let stays = self.addrs.iter().any(|(link, list)| list.iter().any(|n| other(link, n)));
         if let Some(keys) = self.by_source.get(&net.addr()).filter(|_| !stays) {
             let keys: Vec<Key> = keys.iter().copied().collect();
-            out.extend(keys.iter().filter_map(|key| self.take(key, |r| r.source == Some(net.addr()))));
+            out.extend(keys.iter().filter_map(|key| self.take(key, |r| r.route.source == Some(net.addr()))));
         }
         let Some(list) = self.addrs.get_mut(&ifindex) else { return };
         list.retain(|n| *n != net);
@@ -170,26 +205,33 @@ impl KernelRouteCache {
             self.addrs.remove(&ifindex);
             // Without an address the whole of IPv4 ends on this link, up or not.
             let up = self.up.remove(&ifindex);
-            self.flush_link(ifindex, out);
+            self.flush_link(ifindex, Flush::Bare, out);
             if up {
                 self.up.insert(ifindex);
             }
         }
     }
 
-    /// The routes all of whose ways lead over links that are down.
-    fn flush_link(&mut self, ifindex: IfIndex, out: &mut Vec<KernelEvent>) {
+    /// The routes all of whose ways lead over links that are down, and what else goes with the link.
+    fn flush_link(&mut self, ifindex: IfIndex, flush: Flush, out: &mut Vec<KernelEvent>) {
         let Some(keys) = self.by_link.get(&ifindex) else { return };
         let keys: Vec<Key> = keys.iter().copied().collect();
         let up = std::mem::take(&mut self.up);
-        let dead = |r: &KernelRoute| !hops(r).is_empty() && hops(r).iter().all(|h| !up.contains(&h.ifindex));
+        let in_group = |r: &Listed| r.object.is_some() && hops_of(r).len() > 1 && hops_of(r).iter().any(|h| h.ifindex == ifindex);
+        self.doubt |= flush != Flush::Bare && keys.iter().any(|key| self.routes.get(key).is_some_and(|list| list.iter().any(in_group)));
+        let all_down = |r: &Listed| !hops_of(r).is_empty() && hops_of(r).iter().all(|h| !up.contains(&h.ifindex));
+        let dead = |r: &Listed| match (r.object, flush) {
+            (None, Flush::Gone) => hops_of(r).iter().any(|h| h.ifindex == ifindex),
+            (Some(_), Flush::Bare) => false,
+            _ => all_down(r),
+        };
         out.extend(keys.iter().filter(|(net, ..)| matches!(net, IpNet::V4(_))).filter_map(|key| self.take(key, dead)));
         self.up = up;
     }
 }
 
 /// IPv4: what is replaced is the first, whatever it is.
-fn place_v4(list: &mut Routes, route: &KernelRoute, position: RoutePosition) {
+fn place_v4(list: &mut Routes, route: &Listed, position: RoutePosition) {
     let known = list.contains(route);
     match position {
         _ if list.first() == Some(route) => {}
@@ -205,35 +247,52 @@ fn place_v4(list: &mut Routes, route: &KernelRoute, position: RoutePosition) {
     }
 }
 
-/// IPv6: what is new stands behind; another way of a multipath route is told with those that it has joined; what is replaced is the
-/// first that could be multipath as this could, or else the first (`fib6_add_rt2node`).
-fn place_v6(list: &mut Routes, route: &KernelRoute, position: RoutePosition) {
+/// IPv6: what is new stands behind; another way of a multipath route is told with those that it has joined, which keeps its protocol and
+/// source; what is replaced is the first that could be multipath as this could, or else the first (`fib6_add_rt2node`).
+fn place_v6(list: &mut Routes, route: &Listed, position: RoutePosition) {
     if list.contains(route) {
         return;
     }
-    let alike = |r: &KernelRoute| is_v6_multipath(r) == is_v6_multipath(route);
+    let alike = |r: &Listed| is_v6_multipath(r) == is_v6_multipath(route);
     let at = match position {
         RoutePosition::Instead => list.iter().position(alike).or((!list.is_empty()).then_some(0)),
         RoutePosition::Listed => None,
         RoutePosition::Before | RoutePosition::Behind => {
-            list.iter().position(|r| is_v6_multipath(route) && is_v6_multipath(r) && way_of(r, route))
+            list.iter().position(|r| is_v6_multipath(route) && may_be_multipath(r) && way_of(&r.route, &route.route))
         }
     };
     match at.and_then(|at| list.get_mut(at)) {
+        Some(old) if position != RoutePosition::Instead => old.route.kind = route.route.kind.clone(),
         Some(old) => *old = route.clone(),
         None => list.push(route.clone()),
     }
 }
 
-/// May it have several ways (`rt6_qualify_for_ecmp`)?
-fn is_v6_multipath(route: &KernelRoute) -> bool {
-    let gateways = !hops(route).is_empty() && hops(route).iter().all(|h| h.gateway.is_some());
-    gateways && matches!(route.net, IpNet::V6(_)) && route.protocol != BY_ADVERTISEMENT
+/// May it have several ways (`rt6_qualify_for_ecmp`)? Of what bears the protocol of router advertisements, those that the kernel itself has
+/// learned may not, those that a program has written may, and nothing shows which is which until there are several ways.
+fn is_v6_multipath(Listed { route, object }: &Listed) -> bool {
+    let alone = route.protocol == BY_ADVERTISEMENT && hops(route).len() < 2;
+    let gateways = object.is_none() && !alone && !hops(route).is_empty() && hops(route).iter().all(|h| h.gateway.is_some());
+    gateways && matches!(route.net, IpNet::V6(_))
+}
+
+fn may_be_multipath(Listed { route, object }: &Listed) -> bool {
+    object.is_none() && !hops(route).is_empty() && hops(route).iter().all(|h| h.gateway.is_some())
+}
+
+/// Of several routes of one key, is it unclear which one this one has replaced?
+fn is_doubtful(list: &[Listed], new: &Listed) -> bool {
+    let unclear = |r: &Listed| matches!(r.route.net, IpNet::V6(_)) && may_be_multipath(r) != is_v6_multipath(r);
+    list.len() > 1 && (unclear(new) || list.iter().any(unclear))
 }
 
 /// Are the ways of one all ways of the other? Of a single one the kernel does not tell the weight that it had beside others.
 fn way_of(one: &KernelRoute, other: &KernelRoute) -> bool {
     !hops(one).is_empty() && hops(one).iter().all(|h| hops(other).iter().any(|o| o.way() == h.way()))
+}
+
+fn hops_of(listed: &Listed) -> &[Hop] {
+    hops(&listed.route)
 }
 
 fn hops(route: &KernelRoute) -> &[Hop] {
@@ -261,7 +320,7 @@ mod tests {
     }
 
     fn told(route_cache: &mut KernelRouteCache, route: &KernelRoute, position: RoutePosition) -> bool {
-        match route_cache.on_route(route, position) {
+        match route_cache.on_route(route, None, position) {
             None => false,
             Some(event) => event == KernelEvent::Route(route.clone()),
         }
@@ -277,8 +336,14 @@ mod tests {
         assert!(told(&mut route_cache, &one, RoutePosition::Behind) && told(&mut route_cache, &both, RoutePosition::Behind));
         route_cache.on_link(IfIndex(2), false, &mut gone);
         assert_eq!(gone, [KernelEvent::RouteGone(one)]);
+        let other = route("10.3.0.0/16", &[3, 4]);
+        route_cache.on_link(IfIndex(4), true, &mut gone);
+        assert!(told(&mut route_cache, &other, RoutePosition::Behind));
         route_cache.on_link_gone(IfIndex(3), &mut gone);
-        assert_eq!(gone.last(), Some(&KernelEvent::RouteGone(both)));
+        assert!(
+            [both, other].iter().all(|r| gone.contains(&KernelEvent::RouteGone(r.clone()))),
+            "a link that is removed takes all of it along"
+        );
         assert!(route_cache.routes.is_empty() && route_cache.by_link.is_empty());
     }
 
@@ -315,15 +380,15 @@ mod tests {
         assert!(told(&mut route_cache, &a, RoutePosition::Behind));
         assert!(!told(&mut route_cache, &b, RoutePosition::Behind), "a subnet on a second link");
         assert!(!told(&mut route_cache, &b, RoutePosition::Behind), "and again in a dump");
-        assert_eq!(route_cache.on_route_gone(&b), Ok(None));
-        assert_eq!(route_cache.on_route_gone(&b), Err(Unknown), "its address had taken it along before");
+        assert_eq!(route_cache.on_route_gone(&b, None), Ok(None));
+        assert_eq!(route_cache.on_route_gone(&b, None), Err(Unknown), "its address had taken it along before");
         assert!(
             told(&mut route_cache, &a, RoutePosition::Behind)
                 && !told(&mut route_cache, &b, RoutePosition::Behind)
                 && told(&mut route_cache, &c, RoutePosition::Before)
         );
-        assert_eq!(route_cache.on_route_gone(&d), Err(Unknown));
-        assert_eq!(route_cache.on_route_gone(&c), Ok(Some(KernelEvent::Route(a.clone()))));
+        assert_eq!(route_cache.on_route_gone(&d, None), Err(Unknown));
+        assert_eq!(route_cache.on_route_gone(&c, None), Ok(Some(KernelEvent::Route(a.clone()))));
         assert!(told(&mut route_cache, &c, RoutePosition::Instead), "of a");
         route_cache.on_link(IfIndex(4), false, &mut out);
         assert_eq!(out, [KernelEvent::Route(b.clone())], "the link of the first took it along");
@@ -338,12 +403,31 @@ mod tests {
         let [a, b] = [2, 3].map(|link| route("10.0.0.0/24", &[link]));
         assert!(told(&mut route_cache, &b, RoutePosition::Behind), "behind a, which nobody has told yet");
         assert!(told(&mut route_cache, &a, RoutePosition::Listed) && !told(&mut route_cache, &b, RoutePosition::Listed));
-        assert_eq!(route_cache.on_route_gone(&a), Ok(Some(KernelEvent::Route(b.clone()))));
+        assert_eq!(route_cache.on_route_gone(&a, None), Ok(Some(KernelEvent::Route(b.clone()))));
         // Another dump of the same.
         assert!(
             told(&mut route_cache, &route("10.1.0.0/24", &[2]), RoutePosition::Listed) && told(&mut route_cache, &b, RoutePosition::Listed)
         );
-        assert_eq!(route_cache.on_route_gone(&b), Ok(Some(KernelEvent::RouteGone(b))));
+        assert_eq!(route_cache.on_route_gone(&b, None), Ok(Some(KernelEvent::RouteGone(b))));
+    }
+
+    #[test]
+    fn nexthop_objects_stay_without_an_address_and_groups_of_them_lose_a_link_unsaid() {
+        let mut route_cache = KernelRouteCache::default();
+        let mut gone = Vec::new();
+        for link in [2, 3] {
+            route_cache.on_link(IfIndex(link), true, &mut gone);
+        }
+        let addr: IpNet = "192.0.2.1/24".parse().unwrap();
+        route_cache.on_address(IfIndex(2), addr);
+        let (one, group) = (route("10.1.0.0/16", &[2]), route("10.2.0.0/16", &[2, 3]));
+        route_cache.on_route(&one, Some(5), RoutePosition::Before);
+        route_cache.on_route(&group, Some(6), RoutePosition::Before);
+        route_cache.on_address_gone(IfIndex(2), addr, &mut gone);
+        assert!(gone.is_empty() && !route_cache.take_doubt());
+        route_cache.on_link(IfIndex(2), false, &mut gone);
+        assert_eq!(gone, [KernelEvent::RouteGone(one)]);
+        assert!(route_cache.take_doubt(), "the group has another way now");
     }
 
     fn by(net: &str, gateways: &[&str], protocol: u8) -> KernelRoute {
@@ -357,11 +441,11 @@ mod tests {
         let mut route_cache = KernelRouteCache::default();
         let [a, b] = [2, 3].map(|link| KernelRoute { metric: 256, protocol: 2, ..route("2001:db8::/64", &[link]) });
         assert!(told(&mut route_cache, &a, RoutePosition::Before));
-        assert_eq!(route_cache.on_route(&b, RoutePosition::Before), None, "the kernel puts it behind");
-        assert_eq!(route_cache.on_route_gone(&b), Ok(None));
-        assert_eq!(route_cache.on_route(&b, RoutePosition::Before), None);
-        assert_eq!(route_cache.on_route_gone(&a), Ok(Some(KernelEvent::Route(b.clone()))));
-        assert_eq!(route_cache.on_route_gone(&b), Ok(Some(KernelEvent::RouteGone(b))));
+        assert_eq!(route_cache.on_route(&b, None, RoutePosition::Before), None, "the kernel puts it behind");
+        assert_eq!(route_cache.on_route_gone(&b, None), Ok(None));
+        assert_eq!(route_cache.on_route(&b, None, RoutePosition::Before), None);
+        assert_eq!(route_cache.on_route_gone(&a, None), Ok(Some(KernelEvent::Route(b.clone()))));
+        assert_eq!(route_cache.on_route_gone(&b, None), Ok(Some(KernelEvent::RouteGone(b))));
         assert!(route_cache.routes.is_empty() && route_cache.by_link.is_empty());
     }
 
@@ -370,9 +454,9 @@ mod tests {
         let mut route_cache = KernelRouteCache::default();
         let [a, b] = ["fe80::1", "fe80::2"].map(|g| by("::/0", &[g], BY_ADVERTISEMENT));
         assert!(told(&mut route_cache, &a, RoutePosition::Before) && !told(&mut route_cache, &b, RoutePosition::Before));
-        assert_eq!(route_cache.on_route_gone(&a), Ok(Some(KernelEvent::Route(b.clone()))));
+        assert_eq!(route_cache.on_route_gone(&a, None), Ok(Some(KernelEvent::Route(b.clone()))));
         assert!(told(&mut route_cache, &b, RoutePosition::Before), "advertised again");
-        assert_eq!(route_cache.on_route(&a, RoutePosition::Before), None);
+        assert_eq!(route_cache.on_route(&a, None, RoutePosition::Before), None);
     }
 
     #[test]
@@ -382,13 +466,37 @@ mod tests {
         let (one, both, all) = (of(&["fe80::1"]), of(&["fe80::1", "fe80::2"]), of(&["fe80::1", "fe80::2", "fe80::3"]));
         assert!(told(&mut route_cache, &one, RoutePosition::Before));
         assert!(told(&mut route_cache, &both, RoutePosition::Behind), "told with the way that it has joined");
-        assert!(told(&mut route_cache, &all, RoutePosition::Behind));
-        assert_eq!(route_cache.on_route_gone(&of(&["fe80::3"])), Ok(Some(KernelEvent::Route(both.clone()))));
-        assert_eq!(route_cache.on_route_gone(&of(&["fe80::2"])), Ok(Some(KernelEvent::Route(one))));
-        assert_eq!(route_cache.on_route_gone(&of(&["fe80::9"])), Err(Unknown));
-        assert!(told(&mut route_cache, &both, RoutePosition::Instead));
-        assert_eq!(route_cache.on_route_gone(&both), Ok(Some(KernelEvent::RouteGone(both))));
+        assert!(told(&mut route_cache, &all, RoutePosition::Behind) && !route_cache.take_doubt());
+        assert_eq!(route_cache.on_route_gone(&of(&["fe80::3"]), None), Ok(Some(KernelEvent::Route(both.clone()))));
+        assert_eq!(route_cache.on_route_gone(&of(&["fe80::2"]), None), Ok(Some(KernelEvent::Route(one))));
+        assert!(route_cache.take_doubt(), "nothing says whose protocol it shows now");
+        assert_eq!(route_cache.on_route_gone(&of(&["fe80::9"]), None), Err(Unknown));
+        let other = KernelRoute { protocol: 12, ..of(&["fe80::1", "fe80::2"]) };
+        let joined = route_cache.on_route(&other, None, RoutePosition::Behind);
+        assert_eq!(joined, Some(KernelEvent::Route(both.clone())), "what it joins keeps its protocol");
+        assert_eq!(route_cache.on_route(&both, None, RoutePosition::Instead), Some(KernelEvent::Route(both.clone())));
+        assert_eq!(route_cache.on_route_gone(&both, None), Ok(Some(KernelEvent::RouteGone(both))));
         assert!(route_cache.routes.is_empty() && route_cache.by_link.is_empty());
+    }
+
+    #[test]
+    fn routes_by_nexthop_objects_are_ways_of_no_other_and_are_told_apart_by_them() {
+        let mut route_cache = KernelRouteCache::default();
+        let net = "2001:db8:7::/48";
+        let (a, b) = (by(net, &["fe80::1"], 4), by(net, &["fe80::2"], 4));
+        assert_eq!(route_cache.on_route(&a, Some(1), RoutePosition::Before), Some(KernelEvent::Route(a.clone())));
+        assert_eq!(route_cache.on_route(&b, None, RoutePosition::Behind), None);
+        let other = by(net, &["fe80::3"], 4);
+        assert_eq!(route_cache.on_route(&other, None, RoutePosition::Instead), None, "of b, which is as it is");
+        assert!(!route_cache.take_doubt());
+        assert_eq!(route_cache.on_route_gone(&a, Some(2)), Err(Unknown), "the same way by another object is another route");
+        assert_eq!(route_cache.on_route_gone(&a, Some(1)), Ok(Some(KernelEvent::Route(other))));
+        let blackhole = KernelRoute { kind: RouteKind::Blackhole, ..by(net, &[], BY_ADVERTISEMENT) };
+        let said = KernelRoute { metric: 7, ..by(net, &["fe80::4"], BY_ADVERTISEMENT) };
+        route_cache.on_route(&KernelRoute { metric: 7, ..blackhole }, None, RoutePosition::Before);
+        route_cache.on_route(&said, None, RoutePosition::Behind);
+        route_cache.on_route(&KernelRoute { metric: 7, ..b }, None, RoutePosition::Instead);
+        assert!(route_cache.take_doubt(), "of the blackhole, or of what may be a router's");
     }
 
     #[test]
@@ -398,7 +506,7 @@ mod tests {
         let (direct, via) = (link(2), by("2001:db8:6::/48", &["fe80::1"], 4));
         assert!(told(&mut route_cache, &direct, RoutePosition::Before) && !told(&mut route_cache, &via, RoutePosition::Before));
         let other = by("2001:db8:6::/48", &["fe80::2"], 4);
-        assert_eq!(route_cache.on_route(&other, RoutePosition::Instead), None, "of the one with a gateway, which is not the first");
-        assert_eq!(route_cache.on_route_gone(&direct), Ok(Some(KernelEvent::Route(other))));
+        assert_eq!(route_cache.on_route(&other, None, RoutePosition::Instead), None, "of the one with a gateway, which is not the first");
+        assert_eq!(route_cache.on_route_gone(&direct, None), Ok(Some(KernelEvent::Route(other))));
     }
 }

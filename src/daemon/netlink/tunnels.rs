@@ -8,8 +8,9 @@
 //! it is told of other ones, when the kernel speaks of something that concerns them, and now and then without cause. What others do to
 //! an entry of ours is put right within [`PACE`], whatever else they do; what they add is taken away within [`PATIENCE`].
 //! What goes, goes late: entries of nodes that nobody names any more, and devices that are not wanted, stay for [`LINGER`], until every
-//! route over them has been replaced. The same holds for what a former life of ours left on a device: it stays until the core has removed
-//! the routes of that life which nobody announced again.
+//! route over them has been replaced, and a device as long as others send over it: they may learn later than we that it is no more wanted.
+//! The same holds for what a former life of ours left, on a device or as one: it stays until the core has removed the routes of that life
+//! which nobody announced again. A device whose settings cannot be changed while it lives (VNI, port) is set aside under another name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -162,7 +163,7 @@ impl Client {
             _ => Vec::new(),
         };
         let forwards = forwards.into_iter().filter_map(|e| Some((e.mac?, e.to))).collect();
-        let Link { ifindex, kind, local, mac, mtu, up } = link;
+        let Link { ifindex, kind, local, mac, mtu, up, .. } = link;
         Ok(Some((ifindex, ActualDevice { kind, local, mac, mtu, up, addresses, neighbours, forwards })))
     }
 
@@ -171,6 +172,12 @@ impl Client {
         let links = self.handle.link().get().execute().try_collect::<Vec<_>>().await.map_err(device::errno)?;
         let is_it = |(name, link): &(String, Link)| !taken.contains(name.as_str()) && device.is_former(&link.kind, link.local, link.mac);
         Ok(links.iter().map(|l| (device::name_of(l), device::read_link(l))).find(is_it).map(|(_, link)| link.ifindex))
+    }
+
+    /// The link of that name, if it is a tunnel of ours and can go.
+    async fn ours(&self, name: &str) -> Option<Link> {
+        let links = self.handle.link().get().match_name(name).execute().try_collect::<Vec<_>>().await.ok()?;
+        links.first().map(device::read_link).filter(|link| overlay::is_ours(&link.kind, link.local, link.mac))
     }
 
     async fn addresses(&self) -> Result<Vec<(IfIndex, ipnet::IpNet)>, Errno> {
@@ -190,11 +197,25 @@ impl Client {
         Ok(all.iter().filter(of).filter_map(device::read_entry).collect())
     }
 
-    /// The link of an address of this machine, and what it carries.
-    async fn link_of(&self, addr: IpAddr) -> Result<Option<(IfIndex, u32)>, Errno> {
-        let Some((ifindex, _)) = self.addresses().await?.into_iter().find(|(_, net)| net.addr() == addr) else { return Ok(None) };
-        let links = self.handle.link().get().match_index(ifindex.0).execute().try_collect::<Vec<_>>().await.map_err(device::errno)?;
-        Ok(links.first().map(|link| (ifindex, device::read_link(link).mtu)))
+    /// The links below a device (that of its own address, and those that lead to its nodes), and what the narrowest of them carries. An
+    /// address that stands on the loopback leaves over other links.
+    async fn below(&self, device: &Device) -> Result<(BTreeSet<IfIndex>, Option<u32>), Errno> {
+        let own = self.addresses().await?.into_iter().find(|(_, net)| net.addr() == device.local).map(|(ifindex, _)| ifindex);
+        let below: BTreeSet<IfIndex> = own.into_iter().chain(device.over.iter().copied()).collect();
+        let mut narrowest: Option<u32> = None;
+        for ifindex in &below {
+            let link = match self.handle.link().get().match_index(ifindex.0).execute().try_collect::<Vec<_>>().await.map_err(device::errno)
+            {
+                Ok(links) => links.first().map(device::read_link),
+                // It went a moment ago, and the core has yet to hear of it.
+                Err(Errno::ENODEV) => None,
+                Err(errno) => return Err(errno),
+            };
+            if let Some(link) = link.filter(|link| !link.loopback) {
+                narrowest = Some(narrowest.map_or(link.mtu, |mtu| mtu.min(link.mtu)));
+            }
+        }
+        Ok((below, narrowest))
     }
 }
 
@@ -204,7 +225,7 @@ impl Client {
 #[derive(Debug, Default)]
 struct Concern {
     devices: BTreeSet<IfIndex>,
-    /// The links of our own addresses, for their MTU.
+    /// The links of our own addresses and to the nodes, for their MTU.
     below: BTreeSet<IfIndex>,
     /// Of our entries, by table: what they are looked up by, and what they answer.
     entries: BTreeMap<(IfIndex, Table, Key), (Mac, IpAddr)>,
@@ -235,8 +256,10 @@ impl Concern {
     fn add(&mut self, ifindex: IfIndex, device: &Device) {
         self.devices.insert(ifindex);
         for &node in &device.nodes {
-            let (mac, gateway) = (Mac::of(node), overlay::gateway(node));
-            self.entries.insert((ifindex, Table::Neighbours, (None, Some(gateway))), (mac, gateway));
+            let mac = Mac::of(node);
+            for gateway in device.gateways(node) {
+                self.entries.insert((ifindex, Table::Neighbours, (None, Some(gateway))), (mac, gateway));
+            }
             self.entries.insert((ifindex, Table::Forwarding, (Some(mac), None)), (mac, node));
         }
     }
@@ -291,8 +314,10 @@ struct TunnelManager {
     adopted: BTreeSet<IpAddr>,
     /// Devices that have been looked at for such entries.
     looked: BTreeSet<String>,
-    /// Devices that are not wanted any more, until when they stay.
-    expiring_devices: Vec<(Device, Instant)>,
+    /// Devices that are not wanted any more, by name.
+    expiring_devices: BTreeMap<String, Expiring>,
+    /// Names of those that a former life has left; some are wanted again, and some are not there.
+    former: BTreeSet<String>,
     /// What was reported to the core.
     carried: BTreeMap<IpAddr, IfIndex>,
     /// What is wrong, by device, as it was logged.
@@ -303,6 +328,15 @@ struct TunnelManager {
     last_look: Instant,
     /// The core has yet to receive what has changed.
     untold: bool,
+}
+
+/// A device that is not wanted any more.
+#[derive(Clone, Copy, Debug)]
+struct Expiring {
+    /// It stays so long at least.
+    until: Instant,
+    /// What had come over it when we last looked.
+    received: Option<u64>,
 }
 
 /// What became of one device.
@@ -319,7 +353,8 @@ impl TunnelManager {
             expiring_entries: BTreeMap::new(),
             adopted: BTreeSet::new(),
             looked: BTreeSet::new(),
-            expiring_devices: Vec::new(),
+            expiring_devices: BTreeMap::new(),
+            former: BTreeSet::new(),
             carried: BTreeMap::new(),
             trouble: BTreeMap::new(),
             failures: 0,
@@ -384,7 +419,7 @@ impl TunnelManager {
     /// Until the next look without cause.
     fn rest(&self) -> Duration {
         let retry = (self.failures > 0).then(|| RETRY_FIRST.saturating_mul(1 << (self.failures - 1).min(8)).min(RETRY_MOST));
-        let due = self.expiring_entries.values().copied().chain(self.expiring_devices.iter().map(|(_, at)| *at)).min();
+        let due = self.expiring_entries.values().copied().chain(self.expiring_devices.values().map(|e| e.until)).min();
         let due = due.map(|at| at.saturating_duration_since(Instant::now()));
         let untold = self.untold.then_some(PACE);
         [Some(AUDIT), retry, due, untold].into_iter().flatten().min().unwrap_or(AUDIT)
@@ -399,13 +434,16 @@ impl TunnelManager {
             self.expiring_entries.extend(std::mem::take(&mut self.adopted).into_iter().map(|node| (node, until)));
         }
         self.expiring_entries.retain(|node, _| !new.contains(node));
-        let same = |a: &Device, name: &str| a.name == name;
-        for old in &self.wanted.devices {
-            if !wanted.devices.iter().any(|d| same(d, &old.name)) {
-                self.expiring_devices.push((old.clone(), until));
-            }
+        let mut old: BTreeSet<String> = self.wanted.devices.iter().map(|d| d.name.clone()).collect();
+        self.former.extend(wanted.former.iter().cloned());
+        self.former.extend(wanted.devices.iter().filter(|_| wanted.recovering).map(|d| overlay::aside(&d.name)));
+        if !wanted.recovering {
+            old.extend(std::mem::take(&mut self.former));
         }
-        self.expiring_devices.retain(|(old, _)| !wanted.devices.iter().any(|d| same(d, &old.name)));
+        for name in old {
+            self.expiring_devices.entry(name).or_insert(Expiring { until, received: None });
+        }
+        self.expiring_devices.retain(|name, _| !wanted.devices.iter().any(|d| d.name == *name));
         self.wanted = wanted;
         self.failures = 0;
     }
@@ -414,9 +452,12 @@ impl TunnelManager {
     async fn keep(&mut self, ordered: bool) -> bool {
         let now = Instant::now();
         self.expiring_entries.retain(|_, until| *until > now);
-        let gone: Vec<Device> = self.expiring_devices.extract_if(.., |(_, until)| *until <= now).map(|(device, _)| device).collect();
-        for device in gone {
-            self.remove(&device).await;
+        let due: Vec<String> = self.expiring_devices.iter().filter(|(_, e)| e.until <= now).map(|(name, _)| name.clone()).collect();
+        for name in due {
+            self.expire(&name, now).await;
+        }
+        for (name, expiring) in self.expiring_devices.iter_mut().filter(|(_, e)| e.received.is_none()) {
+            expiring.received = self.client.ours(name).await.map(|link| link.received);
         }
         let mut concern = Concern::default();
         let mut carried = BTreeMap::new();
@@ -432,7 +473,11 @@ impl TunnelManager {
             match kept {
                 Ok((ifindex, actual)) => {
                     concern.add(ifindex, &device);
-                    carried.extend(device.nodes.iter().filter(|n| device.carries(**n, &actual)).map(|n| (*n, ifindex)));
+                    carried.extend(actual.up.then_some((device.local, ifindex)));
+                    for node in device.nodes.iter().filter(|n| device.carries(**n, &actual)) {
+                        let of_ipv6 = overlay::for_ipv6(*node).filter(|_| device.carries_ipv6);
+                        carried.extend([Some(*node), of_ipv6].into_iter().flatten().map(|node| (node, ifindex)));
+                    }
                     failed |= self.trouble.contains_key(&device.name);
                 }
                 Err(why) => {
@@ -447,7 +492,9 @@ impl TunnelManager {
             concern.keep(std::mem::take(&mut self.concern));
         }
         self.concern = concern;
-        self.counters.tunnels.store(carried.len() as u64, Ordering::Relaxed);
+        let own = |node: &IpAddr| self.wanted.devices.iter().any(|d| d.local == *node);
+        let nodes = carried.keys().filter(|node| node.to_canonical() == **node && !own(node)).count();
+        self.counters.tunnels.store(nodes as u64, Ordering::Relaxed);
         if done > 0 && !ordered {
             Counters::add(&self.counters.tunnel_repairs, done);
         }
@@ -469,12 +516,12 @@ impl TunnelManager {
 
     /// One device; what cannot be done is noted, and the rest done all the same.
     async fn keep_one(&mut self, device: &Device, concern: &mut Concern, done: &mut u64) -> Kept {
-        let below = self.client.link_of(device.local).await.map_err(|e| e.to_string())?;
-        concern.below.extend(below.map(|(ifindex, _)| ifindex));
+        let (below, mtu) = self.client.below(device).await.map_err(|e| e.to_string())?;
+        concern.below.extend(below);
         let (mut refused, mut round) = (None, 0);
         loop {
             let actual = self.client.look(&device.name).await.map_err(|e| e.to_string())?;
-            let ops = device.ops(actual.as_ref().map(|(_, s)| s), below.map(|(_, mtu)| mtu)).map_err(|e| e.to_string())?;
+            let ops = device.ops(actual.as_ref().map(|(_, s)| s), mtu).map_err(|e| e.to_string())?;
             if let Some(kept) = actual.as_ref()
                 && (ops.is_empty() || refused.is_some() || round >= ROUNDS)
             {
@@ -512,7 +559,17 @@ impl TunnelManager {
         let mut refused = None;
         for (op, answer) in answers {
             match answer {
-                Ok(()) => *done += 1,
+                Ok(()) => {
+                    *done += 1;
+                    if op == DeviceOp::SetAside {
+                        let expiring = Expiring { until: Instant::now() + LINGER, received: None };
+                        // While routes of a former life may go over it, nothing counts the time.
+                        match self.wanted.recovering {
+                            true => drop(self.former.insert(overlay::aside(&device.name))),
+                            false => drop(self.expiring_devices.insert(overlay::aside(&device.name), expiring)),
+                        }
+                    }
+                }
                 // It went by itself, or the module that makes the device made it already.
                 Err(Errno::ENOENT | Errno::ESRCH) if is_removal(op) => {}
                 Err(Errno::EEXIST) if op == DeviceOp::Create && device.is_fallback() => *done += 1,
@@ -525,21 +582,31 @@ impl TunnelManager {
         refused
     }
 
-    async fn remove(&mut self, device: &Device) {
-        let found = self.client.look(&device.name).await.ok().flatten();
-        let Some((ifindex, actual)) = found else { return };
-        let ours =
-            matches!((device.tunnel, &actual.kind), (Tunnel::Vxlan { .. }, ActualKind::Vxlan { .. }) | (Tunnel::Ipip, ActualKind::Ipip));
-        // tunl0 comes with the module and cannot go.
-        if ours && !device.is_fallback() {
-            let refused = self.do_all(vec![DeviceOp::Delete], device, ifindex, &mut 0).await;
-            self.note(&device.name, refused);
+    /// Removes a device that is not wanted any more, unless something came over it since we last looked.
+    async fn expire(&mut self, name: &str, now: Instant) {
+        let link = self.client.ours(name).await;
+        let Some(expiring) = self.expiring_devices.get_mut(name) else { return };
+        let quiet = link.as_ref().is_none_or(|link| expiring.received == Some(link.received));
+        if !quiet {
+            *expiring = Expiring { until: now + LINGER, received: link.map(|link| link.received) };
+            return;
         }
+        self.expiring_devices.remove(name);
+        self.remove(name).await;
+    }
+
+    async fn remove(&mut self, name: &str) {
+        let Some(link) = self.client.ours(name).await else { return };
+        let refused = device::remove(&self.client.handle, link.ifindex).await.err();
+        if refused.is_none() {
+            tracing::info!(device = name, "tunnel: nobody needs it any more: removed");
+        }
+        self.note(name, refused.map(|errno| format!("it cannot be removed: {errno}")));
     }
 
     async fn end(mut self) {
-        for (device, _) in std::mem::take(&mut self.expiring_devices) {
-            self.remove(&device).await;
+        for name in std::mem::take(&mut self.expiring_devices).into_keys() {
+            self.remove(&name).await;
         }
     }
 
@@ -583,6 +650,7 @@ fn in_words(op: DeviceOp, device: &Device, errno: Errno) -> String {
     let done = match op {
         DeviceOp::Create => "it cannot be made",
         DeviceOp::Delete => "it cannot be removed",
+        DeviceOp::SetAside => "the one before it cannot be set aside",
         DeviceOp::SetLocal(_) => "its local address cannot be set",
         DeviceOp::SetMac(_) => "its MAC address cannot be set",
         DeviceOp::SetMtu(_) => "its MTU cannot be set",

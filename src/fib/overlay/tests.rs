@@ -12,7 +12,7 @@ fn params() -> Params {
 
 fn device(nodes: &[&str]) -> Device {
     let nodes = nodes.iter().map(|n| ip(n)).collect();
-    params().wanted(Some(Ipv4Addr::new(10, 0, 0, 1)), None, &nodes).devices.remove(0)
+    params().wanted(Some(Ipv4Addr::new(10, 0, 0, 1)), Some("fd00::1".parse().unwrap()), &nodes).devices.remove(0)
 }
 
 /// What the kernel makes of one deed.
@@ -33,7 +33,8 @@ fn obey(device: &Device, actual: &mut Option<ActualDevice>, op: DeviceOp) {
     };
     match (op, actual.as_mut()) {
         (DeviceOp::Create, None) => *actual = Some(fresh),
-        (DeviceOp::Delete, Some(_)) => *actual = None,
+        // Set aside, it is another one.
+        (DeviceOp::Delete | DeviceOp::SetAside, Some(_)) => *actual = None,
         (DeviceOp::SetLocal(a), Some(s)) => s.local = Some(a),
         (DeviceOp::SetMac(m), Some(s)) => s.mac = Some(m),
         (DeviceOp::SetMtu(m), Some(s)) => s.mtu = m,
@@ -81,7 +82,7 @@ fn whatever_was_done_to_it_is_put_right_and_nothing_else_is_touched() {
     settle(&device, &mut right);
     let node = ip("10.0.1.1");
     type Mischief = fn(&mut ActualDevice, IpAddr);
-    let cases: [(Mischief, &[DeviceOp]); 8] = [
+    let cases: [(Mischief, &[DeviceOp]); 9] = [
         (|s, _| s.mtu = 9000, &[DeviceOp::SetMtu(1450)]),
         (|s, _| s.up = false, &[DeviceOp::SetUp]),
         (|s, _| s.mac = None, &[DeviceOp::SetMac(Mac([0x02, 0xcb, 10, 0, 0, 1]))]),
@@ -98,7 +99,15 @@ fn whatever_was_done_to_it_is_put_right_and_nothing_else_is_touched() {
             |s, _| assert!(s.neighbours.insert("10.0.9.9".parse().unwrap(), Mac([9; 6])).is_none()),
             &[DeviceOp::DeleteNeighbour(IpAddr::V4(Ipv4Addr::new(10, 0, 9, 9)))],
         ),
-        (|s, _| s.kind = ActualKind::Vxlan { vni: 7, port: 4789, checksum: true, learning: false }, &[DeviceOp::Delete, DeviceOp::Create]),
+        (
+            |s, _| s.kind = ActualKind::Vxlan { vni: 7, port: 4789, checksum: true, learning: false },
+            &[DeviceOp::SetAside, DeviceOp::Create],
+        ),
+        // Two with one VNI and port cannot be.
+        (
+            |s, _| s.kind = ActualKind::Vxlan { vni: 4096, port: 4789, checksum: false, learning: false },
+            &[DeviceOp::Delete, DeviceOp::Create],
+        ),
     ];
     for (mischief, expected) in cases {
         let mut actual = right.clone();
@@ -133,7 +142,7 @@ fn random_states_all_end_where_they_should() {
         };
         let wanted = pick(&mut next);
         let p = Params { addresses: vec![ip("10.244.1.0")], ..params() };
-        let device = p.wanted(Some(Ipv4Addr::new(10, 0, 0, 1)), None, &wanted).devices.remove(0);
+        let device = p.wanted(Some(Ipv4Addr::new(10, 0, 0, 1)), Some("fd00::1".parse().unwrap()), &wanted).devices.remove(0);
         let mut actual = None;
         obey(&device, &mut actual, DeviceOp::Create);
         let s = actual.as_mut().unwrap();
@@ -159,6 +168,34 @@ fn each_family_has_its_device_and_its_nodes() {
     let wanted = ipip.wanted(Some(Ipv4Addr::new(10, 0, 0, 1)), Some("fd00::1".parse().unwrap()), &nodes);
     assert_eq!(wanted.devices.iter().map(|d| (d.name.as_str(), d.mtu_over(None))).collect::<Vec<_>>(), [("tunl0", 1480)]);
     assert_eq!(Params::default().wanted(Some(Ipv4Addr::LOCALHOST), None, &nodes), DesiredDevices::default());
+}
+
+/// A node without an IPv6 address, as others of its kind are: IPv6 routes name their addresses mapped (RFC 4798 §2).
+#[test]
+fn between_nodes_of_ipv4_alone_the_device_carries_ipv6_too() {
+    let node = ip("10.0.1.1");
+    let device = params().wanted(Some(Ipv4Addr::new(10, 0, 0, 1)), None, &[node].into()).devices.remove(0);
+    let mut actual = None;
+    settle(&device, &mut actual);
+    let mut actual = actual.unwrap();
+    let link_local = gateway(for_ipv6(node).unwrap());
+    assert_eq!(link_local, IpAddr::V6(Mac::of(node).link_local()));
+    assert_eq!(actual.neighbours, [(node, Mac::of(node)), (link_local, Mac::of(node))].into());
+    assert!(device.carries(node, &actual));
+    actual.neighbours.remove(&link_local);
+    assert!(!device.carries(node, &actual));
+    assert_eq!(device.ops(Some(&actual), Some(1500)).unwrap(), [DeviceOp::Neighbour(link_local, Mac::of(node))]);
+}
+
+#[test]
+fn a_device_that_is_set_aside_has_a_name_of_its_own_and_is_known_as_ours() {
+    let names = ["catbird", "catbird-v6", "vxlan.calico-tun"].map(aside);
+    assert_eq!(names, ["catbird-old", "catbird-old6", "vxlan.cali-old"]);
+    let own = Some(ip("10.0.0.1"));
+    let vxlan = ActualKind::Vxlan { vni: 7, port: 4789, checksum: true, learning: true };
+    assert!(is_ours(&vxlan, own, own.map(Mac::of)) && !is_ours(&vxlan, own, Some(Mac([2; 6]))) && !is_ours(&vxlan, None, None));
+    assert!(is_ours(&ActualKind::Ipip, own, None) && !is_ours(&ActualKind::Ipip, None, None), "tunl0 comes with the module");
+    assert!(!is_ours(&ActualKind::Other("bridge".into()), own, own.map(Mac::of)));
 }
 
 #[test]

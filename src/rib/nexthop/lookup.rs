@@ -15,7 +15,8 @@
 //!    whether the address is reachable never rests on itself.
 //! 6. A default route carries next hops only if that is allowed (`Params::allow_default`).
 //! 7. A node of the cluster that 1-6 reach, but not over a link of ours (or any, if so configured), is reached through the tunnel device
-//!    that carries packets to it (`tunnels`). Such a next hop is never "connected".
+//!    that carries packets to it (`tunnels`). Such a next hop is never "connected". An IPv4 address that IPv6 routes name, mapped, is reached
+//!    through a tunnel or not at all.
 //!
 //! A link that is down (administratively, or without carrier) carries nothing, whatever routes still name it.
 
@@ -86,6 +87,10 @@ enum Cover<'a> {
 impl NexthopTable {
     /// From the facts alone.
     pub(super) fn resolve(&self, key: Key) -> Found {
+        if let Some(v4) = mapped(key.0) {
+            // A node that has IPv4 alone, as the next hop of IPv6 routes: only a tunnel can carry these.
+            return self.over_tunnel(key.0, self.by_route(v4, &mut Trail::default()));
+        }
         self.look_up(key, &mut Trail::default())
     }
 
@@ -241,6 +246,11 @@ pub(super) fn edges(net: &IpNet) -> impl Iterator<Item = IpAddr> {
 /// fe80::/10 (RFC 4291 §2.5.6).
 pub(super) fn is_link_local(addr: IpAddr) -> bool {
     matches!(addr, IpAddr::V6(a) if a.is_unicast_link_local())
+}
+
+/// The IPv4 address in an IPv6 one (RFC 4291 §2.5.5.2): so IPv6 routes name a next hop that has no other (RFC 4798 §2).
+pub(super) fn mapped(addr: IpAddr) -> Option<IpAddr> {
+    Some(addr.to_canonical()).filter(|canonical| *canonical != addr)
 }
 
 /// Addresses that the kernel takes as a gateway, if they are on a link.

@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::lookup::{Found, Trail, is_link_local, is_router_address};
+use super::lookup::{Found, Trail, is_link_local, is_router_address, mapped};
 use super::{NexthopTable, Resolution, Unresolved};
 use crate::kernel::{Hop, IfIndex, Weight};
+use crate::num::Family;
 
 /// When a node is reached through a tunnel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +59,7 @@ impl TunnelRule {
 
     /// Is this the address of a node that a tunnel may carry us to?
     fn concerns(&self, addr: IpAddr) -> bool {
+        let addr = addr.to_canonical();
         !is_link_local(addr) && is_router_address(addr) && self.nodes().is_some_and(|nodes| nodes.contain(addr))
     }
 }
@@ -72,6 +74,22 @@ pub(super) struct Tunnels {
     dirty: bool,
 }
 
+/// The nodes that paths name, and the links that lead to them, tunnels of ours not among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedNodes {
+    /// Of both families.
+    pub nodes: BTreeSet<IpAddr>,
+    /// By the family of the nodes.
+    pub links: BTreeSet<(Family, IfIndex)>,
+}
+
+impl Tunnels {
+    /// Is this link a tunnel of ours?
+    fn carry_over(&self, ifindex: IfIndex) -> bool {
+        self.nodes.keys().any(|hop| hop.ifindex == ifindex)
+    }
+}
+
 impl NexthopTable {
     /// Another rule: every next hop is looked at again.
     pub fn set_tunnels(&mut self, rule: TunnelRule) {
@@ -83,19 +101,27 @@ impl NexthopTable {
         self.review_all();
     }
 
-    /// The nodes that paths name, this machine not among them; `None` if they are those of the last call.
-    pub fn take_nodes(&mut self) -> Option<BTreeSet<IpAddr>> {
+    /// The nodes that paths name, this machine not among them; `None` if they and the links to them are those of the last call.
+    pub fn take_nodes(&mut self) -> Option<NamedNodes> {
         if !std::mem::take(&mut self.tunnels.dirty) {
             return None;
         }
-        let named = self.by_addr.keys().filter(|(_, ifindex)| ifindex.is_none()).map(|(addr, _)| *addr);
-        Some(named.filter(|a| self.params.tunnels.concerns(*a) && !self.addrs.contains_key(a)).collect())
+        let mut named = NamedNodes::default();
+        for (&(addr, _), id) in self.by_addr.iter().filter(|((_, ifindex), _)| ifindex.is_none()) {
+            let addr = addr.to_canonical();
+            if self.params.tunnels.concerns(addr) && !self.addrs.contains_key(&addr) {
+                named.nodes.insert(addr);
+                let links = self.entry(*id).map(|e| e.answer.links.as_slice()).unwrap_or_default();
+                named.links.extend(links.iter().filter(|i| !self.tunnels.carry_over(**i)).map(|i| (Family::of(&addr.into()), *i)));
+            }
+        }
+        Some(named)
     }
 
     /// The tracked nodes whose tunnel does not stand.
     pub fn without_tunnel(&self) -> impl Iterator<Item = IpAddr> {
         let waits = |e: &super::Entry| e.answer.resolution == Resolution::Unresolved(Unresolved::NoTunnel);
-        self.entries.iter().flatten().filter(move |e| waits(e)).map(|e| e.addr)
+        self.entries.iter().flatten().filter(move |e| waits(e)).map(|e| e.addr.to_canonical())
     }
 
     /// Does this hop lead over a tunnel of ours?
@@ -137,12 +163,13 @@ impl NexthopTable {
     /// What the rule makes of a way over links and routers.
     pub(super) fn over_tunnel(&self, addr: IpAddr, underlay: Found) -> Found {
         let Resolution::Via { metric, connected, .. } = underlay.resolution else { return underlay };
-        let direct = connected && !matches!(self.params.tunnels, TunnelRule::Always(_));
+        let no = |why| Resolution::Unresolved(why);
+        let only_tunnel = mapped(addr).is_some();
+        let direct = connected && !only_tunnel && !matches!(self.params.tunnels, TunnelRule::Always(_));
         if direct || !self.params.tunnels.concerns(addr) {
-            return underlay;
+            return if only_tunnel { Found { resolution: no(Unresolved::NoRoute), ..underlay } } else { underlay };
         }
         let mut links = underlay.links;
-        let no = |why| Resolution::Unresolved(why);
         let resolution = match self.tunnels.to.get(&addr) {
             None => no(Unresolved::NoTunnel),
             Some(&hop) => {
@@ -199,7 +226,8 @@ mod tests {
     fn only_nodes_off_our_links_go_through_the_tunnel() {
         let mut table = plugged(TunnelRule::Remote(nodes()));
         let [near, far, outside] = ["10.0.1.2", "10.0.2.2", "192.0.2.1"].map(|a| table.track(ip(a), None));
-        assert_eq!(table.take_nodes(), Some([ip("10.0.1.2"), ip("10.0.2.2")].into()));
+        let named = NamedNodes { nodes: [ip("10.0.1.2"), ip("10.0.2.2")].into(), links: [(Family::Ipv4Unicast, ETH0)].into() };
+        assert_eq!(table.take_nodes(), Some(named));
         assert_eq!(table.take_nodes(), None);
         assert_eq!(*table.resolution(far), Resolution::Unresolved(Unresolved::NoTunnel), "nothing is sent before the tunnel stands");
         for node in ["10.0.1.2", "10.0.2.2"] {
@@ -214,7 +242,27 @@ mod tests {
         assert_eq!(over(&table, near), Some((Some(ip("10.0.1.2")), TUNNEL)));
         table.set_tunnels(TunnelRule::Never);
         assert_eq!(over(&table, far), Some((Some(ip("10.0.1.254")), ETH0)));
-        assert_eq!(table.take_nodes(), Some(BTreeSet::new()));
+        assert_eq!(table.take_nodes(), Some(NamedNodes::default()));
+    }
+
+    #[test]
+    fn a_second_uplink_is_told_when_it_leads_to_a_node() {
+        let mut table = plugged(TunnelRule::Remote(nodes()));
+        let far = ip("10.0.2.2");
+        table.track(far, None);
+        table.on_kernel(&KernelEvent::Tunnel { node: far, gateway: far, ifindex: TUNNEL });
+        let links = |table: &mut NexthopTable| table.take_nodes().map(|named| named.links.into_iter().map(|(_, i)| i).collect::<Vec<_>>());
+        assert_eq!(links(&mut table), Some(vec![ETH0]), "and not the tunnel");
+        let second = IfIndex(3);
+        table.on_kernel(&KernelEvent::Link { ifindex: second, name: "eth1".into(), up: true });
+        table.on_kernel(&KernelEvent::Address { ifindex: second, net: "10.9.1.1/24".parse().unwrap() });
+        assert_eq!(links(&mut table), None, "nothing leads over it yet");
+        let hop = |gateway: &str, ifindex| Hop { gateway: Some(ip(gateway)), ifindex, onlink: false, weight: Weight::ONE };
+        let both = RouteKind::Unicast([hop("10.0.1.254", ETH0), hop("10.9.1.254", second)].into_iter().collect());
+        table.on_kernel(&KernelEvent::Route(KernelRoute { kind: both, ..route("0.0.0.0/0", None) }));
+        assert_eq!(links(&mut table), Some(vec![ETH0, second]));
+        table.on_kernel(&KernelEvent::Route(route("0.0.0.0/0", Some("10.0.1.254"))));
+        assert_eq!(links(&mut table), Some(vec![ETH0]));
     }
 
     #[test]
@@ -277,15 +325,38 @@ mod tests {
         table.check_invariants();
     }
 
+    /// RFC 4798 §2: an IPv4 address, mapped, is the next hop of IPv6 routes of a node that has no other.
+    #[test]
+    fn a_mapped_address_is_reached_through_a_tunnel_or_not_at_all() {
+        let mut table = plugged(TunnelRule::Remote(nodes()));
+        let [far, near, outside] = ["::ffff:10.0.2.2", "::ffff:10.0.1.2", "::ffff:192.0.2.1"].map(|a| table.track(ip(a), None));
+        assert_eq!(table.take_nodes().unwrap().nodes, [ip("10.0.1.2"), ip("10.0.2.2")].into());
+        for node in ["10.0.1.2", "10.0.2.2"] {
+            table.on_kernel(&KernelEvent::Tunnel { node: ip(node), gateway: ip(node), ifindex: TUNNEL });
+        }
+        assert!([far, near].iter().all(|id| *table.resolution(*id) == Resolution::Unresolved(Unresolved::NoTunnel)));
+        for (node, gateway) in [("::ffff:10.0.1.2", "fe80::12"), ("::ffff:10.0.2.2", "fe80::22")] {
+            table.on_kernel(&KernelEvent::Tunnel { node: ip(node), gateway: ip(gateway), ifindex: TUNNEL });
+        }
+        assert_eq!(over(&table, far), Some((Some(ip("fe80::22")), TUNNEL)));
+        assert_eq!(over(&table, near), Some((Some(ip("fe80::12")), TUNNEL)), "its link carries no IPv6");
+        assert_eq!(*table.resolution(outside), Resolution::Unresolved(Unresolved::NoRoute));
+        table.on_kernel(&KernelEvent::RouteGone(route("0.0.0.0/0", Some("10.0.1.254"))));
+        assert_eq!((over(&table, far), over(&table, near).is_some()), (None, true), "routes of IPv4 lead to it");
+        table.set_tunnels(TunnelRule::Never);
+        assert_eq!(over(&table, near), None);
+    }
+
     #[test]
     fn this_machine_and_link_local_addresses_are_no_remote_nodes() {
         let mut table = plugged(TunnelRule::Always(Nodes::new(["0.0.0.0/0", "::/0"].map(|n| n.parse().unwrap()))));
         for addr in ["10.0.1.1", "fe80::1", "0.0.0.0", "2001:db8::5"] {
             table.track(ip(addr), None);
         }
-        assert_eq!(table.take_nodes(), Some([ip("2001:db8::5")].into()));
+        let named = NamedNodes { nodes: [ip("2001:db8::5")].into(), ..NamedNodes::default() };
+        assert_eq!(table.take_nodes(), Some(named));
         table.on_kernel(&KernelEvent::Address { ifindex: ETH0, net: "2001:db8::5/64".parse().unwrap() });
-        assert_eq!(table.take_nodes(), Some(BTreeSet::new()));
+        assert_eq!(table.take_nodes(), Some(NamedNodes::default()));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl MockApi {
         let row = |n: usize| NexthopRow {
             address: format!("10.0.{}.{}", n / 256, n % 256),
             resolved: true,
-            resolution: ResolutionRow { hops: Vec::new(), by: None, unusable: None, explanation: None },
+            resolution: ResolutionRow { hops: Vec::new(), by: None, unusable: None, explanation: None, circle: Vec::new() },
             metric: None,
             used_by: n,
         };
