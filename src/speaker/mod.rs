@@ -20,7 +20,7 @@
 //! | `bfd`, `peer_bfd` | which BFD sessions are wanted, and what their states mean to peers |
 //! | `fib_sync`, `overlay` | what is wanted in the kernel, and which tunnels |
 //! | `origination`, `redistribute` | what is announced as our own |
-//! | `lifecycle`, `startup`, `retention`, `remembered` | drain and stop; our own restart; what outlives a session, and the process |
+//! | `lifecycle`, `startup`, `retention`, `remembered`, `recall` | drain and stop; our own restart; what outlives a session, and the process |
 //! | `jobs` | work as large as a table, in steps |
 //! | `query`, `explain`, `format`, `counters` | answers |
 //!
@@ -45,6 +45,7 @@ mod overlay;
 mod params;
 mod peer_bfd;
 mod query;
+mod recall;
 mod redistribute;
 mod reload;
 pub mod reload_plan;
