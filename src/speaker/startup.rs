@@ -45,6 +45,8 @@ pub(super) struct StartupConvergence {
     look_again: Option<Instant>,
     /// The families of which an earlier run has left routes in the kernel, once that was looked at.
     adopted: Option<FamilySet>,
+    /// [`KERNEL_WAIT`] is over.
+    kernel_waited: bool,
     /// Peers are not started yet, for our tunnel devices are to stand first.
     awaits_tunnels: bool,
     /// Who came out of listen ranges before; `None`: nobody remembers.
@@ -88,6 +90,7 @@ impl StartupConvergence {
             check: true,
             look_again: None,
             adopted: None,
+            kernel_waited: false,
             awaits_tunnels: false,
             clients: None,
             unknown: Vec::new(),
@@ -119,7 +122,8 @@ impl StartupConvergence {
         if self.purged {
             return None;
         }
-        let kernel = (self.adopted.is_none() || self.awaits_tunnels).then_some(self.started + KERNEL_WAIT);
+        let awaits_kernel = !self.kernel_waited && (self.adopted.is_none() || self.awaits_tunnels);
+        let kernel = awaits_kernel.then_some(self.started + KERNEL_WAIT);
         let release_at = (!self.released).then(|| self.release_at());
         [Some(self.purge_at), release_at, self.look_again, kernel].into_iter().flatten().min()
     }
@@ -185,6 +189,7 @@ impl StartupConvergence {
     pub fn poll(&mut self, now: Instant, sessions: &Sessions, params: &Params, fib: &Fib, progress: Progress) -> Due {
         self.unknown = progress.unknown;
         let due = self.next_deadline().is_some_and(|at| at <= now);
+        self.kernel_waited |= now >= self.started + KERNEL_WAIT;
         let mut result = Due::default();
         if !(self.check || due) || self.purged {
             return result;
