@@ -31,7 +31,10 @@ impl Other {
         match self {
             Other::Bird => {
                 let config = arena.file("bird.conf", &bird_config(setup));
-                vec![start(known("bird"), &["-f", "-c", &config.to_string_lossy()])]
+                // Without it a BIRD that comes back says that it has not kept its routes, and ours to it are rightly taken away.
+                let recovers: &[&str] = if setup.graceful { &["-R"] } else { &[] };
+                let args = [&["-f", "-c", &*config.to_string_lossy()], recovers].concat();
+                vec![start(known("bird"), &args)]
             }
             Other::Frr => {
                 let config = arena.file("frr.conf", &frr_config(setup)).to_string_lossy().into_owned();
