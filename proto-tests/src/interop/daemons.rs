@@ -33,7 +33,8 @@ impl Other {
                 let config = arena.file("bird.conf", &bird_config(setup));
                 // Without it a BIRD that comes back says that it has not kept its routes, and ours to it are rightly taken away.
                 let recovers: &[&str] = if setup.graceful { &["-R"] } else { &[] };
-                let args = [&["-f", "-c", &*config.to_string_lossy()], recovers].concat();
+                let config = config.to_string_lossy();
+                let args = [&["-f", "-c", &*config], recovers].concat();
                 vec![start(known("bird"), &args)]
             }
             Other::Frr => {
