@@ -9,11 +9,11 @@ use super::{BlockRow, LastDown, MessageRow, PeerRow, Status, UpdateRow};
 /// Numbers for one scrape, all of the same moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// As of [`Question::Status`].
+    /// As of [`super::Question::Status`].
     pub status: Status,
     /// All of them, whatever their number.
     pub peers: Vec<PeerMetrics>,
-    /// As of [`Question::Blocks`].
+    /// As of [`super::Question::Blocks`].
     pub blocks: Vec<BlockRow>,
     /// Of the router as a whole.
     pub counters: Counters,
