@@ -22,6 +22,7 @@
 //! | [`driver`] | octets of one connection into messages, without a socket: daemon and Lab share it |
 //! | [`api`] | what can be asked of the router, and the answers: types that daemon and client share |
 //! | [`config`] | what the operator typed, checked, and what it means |
+//! | [`convert`] | configurations of BIRD, FRR and GoBGP, as ours |
 //! | [`source`] | what the objects of a cluster's API mean for a node's configuration |
 //! | [`daemon`] | the shell: sockets, netlink, files, signals, HTTP, control socket |
 //! | [`cli`] | the client side of the control socket, and `decode` |
@@ -32,14 +33,14 @@
 //! parentheses is free to all.
 //!
 //! ```text
-//! cli     -> daemon source config speaker api peer rib policy fib bfd wire stats
+//! cli     -> daemon source convert config speaker api peer rib policy fib bfd wire stats
 //! daemon  -> source config speaker driver api peer rib policy fib bfd wire stats
 //! source  -> config speaker peer policy fib
 //! config  -> speaker peer rib policy fib bfd wire
 //! speaker -> api peer rib policy fib bfd wire stats
 //! rib     -> policy wire          driver -> wire
 //! peer    -> wire          policy -> wire          bfd -> wire
-//! fib, wire, stats -> (num, kernel)
+//! fib, wire, stats, convert -> (num, kernel)
 //! ```
 //!
 //! # One UPDATE, eleven functions
@@ -83,6 +84,8 @@ pub mod bfd;
 pub mod cli;
 #[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]
 pub mod config;
+#[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]
+pub mod convert;
 #[allow(clippy::disallowed_methods, reason = "the shell: clock, threads and tasks are its work")]
 #[cfg(feature = "daemon")]
 pub mod daemon;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use super::decode::DecodeArgs;
@@ -214,12 +214,45 @@ pub enum Command {
     },
     /// Show the messages in a capture, an MRT file or hexadecimal digits, with a verdict on each
     Decode(DecodeArgs),
+    /// Write a configuration of BIRD, FRR or GoBGP as one of catbird, and say line by line what has no counterpart
+    #[command(
+        after_help = "Examples:\n  catbird convert /etc/bird/bird.conf > catbird.toml\n  catbird convert /etc/frr/frr.conf -o catbird.toml --secrets .\n  catbird convert --from gobgp - < gobgpd.toml"
+    )]
+    Convert(ConvertArgs),
     /// What answers in JSON look like, as JSON Schema
     #[command(after_help = "Examples:\n  catbird schema > catbird.schema.json")]
     Schema,
     /// Completions for a shell, on standard output; peers' names are asked of the daemon
     #[command(after_help = "Examples:\n  catbird completions bash > /etc/bash_completion.d/catbird")]
     Completions { shell: clap_complete::Shell },
+}
+
+/// `catbird convert`
+#[derive(Debug, ClapArgs)]
+pub struct ConvertArgs {
+    /// bird.conf, frr.conf or gobgpd.toml; `-` is standard input
+    pub file: PathBuf,
+    /// Whose it is (default: by what stands in it)
+    #[arg(long, value_enum, value_name = "DAEMON")]
+    pub from: Option<Daemon>,
+    /// Write the configuration here instead of to standard output
+    #[arg(short, long, value_name = "PATH")]
+    pub output: Option<PathBuf>,
+    /// Write each password into a file of its own in this folder, for the owner alone. Without it they are left out, and their files
+    /// are said to be in /etc/catbird
+    #[arg(long, value_name = "FOLDER")]
+    pub secrets: Option<PathBuf>,
+    /// What was left out counts as an error
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Whose configuration is converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Daemon {
+    Bird,
+    Frr,
+    Gobgp,
 }
 
 #[derive(Debug, Subcommand)]

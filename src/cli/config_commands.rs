@@ -73,7 +73,7 @@ fn read(file: &Path, node: Option<&str>) -> Option<Checked> {
     }
 }
 
-fn show(report: &Report) {
+pub(super) fn show(report: &Report) {
     if report.diagnostics().is_empty() {
         return;
     }

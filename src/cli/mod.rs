@@ -1,12 +1,14 @@
 //! The operator's side: what was typed becomes a request, what comes back becomes a table or JSON.
 //!
 //! In: arguments. Out: text on standard output, one sentence on standard error if it did not work, and an exit code. Everything is asked of
-//! the daemon over its control socket (`daemon::protocol`), except what concerns files alone: `check` and `diff`, of configurations and of objects.
+//! the daemon over its control socket (`daemon::protocol`), except what concerns files alone: `check`, `convert` and `diff`,
+//! of configurations and of objects.
 
 pub mod args;
 pub mod client;
 mod completions;
 mod config_commands;
+mod convert;
 pub mod decode;
 mod doctor;
 mod objects;
@@ -72,6 +74,7 @@ pub fn main(args: Args) -> ExitCode {
             config_commands::check(&mut out, file, *strict, node.as_deref())
         }
         Command::Decode(what) => Ok(decode::run(what, args.form() == Format::Json)),
+        Command::Convert(what) => convert::run(&mut out, what),
         Command::Diff { file, objects: both, flavour, all, node, .. } if !both.is_empty() => {
             let asked = objects::Asked { file: file.as_deref(), node: node.as_deref(), flavour: *flavour };
             match both.as_slice() {
@@ -158,7 +161,7 @@ impl Client<'_> {
             Command::Diff { file, .. } => self.diff(file.as_deref()),
             // They need no daemon.
             Command::Run { .. } | Command::Check { .. } | Command::Decode(_) => Ok(Exit::Fine),
-            Command::Completions { .. } | Command::Doctor | Command::Schema => Ok(Exit::Fine),
+            Command::Completions { .. } | Command::Doctor | Command::Schema | Command::Convert(_) => Ok(Exit::Fine),
         }
     }
 
