@@ -1,4 +1,4 @@
-//! The version that `catbird --version`, the log and the metrics show: with the commit, where it is known.
+//! The version that `catbird --version`, the log and the metrics show: with the commit and its date, where they are known.
 //!
 //! `CATBIRD_COMMIT` says it where there is no git (a container image); a release build asks git. Other builds do not ask: they would be built
 //! anew after every commit.
@@ -21,7 +21,8 @@ fn commit_of_git() -> Option<String> {
     println!("cargo:rerun-if-changed={head}");
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
     let is_changed = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
-    Some(if is_changed { format!("{commit}, changed") } else { commit })
+    let date = git(&["log", "-1", "--format=%cs"])?;
+    Some(if is_changed { format!("{commit}, {date}, changed") } else { format!("{commit}, {date}") })
 }
 
 fn git(words: &[&str]) -> Option<String> {

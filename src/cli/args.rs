@@ -62,6 +62,7 @@ Colours are for terminals only, and off with NO_COLOR=1.";
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the daemon in the foreground. TERM ends it as `on_term` says, HUP reads the file again
+    #[command(after_help = "Examples:\n  catbird run\n  catbird run -c ./node-a.toml")]
     Run {
         /// The configuration
         #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE)]
@@ -115,8 +116,10 @@ pub enum Command {
         confirm: Option<Duration>,
     },
     /// Keep the configuration that `reload --confirm` brought
+    #[command(after_help = "Examples:\n  catbird reload --confirm 60s && catbird confirm")]
     Confirm,
     /// One screen: who, how many, since when
+    #[command(after_help = "Examples:\n  catbird status\n  catbird status --json")]
     Status,
     /// All peers, one a line
     #[command(after_help = "Examples:\n  catbird peers --down\n  catbird peers --kind external --format tsv")]
@@ -173,8 +176,10 @@ pub enum Command {
         what: Target,
     },
     /// Kernel routes: wanted, installed, failed, foreign
+    #[command(after_help = "Examples:\n  catbird fib\n  catbird fib 10.244.2.0/26\n  catbird fib --format tsv")]
     Fib { prefix: Option<IpNet> },
     /// Next hops and how they are resolved
+    #[command(after_help = "Examples:\n  catbird nexthops")]
     Nexthops,
     /// BFD sessions: whether the path to each peer is alive
     #[command(after_help = "Examples:\n  catbird bfd\n  catbird bfd tor-1")]
@@ -183,6 +188,7 @@ pub enum Command {
         peer: Option<String>,
     },
     /// This node's pod blocks and where each comes from
+    #[command(after_help = "Examples:\n  catbird blocks")]
     Blocks,
     /// Announce or withdraw a pod block, also after a restart of the daemon; a reboot forgets it
     #[command(after_help = "Examples:\n  catbird block add 10.244.9.0/26\n  catbird block remove 10.244.9.0/26")]
@@ -198,16 +204,20 @@ pub enum Command {
         streams: Vec<Stream>,
     },
     /// Leave the cluster gently: GRACEFUL_SHUTDOWN (RFC 8326), withdraw, close; returns when all of it is done
+    #[command(after_help = "Examples:\n  catbird drain\n  catbird drain --no-wait")]
     Drain {
         /// Return at once; `catbird status` says when it is done
         #[arg(long)]
         no_wait: bool,
     },
     /// Come back after a drain
+    #[command(after_help = "Examples:\n  catbird undrain")]
     Undrain,
     /// Look at what this machine gives, and say what of it will hurt; works without a daemon
+    #[command(after_help = "Examples:\n  catbird doctor\n  catbird doctor --json")]
     Doctor,
     /// The log
+    #[command(after_help = "Examples:\n  catbird log set debug")]
     Log {
         #[command(subcommand)]
         what: LogCommand,
@@ -225,6 +235,12 @@ pub enum Command {
     /// Completions for a shell, on standard output; peers' names are asked of the daemon
     #[command(after_help = "Examples:\n  catbird completions bash > /etc/bash_completion.d/catbird")]
     Completions { shell: clap_complete::Shell },
+    /// Write a manual page for each command into a folder
+    #[command(after_help = "Examples:\n  catbird man /usr/local/share/man/man1")]
+    Man {
+        /// It is there already
+        folder: PathBuf,
+    },
 }
 
 /// `catbird convert`
@@ -258,28 +274,34 @@ pub enum Daemon {
 #[derive(Debug, Subcommand)]
 pub enum PeerCommand {
     /// What it announced (Adj-RIB-In), with the verdict of import
+    #[command(after_help = "Examples:\n  catbird peer tor received\n  catbird peer tor received --rejected")]
     Received {
         /// Only what was refused, and why
         #[arg(long)]
         rejected: bool,
     },
     /// What we announce to it (Adj-RIB-Out)
+    #[command(after_help = "Examples:\n  catbird peer tor advertised")]
     Advertised,
     /// Close the session and keep it closed (RFC 9003)
+    #[command(after_help = "Examples:\n  catbird peer tor down -m 'new optics'")]
     Down {
         /// Why, for the other side's log: up to 128 octets
         #[arg(short, long, value_name = "TEXT", value_parser = shutdown_text)]
         message: Option<String>,
     },
     /// Open it again
+    #[command(after_help = "Examples:\n  catbird peer tor up")]
     Up,
     /// Close it and open it again; where both sides keep routes meanwhile (RFC 8538), no packet is lost
+    #[command(after_help = "Examples:\n  catbird peer tor clear\n  catbird peer tor clear --hard")]
     Clear {
         /// Both sides drop the routes of the session (Hard Reset)
         #[arg(long)]
         hard: bool,
     },
     /// Policy again, without a flap
+    #[command(after_help = "Examples:\n  catbird peer tor refresh in\n  catbird peer tor refresh out")]
     Refresh { direction: Direction },
 }
 
@@ -293,13 +315,18 @@ pub enum Direction {
 
 #[derive(Debug, Subcommand)]
 pub enum BlockCommand {
+    /// Announce it from now on, and keep it in the kernel as a blackhole
+    #[command(after_help = "Examples:\n  catbird block add 10.244.9.0/26")]
     Add { block: IpNet },
+    /// Withdraw it
+    #[command(after_help = "Examples:\n  catbird block remove 10.244.9.0/26")]
     Remove { block: IpNet },
 }
 
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
     /// Set the level of the running daemon
+    #[command(after_help = "Examples:\n  catbird log set debug")]
     Set { level: LevelWord },
 }
 

@@ -11,6 +11,7 @@ mod config_commands;
 mod convert;
 pub mod decode;
 mod doctor;
+mod man;
 mod objects;
 mod output;
 mod rows;
@@ -86,6 +87,7 @@ pub fn main(args: Args) -> ExitCode {
         Command::Completions { shell } => {
             out.octets(completions::script(*shell).as_bytes()).map(|()| Exit::Fine).map_err(ClientError::from)
         }
+        Command::Man { folder } => Ok(write_pages(folder)),
         Command::Doctor => doctor::run(&mut out),
         Command::Schema => out.object(&schema::document()).map(|()| Exit::Fine).map_err(ClientError::from),
         command => Client { out: &mut out, args: &args }.run(command),
@@ -98,6 +100,16 @@ pub fn main(args: Args) -> ExitCode {
                 eprintln!("catbird: {error}");
             }
             error.exit().into()
+        }
+    }
+}
+
+fn write_pages(folder: &Path) -> Exit {
+    match man::write(folder) {
+        Ok(_) => Exit::Fine,
+        Err(error) => {
+            eprintln!("catbird: cannot write manual pages into {}: {error}", folder.display());
+            Exit::Unreadable
         }
     }
 }
@@ -161,7 +173,7 @@ impl Client<'_> {
             Command::Diff { file, .. } => self.diff(file.as_deref()),
             // They need no daemon.
             Command::Run { .. } | Command::Check { .. } | Command::Decode(_) => Ok(Exit::Fine),
-            Command::Completions { .. } | Command::Doctor | Command::Schema | Command::Convert(_) => Ok(Exit::Fine),
+            Command::Completions { .. } | Command::Doctor | Command::Schema | Command::Convert(_) | Command::Man { .. } => Ok(Exit::Fine),
         }
     }
 

@@ -425,6 +425,16 @@ impl Edits {
         }
     }
 
+    /// A rule behind these edits would ask for what is no longer so.
+    fn disturbs(&self, matches: &Matches) -> bool {
+        let paths = matches.path_contains.is_some() || matches.path_first.is_some() || matches.path_max.is_some();
+        let communities = self.clear || !self.add.is_empty() || !self.remove.is_empty();
+        (matches.communities.is_some() && communities)
+            || (paths && !self.prepend.is_empty())
+            || (matches.origin.is_some() && self.origin.is_some())
+            || (matches.next_hop.is_some() && self.next_hop.is_some())
+    }
+
     fn is_empty(&self) -> bool {
         *self == Edits::default()
     }
@@ -527,6 +537,9 @@ impl Compiler {
             Some((Stmt::End(step), _)) => self.emit(path, *step).map(|()| None),
             Some((Stmt::Edit(edit), more)) => {
                 if !path.edits.push(edit) {
+                    if path.edits.disturbs(&path.matches) {
+                        return Err(Unfit::Changed);
+                    }
                     self.emit(path, Step::Next)?;
                     path.edits = Edits::default();
                     path.edits.push(edit);
@@ -554,7 +567,7 @@ impl Compiler {
                 return Ok(false);
             }
         }
-        if !path.edits.is_empty() {
+        if !path.edits.is_empty() || own.edits.disturbs(&path.matches) {
             return Ok(false);
         }
         let Some(matches) = path.matches.and(test)? else { return Ok(true) };

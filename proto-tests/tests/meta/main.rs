@@ -5,6 +5,7 @@ mod calico;
 mod clab_lint;
 
 mod dependencies;
+mod docs;
 mod json_schema;
 mod requirements;
 mod sources;

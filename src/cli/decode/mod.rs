@@ -26,6 +26,9 @@ use source::Kind;
 
 /// What may be typed after `catbird decode`.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(
+    after_help = "Examples:\n  catbird decode capture.pcap\n  tcpdump -w - tcp port 179 | catbird decode\n  catbird decode --json rib.20261101.0000.bz2"
+)]
 pub struct DecodeArgs {
     /// A capture (pcap, pcapng), an MRT file, or hexadecimal digits; gzip, bzip2 or neither; `-` is standard input
     #[arg(default_value = "-")]

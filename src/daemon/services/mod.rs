@@ -23,6 +23,7 @@ pub mod neighbours;
 pub mod password_files;
 pub mod readiness;
 pub mod signals;
+pub mod systemd;
 pub mod tcp_md5_stats;
 
 use std::io;
@@ -121,6 +122,7 @@ fn spawn_all(start: Start) {
     tasks::service("signals", signals::serve(handle.clone()));
     tasks::service("TCP-MD5", tcp_md5_stats::serve(handle.clone()));
     tasks::service("kernel", kernel_health::serve(handle.clone(), net_admin));
+    tasks::service("systemd", systemd::serve(handle.clone()));
     tasks::service("memory", memory::serve(handle));
     tasks::service("log", event_log.report());
     tasks::service("state", state.serve(news));

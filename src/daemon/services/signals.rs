@@ -58,6 +58,7 @@ fn stop(handle: &DaemonHandle, stopping: &mut bool, signal: &'static str) {
     let second = std::mem::replace(stopping, true);
     let mode = if second { StopMode::Keep } else { StopMode::Configured };
     tracing::info!(signal, ?mode, "stopping");
+    super::systemd::stopping();
     let handle = handle.clone();
     tokio::spawn(async move {
         if handle.stop(mode).await.is_err() {
