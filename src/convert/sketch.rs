@@ -3,7 +3,7 @@
 //! In: peers, groups, blocks and programs for routes, from a dialect's reader. Out: the same with policies named and compiled, and without what
 //! `catbird check` would refuse.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
@@ -25,6 +25,8 @@ pub struct Sketch {
     pub graceful: Table,
     pub(crate) blocks: Vec<(IpNet, Place)>,
     pub redistribute: Vec<Table>,
+    /// What stands in one of those two already.
+    seen: BTreeSet<String>,
     pub groups: Vec<Group>,
     pub peers: Vec<Peer>,
     pub bfd: BTreeMap<String, Table>,
@@ -145,13 +147,14 @@ impl Sketch {
     /// A prefix that is announced because it is configured.
     pub(crate) fn originate(&mut self, net: IpNet, place: Place) {
         let net = net.trunc();
-        if !self.blocks.iter().any(|(there, _)| *there == net) {
+        if self.seen.insert(net.to_string()) {
             self.blocks.push((net, place));
         }
     }
 
     /// Announce what another program has in the kernel.
     pub fn learn(&mut self, prefixes: Vec<String>, protocols: &[&str], kind: &'static str) {
+        let key = format!("{kind} {protocols:?} {prefixes:?}");
         let mut rule = Table::default();
         rule.set("prefixes", prefixes);
         if !protocols.is_empty() {
@@ -160,7 +163,7 @@ impl Sketch {
         if kind != "network" {
             rule.set("kind", kind);
         }
-        if !self.redistribute.contains(&rule) {
+        if self.seen.insert(key) {
             self.redistribute.push(rule);
         }
     }
@@ -198,8 +201,8 @@ impl Sketch {
 
     fn peers_once(&mut self, report: &mut Report) {
         let mut kept: Vec<Peer> = Vec::new();
-        let mut names = std::collections::BTreeSet::new();
-        let mut addresses = std::collections::BTreeSet::new();
+        let mut names = BTreeSet::new();
+        let mut addresses = BTreeSet::new();
         for mut peer in std::mem::take(&mut self.peers) {
             if !addresses.insert(peer.address.clone()) {
                 report.lost(peer.place, &peer.address, "a second session with the same address: catbird has one for both families");

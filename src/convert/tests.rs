@@ -108,6 +108,19 @@ fn files_that_include_themselves_end() {
     assert!(!convert(&text, Dialect::Bird, &again, &Wish::default()).remarks.is_empty());
 }
 
+#[test]
+fn maps_that_call_themselves_end() {
+    let entries: String = (1..200).map(|n| format!("route-map A permit {n}\n call A\n")).collect();
+    let text = format!("{entries}router bgp 1\n neighbor 192.0.2.2 remote-as 2\n neighbor 192.0.2.2 route-map A in\n");
+    let converted = converted(&text, Dialect::Frr);
+    assert!(converted.remarks.iter().any(|remark| remark.reason.contains("calls itself")), "{:?}", converted.remarks.first());
+    let calls = "f(); ".repeat(200);
+    let text = format!(
+        "function f() {{ {calls} }} protocol bgp a {{ local as 1; neighbor 192.0.2.2 as 2; ipv4 {{ import filter {{ f(); accept; }}; }}; }}"
+    );
+    assert!(self::converted(&text, Dialect::Bird).lost() > 0);
+}
+
 /// A route of a world that is small enough to meet the conditions.
 #[derive(Clone, Debug)]
 struct Route {

@@ -22,6 +22,8 @@ use super::{Bird, Named};
 const HOLD_TIME: u64 = 240;
 /// Templates from templates.
 const MAX_TEMPLATES: usize = 16;
+/// Of all sessions, those of their templates counted for each.
+const MAX_STATEMENTS: usize = 300_000;
 
 /// A channel: what passes of one family.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +59,11 @@ struct Session {
 }
 
 pub(super) fn convert(bird: &Bird<'_, '_>, sketch: &mut Sketch, report: &mut Report) {
-    let read: Vec<(Named<'_, '_>, Session)> = bird.sessions.iter().map(|named| (*named, session(bird, named, sketch, report))).collect();
+    let mut left = MAX_STATEMENTS;
+    let mut read: Vec<(Named<'_, '_>, Session)> = Vec::new();
+    for named in &bird.sessions {
+        read.push((*named, session(bird, named, &mut left, sketch, report)));
+    }
     let mut votes: BTreeMap<u32, usize> = BTreeMap::new();
     for asn in read.iter().filter_map(|(_, session)| session.local_as) {
         let count = votes.entry(asn).or_default();
@@ -71,7 +77,7 @@ pub(super) fn convert(bird: &Bird<'_, '_>, sketch: &mut Sketch, report: &mut Rep
     }
 }
 
-fn session<'t>(bird: &Bird<'_, 't>, named: &Named<'_, 't>, sketch: &mut Sketch, report: &mut Report) -> Session {
+fn session<'t>(bird: &Bird<'_, 't>, named: &Named<'_, 't>, left: &mut usize, sketch: &mut Sketch, report: &mut Report) -> Session {
     let mut bodies = vec![named.body];
     let mut from = named.from;
     while let Some(template) = from.filter(|_| bodies.len() < MAX_TEMPLATES) {
@@ -99,6 +105,11 @@ fn session<'t>(bird: &Bird<'_, 't>, named: &Named<'_, 't>, sketch: &mut Sketch, 
     let mut session = Session::default();
     for body in bodies.into_iter().rev() {
         for statement in statements(body) {
+            let Some(rest) = left.checked_sub(1) else {
+                report.lost(named.place, named.name, "too much to read: the rest of it is left out");
+                return session;
+            };
+            *left = rest;
             session.statement(bird, statement, sketch, report);
         }
     }

@@ -18,6 +18,9 @@ const MAX_DEPTH: usize = 40;
 /// Statements of one filter, with those of the functions that it calls.
 const MAX_STATEMENTS: usize = 5000;
 
+/// Words of a function that is put in where it is called.
+const MAX_BODY: usize = 5000;
+
 /// What a filter is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Where {
@@ -113,7 +116,7 @@ pub(super) fn inlined<'t>(function: &Function<'_, 't>, at: &mut Cursor<'_, 't>) 
         },
         _ => vec![token.clone()],
     };
-    (function.body.len() <= 100_000).then(|| function.body.iter().flat_map(put).collect())
+    (function.body.len() <= MAX_BODY).then(|| function.body.iter().flat_map(put).collect())
 }
 
 /// What a function that is asked in a condition answers.

@@ -91,7 +91,7 @@ fn statics(named: &Named<'_, '_>, sketch: &mut Sketch, report: &mut Report) -> S
             sketch.originate(net, place);
             found.blocks.push(net);
         } else {
-            let rest = shown(at.rest).replace('"', "").replace(';', "");
+            let rest = shown(at.rest).replace(['"', ';'], "");
             let reason =
                 format!("catbird writes no static routes: `ip route add {net} {rest} proto static` does, and it is announced from there");
             report.lost(place, &told, reason);
@@ -281,7 +281,8 @@ pub(super) fn bfd_setting(statement: &[Token<'_>], profile: &mut Table, report: 
     } else if at.word("multiplier") {
         at.number().and_then(|n| u8::try_from(n).ok()).filter(|n| *n > 0).map(|n| profile.set("multiplier", n))
     } else if at.word("passive") {
-        Some(profile.set("passive", at.switch()))
+        profile.set("passive", at.switch());
+        Some(())
     } else if at.words(&["idle", "tx", "interval"]) {
         Some(())
     } else {

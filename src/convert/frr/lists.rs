@@ -11,10 +11,13 @@ use super::super::Report;
 use super::super::program::{Cond, Range, Test};
 use super::Line;
 
+/// The entries of a prefix list, by their numbers.
+type Entries = BTreeMap<u32, (Range, bool)>;
+
 /// By name; of prefixes of IPv4 and IPv6 by themselves.
 #[derive(Default)]
 pub struct Lists {
-    prefixes: [BTreeMap<String, Vec<(u32, Range, bool)>>; 2],
+    prefixes: [BTreeMap<String, Entries>; 2],
     access: BTreeMap<String, Vec<(Range, bool)>>,
     communities: BTreeMap<String, Vec<(Option<Cond>, bool)>>,
     paths: BTreeMap<String, Vec<(Option<Cond>, bool)>>,
@@ -54,8 +57,8 @@ impl Lists {
         let own = net.prefix_len();
         let range = Range::new(net, ge.unwrap_or(own), le.unwrap_or(if ge.is_some() { net.max_prefix_len() } else { own }));
         let entries = list.entry((*name).to_owned()).or_default();
-        let seq = seq.unwrap_or_else(|| entries.iter().map(|(seq, ..)| *seq).max().unwrap_or(0).saturating_add(5));
-        entries.extend(range.map(|range| (seq, range, permit)));
+        let seq = seq.unwrap_or_else(|| entries.keys().next_back().copied().unwrap_or(0).saturating_add(5));
+        entries.extend(range.map(|range| (seq, (range, permit))));
         true
     }
 
@@ -117,9 +120,8 @@ impl Lists {
 
     /// Of a route of this family.
     pub(super) fn prefixes_of(&self, ipv4: bool, name: &str) -> Option<Cond> {
-        let mut entries = self.prefixes.get(usize::from(!ipv4))?.get(name)?.clone();
-        entries.sort_by_key(|(seq, ..)| *seq);
-        Some(Cond::List(entries.into_iter().map(|(_, range, permit)| (range, permit)).collect()))
+        let entries = self.prefixes.get(usize::from(!ipv4))?.get(name)?;
+        Some(Cond::List(entries.values().copied().collect()))
     }
 
     pub(super) fn access_of(&self, name: &str) -> Option<Cond> {

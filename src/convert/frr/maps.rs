@@ -14,6 +14,8 @@ use super::lists::{Lists, community, permits};
 
 /// Route-maps in route-maps.
 const MAX_CALLS: usize = 8;
+/// Entries of one program, with those of the route-maps that it calls.
+const MAX_ENTRIES: usize = 2000;
 
 #[derive(Default)]
 pub struct Maps {
@@ -92,11 +94,13 @@ impl Maps {
 
     /// What the map says of a route of this family.
     pub(super) fn program(&self, name: &str, ipv4: bool, lists: &Lists, report: &mut Report) -> Option<Vec<Stmt>> {
-        self.called(name, ipv4, lists, 0, report)
+        let mut left = MAX_ENTRIES;
+        self.called(name, ipv4, lists, (0, &mut left), report)
     }
 
-    fn called(&self, name: &str, ipv4: bool, lists: &Lists, depth: usize, report: &mut Report) -> Option<Vec<Stmt>> {
-        let entries = self.maps.get(name)?;
+    fn called(&self, name: &str, ipv4: bool, lists: &Lists, (depth, left): (usize, &mut usize), report: &mut Report) -> Option<Vec<Stmt>> {
+        let entries = self.maps.get(name).filter(|entries| depth <= MAX_CALLS && entries.len() <= *left)?;
+        *left = left.saturating_sub(entries.len());
         let mut program = Vec::new();
         for (number, entry) in entries {
             let cond = self.condition(entry, ipv4, lists, report);
@@ -105,7 +109,7 @@ impl Maps {
                 body.extend(entry.sets.iter().flat_map(|set| edit(set, ipv4, lists, report)).map(Stmt::Edit));
             }
             if let Some(call) = &entry.call {
-                match self.called(call, ipv4, lists, depth.saturating_add(1), report).filter(|_| depth < MAX_CALLS) {
+                match self.called(call, ipv4, lists, (depth.saturating_add(1), &mut *left), report) {
                     Some(inner) => body.push(Stmt::Call(accept_returns(inner))),
                     None => report.lost(entry.place, call, "no such route-map, or one that calls itself"),
                 }
