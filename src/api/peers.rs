@@ -79,6 +79,9 @@ pub struct PeerDetail {
     pub row: PeerRow,
     /// As configured.
     pub description: Option<String>,
+    /// Whose word it is that it is a neighbour: an object of the cluster, or the file and the line. `None` where no objects speak besides the file.
+    #[serde(default)]
+    pub from: Option<String>,
     /// We never dial it (RFC 4271 §8.1.1, PassiveTcpEstablishment).
     pub passive: bool,
     /// Our address and port of the session's connection.

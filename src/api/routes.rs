@@ -74,6 +74,9 @@ pub struct Explanation {
     pub covering: Vec<IpNet>,
     #[cfg_attr(feature = "daemon", schemars(with = "Vec<String>"))]
     pub longer: Vec<IpNet>,
+    /// Whose word it is that it is ours: an object of the cluster, or the file and the line.
+    #[serde(default)]
+    pub from: Option<String>,
     /// If there is no path: who had it last and why it went, as far as that is remembered.
     #[serde(default)]
     pub departed: Option<DepartedRow>,
@@ -369,4 +372,7 @@ pub struct BlockRow {
     pub source: String,
     /// False while the router drains, or starts.
     pub announced: bool,
+    /// Whose word it is: an object of the cluster, or the file and the line. `None` where no objects speak besides the file.
+    #[serde(default)]
+    pub from: Option<String>,
 }

@@ -183,6 +183,8 @@ struct Checked<'a> {
     ok: bool,
     errors: Vec<String>,
     flavour: String,
+    /// Its BGP Identifier.
+    router_id: Option<String>,
     #[serde(flatten)]
     meaning: Option<&'a Meaning>,
     /// Of kinds that say nothing to us.
@@ -195,6 +197,7 @@ impl<'a> Checked<'a> {
             ok: outcome.is_ok(),
             errors: outcome.as_ref().err().map(|why| why.to_string().lines().map(str::to_owned).collect()).unwrap_or_default(),
             flavour: config.kubernetes.as_ref().map_or_else(String::new, |k| k.flavour.to_string()),
+            router_id: outcome.as_ref().ok().map(|merged| merged.config.node.router_id.to_string()),
             meaning: outcome.as_ref().ok().map(|merged| &merged.meaning),
             foreign: &dump.foreign,
         }

@@ -233,7 +233,7 @@ impl Row for NexthopRow {
 }
 
 impl Row for BlockRow {
-    const COLUMNS: Columns = Columns { titles: &["BLOCK", "SOURCE", "ANNOUNCED"], legend: "" };
+    const COLUMNS: Columns = Columns { titles: &["BLOCK", "SOURCE", "ANNOUNCED", "FROM"], legend: "" };
     const NOTHING: &'static str = "this node has no blocks";
     type Key = IpNet;
 
@@ -243,7 +243,7 @@ impl Row for BlockRow {
 
     fn cells(&self) -> Vec<Cell> {
         let announced = if self.announced { styled("yes", Style::Good) } else { styled("no", Style::Warn) };
-        vec![cell(self.net), cell(&self.source), announced]
+        vec![cell(self.net), cell(&self.source), announced, maybe(self.from.as_ref())]
     }
 }
 

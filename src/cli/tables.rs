@@ -143,11 +143,16 @@ pub fn peer(out: &mut Output, peer: &PeerDetail) -> io::Result<()> {
     out.line(format!("state       {state} since {}, {} flaps", duration(row.state_seconds), row.flaps))?;
     let admin = if row.admin_up { "" } else { ", administratively down" };
     let passive = if peer.passive { ", passive" } else { "" };
+    let from = peer.from.clone().filter(|from| peer.description.as_ref().is_none_or(|said| !said.contains(from.as_str())));
     let remote = row.remote_as.map_or_else(|| "any".to_owned(), |asn| asn.to_string());
     out.line(format!("kind        {}, local AS {}, remote AS {remote}{passive}{admin}", row.kind, row.local_as))?;
-    for (title, text) in
-        [("bfd", &row.bfd), ("why down", &row.why_down), ("local", &peer.local_endpoint), ("remote", &peer.remote_endpoint)]
-    {
+    for (title, text) in [
+        ("from", &from),
+        ("bfd", &row.bfd),
+        ("why down", &row.why_down),
+        ("local", &peer.local_endpoint),
+        ("remote", &peer.remote_endpoint),
+    ] {
         if let Some(text) = text {
             out.line(format!("{title:12}{text}"))?;
         }
@@ -239,6 +244,9 @@ pub fn explanation(out: &mut Output, explanation: &Explanation) -> io::Result<()
     let host = explanation.asked.prefix_len() == explanation.asked.max_prefix_len() && explanation.asked != explanation.net;
     let asked = if host { format!("  (the longest prefix in use that holds {})", explanation.asked.addr()) } else { String::new() };
     out.line(format!("{}{asked}", out.paint(&styled(explanation.net, Style::Bold))))?;
+    if let Some(from) = &explanation.from {
+        out.line(format!("  ours, from {from}"))?;
+    }
     if explanation.paths.is_empty() {
         out.line("  nobody announces it")?;
         if let Some(gone) = &explanation.departed {

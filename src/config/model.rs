@@ -102,6 +102,8 @@ pub struct Config {
     pub kubernetes: Option<Kubernetes>,
     /// The objects of the cluster are not known yet: this is not all.
     pub provisional: bool,
+    /// Whose word something is, where objects of a cluster speak besides the file: `peer ADDRESS`, `block PREFIX`, `service PREFIX`.
+    pub origins: BTreeMap<String, String>,
     /// Those of the cluster and the explicit ones, in the order of the file.
     pub sessions: Vec<Session>,
     /// Peer groups with `listen`.

@@ -59,6 +59,7 @@ pub fn speaker(config: &Config) -> speaker::Params {
         },
         limits: config.limits.node.clone(),
         provisional: config.provisional,
+        origins: config.origins.clone(),
         shell: shell(config),
     }
 }

@@ -64,6 +64,7 @@ impl Validator<'_> {
             interfaces: patterns(&raw.interfaces),
             shape: raw.shape.as_ref().map(|at| at.value),
             kind,
+            by_metric: false,
         }
     }
 }

@@ -80,6 +80,7 @@ pub(super) fn validate(raw: &Raw, environment: &Environment<'_>, diagnostics: &D
         cluster: cluster::cluster(raw, me),
         kubernetes: validator.kubernetes(raw, &node),
         provisional: false,
+        origins: Default::default(),
         pods: Pods { blocks: list(&raw.pods.blocks), held_by_others: Vec::new(), file: value(&raw.pods.file) },
         services: Vec::new(),
         best_path: BestPath {

@@ -2,6 +2,7 @@
 //!
 //! In: the operator's meaning, checked. Out: the metric of a route, and whether a prefix may be written at all. Of tunnels see [`overlay`].
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -39,6 +40,10 @@ pub struct Params {
     pub pools: Vec<IpNet>,
     /// No learned prefix inside one of these is written: another program routes them.
     pub exclude: Vec<IpNet>,
+    /// No learned route whose next hop is one of these is written: another program routes to who is there.
+    pub exclude_next_hops: BTreeSet<IpAddr>,
+    /// Routes that stand whatever is learned, each by its gateway.
+    pub via: BTreeMap<IpNet, IpAddr>,
     /// Who wins where another's route has our key.
     pub conflict: Conflict,
     /// Most changes that wait for the kernel's answer at one time. What changes again meanwhile is written once.
@@ -62,6 +67,8 @@ impl Default for Params {
             allow_default: false,
             pools: Vec::new(),
             exclude: Vec::new(),
+            exclude_next_hops: BTreeSet::new(),
+            via: BTreeMap::new(),
             conflict: Conflict::Heal,
             window: 2048,
             overlay: overlay::Params::default(),
@@ -118,6 +125,8 @@ pub enum Refused {
     OutsidePools,
     /// Inside a prefix that is left to another program.
     Excluded,
+    /// By a next hop whose routes are left to another program.
+    ExcludedNextHop,
     /// A blackhole for a single address would swallow the pod behind it.
     HostBlackhole,
     /// A unicast route without a way out.
@@ -133,6 +142,7 @@ impl fmt::Display for Refused {
             Refused::DefaultRoute => "default routes are not allowed",
             Refused::OutsidePools => "outside the pools",
             Refused::Excluded => "left to another program by `exclude`",
+            Refused::ExcludedNextHop => "its next hop is one that another program routes to",
             Refused::HostBlackhole => "a blackhole for a single address would swallow its pod",
             Refused::NoHops => "no way out",
             Refused::Swallows => "it holds the address that its tunnel leads to, whose packets would enter the tunnel again",

@@ -85,7 +85,7 @@ pub struct NodeMeaning {
     pub ipv6: Option<Sourced<Ipv6Addr>>,
     /// It is a route reflector (RFC 4456 §7).
     pub cluster_id: Option<Sourced<ClusterId>>,
-    /// Its routes shall be withdrawn gently.
+    /// It drains: its services are withdrawn.
     pub drain: Option<Key>,
     /// Kept from announcing services.
     pub services_excluded: Option<Key>,

@@ -80,6 +80,7 @@ pub fn merge(file: &Config, store: &Store) -> Result<Merged, Unusable> {
     let kubernetes = file.kubernetes.as_ref().ok_or(Unusable::NotAsked)?;
     let meaning = meaning_of(store, &file.node.name, &Setting::new(kubernetes)).map_err(Unusable::Missing)?;
     let mut merge = Merge { config: file.clone(), kubernetes, conflicts: Vec::new(), notes: Vec::new() };
+    merge.origins_of_the_file();
     merge.node(&meaning);
     merge.listen(&meaning);
     merge.policies(&meaning);
@@ -94,6 +95,9 @@ pub fn merge(file: &Config, store: &Store) -> Result<Merged, Unusable> {
     let (config, notes) = (merge.config, merge.notes);
     let mut meaning = meaning;
     meaning.notes.extend(notes);
+    for session in &mut meaning.sessions {
+        session.port.get_or_insert(kubernetes.session.port);
+    }
     Ok(Merged { config, meaning })
 }
 
@@ -170,6 +174,19 @@ impl Merge<'_> {
         }
     }
 
+    /// Whose word something is; what stands in the file was its word first.
+    fn origin(&mut self, what: String, from: &Key) {
+        self.config.origins.entry(what).or_insert_with(|| from.to_string());
+    }
+
+    /// What the file says of neighbours and blocks is its word.
+    fn origins_of_the_file(&mut self) {
+        let lines = &self.kubernetes.typed.lines;
+        let said =
+            lines.iter().filter(|(what, _)| what.starts_with("block ") || what.starts_with("peer ") && !what.starts_with("peer name "));
+        self.config.origins.extend(said.map(|(what, line)| (what.clone(), format!("the file, line {line}"))));
+    }
+
     fn listen(&mut self, meaning: &Meaning) {
         if let Some(port) = &meaning.listen.port {
             match &port.from {
@@ -217,6 +234,7 @@ impl Merge<'_> {
             self.conflict(format!("the name {}", session.name), &format!("peer name {}", session.name), &session.from);
             return;
         }
+        self.origin(format!("peer {remote}"), &session.from);
         let options = self.options(session, meaning);
         let remote_asn = RemoteAs::Exactly(session.asn);
         let kind = match kind(remote_asn, &options) {
@@ -285,12 +303,21 @@ impl Merge<'_> {
                 self.note(&block.from, format!("{} cannot be a block: {why}", block.prefix));
                 continue;
             }
+            self.origin(format!("block {}", block.prefix), &block.from);
             let list = if block.blackhole { &mut self.config.pods.blocks } else { &mut self.config.pods.held_by_others };
             list.push(block.prefix);
         }
         let services = &meaning.services;
         let all = services.ranges.iter().map(|range| range.value).chain(services.addresses.iter().map(|a| a.prefix));
         self.config.services = all.collect::<BTreeSet<IpNet>>().into_iter().collect();
+        for range in &services.ranges {
+            let from = range.from.as_ref().map_or_else(|| "the file".to_owned(), Key::to_string);
+            self.config.origins.entry(format!("service {}", range.value)).or_insert(from);
+        }
+        for address in &services.addresses {
+            let from = address.from.iter().map(Key::to_string).collect::<Vec<_>>().join(", ");
+            self.config.origins.entry(format!("service {}", address.prefix)).or_insert(from);
+        }
     }
 
     fn fib(&mut self, meaning: &Meaning) {
@@ -303,20 +330,14 @@ impl Merge<'_> {
         let fib = &mut self.config.fib;
         fib.protocol = if protocol { fib.protocol } else { BIRD };
         fib.metric = if metric { fib.metric } else { Metric::FromLocalPref };
-        fib.block_metric = if block_metric { fib.block_metric } else { meaning.priority.ipv4 };
+        // BIRD gives none to what is its own; IPv6 makes 1024 of that.
+        fib.block_metric = if block_metric { fib.block_metric } else { 0 };
         self.tunnels(meaning);
         self.redistribution(meaning);
         for route in &meaning.static_routes {
-            self.note(
-                &route.from,
-                format!("reachableBy: catbird writes no route to {} yet; add it to the node's own routes", route.prefix),
-            );
+            self.config.fib.via.entry(route.prefix).or_insert(route.via);
         }
-        for hop in &meaning.next_hops_kept_out {
-            if let Some(from) = &hop.from {
-                self.note(from, format!("routes by {} are WireGuard's, and catbird does not leave them out yet", hop.value));
-            }
-        }
+        self.config.fib.exclude_next_hops.extend(meaning.next_hops_kept_out.iter().map(|hop| hop.value));
     }
 
     /// IPIP that is ours to do: one way for all pools, since the tunnel is chosen by next hop and not by pool.
@@ -362,6 +383,7 @@ impl Merge<'_> {
                 interfaces: vec![NamePattern::new("cali*")],
                 shape: Some(Shape::Unicast),
                 kind: LocalKind::Pod,
+                by_metric: true,
             });
         }
         let ignored = meaning.ignored_interfaces.iter().filter(|name| name.value != "cali*");

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `catbird.dev/asn` | the node's AS number, if it is not the cluster's |
 //! | `catbird.dev/cluster-id` | it is a reflector (RFC 4456 §7) |
-//! | `catbird.dev/drain` | `"true"`: its routes are withdrawn gently |
+//! | `catbird.dev/drain` | `"true"`: it announces no services |
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -79,7 +79,7 @@ pub(super) fn meaning(store: &Store, name: &str, setting: &Setting<'_>) -> Resul
 
 fn own_node(name: &str, own: &Facts, store: &Store, setting: &Setting<'_>) -> NodeMeaning {
     let object = store.nodes().find(|(key, _)| key.name == name).map(|(_, node)| &node.metadata);
-    let drain = object.and_then(|object| object.annotations.get("catbird.dev/drain")).is_some_and(|value| value == "true");
+    let drain = object.is_some_and(|object| services::are_drained(&object.annotations));
     let excluded = object.is_some_and(|object| services::are_excluded(&object.labels));
     let of_family = |v6: bool| own.addresses.iter().find(move |a| a.is_ipv6() == v6).copied();
     NodeMeaning {

@@ -139,14 +139,40 @@ fn typed_matches(matches: &Matches, family: Family) -> typed::Matches {
     }
 }
 
-/// What is ours has the priority of normal routes.
+/// No LOCAL_PREF, which counts as 100.
+const NONE: Condition = Condition::LocalPref(100..=100);
+
+/// What is ours has the priority of normal routes, unless the kernel's route has a metric of its own.
 fn priority(meaning: &Meaning) -> Policy {
     let of = |family: Family, priority: u32| typed::Rule {
         sets: Sets { local_pref: Some(MOST.saturating_sub(priority)), ..Sets::default() },
-        ..when(typed::Matches { family: Some(family), source: Some(RouteSource::Local), ..typed::Matches::default() }, Step::Next)
+        ..when(
+            typed::Matches { family: Some(family), source: Some(RouteSource::Local), others: vec![NONE], ..typed::Matches::default() },
+            Step::Next,
+        )
     };
     let rules = vec![of(Family::Ipv4Unicast, meaning.priority.ipv4), of(Family::Ipv6Unicast, meaning.priority.ipv6)];
     Policy { name: PRIORITY.to_owned(), rules, default: Step::Next }
+}
+
+/// Their block stands for them, but for a pod that is just moved here: its route has a lower metric than normal ones.
+fn inside_own_blocks(meaning: &Meaning) -> impl Iterator<Item = typed::Rule> + '_ {
+    let of_family = |v6: bool, priority: u32| {
+        let blocks: Vec<Prefixes> = meaning
+            .blocks
+            .iter()
+            .filter(|block| block.announce == Announce::Always && block.prefix.addr().is_ipv6() == v6)
+            .map(|block| inside(block.prefix))
+            .collect();
+        let matches = typed::Matches {
+            own_kinds: Some(vec![LocalKind::Pod]),
+            others: vec![Condition::LocalPref(0..=MOST.saturating_sub(priority))],
+            prefixes: Some(blocks.clone()),
+            ..typed::Matches::default()
+        };
+        (!blocks.is_empty()).then(|| named("pods inside our own blocks", when(matches, Step::Reject)))
+    };
+    [of_family(false, meaning.priority.ipv4), of_family(true, meaning.priority.ipv6)].into_iter().flatten()
 }
 
 fn export(meaning: &Meaning) -> Policy {
@@ -166,11 +192,7 @@ fn export(meaning: &Meaning) -> Policy {
             Sets { add_communities: advertised.communities.iter().filter_map(|text| text.parse().ok()).collect(), ..Sets::default() };
         rules.push(typed::Rule { sets, ..named("communities", when(of_prefixes(vec![advertised.prefix]), Step::Next)) });
     }
-    let own_blocks: Vec<IpNet> = meaning.blocks.iter().filter(|b| b.announce == Announce::Always).map(|b| b.prefix).collect();
-    if !own_blocks.is_empty() {
-        let matches = typed::Matches { own_kinds: Some(vec![LocalKind::Pod]), ..of_prefixes(own_blocks) };
-        rules.push(named("pods inside our own blocks", when(matches, Step::Reject)));
-    }
+    rules.extend(inside_own_blocks(meaning));
     let ours = typed::Matches { own_kinds: Some(vec![LocalKind::Block, LocalKind::Service, LocalKind::Pod]), ..typed::Matches::default() };
     rules.push(named("ours", when(ours, Step::Accept)));
     let mut prefixes_rule = |name: &str, nets: Vec<IpNet>, then: Step| {

@@ -9,6 +9,8 @@
 //! | an address that is configured alone (`/32`, `/128`), policy Cluster | all nodes |
 //! | policy Cluster, aggregation switched off | all nodes, as long as an endpoint is ready anywhere |
 //! | any other | nobody alone: it is in a range |
+//!
+//! A node that is excluded from load balancing, or drains, announces none.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -74,6 +76,11 @@ pub(super) fn are_excluded(labels: &Words) -> bool {
     labels.get("node.kubernetes.io/exclude-from-external-load-balancers").is_some_and(|value| value == "true")
 }
 
+/// The annotation by which a node says goodbye: first its services, and its blocks when `catbird drain` says so.
+pub(super) fn are_drained(annotations: &Words) -> bool {
+    annotations.get("catbird.dev/drain").is_some_and(|value| value == "true")
+}
+
 /// What this node announces, and of which ranges it writes no learned route.
 pub(super) fn meaning(store: &Store, node: &NodeMeaning, allowed: &Ranges, notes: &mut Notes) -> (Services, Vec<Sourced<IpNet>>) {
     if allowed.is_empty() {
@@ -83,7 +90,7 @@ pub(super) fn meaning(store: &Store, node: &NodeMeaning, allowed: &Ranges, notes
     let balancers = if allowed.apart { Vec::new() } else { wide(&allowed.load_balancer) };
     let whole: Vec<Sourced<IpNet>> = [allowed.cluster.clone(), wide(&allowed.external), balancers].concat();
     let reflected = if node.cluster_id.is_some() { [allowed.load_balancer.clone(), allowed.external.clone()].concat() } else { Vec::new() };
-    if node.services_excluded.is_some() {
+    if node.services_excluded.is_some() || node.drain.is_some() {
         return (Services { reflected, ..Services::default() }, whole);
     }
     let addresses = addresses(store, &node.name, allowed, notes);

@@ -297,6 +297,39 @@ fn an_excluded_node_announces_no_service_and_still_keeps_them_out_of_its_kernel(
 }
 
 #[test]
+fn a_node_that_drains_announces_no_services_and_keeps_its_blocks() {
+    let with = |annotations: Value| {
+        let mut objects = three();
+        objects[0]["metadata"]["annotations"] = annotations;
+        objects.extend([service("s", local("10.96.0.5"), &[]), slice("s", "IPv4", json!([{"nodeName": "a"}]))]);
+        merged(RANGES, objects)
+    };
+    let (before, after) = (with(json!({"catbird.dev/drain": "false"})), with(json!({"catbird.dev/drain": "true"})));
+    assert!(!before.config.services.is_empty() && before.meaning.node.drain.is_none());
+    assert!(after.config.services.is_empty());
+    assert_eq!(after.config.pods.blocks, before.config.pods.blocks);
+    assert_eq!(after.config.fib.exclude, before.config.fib.exclude, "and learns none");
+    assert_eq!(after.meaning.node.drain.map(|key| key.to_string()).as_deref(), Some("Node a"));
+}
+
+#[test]
+fn whose_word_it_is_is_kept_and_told_by_a_reload() {
+    let text = format!("{NODES}[pods]\nblocks = [\"10.9.0.0/24\"]\n[[peer]]\naddress = \"10.0.0.9\"\nasn = \"internal\"\n");
+    let all = merged(&text, three());
+    let said = |what: &str| all.config.origins.get(what).map(String::as_str);
+    assert_eq!(said("peer 10.0.0.2"), Some("Node b"));
+    assert_eq!(said("peer 10.0.0.9"), Some("the file, line 6"));
+    assert_eq!((said("block 10.244.1.0/24"), said("block 10.9.0.0/24")), (Some("Node a"), Some("the file, line 4")));
+    let services =
+        merged(RANGES, vec![three()[0].clone(), service("s", local("10.96.0.5"), &[]), slice("s", "IPv4", json!([{"nodeName": "a"}]))]);
+    assert_eq!(services.config.origins.get("service 10.96.0.5/32").map(String::as_str), Some("Service default/s"));
+    let fewer = merged(&text, three().into_iter().take(1).collect());
+    let [old, new] = [&fewer, &all].map(|merged| params::speaker(&merged.config));
+    let changes: Vec<String> = reload_plan::diff(&old, &new, &NotRunning).changes().iter().map(ToString::to_string).collect();
+    assert!(changes.iter().any(|change| change.contains("b: new session with 10.0.0.2, from Node b")), "{changes:?}");
+}
+
+#[test]
 fn an_address_of_two_services_stays_until_both_are_gone() {
     let two = |names: &[&str]| {
         let of = |name: &&str| [service(name, local("10.96.0.5"), &[]), slice(name, "IPv4", json!([{"nodeName": "a"}]))];

@@ -49,7 +49,8 @@ impl Query<'_> {
             ago_seconds: u64::from(self.rib.seconds().saturating_sub(gone.seconds)),
         });
         let (covering, longer) = (self.covering(&net), self.longer(&net));
-        Explanation { net, asked: *asked, covering, longer, departed, paths: told, fib, kernel: None, not_written, exports }
+        let from = self.params.origin(&net).map(str::to_owned);
+        Explanation { net, asked: *asked, covering, longer, from, departed, paths: told, fib, kernel: None, not_written, exports }
     }
 
     /// Shorter prefixes that are used, the longest first.

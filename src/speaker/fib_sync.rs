@@ -11,6 +11,7 @@ use super::counters::RouterCounters;
 use super::io::{Effect, Effects};
 use super::origination::Origination;
 use super::params::Params;
+use super::pinned::Pinned;
 use crate::fib::{Errno, Fib, FibEvent, FibKind, FibRoute, Refused};
 use crate::num::{Family, Instant, PeerId};
 use crate::rib::nexthop::{BgpRoute, NexthopTable, combine, combine_weighted};
@@ -24,6 +25,8 @@ const REPAIRS_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct FibSync {
     /// What should stand in the kernel, and what does.
     pub fib: Fib,
+    /// What stands there whatever is learned.
+    pub pinned: Pinned,
     /// Repairs of kernel routes that were told of.
     repaired_said: u64,
     /// When they were.
@@ -42,6 +45,7 @@ pub(super) struct Desired<'a> {
 /// What telling the planner touches.
 pub(super) struct Program<'a> {
     pub fib: &'a mut Fib,
+    pub pinned: &'a mut Pinned,
     pub params: &'a Params,
     pub rib: &'a Rib,
     pub nexthops: &'a mut NexthopTable,
@@ -68,6 +72,9 @@ impl Desired<'_> {
 
     fn learned_route(&self, dest: DestId, net: IpNet, best: &Best) -> Result<FibRoute, Refused> {
         let fib = &self.params.fib;
+        if fib.exclude_next_hops.contains(&best.attrs.next_hop().addr()) {
+            return Err(Refused::ExcludedNextHop);
+        }
         let width = usize::from(self.params.rules.multipath.width.max(1));
         let resolution = |id: NhId| self.nexthops.resolution(id);
         let mut hops = match self.rib.sharing(dest) {
@@ -121,6 +128,10 @@ impl Program<'_> {
             return;
         }
         for change in changes {
+            if self.pinned.gateway(&change.net).is_some() {
+                self.apply_pinned(change.net);
+                continue;
+            }
             let wanted = self.wanted(change).filter(|_| self.params.fib.enabled);
             self.note_own(change, wanted.as_ref());
             self.fib.set_desired(change.net, wanted);
@@ -134,6 +145,36 @@ impl Program<'_> {
         }
     }
 
+    /// The routes that stand whatever is learned are those of the configuration from now on.
+    pub fn pin(&mut self) {
+        let touched = self.pinned.set(&self.params.fib.via, self.nexthops);
+        touched.into_iter().for_each(|net| self.apply_pinned(net));
+    }
+
+    /// The way to these next hops is another, and with it routes that stand whatever is learned.
+    pub fn next_hops_changed(&mut self, changed: &[NhId]) {
+        self.pinned.by(changed).into_iter().for_each(|net| self.apply_pinned(net));
+    }
+
+    /// A prefix that is pinned, or is no longer and gets what is learned.
+    fn apply_pinned(&mut self, net: IpNet) {
+        let Some(gateway) = self.pinned.gateway(&net) else {
+            self.note(net, None);
+            self.fib.set_desired(net, None);
+            return self.again(net);
+        };
+        let wanted = self.pinned.route(&net, &self.params.fib, self.nexthops).filter(|_| self.params.fib.enabled);
+        let next_hops = [gateway];
+        self.note(net, wanted.as_ref().map(|route| BgpRoute::Leads { next_hops: &next_hops, metric: route.metric }));
+        self.fib.set_desired(net, wanted);
+    }
+
+    fn note(&mut self, net: IpNet, own: Option<BgpRoute<'_>>) {
+        if self.nexthops.is_tracked_within(&net) {
+            self.nexthops.on_bgp_route(net, own);
+        }
+    }
+
     /// Next hops that paths name since now may lie in routes that we use already: the table of next hops did not keep these.
     pub fn resolve_newly_tracked(&mut self) {
         for addr in self.nexthops.take_newly_tracked() {
@@ -142,6 +183,10 @@ impl Program<'_> {
             }
             let most = if addr.is_ipv4() { 32 } else { 128 };
             for net in (0..=most).filter_map(|len| IpNet::new(addr, len).ok()).map(|net| net.trunc()) {
+                if self.pinned.gateway(&net).is_some() {
+                    self.apply_pinned(net);
+                    continue;
+                }
                 let Some(change) = self.rib.find(&net).and_then(|dest| self.as_change(dest)) else { continue };
                 let wanted = self.wanted(&change);
                 self.note_own(&change, wanted.as_ref());
@@ -166,7 +211,7 @@ impl Program<'_> {
 impl FibSync {
     /// With nothing wanted.
     pub fn new(params: &Params) -> FibSync {
-        FibSync { fib: Fib::new(params.fib.clone()), repaired_said: 0, repaired_at: None }
+        FibSync { fib: Fib::new(params.fib.clone()), pinned: Pinned::default(), repaired_said: 0, repaired_at: None }
     }
 
     /// Hands planned changes to the shell, as many as the planner lets out.

@@ -96,6 +96,7 @@ pub(super) fn detail(entry: &Entry, row: PeerRow, now: Instant) -> PeerDetail {
     PeerDetail {
         row,
         description: params.description.clone(),
+        from: None,
         passive: params.passive,
         local_endpoint: session.map(|s| s.local.to_string()),
         remote_endpoint: session.map(|s| s.remote.to_string()),

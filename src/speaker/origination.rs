@@ -97,13 +97,18 @@ impl Origination {
 
 /// Announces a prefix as one of our own, or no longer.
 pub(super) fn originate(rib: &mut Rib, kind: LocalKind, net: IpNet, ours: bool) {
-    let route = ours.then(|| {
+    originate_with(rib, kind, net, ours.then_some(None));
+}
+
+/// The same with a LOCAL_PREF, if it is to carry one.
+pub(super) fn originate_with(rib: &mut Rib, kind: LocalKind, net: IpNet, ours: Option<Option<u32>>) {
+    let route = ours.map(|local_pref| {
         let next_hop = match net {
             IpNet::V4(_) => NextHop::V4(Ipv4Addr::UNSPECIFIED),
             IpNet::V6(_) => NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None },
         };
-        Route::as_received(rib.intern_new(PathAttributes::builder(Origin::Igp, next_hop).finish()))
+        Route::as_received(rib.intern_new(PathAttributes::builder(Origin::Igp, next_hop).set_local_pref(local_pref).finish()))
     });
-    let cause = if ours { Cause::Announced } else { Cause::Withdrawn };
+    let cause = if ours.is_some() { Cause::Announced } else { Cause::Withdrawn };
     rib.apply(RouteChange { peer: PeerId::LOCAL, nlri: Nlri { net, path_id: kind.path_id() }, route, cause });
 }

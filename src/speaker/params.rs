@@ -64,6 +64,8 @@ pub struct Params {
     pub limits: Limits,
     /// Neighbours are still to be named: nothing is taken for gone because nobody announces it.
     pub provisional: bool,
+    /// Whose word something is, for answers: `peer ADDRESS`, `block PREFIX`, `service PREFIX`. The router does not act on it.
+    pub origins: BTreeMap<String, String>,
     /// Settings of the shell around the router, each by its name in words. The router does not act on them; they are here so that one
     /// comparison says all that a reload changes.
     pub shell: BTreeMap<String, String>,
@@ -334,6 +336,8 @@ pub struct RedistributeRule {
     pub shape: Option<Shape>,
     /// What it is to policies (`own_kinds`).
     pub kind: LocalKind,
+    /// It carries LOCAL_PREF 2^31-1 less the kernel route's metric, as Calico has it; a route without a metric carries none.
+    pub by_metric: bool,
 }
 
 /// What the kernel's route does.
@@ -346,6 +350,16 @@ pub enum Shape {
 }
 
 impl Params {
+    /// Whose word it is that there is this block, or this service.
+    pub fn origin(&self, net: &IpNet) -> Option<&str> {
+        ["block", "service"].into_iter().find_map(|what| self.origins.get(&format!("{what} {net}"))).map(String::as_str)
+    }
+
+    /// Whose word it is that there is this neighbour.
+    pub fn origin_of_peer(&self, remote: &peer::Remote) -> Option<&str> {
+        self.origins.get(&format!("peer {remote}")).map(String::as_str)
+    }
+
     /// How next hops are resolved, as follows from where our routes stand.
     pub fn nexthops(&self) -> nexthop::Params {
         nexthop::Params {

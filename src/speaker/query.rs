@@ -16,7 +16,7 @@ use super::sessions::{Entry, Sessions};
 use super::startup::StartupConvergence;
 use crate::api::{
     Answer, BlockRow, DOWN_PEERS, DownPeer, FamilyRow, FibCounts, FibRow, FibTableRow, JobRow, MemoryRow, NexthopRow, PAGE_ROWS, Page,
-    PeerMetrics, PeerRow, Question, RouteFilter, RouteRow, Snapshot, Status, TableRow, WaitingRow,
+    PeerDetail, PeerMetrics, PeerRow, Question, RouteFilter, RouteRow, Snapshot, Status, TableRow, WaitingRow,
 };
 use crate::num::{Family, Instant, PeerId};
 use crate::rib::nexthop::{NexthopTable, Row};
@@ -48,7 +48,7 @@ impl Query<'_> {
         match question {
             Question::Status => Answer::Status(Box::new(self.status(now))),
             Question::Peers { cursor } => Answer::Peers(self.peer_rows(*cursor, now)),
-            Question::Peer { peer } => self.of_peer(peer, |s, e| Answer::Peer(Box::new(format::detail(e, s.peer_row(e, now), now)))),
+            Question::Peer { peer } => self.of_peer(peer, |s, e| Answer::Peer(Box::new(s.peer_detail(e, now)))),
             Question::Received { peer, rejected, cursor } => {
                 self.of_peer(peer, |s, e| Answer::Received(s.received_rows(e.id, *rejected, *cursor)))
             }
@@ -365,11 +365,17 @@ impl Query<'_> {
         Page { rows: rows.iter().take(PAGE_ROWS).map(shown).collect(), next }
     }
 
+    fn peer_detail(&self, entry: &Entry, now: Instant) -> PeerDetail {
+        let from = self.params.origin_of_peer(&entry.config.session.remote).map(str::to_owned);
+        PeerDetail { from, ..format::detail(entry, self.peer_row(entry, now), now) }
+    }
+
     fn block_rows(&self) -> Vec<BlockRow> {
         let row = |(net, by): (&IpNet, &std::collections::BTreeSet<BlockSource>)| BlockRow {
             net: *net,
             source: by.iter().map(|s| s.name()).collect::<Vec<_>>().join(","),
             announced: !self.lifecycle.withholds(),
+            from: self.params.origin(net).map(str::to_owned),
         };
         self.origination.iter().map(row).collect()
     }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
-use super::origination::originate;
+use super::origination::originate_with;
 use super::params::{Params, RedistributeParams, RedistributeRule, Shape};
 use crate::fib;
 use crate::kernel::{IfIndex, KernelEvent, KernelRoute, RouteKind};
@@ -31,6 +31,11 @@ impl RedistributeRule {
         protocol && self.shape.is_none_or(|s| s == shape) && self.prefixes.contains(&route.net)
     }
 
+    /// Of a route of this metric.
+    fn makes(&self, metric: u32) -> Own {
+        (self.kind, Some(MOST_METRIC.saturating_sub(metric)).filter(|_| self.by_metric && metric != 0))
+    }
+
     fn over(&self, name: &str) -> bool {
         self.interfaces.is_empty() || self.interfaces.iter().any(|p| p.matches(name))
     }
@@ -41,7 +46,7 @@ impl RedistributeRule {
 pub(super) struct Redistribution {
     candidates: BTreeMap<(IpNet, u32), Candidate>,
     names: BTreeMap<IfIndex, String>,
-    redistributed: BTreeMap<IpNet, LocalKind>,
+    redistributed: BTreeMap<IpNet, Own>,
     generation: u32,
 }
 
@@ -52,8 +57,14 @@ struct Candidate {
     generation: u32,
 }
 
+/// What the kernel's routes make of a prefix: what it stands for, and its LOCAL_PREF if it carries one.
+type Own = (LocalKind, Option<u32>);
+
 /// What a prefix is from now on; `None`: no longer ours.
-type Redistributed = BTreeMap<IpNet, Option<LocalKind>>;
+type Redistributed = BTreeMap<IpNet, Option<Own>>;
+
+/// The largest metric that LOCAL_PREF stands for.
+const MOST_METRIC: u32 = 0x7fff_ffff;
 
 impl Redistribution {
     /// Takes in what the kernel says; which prefixes to look at again.
@@ -113,15 +124,16 @@ impl Redistribution {
     fn judge(&mut self, nets: BTreeSet<IpNet>, rules: &RedistributeParams) -> Redistributed {
         let mut changes = Redistributed::new();
         for net in nets {
-            let here = self.candidates.range((net, 0)..=(net, u32::MAX)).map(|(_, c)| c);
-            let best = here.filter_map(|c| self.rule_of(c, rules)).min();
-            let kind = best.and_then(|i| rules.rules.get(i)).map(|r| r.kind);
-            let was = match kind {
-                Some(kind) => self.redistributed.insert(net, kind),
+            let here = self.candidates.range((net, 0)..=(net, u32::MAX));
+            // The lowest metric of those that the first rule means: by that one the kernel forwards.
+            let best = here.filter_map(|((_, metric), c)| Some((self.rule_of(c, rules)?, *metric))).min();
+            let own = best.and_then(|(rule, metric)| Some(rules.rules.get(rule)?.makes(metric)));
+            let was = match own {
+                Some(own) => self.redistributed.insert(net, own),
                 None => self.redistributed.remove(&net),
             };
-            if was != kind {
-                changes.insert(net, kind);
+            if was != own {
+                changes.insert(net, own);
             }
         }
         changes
@@ -143,7 +155,7 @@ impl Redistribution {
     }
 
     fn of(&self, kind: LocalKind) -> Vec<IpNet> {
-        self.redistributed.iter().filter(|(_, k)| **k == kind).map(|(net, _)| *net).collect()
+        self.redistributed.iter().filter(|(_, (k, _))| *k == kind).map(|(net, _)| *net).collect()
     }
 }
 
@@ -180,15 +192,16 @@ impl Redistribution {
 
     /// The kernel's routes make of this prefix a service of ours.
     pub fn is_service(&self, net: &IpNet) -> bool {
-        self.redistributed.get(net) == Some(&LocalKind::Service)
+        self.redistributed.get(net).is_some_and(|(kind, _)| *kind == LocalKind::Service)
     }
 
     fn rejudge(&mut self, nets: BTreeSet<IpNet>, params: &Params, rib: &mut Rib) -> Option<Vec<IpNet>> {
         let changes = self.judge(nets, &params.redistribute);
-        for (net, kind) in &changes {
+        for (net, own) in &changes {
             for other in LocalKind::ALL.into_iter().filter(|k| *k != LocalKind::Block) {
                 let configured = other == LocalKind::Service && params.services.binary_search(net).is_ok();
-                originate(rib, other, *net, configured || *kind == Some(other));
+                let own = own.filter(|(kind, _)| *kind == other);
+                originate_with(rib, other, *net, (configured || own.is_some()).then_some(own.and_then(|(_, local_pref)| local_pref)));
             }
         }
         (!changes.is_empty()).then(|| self.of(LocalKind::Block))
@@ -208,7 +221,7 @@ mod tests {
     fn rule(prefix: &str, interfaces: &[&str], kind: LocalKind) -> RedistributeRule {
         let prefixes = PrefixSet::new([PrefixRange::orlonger(net(prefix))]);
         let interfaces = interfaces.iter().map(|i| NamePattern::new(i)).collect();
-        RedistributeRule { prefixes, protocols: Vec::new(), interfaces, shape: None, kind }
+        RedistributeRule { prefixes, protocols: Vec::new(), interfaces, shape: None, kind, by_metric: false }
     }
 
     fn rules() -> RedistributeParams {
@@ -229,7 +242,7 @@ mod tests {
     impl Harness {
         fn on_event(&mut self, event: KernelEvent) -> Vec<(String, Option<LocalKind>)> {
             let nets = self.0.on_event(&event, &self.1, |r| r.protocol == 186);
-            self.0.judge(nets, &self.1).into_iter().map(|(n, k)| (n.to_string(), k)).collect()
+            self.0.judge(nets, &self.1).into_iter().map(|(n, own)| (n.to_string(), own.map(|(kind, _)| kind))).collect()
         }
 
         fn link(&mut self, ifindex: u32, name: &str) -> Vec<(String, Option<LocalKind>)> {
@@ -249,6 +262,22 @@ mod tests {
         assert_eq!(harness.on_event(KernelEvent::RouteGone(pod)), [], "which still stands");
         assert_eq!(harness.on_event(KernelEvent::RouteGone(route("10.244.5.7/32", &[7], 3, 1024))), told(None));
         assert!(harness.0.candidates.is_empty() && harness.0.redistributed.is_empty());
+    }
+
+    #[test]
+    fn the_lowest_metric_of_a_prefix_becomes_its_local_pref() {
+        let by_metric = RedistributeRule { by_metric: true, ..rule("10.244.0.0/16", &["cali*"], LocalKind::Pod) };
+        let mut harness = Harness(Redistribution::default(), RedistributeParams { rules: vec![by_metric], ignore: Vec::new() });
+        harness.link(7, "cali1");
+        let preferred = |harness: &Harness| harness.0.redistributed.get(&net("10.244.5.7/32")).map(|(_, local_pref)| *local_pref);
+        harness.on_event(KernelEvent::Route(route("10.244.5.7/32", &[7], 3, 1024)));
+        assert_eq!(preferred(&harness), Some(Some(2_147_482_623)), "of a normal route");
+        harness.on_event(KernelEvent::Route(route("10.244.5.7/32", &[7], 3, 512)));
+        assert_eq!(preferred(&harness), Some(Some(2_147_483_135)), "of one that is moved here");
+        harness.on_event(KernelEvent::RouteGone(route("10.244.5.7/32", &[7], 3, 512)));
+        assert_eq!(preferred(&harness), Some(Some(2_147_482_623)));
+        harness.on_event(KernelEvent::Route(route("10.244.5.7/32", &[7], 3, 0)));
+        assert_eq!(preferred(&harness), Some(None), "no metric says nothing");
     }
 
     #[test]

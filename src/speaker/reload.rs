@@ -86,6 +86,7 @@ impl Speaker {
         if touch.contains(Touch::FIB) {
             self.fib_sync.fib.set_params(self.params.fib.clone());
             self.nexthops.set_tunnels(self.params.tunnels());
+            self.program().pin();
             self.program_all();
             if !self.params.fib.enabled {
                 self.fib_sync.fib.reap();

@@ -176,11 +176,12 @@ impl<'a> Diff<'a> {
 
     fn announced(&mut self, what: &str, [old, new]: [&[IpNet]; 2]) {
         let [before, after] = [old, new].map(|nets| nets.iter().collect::<BTreeSet<_>>());
+        let (was_by, is_by) = (self.old, self.new);
         for net in before.difference(&after) {
-            self.live(Touch::BLOCKS, format!("{what} {net} is withdrawn"));
+            self.live(Touch::BLOCKS, format!("{what} {net} is withdrawn{}", by(was_by.origin(net))));
         }
         for net in after.difference(&before) {
-            self.live(Touch::BLOCKS, format!("{what} {net} is announced"));
+            self.live(Touch::BLOCKS, format!("{what} {net} is announced{}", by(is_by.origin(net))));
         }
     }
 
@@ -250,6 +251,9 @@ impl<'a> Diff<'a> {
         compare(fib, "source_ipv6", a.source_v6.shown(), b.source_v6.shown(), "routes are replaced in place");
         compare(fib, "allow_default", a.allow_default.shown(), b.allow_default.shown(), "");
         compare(fib, "pools", a.pools.shown(), b.pools.shown(), "routes outside are removed");
+        compare(fib, "exclude", a.exclude.shown(), b.exclude.shown(), "learned routes inside are removed");
+        compare(fib, "next hops whose routes are another's", a.exclude_next_hops.shown(), b.exclude_next_hops.shown(), "");
+        compare(fib, "routes to neighbours", a.via.shown(), b.via.shown(), "");
         compare(fib, "conflict", a.conflict.shown(), b.conflict.shown(), "");
         compare(fib, "window", a.window.shown(), b.window.shown(), "");
         compare(later, "table", a.table.shown(), b.table.shown(), &taken_over);
@@ -311,7 +315,8 @@ impl<'a> Diff<'a> {
         let known: HashSet<&Remote> = before.keys().copied().chain(&ranged).collect();
         for peer in self.new.peers.iter().filter(|p| !known.contains(&p.session.remote)) {
             let session = &peer.session;
-            self.change(Grade::Live, format!("{}: new session with {}", session.name, session.remote), Vec::new());
+            let from = by(self.new.origin_of_peer(&session.remote));
+            self.change(Grade::Live, format!("{}: new session with {}{from}", session.name, session.remote), Vec::new());
             self.plan.peers.push((session.remote.clone(), PeerStep::Add(peer.clone())));
         }
         if before.is_empty() && ranged.is_empty() {
@@ -542,6 +547,11 @@ fn compare_chains(all: &mut Vec<Difference>, touch: Touch, setting: &str, (old, 
     }
 }
 
+/// Whose word it is.
+fn by(origin: Option<&str>) -> String {
+    origin.map_or_else(String::new, |origin| format!(", from {origin}"))
+}
+
 /// A value in words.
 trait Shown {
     fn shown(&self) -> String;
@@ -618,6 +628,18 @@ shown_by! {
 impl<T: Shown> Shown for Vec<T> {
     fn shown(&self) -> String {
         if self.is_empty() { "none".to_owned() } else { self.iter().map(Shown::shown).collect::<Vec<_>>().join(" ") }
+    }
+}
+
+impl Shown for BTreeSet<IpAddr> {
+    fn shown(&self) -> String {
+        self.iter().copied().collect::<Vec<_>>().shown()
+    }
+}
+
+impl Shown for BTreeMap<IpNet, IpAddr> {
+    fn shown(&self) -> String {
+        self.iter().map(|(net, via)| format!("{net} via {via}")).collect::<Vec<_>>().shown()
     }
 }
 

@@ -130,6 +130,7 @@ impl Speaker {
         self.rib.peer_up(self.local_facts());
         self.groups.defer_end_of_rib(true);
         self.set_own();
+        self.program().pin();
         for config in self.params.peers.clone() {
             self.add_peer(config, now);
         }
@@ -344,6 +345,7 @@ impl Speaker {
     pub(super) fn program(&mut self) -> Program<'_> {
         Program {
             fib: &mut self.fib_sync.fib,
+            pinned: &mut self.fib_sync.pinned,
             params: &self.params,
             rib: &self.rib,
             nexthops: &mut self.nexthops,
@@ -676,6 +678,7 @@ impl Speaker {
         let changed = self.nexthops.take_changed();
         if !changed.is_empty() {
             self.rib.nexthop_changed(&changed);
+            self.program().next_hops_changed(&changed);
         }
     }
 

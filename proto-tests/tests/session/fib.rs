@@ -118,6 +118,64 @@ fn a_fib_switched_off_takes_its_routes_along_and_brings_them_back() {
     assert!(lab.in_kernel("a", "10.8.0.0/16"));
 }
 
+#[test]
+fn a_route_that_stands_whatever_is_learned_follows_its_gateway_and_the_reload() {
+    let mut lab = recursive(&[]);
+    let gateway = |lab: &Lab, prefix: &str| lab.way("a", prefix).map(|a| a.to_string());
+    let pin = |lab: &mut Lab, pinned: &[(&str, [u8; 4])]| {
+        let pinned = pinned.iter().map(|(to, via)| (net(to), (*via).into())).collect();
+        lab.reload("a", |params| params.fib.via = pinned);
+        lab.run(Duration::from_secs(2));
+    };
+    lab.raw("x", &update([203, 0, 113, 7], &[64513], &["192.0.2.9/32"]));
+    lab.run(Duration::from_secs(2));
+    assert_eq!(gateway(&lab, "192.0.2.9/32").as_deref(), Some("10.255.0.2"), "learned");
+    pin(&mut lab, &[("192.0.2.9/32", [10, 255, 0, 77]), ("192.0.2.8/32", [203, 0, 113, 1])]);
+    assert_eq!(gateway(&lab, "192.0.2.9/32").as_deref(), Some("10.255.0.77"), "what is learned does not take its place");
+    assert_eq!(gateway(&lab, "192.0.2.8/32").as_deref(), Some("10.255.0.2"), "by a gateway that another route carries");
+    // A next hop that lies in one is carried by it.
+    lab.raw("x", &update([192, 0, 2, 9], &[64513], &["10.50.0.0/16"]));
+    lab.run(Duration::from_secs(2));
+    assert_eq!(gateway(&lab, "10.50.0.0/16").as_deref(), Some("10.255.0.77"));
+    // Said again and taken back by the peer, it stays; its gateway gone, it goes.
+    lab.raw("x", &upd().withdraw("192.0.2.9/32").withdraw("203.0.113.0/24").octets());
+    lab.run(Duration::from_secs(2));
+    assert!(lab.in_kernel("a", "192.0.2.9/32") && !lab.in_kernel("a", "192.0.2.8/32"));
+    assert!(lab.best("a", "192.0.2.8/32").is_none(), "and nobody is told of it");
+    lab.raw("x", &update([10, 255, 0, 2], &[64513], &["192.0.2.9/32", "203.0.113.0/24"]));
+    lab.run(Duration::from_secs(2));
+    assert_eq!(gateway(&lab, "192.0.2.9/32").as_deref(), Some("10.255.0.77"));
+    assert_eq!(gateway(&lab, "192.0.2.8/32").as_deref(), Some("10.255.0.2"), "back with its gateway");
+    pin(&mut lab, &[]);
+    assert_eq!(gateway(&lab, "192.0.2.9/32").as_deref(), Some("10.255.0.2"), "what is learned takes its place");
+    assert!(!lab.in_kernel("a", "192.0.2.8/32"));
+}
+
+/// As Calico's BIRD where both ends run WireGuard.
+#[test]
+fn routes_by_a_next_hop_of_another_program_s_are_used_and_not_written() {
+    let mut lab = recursive(&[]);
+    lab.reload("a", |params| params.fib.exclude_next_hops = [[203, 0, 113, 7].into()].into());
+    lab.run(Duration::from_secs(2));
+    assert!(!lab.in_kernel("a", "10.9.0.0/16") && lab.best("a", "10.9.0.0/16").is_some() && lab.in_kernel("a", "10.8.0.0/16"));
+    let told = format!("{:?}", lab.explain("a", "10.9.0.0/16"));
+    assert!(told.contains("its next hop is one that another program routes to"), "{told}");
+    lab.reload("a", |params| params.fib.exclude_next_hops.clear());
+    lab.run(Duration::from_secs(2));
+    assert!(lab.in_kernel("a", "10.9.0.0/16"));
+}
+
+#[test]
+fn prefixes_that_are_left_to_another_program_leave_and_come_back_with_a_reload() {
+    let mut lab = recursive(&[]);
+    lab.reload("a", |params| params.fib.exclude = vec![net("10.8.0.0/14")]);
+    lab.run(Duration::from_secs(2));
+    assert!(!lab.in_kernel("a", "10.8.0.0/16") && lab.in_kernel("a", "203.0.113.0/24"));
+    lab.reload("a", |params| params.fib.exclude.clear());
+    lab.run(Duration::from_secs(2));
+    assert!(lab.in_kernel("a", "10.8.0.0/16"));
+}
+
 fn recovering(lab: &mut Lab) -> bool {
     match lab.ask("a", Question::Status) {
         Answer::Status(status) => status.recovering,

@@ -99,7 +99,7 @@ mod tests {
     fn forwarding_matters_to_families_that_have_pods() {
         let off = [("sys/net/ipv4/conf/all/forwarding", "0\n"), ("sys/net/ipv6/conf/all/forwarding", "0\n")];
         let dir = tree("forwarding", &off);
-        let block = |net: &str| BlockRow { net: net.parse().unwrap(), source: "config".into(), announced: true };
+        let block = |net: &str| BlockRow { net: net.parse().unwrap(), source: "config".into(), announced: true, from: None };
         assert_eq!(not_forwarding(&dir, &[]), Vec::<String>::new(), "a mere host");
         let said = not_forwarding(&dir, &[block("10.244.1.0/26")]);
         assert!(matches!(said.as_slice(), [one] if one.contains("pods of 10.244.1.0/26: `sysctl -w net.ipv4.ip_forward=1`")), "{said:?}");

@@ -29,6 +29,7 @@ pub(super) struct Facts<'a> {
     asn: Option<Asn>,
     cluster_id: Option<ClusterId>,
     wireguard: [bool; 2],
+    drain: bool,
     labels: &'a Words,
 }
 
@@ -147,7 +148,8 @@ fn annotated<'a>(key: &Key, node: &'a Node, notes: &mut Notes) -> Facts<'a> {
     });
     let wireguard = ["IPv4WireguardInterfaceAddr", "IPv6WireguardInterfaceAddr"].map(|name| !annotation(name).is_empty());
     let texts = [annotation("IPv4Address"), annotation("IPv6Address"), annotation("RouteReflectorClusterID")];
-    facts(key, texts, asn, wireguard, &node.metadata.labels, notes)
+    let facts = facts(key, texts, asn, wireguard, &node.metadata.labels, notes);
+    Facts { drain: services::are_drained(&node.metadata.annotations), ..facts }
 }
 
 fn own_object<'a>(key: &Key, node: &'a CalicoNode, notes: &mut Notes) -> Facts<'a> {
@@ -179,6 +181,7 @@ fn facts<'a>(key: &Key, texts: [&str; 3], asn: Option<Asn>, wireguard: [bool; 2]
         asn,
         cluster_id: id,
         wireguard,
+        drain: false,
         labels,
     }
 }
@@ -191,7 +194,7 @@ fn own_node(name: &str, own: &Facts<'_>, configurations: &Configurations<'_>, se
         ipv4: own.ipv4.map(|(a, _)| Sourced::by(a, &own.key)),
         ipv6: own.ipv6.map(|(a, _)| Sourced::by(a, &own.key)),
         cluster_id: own.cluster_id.map(|id| Sourced::by(id, &own.key)),
-        drain: None,
+        drain: own.drain.then(|| own.key.clone()),
         services_excluded: excluded.then(|| own.key.clone()),
     }
 }

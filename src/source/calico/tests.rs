@@ -236,10 +236,10 @@ fn a_peer_s_port_is_its_own_or_its_node_s_or_the_cluster_s() {
     let global = || defaults(json!({"nodeToNodeMeshEnabled": false, "listenPort": 178}));
     assert_eq!(port("10.0.0.2:1790", 64512, vec![global()]).1, Some(1790));
     assert_eq!(port("10.0.0.2", 64512, vec![global()]), ("Global_10_0_0_2_port_178".to_owned(), Some(178)));
-    assert_eq!(port("10.0.0.2", 65001, vec![global()]).1, None, "another AS: it is not the node");
+    assert_eq!(port("10.0.0.2", 65001, vec![global()]).1, Some(179), "another AS: it is not the node");
     let own = object("BGPConfiguration", "node.b", json!({"listenPort": 177}));
     assert_eq!(port("10.0.0.2", 64512, vec![global(), own]).1, Some(177));
-    assert_eq!(port("192.0.2.1", 64512, vec![global()]).1, None);
+    assert_eq!(port("192.0.2.1", 64512, vec![global()]).1, Some(179));
     let mesh = meaning(with(three(), [defaults(json!({"listenPort": 178}))]));
     assert!(mesh.sessions.iter().all(|s| s.port == Some(178) && !s.name.contains("port")));
 }
@@ -422,10 +422,12 @@ fn a_route_to_a_neighbour_is_asked_for_in_its_own_family() {
     let spec = |via: &str| json!({"peerIP": "192.0.2.1", "asNumber": 65001, "reachableBy": via});
     let routes = |via: &str| meaning(with(three(), [no_mesh(), peer("p", spec(via))]));
     let good = routes("10.0.0.254");
-    assert_eq!(
-        (good.static_routes[0].prefix.to_string(), good.static_routes[0].via.to_string()),
-        ("192.0.2.1/32".into(), "10.0.0.254".into())
-    );
+    let asked = |m: &Meaning| m.static_routes.iter().map(|r| format!("{} via {}", r.prefix, r.via)).collect::<Vec<_>>();
+    assert_eq!(asked(&good), ["192.0.2.1/32 via 10.0.0.254"]);
+    let with_route = merged(with(three(), [no_mesh(), peer("p", spec("10.0.0.254"))]));
+    assert_eq!(with_route.config.fib.via, [(net("192.0.2.1/32"), "10.0.0.254".parse().expect("an address"))].into());
+    let gone = changes(&with_route, &merged(with(three(), [no_mesh()])));
+    assert!(gone.iter().any(|change| change.to_string().contains("routes to neighbours 192.0.2.1/32 via 10.0.0.254 -> none")), "{gone:?}");
     let wrong = routes("fd00::254");
     assert!(wrong.static_routes.is_empty() && wrong.sessions.is_empty());
     noted(&wrong, "is not of the family of peerIP");
@@ -536,8 +538,32 @@ fn what_is_ours_or_in_an_exported_pool_is_announced_and_nothing_else() {
     assert!(!told("10.250.1.0/26", local(LocalKind::Block)), "its pool is not exported");
     assert!(!told("10.244.1.5/32", local(LocalKind::Pod)), "the block says it already");
     assert!(told("10.244.7.5/32", local(LocalKind::Pod)), "borrowed from another node's block");
+    let rule = &merged.config.redistribution.rules[0];
+    assert!(rule.by_metric && rule.prefixes.contains(&net("10.244.7.5/32")) && !rule.prefixes.contains(&net("10.244.7.0/26")));
     assert!(told("10.244.2.0/26", Source::External), "inside a pool");
     assert!(!told("0.0.0.0/0", Source::External) && !told("192.168.0.0/24", local(LocalKind::Network)));
+}
+
+#[test]
+fn a_pod_inside_our_own_block_is_announced_while_its_route_is_better_than_normal_ones() {
+    let with_priority =
+        |spec: Value| two_with([pool("p", json!({"cidr": "10.244.0.0/16"})), affinity("1", "10.244.1.0/26", "confirmed"), defaults(spec)]);
+    let told = |merged: &Merged, metric: u32| {
+        let peer = first_peer(merged);
+        let attrs = attributes(|e| {
+            e.set_local_pref(Some(0x7fff_ffff - metric));
+        });
+        let source = Source::Local(LocalKind::Pod);
+        match peer.export.as_ref().expect("a chain").judge(&net("10.244.1.5/32"), &attrs, &facts(&peer, source)) {
+            Verdict::Accept(changed) => Some(changed.unwrap_or(attrs).local_pref().map(|pref| 0x7fff_ffff - pref)),
+            Verdict::Reject(_) => None,
+        }
+    };
+    let normal = with_priority(json!({}));
+    assert_eq!(told(&normal, 512), Some(Some(512)), "it was just moved here");
+    assert_eq!((told(&normal, 1024), told(&normal, 2048)), (None, None));
+    let higher = with_priority(json!({"ipv4NormalRoutePriority": 400}));
+    assert_eq!((told(&higher, 512), told(&higher, 399)), (None, Some(Some(399))), "the threshold goes with the setting");
 }
 
 #[test]
@@ -549,7 +575,7 @@ fn normal_routes_carry_the_local_pref_of_their_priority() {
     let block = || affinity("1", "10.244.1.0/26", "confirmed");
     assert_eq!(local_pref(&two_with([block()])), Some(2_147_482_623));
     let other = two_with([block(), defaults(json!({"ipv4NormalRoutePriority": 2000}))]);
-    assert_eq!((local_pref(&other), other.config.fib.block_metric), (Some(2_147_481_647), 2000));
+    assert_eq!((local_pref(&other), other.config.fib.block_metric), (Some(2_147_481_647), 0), "a blackhole has no metric");
 }
 
 #[test]
@@ -775,6 +801,8 @@ fn wireguard_peers_are_known_where_both_ends_run_it() {
     };
     let plain = node("c", "10.0.0.3/24", "", json!({}));
     let with_it = meaning(vec![wireguard("a", "10.0.0.1/24"), wireguard("b", "10.0.0.2/24"), plain.clone()]);
+    let kept_out = merged(vec![wireguard("a", "10.0.0.1/24"), wireguard("b", "10.0.0.2/24")]).config.fib.exclude_next_hops;
+    assert_eq!(kept_out, ["10.0.0.2".parse().expect("an address")].into());
     let hops: Vec<String> = with_it.next_hops_kept_out.iter().map(|hop| hop.value.to_string()).collect();
     assert_eq!(hops, ["10.0.0.2"]);
     let without = meaning(vec![node("a", "10.0.0.1/24", "", json!({})), wireguard("b", "10.0.0.2/24")]);
@@ -785,7 +813,7 @@ fn wireguard_peers_are_known_where_both_ends_run_it() {
 fn routes_are_bird_s_in_number_and_metric_unless_the_file_says_otherwise() {
     use crate::fib::Metric;
     let fib = |more: &str| merge(&file("a", more), &store(three())).expect("no conflict").config.fib;
-    assert_eq!((fib("").protocol, fib("").metric, fib("").block_metric), (12, Metric::FromLocalPref, 1024));
+    assert_eq!((fib("").protocol, fib("").metric, fib("").block_metric), (12, Metric::FromLocalPref, 0));
     assert_eq!(fib("[fib]\nprotocol = 186\nmetric = 50\n").protocol, 186);
     assert_eq!(fib("[fib]\nprotocol = 186\nmetric = 50\n").metric, Metric::Fixed(50));
 }

@@ -82,7 +82,8 @@ fn routes_have_gateway_device_and_whom_they_are_from() {
     let moment = moment();
     let hop = HopRow { gateway: Some([172, 17, 0, 1].into()), interface: "eth0".into(), onlink: false, overlay: false, weight: 1 };
     let hops = Hops::from([("172.17.0.5".to_owned(), hop)]);
-    let block = |net: &str, source: &str| BlockRow { net: net.parse().expect("a prefix"), source: source.into(), announced: true };
+    let block =
+        |net: &str, source: &str| BlockRow { net: net.parse().expect("a prefix"), source: source.into(), announced: true, from: None };
     let blocks = [block("192.168.162.128/26", "config"), block("192.168.9.1/32", "kernel")];
     let mut table = Table::new(&all, &moment, Side::V4, hops, &blocks);
     let mut text = table.route(&route("192.168.110.128/26", "Mesh_172_17_0_5", Some("172.17.0.5")));

@@ -96,7 +96,7 @@ fn snapshot(peers: Vec<PeerMetrics>) -> Snapshot {
             warnings: Vec::new(),
         },
         peers,
-        blocks: vec![BlockRow { net: "10.1.0.0/26".parse().expect("a prefix"), source: "file".into(), announced: true }],
+        blocks: vec![BlockRow { net: "10.1.0.0/26".parse().expect("a prefix"), source: "file".into(), announced: true, from: None }],
         counters: Counters {
             bestpath_seconds: {
                 let mut h = Histogram::of_seconds();
