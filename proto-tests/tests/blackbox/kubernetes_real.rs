@@ -13,7 +13,7 @@ use proto_tests::outside::{Daemon, PATIENCE, free_port};
 use serde_json::{Value, json};
 
 /// A daemon that is a node of the cluster, at an address of its own on loopback.
-fn node(name: &str, address: [u8; 4], port: u16, kubernetes: &str) -> Daemon {
+pub(super) fn node(name: &str, address: [u8; 4], port: u16, kubernetes: &str) -> Daemon {
     let address = Ipv4Addr::from(address);
     Daemon::at(address, port, |folder| {
         format!(
@@ -24,19 +24,19 @@ fn node(name: &str, address: [u8; 4], port: u16, kubernetes: &str) -> Daemon {
     })
 }
 
-fn settings(flavour: &str, kubeconfig: &Path, state: Option<&Path>) -> String {
+pub(super) fn settings(flavour: &str, kubeconfig: &Path, state: Option<&Path>) -> String {
     let state = state.map_or_else(String::new, |path| format!("state_file = \"{}\"\n", path.display()));
     format!("flavour = \"{flavour}\"\nkubeconfig = \"{}\"\n{state}", kubeconfig.display())
 }
 
 /// The neighbours by name, in order.
-fn peers(daemon: &Daemon) -> Vec<String> {
+pub(super) fn peers(daemon: &Daemon) -> Vec<String> {
     let rows: Vec<Value> = serde_json::from_str(&daemon.ask(&["--json", "peers"])).unwrap_or_default();
     rows.iter().filter_map(|row| row["name"].as_str().map(str::to_owned)).collect()
 }
 
 #[track_caller]
-fn until(daemon: &Daemon, what: &str, is_so: impl Fn() -> bool) {
+pub(super) fn until(daemon: &Daemon, what: &str, is_so: impl Fn() -> bool) {
     assert!(patiently(PATIENCE * 2, is_so).is_some(), "{what}\n{}\n{}", daemon.ask(&["status"]), daemon.log());
 }
 
@@ -46,7 +46,7 @@ fn until_peers(daemon: &Daemon, names: &[&str]) {
 }
 
 /// How often sessions of this daemon came up, by its log.
-fn established(daemon: &Daemon) -> usize {
+pub(super) fn established(daemon: &Daemon) -> usize {
     daemon.log().matches("established").count()
 }
 
@@ -54,25 +54,25 @@ fn blocks(daemon: &Daemon) -> String {
     daemon.ask(&["blocks"])
 }
 
-struct Cluster {
-    server: ApiServer,
-    kubeconfig: PathBuf,
+pub(super) struct Cluster {
+    pub server: ApiServer,
+    pub kubeconfig: PathBuf,
     state: Scratch,
 }
 
 impl Cluster {
-    fn new(what: &str, overlay: &str, components: &[&str]) -> Option<Cluster> {
+    pub fn new(what: &str, overlay: &str, components: &[&str]) -> Option<Cluster> {
         let server = ApiServer::start(what, &[])?;
         server.allow(overlay, components);
         let kubeconfig = server.kubeconfig();
         Some(Cluster { server, kubeconfig, state: Scratch::new("known").expect("a temporary folder") })
     }
 
-    fn settings(&self, flavour: &str) -> String {
+    pub fn settings(&self, flavour: &str) -> String {
         settings(flavour, &self.kubeconfig, Some(&self.state.path().join("objects")))
     }
 
-    fn three_nodes(&self) {
+    pub fn three_nodes(&self) {
         self.server.node("us", "127.0.0.1", "10.244.1.0/24");
         self.server.node("b", "127.0.0.2", "10.244.2.0/24");
         self.server.node("c", "127.0.0.3", "10.244.3.0/24");

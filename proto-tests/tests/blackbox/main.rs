@@ -3,6 +3,7 @@
 mod bird_sockets;
 mod faults;
 mod kubernetes;
+mod kubernetes_many;
 mod kubernetes_real;
 mod load;
 mod manifests;

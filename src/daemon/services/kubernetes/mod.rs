@@ -8,6 +8,8 @@
 mod objects;
 mod state;
 #[cfg(feature = "kubernetes")]
+mod thin;
+#[cfg(feature = "kubernetes")]
 mod watch;
 
 use std::collections::BTreeMap;

@@ -15,15 +15,16 @@ use http::Response;
 use http_body_util::BodyExt;
 // Chooses which version of Kubernetes' types `kube` is built with.
 use k8s_openapi as _;
-use kube::api::{Api, ApiResource, DynamicObject};
+use kube::api::{Api, ApiResource};
 use kube::client::{Client, ClientBuilder, DynBody};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher::{self, Event};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::util::MapResponseLayer;
 
 use super::objects::Objects;
+use super::thin::Thin;
 use crate::source::{Inserted, Key, Watched};
 
 /// Failures in a row before the client is made anew.
@@ -140,7 +141,7 @@ async fn follow(watched: &Watched, objects: &Arc<Objects>, kubeconfig: Option<&P
         kind: watched.kind_name.to_owned(),
         plural: watched.plural.to_owned(),
     };
-    let api: Api<DynamicObject> = match &watched.namespace {
+    let api: Api<Thin> = match &watched.namespace {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
         None => Api::all_with(client.clone(), &resource),
     };
@@ -178,10 +179,10 @@ async fn follow(watched: &Watched, objects: &Arc<Objects>, kubeconfig: Option<&P
 }
 
 impl Following<'_> {
-    fn take(&mut self, event: Event<DynamicObject>) {
+    fn take(&mut self, event: Event<Thin>) {
         self.failures = 0;
         let kind = self.watched.kind;
-        let key = |object: &DynamicObject| {
+        let key = |object: &Thin| {
             let metadata = &object.metadata;
             Key::new(kind, metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
         };
@@ -282,12 +283,8 @@ fn is_absent(error: &watcher::Error) -> bool {
 }
 
 /// As the store reads objects.
-fn as_value(object: DynamicObject, resource: &ApiResource) -> Value {
-    let metadata = object.metadata;
-    let mut value = match object.data {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    };
+fn as_value(object: Thin, resource: &ApiResource) -> Value {
+    let (metadata, mut value) = (object.metadata, object.rest);
     value.insert("apiVersion".to_owned(), resource.api_version.clone().into());
     value.insert("kind".to_owned(), resource.kind.clone().into());
     let said = json!({
