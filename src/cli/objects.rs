@@ -172,7 +172,10 @@ fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
 fn documents(text: &str) -> Result<Vec<Value>, String> {
     if text.trim_start().starts_with('{') {
         let stream = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-        return stream.collect::<Result<_, _>>().map_err(|error| error.to_string());
+        // YAML may begin so, too.
+        if let Ok(all) = stream.collect::<Result<_, _>>() {
+            return Ok(all);
+        }
     }
     serde_yaml_ng::Deserializer::from_str(text).map(|document| Value::deserialize(document).map_err(|error| error.to_string())).collect()
 }

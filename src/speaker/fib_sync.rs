@@ -8,10 +8,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::counters::RouterCounters;
+use super::fixed_routes::Pinned;
 use super::io::{Effect, Effects};
 use super::origination::Origination;
 use super::params::Params;
-use super::pinned::Pinned;
 use crate::fib::{Errno, Fib, FibEvent, FibKind, FibRoute, Refused};
 use crate::num::{Family, Instant, PeerId};
 use crate::rib::nexthop::{BgpRoute, NexthopTable, combine, combine_weighted};

@@ -18,10 +18,11 @@
 //! | `import`, `import_context` | from an UPDATE to route changes |
 //! | `export` | which update group a peer is in, frames as the connection takes them |
 //! | `bfd`, `peer_bfd` | which BFD sessions are wanted, and what their states mean to peers |
-//! | `fib_sync`, `pinned`, `overlay` | what is wanted in the kernel, and which tunnels |
+//! | `fib_sync`, `overlay` | what is wanted in the kernel, and which tunnels |
 //! | `origination`, `redistribute` | what is announced as our own |
 //! | `lifecycle`, `startup`, `retention`, `remembered`, `recall` | drain and stop; our own restart; what outlives a session, and the process |
 //! | `jobs` | work as large as a table, in steps |
+//! | `fixed_routes` | kernel routes that stand whatever is learned |
 //! | `query`, `explain`, `format`, `counters` | answers |
 //!
 //! # Invariants
@@ -34,6 +35,7 @@ mod counters;
 mod explain;
 mod export;
 mod fib_sync;
+mod fixed_routes;
 mod format;
 mod import;
 mod import_context;
@@ -44,7 +46,6 @@ mod origination;
 mod overlay;
 mod params;
 mod peer_bfd;
-mod pinned;
 mod query;
 mod recall;
 mod redistribute;

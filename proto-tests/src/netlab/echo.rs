@@ -37,6 +37,14 @@ impl Echo {
     /// # Errors
     /// The addresses are not there.
     pub fn start(near: (&Ns, IpAddr), far: (&Ns, IpAddr)) -> io::Result<Echo> {
+        Echo::start_every(INTERVAL, near, far)
+    }
+
+    /// One every so often, where many talk at a time.
+    ///
+    /// # Errors
+    /// The addresses are not there.
+    pub fn start_every(interval: Duration, near: (&Ns, IpAddr), far: (&Ns, IpAddr)) -> io::Result<Echo> {
         let (from, to) = (SocketAddr::new(near.1, 0), SocketAddr::new(far.1, 0));
         let (far, near) = (far.0.run(move || roomy(to))?, near.0.run(move || roomy(from))?);
         let to = far.local_addr()?;
@@ -46,7 +54,7 @@ impl Echo {
         let over = ended.clone();
         let echo = std::thread::spawn(move || send_back(&far, &over));
         let (flag, told) = (stop.clone(), sent.clone());
-        let counted = std::thread::spawn(move || count(&near, to, &flag, &told));
+        let counted = std::thread::spawn(move || count(&near, to, interval, &flag, &told));
         Ok(Echo { stop, ended, sent, counted, echo })
     }
 
@@ -93,7 +101,7 @@ fn send_back(far: &UdpSocket, ended: &AtomicBool) {
     }
 }
 
-fn count(near: &UdpSocket, to: SocketAddr, stop: &AtomicBool, told: &AtomicU64) -> (u64, u64) {
+fn count(near: &UdpSocket, to: SocketAddr, interval: Duration, stop: &AtomicBool, told: &AtomicU64) -> (u64, u64) {
     let (mut sent, mut back) = (0_u64, 0_u64);
     let mut buffer = [0; 64];
     while !stop.load(Ordering::Relaxed) {
@@ -101,7 +109,7 @@ fn count(near: &UdpSocket, to: SocketAddr, stop: &AtomicBool, told: &AtomicU64) 
         let _ = near.send_to(&sent.to_be_bytes(), to);
         sent += 1;
         told.store(sent, Ordering::Relaxed);
-        std::thread::sleep(INTERVAL);
+        std::thread::sleep(interval);
         back += heard(near, &mut buffer);
     }
     let mut last = Instant::now();

@@ -14,11 +14,16 @@ use serde_json::{Value, json};
 
 /// A daemon that is a node of the cluster, at an address of its own on loopback.
 pub(super) fn node(name: &str, address: [u8; 4], port: u16, kubernetes: &str) -> Daemon {
+    node_with(name, address, port, "", kubernetes)
+}
+
+/// The same with settings of `[cluster]`.
+pub(super) fn node_with(name: &str, address: [u8; 4], port: u16, cluster: &str, kubernetes: &str) -> Daemon {
     let address = Ipv4Addr::from(address);
     Daemon::at(address, port, |folder| {
         format!(
             "[node]\nname = \"{name}\"\n[listen]\naddresses = [\"{address}\"]\nport = {port}\n[fib]\nenabled = false\n[metrics]\nlisten = \"\"\n\
-             [control]\nsocket = \"{}\"\n[cluster]\nport = {port}\nconnect_retry = \"1s\"\nidle_hold_max = \"2s\"\n[kubernetes]\n{kubernetes}",
+             [control]\nsocket = \"{}\"\n[cluster]\nport = {port}\nconnect_retry = \"1s\"\nidle_hold_max = \"2s\"\n{cluster}[kubernetes]\n{kubernetes}",
             folder.join("sock").display(),
         )
     })

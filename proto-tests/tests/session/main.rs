@@ -1,5 +1,6 @@
 //! Routers that run in the laboratory: sessions, tables and peers in virtual time, without a socket.
 
+mod cluster_objects;
 mod failures;
 mod fib;
 mod knobs;

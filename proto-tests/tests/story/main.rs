@@ -3,5 +3,6 @@
 mod alerts;
 mod frr_bird;
 mod full_mesh;
+mod migration;
 mod questions;
 mod route_reflector;
