@@ -52,6 +52,8 @@ pub(super) struct Core {
     pub ranked: usize,
     /// Seconds of the speaker's time line.
     pub now: u32,
+    /// Paths that were passed in search of others of their prefix, since somebody asked.
+    pub passed: usize,
 }
 
 impl Core {
@@ -74,6 +76,7 @@ impl Core {
             all_paths: false,
             ranked: usize::MAX,
             now: 0,
+            passed: 0,
         }
     }
 
@@ -111,7 +114,7 @@ impl Core {
         keeps
     }
 
-    fn has_too_many<K: Key>(&self, dest: &Dest<K>, slot: Slot) -> bool {
+    fn has_too_many<K: Key>(&self, dest: &mut Dest<K>, slot: Slot) -> bool {
         let most = self.limits.paths_of_a_prefix as usize;
         dest.paths.as_slice().len() >= most && dest.paths.count(slot) >= most
     }
@@ -138,7 +141,8 @@ impl Core {
         let adj = peer.family(id.family());
         let (at, generation) = (adj.push(id.raw()), adj.generation());
         adj.several |= path_id != PathId(0);
-        let beside = if adj.several { dest.paths.beside(slot, None, generation) } else { Beside::default() };
+        let (beside, passed) = if adj.several { dest.paths.beside(slot, None, generation) } else { (Beside::default(), 0) };
+        self.passed += passed;
         let received = route.received.clone();
         let path = Path { received, changed, path_id, slot, at, since: self.now, generation, cause, flags: PathFlags::default(), verdict };
         adj.count(id.raw(), &path, beside);
@@ -149,11 +153,19 @@ impl Core {
     }
 
     /// What the peer of this path has besides of its prefix.
-    fn beside<K: Key>(&self, dest: &Dest<K>, id: DestId, at: usize) -> Beside {
+    fn beside<K: Key>(&mut self, dest: &Dest<K>, id: DestId, at: usize) -> Beside {
         let several = |slot| self.peers.get(slot).map(|peer| &peer.families[id.family().index()]).filter(|adj| adj.several);
         let path = dest.paths.as_slice().get(at);
         let found = path.and_then(|path| Some(dest.paths.beside(path.slot, Some(at), several(path.slot)?.generation())));
-        found.unwrap_or_default()
+        let (beside, passed) = found.unwrap_or_default();
+        self.passed += passed;
+        beside
+    }
+
+    /// Of a path that is gone nobody asks what is beside it: those of a peer that leaves are taken out without a look at each other.
+    fn beside_unless_gone<K: Key>(&mut self, dest: &Dest<K>, id: DestId, at: usize) -> Beside {
+        let gone = |path: &Path| self.peers.get(path.slot).is_none_or(|peer| peer.families[id.family().index()].is_gone(path));
+        if dest.paths.as_slice().get(at).is_none_or(gone) { Beside::default() } else { self.beside(dest, id, at) }
     }
 
     /// Another route, or another verdict, in the place of one that is there; `judged`: its generation, if it was not announced now.
@@ -224,7 +236,7 @@ impl Core {
         if self.all_paths || dest.paths.as_slice().get(at).is_some_and(Path::accepted) {
             self.mark_dirty(dest, id);
         }
-        let beside = self.beside(dest, id, at);
+        let beside = self.beside_unless_gone(dest, id, at);
         let Some(path) = dest.paths.swap_remove(at) else { return };
         if at == 0 {
             dest.flags.set(DestFlags::HAS_BEST, false);
@@ -480,6 +492,55 @@ mod tests {
         assert_eq!(received(&tables, 1), 101);
         assert_eq!(tables.rib.refused_paths(peer(1), crate::num::Family::Ipv4Unicast), 50);
         tables.settle_all();
+        tables.rib.check_invariants();
+    }
+
+    /// The best changes, paths come beyond the bound and go, and it stays known where each stands and how many a peer has.
+    #[test]
+    fn of_very_many_paths_it_stays_known_where_each_stands() {
+        use super::super::testing::{Table, net, peer};
+        let mut tables = Table::with_peers(3);
+        tables.rib.set_limits(Limits { paths_of_a_prefix: 90, ..Limits::default() });
+        let mut seed = 1u64;
+        let mut draw = |below: u32| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 40) as u32 % below
+        };
+        for round in 0..6000 {
+            let (from, id) = (1 + draw(3), draw(140));
+            // At first more come than go, and then the other way round.
+            if draw(8) < (if round < 4000 { 7 } else { 2 }) {
+                tables.announce_path(from, 7, id, 1 + draw(40));
+            } else {
+                tables.rib.withdraw(peer(from), [Nlri { net: net(7), path_id: PathId(id) }]);
+            }
+            if draw(10) == 0 {
+                tables.settle(10);
+            }
+            if round % 100 == 0 {
+                tables.rib.check_invariants();
+            }
+        }
+        assert!(tables.rib.refused_paths(peer(1), Family::Ipv4Unicast) > 50);
+        tables.settle_all();
+        tables.rib.check_invariants();
+    }
+
+    /// R34: a peer that leaves with very many paths of one prefix costs what they are, and not each of them a look at all others.
+    #[test]
+    fn paths_of_one_prefix_that_go_with_their_peer_do_not_look_at_each_other() {
+        use super::super::testing::{Table, peer};
+        let mut tables = Table::with_peers(2);
+        for from in 1..3 {
+            (0..3000).for_each(|id| tables.announce_path(from, 7, id, 1 + id % 9));
+        }
+        tables.settle_all();
+        let announced = tables.rib.take_passed();
+        tables.rib.peer_down(peer(2));
+        tables.settle_all();
+        assert_eq!(tables.rib.take_passed(), 0);
+        // The first path of a peer is found at once, but behind those of the other.
+        assert!(announced < 3 * 3000 + 3000 * 3001, "{announced}");
         tables.rib.check_invariants();
     }
 

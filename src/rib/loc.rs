@@ -149,7 +149,7 @@ pub(super) fn choose<K: Key>(
     ranked: usize,
 ) -> Option<(Option<Best>, Step, Touched)> {
     let mut touched = Touched { share: dest.flags.has(DestFlags::SHARE_TOUCHED), way: dest.flags.has(DestFlags::WAY_TOUCHED), paths: true };
-    let mut moved = false;
+    let (mut moved, mut best_from) = (false, None);
     let step = match dest.paths.as_mut_slice() {
         [] => None,
         [path] => {
@@ -177,7 +177,7 @@ pub(super) fn choose<K: Key>(
             drop(all);
             if let Some(at) = arrange(paths, &selection, &places, &mut touched) {
                 metrics.swap(0, at);
-                moved = true;
+                best_from = Some(at);
             }
             if ranked > 1 {
                 moved = true;
@@ -186,8 +186,10 @@ pub(super) fn choose<K: Key>(
             selection.best.map(|_| selection.why)
         }
     };
-    if moved {
-        dest.paths.reordered();
+    match best_from {
+        _ if moved => dest.paths.reordered(),
+        Some(at) => dest.paths.swapped_with_best(at),
+        None => {}
     }
     dest.flags.set(DestFlags::UNSETTLED, false);
     dest.flags.set(DestFlags::HAS_BEST, step.is_some());

@@ -455,6 +455,12 @@ impl Rib {
         }
     }
 
+    /// Paths that were passed in search of others of their prefix since this was asked last: what a change costs beside its prefixes, where a
+    /// prefix has very many (RFC 7911).
+    pub fn take_passed(&mut self) -> usize {
+        std::mem::take(&mut self.core.passed)
+    }
+
     /// Peers of which an accepted path went while others were refused as [`Cause::MaxPrefix`], since this was asked last.
     pub fn take_freed(&mut self) -> BTreeSet<PeerId> {
         std::mem::take(&mut self.core.freed)

@@ -166,7 +166,7 @@ impl Paths {
     fn push_second(&mut self, path: Path) {
         *self = match std::mem::replace(self, Paths::None) {
             Paths::None => Paths::One(path),
-            Paths::One(first) => Paths::Many(Box::new(Many { paths: vec![first, path], places: None, searched: 0 })),
+            Paths::One(first) => Paths::Many(Box::new(Many { paths: vec![first, path], places: None, searched: 0, by_peer: None })),
             Paths::Many(mut many) => {
                 many.push(path);
                 Paths::Many(many)
@@ -200,22 +200,48 @@ impl Paths {
         }
     }
 
-    /// What a peer has besides the path at this place. None is of a generation after `youngest`.
-    pub fn beside(&self, slot: Slot, at: Option<usize>, youngest: u32) -> Beside {
-        let others = self.as_slice().iter().enumerate().filter(|(place, path)| path.slot == slot && Some(*place) != at);
-        let mut known = Beside::default();
-        for (_, path) in others {
+    /// What a peer has besides the path at this place, and how many paths were passed to learn it. None is of a generation after `youngest`.
+    pub fn beside(&self, slot: Slot, at: Option<usize>, youngest: u32) -> (Beside, usize) {
+        let (mut known, paths) = (Beside::default(), self.as_slice());
+        for (place, path) in paths.iter().enumerate().filter(|(place, path)| path.slot == slot && Some(*place) != at) {
             known = known.with(path);
             if known.are_of(youngest) {
-                break;
+                return (known, place);
             }
         }
-        known
+        (known, paths.len())
     }
 
-    /// How many a peer has.
-    pub fn count(&self, slot: Slot) -> usize {
-        self.as_slice().iter().filter(|p| p.slot == slot).count()
+    /// How many a peer has. Of very many it is soon known.
+    pub fn count(&mut self, slot: Slot) -> usize {
+        match self {
+            Paths::Many(many) => many.count(slot),
+            Paths::None | Paths::One(_) => self.as_slice().iter().filter(|p| p.slot == slot).count(),
+        }
+    }
+
+    /// The best path took the place of this one, and this one that of the best.
+    pub fn swapped_with_best(&mut self, at: usize) {
+        if let Paths::Many(many) = self {
+            many.note(0);
+            many.note(at);
+        }
+    }
+
+    /// What is noted of very many is true.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub fn check_invariants(&self) {
+        let Paths::Many(many) = self else { return };
+        for (place, path) in many.paths.iter().enumerate() {
+            let noted = many.places.as_ref().map(|places| places.get(&(path.slot, path.path_id)).copied());
+            assert!(noted.is_none_or(|at| at == Some(place as u32)), "{path:?} stands at {place} and not at {noted:?}");
+        }
+        assert!(many.places.as_ref().is_none_or(|places| places.len() == many.paths.len()), "no more is noted than there is");
+        for (slot, count) in many.by_peer.iter().flatten() {
+            assert_eq!(many.paths.iter().filter(|path| path.slot == *slot).count(), *count as usize, "paths of {slot:?}");
+        }
     }
 
     /// The paths stand in another order.
@@ -234,6 +260,8 @@ pub(super) struct Many {
     places: Option<BTreeMap<(Slot, PathId), u32>>,
     /// Searches since the order changed.
     searched: u32,
+    /// How many each peer has, once somebody has asked.
+    by_peer: Option<BTreeMap<Slot, u32>>,
 }
 
 impl Many {
@@ -255,20 +283,40 @@ impl Many {
         if let Some(places) = &mut self.places {
             places.insert((path.slot, path.path_id), self.paths.len() as u32);
         }
+        if let Some(counts) = &mut self.by_peer {
+            *counts.entry(path.slot).or_default() += 1;
+        }
         self.paths.push(path);
+    }
+
+    fn count(&mut self, slot: Slot) -> usize {
+        let counts = self.by_peer.get_or_insert_with(|| {
+            let mut counts = BTreeMap::new();
+            self.paths.iter().for_each(|path| *counts.entry(path.slot).or_default() += 1);
+            counts
+        });
+        counts.get(&slot).map_or(0, |count| *count as usize)
+    }
+
+    /// Where this one stands is another place now.
+    fn note(&mut self, at: usize) {
+        if let (Some(places), Some(path)) = (&mut self.places, self.paths.get(at)) {
+            places.insert((path.slot, path.path_id), at as u32);
+        }
     }
 
     fn swap_remove(&mut self, at: usize) -> Path {
         let gone = self.paths.swap_remove(at);
         if self.paths.len() <= Many::FEW {
-            self.places = None;
+            (self.places, self.by_peer) = (None, None);
         }
         if let Some(places) = &mut self.places {
             places.remove(&(gone.slot, gone.path_id));
-            if let Some(moved) = self.paths.get(at) {
-                places.insert((moved.slot, moved.path_id), at as u32);
-            }
         }
+        if let Some(count) = self.by_peer.as_mut().and_then(|counts| counts.get_mut(&gone.slot)) {
+            *count -= 1;
+        }
+        self.note(at);
         if self.paths.capacity() > 4 * self.paths.len() + 64 {
             self.paths.shrink_to(2 * self.paths.len());
         }

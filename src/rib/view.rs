@@ -297,6 +297,7 @@ impl Rib {
             self.core.dirty.iter().filter(|d| d.dest.family() == family).map(|d| (d.dest.raw(), d.old.is_some())).collect();
         for (index, dest) in table.iter() {
             let paths = dest.paths.as_slice();
+            dest.paths.check_invariants();
             assert_eq!(table.find(dest.key), Some(index), "{} is found where it stands", dest.key.net());
             assert_eq!(dest.flags.has(DestFlags::DIRTY), waiting.contains_key(&index), "{} is in the dirty list", dest.key.net());
             counts.prefixes += u64::from(!paths.is_empty());
