@@ -3,12 +3,18 @@
 //! In: one object as JSON. Out: an [`Object`] under its [`Key`], or a sentence about what cannot be read in it. Values stay as they were
 //! typed (a CIDR is text here); what they mean, and what is wrong with them, is for the flavours to say.
 
+mod filter;
+mod service;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+
+pub use filter::{BgpFilter, FilterRule, Number, Operation};
+pub use service::{Endpoint, EndpointSlice, Service};
 
 use crate::num::Asn;
 
@@ -532,112 +538,6 @@ pub struct BgpPeer {
     pub reverse_peering: String,
 }
 
-/// Rules for what passes a session.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default)]
-pub struct BgpFilter {
-    /// IPv4 routes that are learned.
-    #[serde(rename = "importV4")]
-    pub import_v4: Vec<FilterRule>,
-    /// IPv4 routes that are announced.
-    #[serde(rename = "exportV4")]
-    pub export_v4: Vec<FilterRule>,
-    /// IPv6 routes that are learned.
-    #[serde(rename = "importV6")]
-    pub import_v6: Vec<FilterRule>,
-    /// IPv6 routes that are announced.
-    #[serde(rename = "exportV6")]
-    pub export_v6: Vec<FilterRule>,
-}
-
-/// Conditions and what follows; what is empty does not matter.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct FilterRule {
-    /// Compared by `matchOperator`.
-    pub cidr: String,
-    /// `Equal`, `NotEqual`, `In` or `NotIn`.
-    pub match_operator: String,
-    /// With `In`: of these lengths.
-    pub prefix_length: Option<Lengths>,
-    /// `RemotePeers`: learned by BGP.
-    pub source: String,
-    /// The route leads over it.
-    pub interface: String,
-    /// `eBGP` or `iBGP`.
-    pub peer_type: String,
-    /// One of these is attached.
-    pub communities: Option<CommunityValues>,
-    /// AS_PATH begins with these.
-    #[serde(rename = "asPathPrefix")]
-    pub as_path_prefix: Vec<Number>,
-    /// The route's metric.
-    pub priority: Option<u32>,
-    /// `Accept` or `Reject`.
-    pub action: String,
-    /// Changes to a route that is accepted.
-    pub operations: Vec<Operation>,
-}
-
-/// Lengths of prefixes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Lengths {
-    /// The shortest; `None`: that of the prefix.
-    pub min: Option<u8>,
-    /// The longest; `None`: a single address.
-    pub max: Option<u8>,
-}
-
-/// A list of communities.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default)]
-pub struct CommunityValues {
-    /// As text.
-    pub values: Vec<String>,
-}
-
-/// An AS number in a list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
-pub struct Number(#[serde(deserialize_with = "asn")] pub Option<Asn>);
-
-/// One change; one of the fields is set.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Operation {
-    /// Attach a community.
-    pub add_community: Option<CommunityValue>,
-    /// Put ASes in front of AS_PATH.
-    #[serde(rename = "prependASPath")]
-    pub prepend_as_path: Option<PathPrefix>,
-    /// Another metric.
-    pub set_priority: Option<Priority>,
-}
-
-/// One community.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default)]
-pub struct CommunityValue {
-    /// As text.
-    pub value: String,
-}
-
-/// The new beginning of AS_PATH.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default)]
-pub struct PathPrefix {
-    /// As it reads afterwards.
-    pub prefix: Vec<Number>,
-}
-
-/// A metric.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Priority {
-    /// RTA_PRIORITY.
-    pub value: u32,
-}
-
 /// A range of pod addresses.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -693,96 +593,6 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.data.keys().chain(self.string_data.keys())).finish()
     }
-}
-
-/// A service, as far as its addresses go.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Service {
-    /// What is wanted.
-    pub spec: ServiceSpec,
-    /// What it was given.
-    pub status: ServiceStatus,
-}
-
-/// What is wanted of a service.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct ServiceSpec {
-    /// The API server's default is ClusterIP.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The first of `clusterIPs`, or `None` as text.
-    #[serde(rename = "clusterIP")]
-    pub cluster_ip: String,
-    /// One of each family.
-    #[serde(rename = "clusterIPs")]
-    pub cluster_ips: Vec<String>,
-    /// Addresses that the operator routes to the cluster.
-    #[serde(rename = "externalIPs")]
-    pub external_ips: Vec<String>,
-    /// The address that is asked for.
-    #[serde(rename = "loadBalancerIP")]
-    pub load_balancer_ip: String,
-    /// `Local`: only nodes with a pod of it take its packets.
-    pub external_traffic_policy: String,
-}
-
-/// What a service was given.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct ServiceStatus {
-    /// Its load balancer.
-    pub load_balancer: LoadBalancer,
-}
-
-/// A load balancer of a service.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default)]
-pub struct LoadBalancer {
-    /// Its addresses.
-    pub ingress: Vec<Ingress>,
-}
-
-/// One way in.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Ingress {
-    /// Empty where it has a name only.
-    pub ip: String,
-}
-
-/// Some of a service's pods.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct EndpointSlice {
-    pub metadata: Meta,
-    /// `IPv4`, `IPv6` or `FQDN`.
-    pub address_type: String,
-    /// The pods.
-    pub endpoints: Vec<Endpoint>,
-}
-
-/// One pod of a service.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Endpoint {
-    /// Where it runs.
-    pub node_name: String,
-    /// Whether it can be sent packets.
-    pub conditions: Conditions,
-}
-
-/// `None` is yes for `ready` and `serving`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Conditions {
-    /// It takes new connections.
-    pub ready: Option<bool>,
-    /// It takes packets, also while it ends.
-    pub serving: Option<bool>,
-    /// It ends.
-    pub terminating: Option<bool>,
 }
 
 /// A local workload, as Felix knows it.

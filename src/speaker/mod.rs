@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `router`, `command`, `reload` | the order in which parts are called; commands; applying a reload |
 //! | [`reload_plan`] | the one comparison of two configurations |
-//! | `sessions` | peers, connections, timers |
+//! | `sessions`, `peers` | peers, connections, timers; what sessions mean to the tables |
 //! | `import`, `import_context` | from an UPDATE to route changes |
 //! | `export` | which update group a peer is in, frames as the connection takes them |
 //! | `bfd`, `peer_bfd` | which BFD sessions are wanted, and what their states mean to peers |
@@ -46,6 +46,7 @@ mod origination;
 mod overlay;
 mod params;
 mod peer_bfd;
+mod peers;
 mod query;
 mod recall;
 mod redistribute;
