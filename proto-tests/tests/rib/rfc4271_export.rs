@@ -471,6 +471,33 @@ proptest! {
     }
 }
 
+/// Found by the test above. Two groups come to one key while a route is on its way to both; the one that looks at its destination first is not
+/// to take over the other's members before the other has heard of it.
+#[test]
+fn groups_that_merge_while_a_route_is_on_its_way_lose_it_for_nobody() {
+    let mut world = World::new(Bounds { log_octets: 0, snapshot_prefixes: 0, step: 1 }, &[0, 0, 0, 0, 0, 1, 0]);
+    let announce = |net, next_hop| Op::Announce { peer: 0, net, flavour: 0, next_hop, path: 0 };
+    let settle = |hold| Op::Settle { budget: 1, hold };
+    let ops = [
+        Op::Join { peer: 2 },
+        Op::Join { peer: 5 },
+        announce(1, 0),
+        Op::Join { peer: 4 },
+        settle(false),
+        Op::RekeyAll { chain: 2 },
+        Op::Own { net: 1, on: true },
+        Op::AdvertiseSome,
+        Op::Poll { peer: 4, credit: 1 },
+        settle(false),
+        settle(true),
+        announce(2, 5),
+        settle(false),
+    ];
+    ops.iter().for_each(|op| world.apply(op));
+    world.quiesce();
+    world.compare();
+}
+
 #[test]
 fn after_the_last_route_nothing_is_held() {
     let mut world = World::new(Bounds::default(), &[0; PEERS as usize]);

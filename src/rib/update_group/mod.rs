@@ -332,15 +332,9 @@ impl UpdateGroups {
     /// The same in steps: for as many groups as make about `budget` changes, at least one. Until it says that it is done, the next call is to be
     /// with the same changes; none may be chosen meanwhile.
     pub fn advertise_some(&mut self, rib: &Rib, changes: &[BestChange], budget: usize) -> bool {
-        if self.advertised == 0 && self.has_work() {
-            self.work(rib);
-        }
-        if changes.is_empty() {
-            return true;
-        }
-        self.grown = true;
+        self.grown |= !changes.is_empty();
         let mut left = budget;
-        while let Some(place) = self.groups.get_mut(self.advertised) {
+        while let Some(place) = self.groups.get_mut(self.advertised).filter(|_| !changes.is_empty()) {
             if left == 0 {
                 return false;
             }
@@ -352,6 +346,11 @@ impl UpdateGroups {
             }
         }
         self.advertised = 0;
+        // Not before: a group that looks at a destination is announced what is chosen now. Were it to merge with one that has yet to hear of the
+        // change, who comes from there would never hear of it.
+        if self.has_work() {
+            self.work(rib);
+        }
         true
     }
 
