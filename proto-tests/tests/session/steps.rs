@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use catbird::config::params::speaker;
-use catbird::num::Nlri;
+use catbird::num::{Instant, Nlri};
+use catbird::speaker::Speaker;
 use catbird::wire::{Context, Decoder, Message, NextHop, Origin, PathAttributes, encode_reach};
 use proto_tests::one_router::OneRouter;
 use proto_tests::random_config::read;
@@ -47,6 +48,29 @@ fn a_read_of_a_thousand_messages_is_interrupted_for_others() {
     assert!(left.len() > 5 && left.is_sorted_by(|a, b| a > b), "{left:?}");
     assert_eq!(heard, vec![2; left.len()], "the other one's routes are there, and asked for, meanwhile");
     assert_eq!(router.received("left").len(), before + 3000);
+}
+
+/// A kernel that never answers (no right to ask it, another daemon on the socket) is waited for, and then the router sleeps as others do.
+#[test]
+fn a_kernel_that_never_answers_keeps_nobody_awake() {
+    let text = "[node]\nname = \"n\"\nasn = 64512\nrouter_id = \"10.99.0.1\"\n\
+                [[peer]]\nname = \"left\"\naddress = \"10.99.0.2\"\nasn = 64512\npassive = true\nimport = \"all\"\nexport = \"all\"\n";
+    let params = speaker(&read(text).expect("a configuration"));
+    assert!(params.fib.enabled, "or there is nothing to wait for");
+    let mut now = Instant::ZERO + Duration::from_secs(1);
+    let (mut router, end) = (Speaker::new(params, now, 7), now + Duration::from_secs(60));
+    let mut turns = Vec::new();
+    while now < end {
+        router.settle(now);
+        while router.poll().is_some() {}
+        turns.push(now);
+        assert!(turns.len() < 1000, "{:?}", &turns[990..]);
+        if !router.wants_settle() {
+            let next = router.next_deadline().expect("old routes wait for their end");
+            assert!(next > now, "at {now:?} it asks to be woken at {next:?}");
+            now = next;
+        }
+    }
 }
 
 #[test]
