@@ -184,7 +184,7 @@ impl Steps {
 
     /// Those over [`LONG`].
     fn long(&self) -> u64 {
-        let at = STEP_BOUNDS.iter().position(|bound| *bound == LONG.as_secs_f64()).expect("a bound of the histogram");
+        let at = STEP_BOUNDS.iter().position(|bound| Duration::from_secs_f64(*bound) == *LONG).expect("a bound of the histogram");
         self.all - self.within[at]
     }
 
