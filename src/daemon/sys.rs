@@ -143,6 +143,28 @@ pub fn set_receive_buffer(socket: &impl AsFd, octets: usize) -> io::Result<()> {
     set(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &value).or_else(|_| set(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, &value))
 }
 
+/// What waits to be read, and how much the kernel keeps for this socket, as it counts octets (SO_MEMINFO).
+///
+/// # Errors
+/// The kernel's (before Linux 4.12).
+pub fn receive_queue(socket: &impl AsFd) -> io::Result<(u32, u32)> {
+    // SK_MEMINFO_RMEM_ALLOC and SK_MEMINFO_RCVBUF are the first two of nine, of which a kernel may know more.
+    let mut numbers = [0u32; 16];
+    let mut len = size_of_val(&numbers) as libc::socklen_t;
+    // SAFETY: `numbers` is as long as `len` says, and any octets are numbers.
+    check(unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            numbers.as_mut_ptr().cast::<c_void>(),
+            &raw mut len,
+        )
+    })?;
+    let [waiting, room, ..] = numbers;
+    Ok((waiting, room))
+}
+
 /// VmRSS, or zero where there is no /proc.
 pub fn resident_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

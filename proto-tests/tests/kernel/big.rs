@@ -145,7 +145,8 @@ fn a_hundred_thousand_pods_that_come_and_go_leave_cpu_and_memory_flat() {
     assert!(large < small + 8192, "memory grew from {small} to {large} KiB");
 }
 
-/// R14: an object under 150,000 of another daemon's routes is replaced four times a second. What it costs is bounded whatever it is.
+/// R14: an object under 150,000 of another daemon's routes is replaced four times a second. What it costs is bounded whatever it is: for us, for
+/// who replaces it (the kernel says everything under its lock, to a full socket in small steps), and for a route of ours that was deleted.
 #[test]
 fn a_nexthop_object_under_a_great_many_routes_that_is_replaced_without_end_takes_a_bounded_share() {
     let test = "a_nexthop_object_under_a_great_many_routes_that_is_replaced_without_end_takes_a_bounded_share";
@@ -160,21 +161,31 @@ fn a_nexthop_object_under_a_great_many_routes_that_is_replaced_without_end_takes
     println!("150,000 routes of another's stand after {:.1?}", begun.elapsed());
     let (dumps, spent, begun) = (keeper.look().dumps, cpu_of("keeper"), Instant::now());
     // Each change has the kernel tell of every route, which may well take it longer than a quarter of a second.
-    let mut changes = 0;
+    let (mut changes, mut slowest, mut repairs) = (0, Duration::ZERO, Vec::new());
     while begun.elapsed() < Duration::from_secs(30) {
+        let asked = Instant::now();
         node.ip(&format!("nexthop replace id 7 via 10.0.0.{} dev eth1", 2 + changes % 2));
+        slowest = slowest.max(asked.elapsed());
         changes += 1;
+        if changes % 10 == 5 {
+            node.ip("route del 10.244.2.0/26");
+            let back = patiently(PATIENT, || node.ip("route show 10.244.2.0/26").contains("via 10.0.0.2"));
+            repairs.push(back.expect("a route of ours that was deleted is put back"));
+        }
         std::thread::sleep((Duration::from_millis(250) * changes).saturating_sub(begun.elapsed()));
     }
     let (took, dumps) = (begun.elapsed().as_secs_f64(), keeper.look().dumps - dumps);
     let (rate, share) = (dumps as f64 / took, (cpu_of("keeper") - spent).as_secs_f64() / took);
     println!(
-        "{changes} changes of an object under 150,000 routes in {took:.1} s: {rate:.2} dumps a second, {:.0} % of the core",
+        "{changes} changes of an object under 150,000 routes in {took:.1} s, the slowest took {slowest:.1?}: {rate:.2} dumps a second, {:.0} % of the core",
         share * 100.0
     );
+    println!("a route of ours that was deleted meanwhile is back after {repairs:.1?}");
     assert!(rate <= 1.0 && share < 0.35, "{rate:.2} dumps a second, {share:.2} of the core");
-    node.ip("route del 10.244.2.0/26");
-    let back = patiently(PATIENT, || node.routes().contains("10.244.2.0/26 via 10.0.0.2"));
-    println!("a route of ours that was deleted meanwhile is back after {back:.1?}");
-    assert!(back.is_some());
+    assert!(changes >= 10 && !repairs.is_empty() && repairs.iter().all(|back| *back < Duration::from_secs(5)), "{repairs:?}");
+    // What was not listened to meanwhile is read in the end.
+    node.ip("route replace 40.0.1.0/24 via 10.0.0.2 dev eth1 proto static");
+    node.ip("route del 40.0.2.0/24");
+    let dumps = keeper.look().dumps;
+    assert!(patiently(PATIENT, || keeper.look().dumps > dumps && keeper.look().settled).is_some(), "everything is read once more");
 }

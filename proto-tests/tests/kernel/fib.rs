@@ -436,3 +436,31 @@ fn a_nexthop_object_that_changes_all_the_time_does_not_have_the_kernel_read_all_
     node.ip("route del 10.244.2.0/26");
     assert!(patiently(PATIENT, || node.routes().contains("10.244.2.0/26 via 10.0.0.2")).is_some(), "nor is what is ours forgotten");
 }
+
+/// R14: each replacement of an object has the kernel tell of every route that goes by it, faster than anybody reads it. Others' routes are then
+/// not listened to until they are read anew, and what happens to ours is put right all the while.
+#[test]
+fn others_routes_that_flood_us_keep_no_route_of_ours_away() {
+    let Some(node) = Node::new("others_routes_that_flood_us_keep_no_route_of_ours_away") else { return };
+    let params = Params::default();
+    let settings = Settings { receive_buffer: 2 << 20, ..Settings::new(&params) };
+    let keeper = Keeper::start(&node.ns, params, settings);
+    furnish(&keeper);
+    node.ip("nexthop add id 7 via 10.0.0.2 dev eth1");
+    node.batch(
+        &(0..20_000_u32).map(|i| format!("route add 172.{}.{}.0/24 nhid 7 proto static\n", 16 + (i >> 8), i & 255)).collect::<String>(),
+    );
+    assert!(patiently(PATIENT, || keeper.look().settled).is_some());
+    let before = keeper.look();
+    let repairs: Vec<Duration> = (0..5)
+        .map(|i| {
+            node.ip(&format!("nexthop replace id 7 via 10.0.0.{} dev eth1", 2 + i % 2));
+            node.ip("route del 10.244.2.0/26");
+            let back = || node.ip("route show 10.244.2.0/26").contains("via 10.0.0.2");
+            patiently(PATIENT, back).expect("it is put back")
+        })
+        .collect();
+    println!("a route of ours that was deleted under a flood of 20,000 is back after {repairs:.1?}");
+    assert!(keeper.look().overruns > before.overruns, "that was a flood");
+    assert!(patiently(PATIENT, || keeper.look().dumps > before.dumps && keeper.look().settled).is_some(), "everything is read anew");
+}

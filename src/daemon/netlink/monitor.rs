@@ -2,10 +2,16 @@
 //!
 //! On a socket of its own and not by `rtnetlink`, whose connection reads a dump to its end into a queue without bound before anybody looks,
 //! and ends with the first error of the socket: here a dump of a million routes waits in the kernel while the core is busy.
+//!
+//! Who replaces a nexthop object has the kernel tell of every route that goes by it, under its lock. To a socket that is more than half full it
+//! yields the processor after each message: a reader that is slow, but has much room, would hold up everybody's changes. So we do not listen to
+//! news of others' routes when the socket is half full, and read everything anew when it is time for that. What happens to our own routes is
+//! heard, and put right, all the while.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,11 +40,19 @@ const DISTURBED_MOST: u32 = 5;
 /// After an overrun that follows on one, we wait so long for the storm to pass; twice as long each time.
 const STORM_FIRST: Duration = Duration::from_millis(20);
 const STORM_MOST: Duration = Duration::from_secs(2);
-/// Events that are handed on at once, if so many are there: what many of them call for is then written in one send.
+/// Events that are handed on at once, if so many are there, and messages that are read for them: what many of them call for is then written in one send.
 const TOGETHER: usize = 1024;
 /// Between two dumps that news of the kernel call for, so many times as long as the last one took: they never take more than a tenth of
 /// the time, whatever others do.
 const REST: u32 = 10;
+/// Octets of what waits that are never too much: a piece of a dump, in a small buffer, is no flood.
+const MUCH: u32 = 1 << 20;
+/// So often it is looked how much waits, while nobody takes what was read.
+const LOOK: Duration = Duration::from_millis(5);
+/// After so long others' routes may be listened to again.
+const FLOOD: Duration = Duration::from_millis(200);
+/// Where `rtm_protocol` stands in a route message, behind the header.
+const PROTOCOL: usize = 5;
 /// No dump is silent for so long.
 const STUCK: Duration = Duration::from_secs(3);
 
@@ -47,6 +61,10 @@ pub struct Monitor {
     socket: TokioSocket,
     tables: Vec<u32>,
     owners: Vec<Owner>,
+    /// Whose doings the kernel need not tell us.
+    writer: u32,
+    /// News of others' routes are not listened to, until the next dump begins.
+    deaf: bool,
     audit: Duration,
     asked: Arc<Notify>,
     counters: Arc<Counters>,
@@ -105,6 +123,8 @@ impl Monitor {
             socket: asynchronous,
             tables: settings.tables(),
             owners: settings.owners().collect(),
+            writer,
+            deaf: false,
             audit: settings.audit,
             asked,
             counters,
@@ -154,8 +174,26 @@ impl Monitor {
                     self.on_audit();
                 }
             }
-            if !self.events.is_empty() && out.send(std::mem::take(&mut self.events)).await.is_err() {
+            if !self.events.is_empty() && !self.hand_on(&out).await {
                 return;
+            }
+        }
+    }
+
+    /// Waits until there is room; who is busy with what was handed on before does not see how much waits here, so we look. False if nobody listens
+    /// any more.
+    async fn hand_on(&mut self, out: &mpsc::Sender<Vec<KernelEvent>>) -> bool {
+        let events = std::mem::take(&mut self.events);
+        let mut room = pin!(out.reserve());
+        loop {
+            self.note_flood();
+            match tokio::time::timeout(LOOK, &mut room).await {
+                Ok(Ok(room)) => {
+                    room.send(events);
+                    return true;
+                }
+                Ok(Err(_)) => return false,
+                Err(_) => {}
             }
         }
     }
@@ -176,7 +214,11 @@ impl Monitor {
     /// What was read, and what the kernel has said besides, without waiting for more. (It tells of an overrun only once.)
     fn take_all(&mut self, buffer: &mut Vec<u8>) -> io::Result<()> {
         self.on_datagram(buffer);
-        while self.events.len() < TOGETHER {
+        for read in 1.. {
+            if self.events.len() >= TOGETHER || read >= TOGETHER {
+                self.note_flood();
+                break;
+            }
             buffer.clear();
             match self.socket.socket_ref().recv_from(buffer, libc::MSG_DONTWAIT) {
                 Ok((_, from)) if from.port_number() == 0 => self.on_datagram(buffer),
@@ -187,6 +229,31 @@ impl Monitor {
             }
         }
         Ok(())
+    }
+
+    /// More waits than is good for who says it: others' routes are not listened to until they are read anew.
+    fn note_flood(&mut self) {
+        let (waiting, room) = crate::daemon::sys::receive_queue(self.socket.socket_ref()).unwrap_or_default();
+        if self.deaf || waiting < MUCH || waiting < room / 2 {
+            return;
+        }
+        let protocols: Vec<u8> = self.owners.iter().map(|owner| owner.protocol).collect();
+        if SockRef::from(self.socket.socket_ref()).attach_filter(&only_own(self.writer, &protocols)).is_err() {
+            return;
+        }
+        self.deaf = true;
+        Counters::add(&self.counters.overruns, 1);
+        if self.dump.started.is_some() {
+            self.dump.wanted = true;
+        } else {
+            self.dump.next = self.dump.next.min(self.dump.rested.max(Instant::now() + FLOOD));
+        }
+    }
+
+    fn listen_to_all(&mut self) {
+        if self.deaf && SockRef::from(self.socket.socket_ref()).attach_filter(&leave_out(self.writer)).is_ok() {
+            self.deaf = false;
+        }
     }
 
     fn on_datagram(&mut self, octets: &[u8]) {
@@ -218,6 +285,7 @@ impl Monitor {
             return;
         }
         Counters::add(&self.counters.dumps, 1);
+        self.listen_to_all();
         self.route_cache.clear();
         self.nexthop_objects.clear();
         let simple = |kind| Part { kind, family: 0, table: None };
@@ -295,11 +363,20 @@ impl Monitor {
     // ------------------------------------------------------------------------------------------------ news
 
     fn on_message(&mut self, message: &Message<'_>) {
+        if self.deaf && self.is_passed_over(message) {
+            return;
+        }
         let Some((said, object)) = message::read(message) else { return };
         self.on_event(said, object, message.flags);
         if self.route_cache.take_doubt() {
             self.begin_soon();
         }
+    }
+
+    /// What waited when we ceased to listen to others' routes is not worth a look either.
+    fn is_passed_over(&self, message: &Message<'_>) -> bool {
+        let news = matches!(message.kind, message::RTM_NEWROUTE | message::RTM_DELROUTE) && message.flags & NLM_F_MULTIPART == 0;
+        news && message.body.get(PROTOCOL).is_some_and(|protocol| self.owners.iter().all(|owner| owner.protocol != *protocol))
     }
 
     fn on_event(&mut self, said: RtnlEvent, object: ObjectId, flags: u16) {
@@ -372,14 +449,21 @@ impl Monitor {
     }
 }
 
-/// Drops route messages that `port` caused; lets everything else pass. BPF reads in network order what stands in the machine's.
+// BPF reads in network order what stands in the machine's.
+const LOAD_U32: u16 = 0x20;
+const LOAD_U16: u16 = 0x28;
+const LOAD_U8: u16 = 0x30;
+const IF_EQUAL: u16 = 0x15;
+const IF_ANY_BIT: u16 = 0x45;
+const RETURN: u16 = 0x06;
+
+fn kind(k: u16) -> u32 {
+    u32::from(u16::from_be_bytes(k.to_ne_bytes()))
+}
+
+/// Drops route messages that `port` caused; lets everything else pass.
 fn leave_out(port: u32) -> [SockFilter; 7] {
-    const LOAD_U32: u16 = 0x20;
-    const LOAD_U16: u16 = 0x28;
-    const IF_EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
     let port = u32::from_be_bytes(port.to_ne_bytes());
-    let kind = |k: u16| u32::from(u16::from_be_bytes(k.to_ne_bytes()));
     [
         SockFilter::new(LOAD_U32, 0, 0, 12),
         SockFilter::new(IF_EQUAL, 0, 4, port),
@@ -389,4 +473,23 @@ fn leave_out(port: u32) -> [SockFilter; 7] {
         SockFilter::new(RETURN, 0, 0, 0),
         SockFilter::new(RETURN, 0, 0, u32::MAX),
     ]
+}
+
+/// The same, and of the news of routes lets only those pass that are under one of these protocols. Dumps pass whole.
+fn only_own(port: u32, protocols: &[u8]) -> Vec<SockFilter> {
+    let port = u32::from_be_bytes(port.to_ne_bytes());
+    let own = protocols.len() as u8;
+    let mut program = vec![
+        SockFilter::new(LOAD_U16, 0, 0, 4),
+        SockFilter::new(IF_EQUAL, 1, 0, kind(message::RTM_NEWROUTE)),
+        SockFilter::new(IF_EQUAL, 0, own + 6, kind(message::RTM_DELROUTE)),
+        SockFilter::new(LOAD_U32, 0, 0, 12),
+        SockFilter::new(IF_EQUAL, own + 3, 0, port),
+        SockFilter::new(LOAD_U16, 0, 0, 6),
+        SockFilter::new(IF_ANY_BIT, own + 2, 0, kind(NLM_F_MULTIPART)),
+        SockFilter::new(LOAD_U8, 0, 0, 16 + PROTOCOL as u32),
+    ];
+    program.extend(protocols.iter().zip((1..=own).rev()).map(|(protocol, left)| SockFilter::new(IF_EQUAL, left, 0, u32::from(*protocol))));
+    program.extend([SockFilter::new(RETURN, 0, 0, 0), SockFilter::new(RETURN, 0, 0, u32::MAX)]);
+    program
 }

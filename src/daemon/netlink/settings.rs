@@ -55,7 +55,7 @@ impl Settings {
 /// What netlink went through, since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// The kernel could not keep what it had to say: dumped.
+    /// The kernel could not keep what it had to say, or was about to wait for us with others' routes: dumped.
     pub overruns: AtomicU64,
     /// Readings of everything.
     pub dumps: AtomicU64,

@@ -130,7 +130,7 @@ pub const METRICS: &[Known] = &[
         "catbird_netlink_overruns_total",
         COUNTER,
         &[],
-        "Times that the kernel had more to say than it could keep, so that everything was read again.",
+        "Times that the kernel had more to say than was kept, so that everything was read again.",
     ),
     known("catbird_netlink_dumps_total", COUNTER, &[], "Readings of all links, addresses and routes of the kernel."),
     known("catbird_tunnels", GAUGE, &[], "Nodes that the overlay's devices carry packets to."),
