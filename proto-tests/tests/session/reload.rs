@@ -258,9 +258,14 @@ fn a_peer_that_becomes_a_client_is_reflected_at_once_and_one_that_ceases_to_be_i
     assert_eq!(["x", "y", "z"].map(|p| announced(&mut lab, p)), before);
 }
 
-/// The plan of a mesh is one walk over its peers: ten times as many cost ten times as much and not a hundred times.
+/// The plan of a mesh is one walk over its peers: ten times as many cost ten times as much and not a hundred times. What counts is this thread's time on
+/// a processor, for others want one, too. (An optimised daemon with 5,000 peers answers `diff`, and takes a reload, in steps of 10 ms at most.)
 #[test]
 fn a_plan_of_five_thousand_nodes_is_one_walk() {
+    let on_processor = || {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+        Duration::from_nanos(text.split(' ').next().and_then(|nanos| nanos.parse().ok()).expect("a number"))
+    };
     let mesh = |count: u32, hold: &str| {
         let peer = |n: u32| {
             let addr = std::net::Ipv4Addr::from(0x0a00_0100 + n);
@@ -271,15 +276,12 @@ fn a_plan_of_five_thousand_nodes_is_one_walk() {
     };
     let time = |count: u32| {
         let [old, same, other] = ["90s", "90s", "60s"].map(|hold| mesh(count, hold));
-        let quickest = |new: &Params, changes: usize| {
-            let once = || {
-                let begun = std::time::Instant::now();
-                assert_eq!(diff(&old, new, &NotRunning).changes().len(), changes);
-                begun.elapsed()
-            };
-            (0..5).map(|_| once()).min().unwrap()
+        let of_ten = |new: &Params, changes: usize| {
+            let begun = on_processor();
+            (0..10).for_each(|_| assert_eq!(diff(&old, new, &NotRunning).changes().len(), changes));
+            (on_processor() - begun) / 10
         };
-        (quickest(&same, 0), quickest(&other, 1))
+        (of_ten(&same, 0), of_ten(&other, 1))
     };
     let (few, many) = (time(500), time(5_000));
     println!("500 peers: {:?} if nothing changes, {:?} if each does; 5,000 peers: {:?}, {:?}", few.0, few.1, many.0, many.1);
