@@ -14,6 +14,7 @@
 //! | [`stats`] | what happened, as data |
 //! | [`wire`] | octets to messages and back |
 //! | [`bfd`] | whether the path to a neighbour is alive: BFD sessions |
+//! | [`ndp`] | who the neighbour on a link is: router advertisements |
 //! | [`policy`] | which routes are let in and announced, and with which attributes |
 //! | [`peer`] | one neighbour: state machine, collisions, negotiation, timers |
 //! | [`rib`] | Adj-RIB-In, Loc-RIB, decision, next hops, update groups |
@@ -34,13 +35,13 @@
 //!
 //! ```text
 //! cli     -> daemon source convert config speaker api peer rib policy fib bfd wire stats
-//! daemon  -> source config speaker driver api peer rib policy fib bfd wire stats
+//! daemon  -> source config speaker driver api peer rib policy fib bfd ndp wire stats
 //! source  -> config speaker peer policy fib
 //! config  -> speaker peer rib policy fib bfd wire
-//! speaker -> api peer rib policy fib bfd wire stats
+//! speaker -> api peer rib policy fib bfd ndp wire stats
 //! rib     -> policy wire          driver -> wire
 //! peer    -> wire          policy -> wire          bfd -> wire
-//! fib, wire, stats, convert -> (num, kernel)
+//! fib, ndp, wire, stats, convert -> (num, kernel)
 //! ```
 //!
 //! # One UPDATE, eleven functions
@@ -93,6 +94,8 @@ pub mod driver;
 pub mod fib;
 #[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]
 pub mod kernel;
+#[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+pub mod ndp;
 #[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 pub mod num;
 pub mod peer;

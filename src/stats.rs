@@ -233,6 +233,17 @@ pub enum Notice {
     RoutesUntold { count: usize },
     /// An interface went down or away, over which established sessions run.
     LinkDown { link: String, peers: Vec<String> },
+    /// A peer that is configured by its interface has another neighbour than before.
+    Neighbour {
+        /// Its name.
+        peer: String,
+        /// The link.
+        interface: String,
+        /// The neighbour.
+        address: IpAddr,
+        /// Who it was before.
+        before: Option<IpAddr>,
+    },
     /// Other parameters hold.
     Reloaded {
         /// Differences to those before.
@@ -262,6 +273,7 @@ impl Notice {
             Notice::Bfd { lost: true, .. } => Level::Warn,
             Notice::Bfd { to: "init", .. } => Level::Debug,
             Notice::Bfd { .. } => Level::Info,
+            Notice::Neighbour { .. } => Level::Info,
             Notice::PeerUp { .. } | Notice::Recovered { .. } | Notice::Blocks { .. } | Notice::Reloaded { .. } => Level::Info,
             Notice::Draining { .. } | Notice::Drained | Notice::Stopping { .. } | Notice::Stranger { .. } | Notice::FibRepaired { .. } => {
                 Level::Info
@@ -279,7 +291,7 @@ impl Notice {
             Notice::PeerState { .. } | Notice::PeerUp { .. } | Notice::PeerDown { .. } | Notice::PeerFailed { .. } => "peers",
             Notice::Malformed { .. } | Notice::EndOfRib { .. } | Notice::MaxPrefix { .. } | Notice::SameIdentifier { .. } => "peers",
             Notice::OverBudget { .. } | Notice::NoPolicy { .. } | Notice::NotUnicast { .. } | Notice::Stranger { .. } => "peers",
-            Notice::LinkDown { .. } | Notice::Bfd { .. } => "peers",
+            Notice::LinkDown { .. } | Notice::Bfd { .. } | Notice::Neighbour { .. } => "peers",
             Notice::FibFailed { .. } | Notice::FibRepaired { .. } | Notice::FibForeign { .. } | Notice::Recovered { .. } => "fib",
             Notice::FibContested { .. } | Notice::FibOthers { .. } => "fib",
             Notice::Blocks { .. } | Notice::Route { .. } | Notice::RoutesUntold { .. } => "routes",
@@ -381,6 +393,10 @@ impl fmt::Display for Notice {
                     "{link} is down or gone, and with it the way to {}: sessions end by their hold timers if it stays so",
                     names(peers)
                 )
+            }
+            Notice::Neighbour { peer, interface, address, before } => {
+                let before = before.map_or_else(String::new, |before| format!(", where {before} was before"));
+                write!(f, "{peer}: the neighbour on {interface} is {address}{before}")
             }
             Notice::Reloaded { changes, sessions_touched } => write!(f, "reloaded: {changes} changes, {sessions_touched} sessions touched"),
             Notice::OverBudget { peer, octets, budget } => {

@@ -9,6 +9,7 @@ pub mod bfd;
 mod daemons;
 pub mod faults;
 pub mod scenario;
+pub mod unnumbered;
 mod wire;
 
 use std::fmt::Write as _;
@@ -70,6 +71,8 @@ pub struct Setup {
     pub link_local: bool,
     /// With `link_local`: the link has no other addresses, and both families are announced. These are our node's own, on lo.
     pub unnumbered: Option<&'static [&'static str]>,
+    /// With `link_local`: we know them by the interface alone.
+    pub by_interface: bool,
     pub our_id: Option<&'static str>,
     /// BFD beside the session.
     pub bfd: Option<bfd::Wish>,
@@ -97,6 +100,7 @@ impl Default for Setup {
             ranged: false,
             link_local: false,
             unnumbered: None,
+            by_interface: false,
             our_id: None,
             bfd: None,
             connect_retry: 1,
@@ -172,7 +176,8 @@ impl Arena {
             wire::second_addresses(&us, &them)?;
         }
         // FRR's interface peer is whoever says by router advertisements that it is there.
-        let advertiser = if setup.link_local && other == Other::Frr { Some(wire::Advertiser::start(&us)?) } else { None };
+        let advertiser =
+            if setup.link_local && !setup.by_interface && other == Other::Frr { Some(wire::Advertiser::start(&us)?) } else { None };
         Ok(Arena { other, setup, ours: None, theirs: Vec::new(), us, them, _router: router, _advertiser: advertiser, scratch })
     }
 
@@ -405,6 +410,7 @@ fn our_config(setup: &Setup, scratch: &Path) -> String {
     let id = setup.our_id.map(|id| format!("router_id = \"{id}\"\n")).unwrap_or_default();
     let who = match (setup.ranged, setup.link_local) {
         (true, _) => "[[peer_group]]\nname = \"racks\"\nlisten = [\"10.77.0.0/24\"]\n".to_owned(),
+        (false, true) if setup.by_interface => "[[peer]]\nname = \"them\"\ninterface = \"eth0\"\n".to_owned(),
         (false, true) => "[[peer]]\nname = \"them\"\naddress = \"fe80::2%eth0\"\nsource = \"fe80::1\"\n".to_owned(),
         (false, false) => format!("[[peer]]\nname = \"them\"\naddress = \"{THEM}\"\nsource = \"{US}\"\n"),
     };
@@ -414,11 +420,12 @@ fn our_config(setup: &Setup, scratch: &Path) -> String {
         addresses = own.iter().map(|addr| (*addr).to_owned()).collect();
         let _ = write!(more, ", \"{OUR_V6_ROUTE}\"");
     }
+    let asn = if setup.by_interface { "\"external\"".to_owned() } else { setup.their_as.to_string() };
     let mut text = format!(
         "[node]\nname = \"us\"\nasn = 65001\naddresses = {addresses:?}\n{id}[pods]\nblocks = [\"{OUR_ROUTE}\"{more}]\n[log]\nlevel = \"debug\"\n\
          [graceful_restart]\nenabled = {}\n{who}asn = {}\nhold_time = \"{}s\"\n\
          connect_retry = \"{}s\"\nopen_timeout = \"20s\"\nidle_hold_max = \"4s\"\npassive = {}\nimport = \"all\"\nexport = \"own-blocks\"\n",
-        setup.graceful, setup.their_as, setup.hold, setup.connect_retry, setup.we_are_passive
+        setup.graceful, asn, setup.hold, setup.connect_retry, setup.we_are_passive
     );
     if let Some(key) = setup.our_key {
         let path = scratch.join("password");

@@ -132,6 +132,7 @@ impl OneRouter {
                 Effect::Overlay(_)
                 | Effect::Bfd { .. }
                 | Effect::EndBfd
+                | Effect::Neighbour { .. }
                 | Effect::Remember(_)
                 | Effect::ReadKernel
                 | Effect::Notice(_)

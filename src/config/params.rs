@@ -210,6 +210,7 @@ fn peer_params(
     peer::Params {
         description: options.description.clone(),
         remote: Remote { addr: remote.addr, zone: remote.zone.clone() },
+        by_interface: remote.zone.is_some() && remote.addr.is_unspecified(),
         port: options.port,
         local_addr: options.source,
         interface: options.interface.clone(),

@@ -513,7 +513,12 @@ fn peer(mut section: Section<'_>) -> RawPeer {
         span: section.span(),
         asn_said: section.has("asn"),
         name: section.take("name"),
-        address: section.need("address", "the neighbour's address"),
+        // Or whoever is on the interface.
+        address: if section.has("interface") {
+            section.take("address")
+        } else {
+            section.need("address", "the neighbour's address, or its `interface`")
+        },
         asn: section.take("asn"),
         group: section.take("group"),
         settings: Settings::read(&mut section),

@@ -56,6 +56,18 @@ fn a_mesh_peers_with_every_other_node_but_reflectors() {
 }
 
 #[test]
+fn a_peer_without_an_address_is_whoever_is_on_its_interface() {
+    let text =
+        "[node]\nname = \"a\"\nasn = 64512\n[[peer]]\ninterface = \"eth1\"\nasn = \"external\"\nimport = \"all\"\nexport = \"all\"\n";
+    let params = params::speaker(&good(text));
+    let session = &params.peers[0].session;
+    assert_eq!((session.name.as_str(), session.by_interface, session.remote.to_string().as_str()), ("eth1", true, "interface eth1"));
+    assert_eq!(session.identity(), session.remote);
+    let bound = params::speaker(&good(&format!("{text}address = \"fe80::2\"\n")));
+    assert!(!bound.peers[0].session.by_interface, "it has an address");
+}
+
+#[test]
 fn reflectors_reflect_to_nodes_and_mesh_among_themselves() {
     let cluster = r#"
 [cluster]

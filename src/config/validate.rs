@@ -274,17 +274,37 @@ impl Validator<'_> {
             self.diagnostics.report(raw.span.clone(), Problem::Missing { key: "asn", section: "[[peer]]".into(), why });
         }
         let remote_asn = remote_asn(asn.map_or(AsnOrKind::Internal, |asn| asn.value));
-        let label = raw.address.as_ref().map_or_else(|| "without address".to_owned(), |a| a.value.to_string());
+        let address = raw.address.as_ref().map(|address| address.value.to_string());
+        let label = address.or_else(|| value(&settings.interface)).unwrap_or_else(|| "without address".to_owned());
         let options = self.peer_options(&settings, remote_asn, node, &raw.span, &label);
-        let remote = raw.address.as_ref()?;
-        self.link_local(remote, &settings);
-        Some(Session {
-            name: value(&raw.name).unwrap_or_else(|| remote.value.to_string()),
-            kind: kind(remote_asn, &options),
-            remote: with_zone(&remote.value, &options),
-            remote_asn,
-            options,
-        })
+        let remote = match &raw.address {
+            Some(remote) => {
+                self.link_local(remote, &settings);
+                with_zone(&remote.value, &options)
+            }
+            None => self.by_interface(&settings)?,
+        };
+        Some(Session { name: value(&raw.name).unwrap_or(label), kind: kind(remote_asn, &options), remote, remote_asn, options })
+    }
+
+    /// Whoever is at the other end of a link; what stands in the way of that is said.
+    fn by_interface(&self, settings: &Settings) -> Option<ZonedAddr> {
+        let interface = settings.interface.as_ref()?;
+        let conflict = |span: &Span, what: &str, help: &str| {
+            let problem = Problem::Conflict { what: what.to_owned(), help: help.to_owned() };
+            self.diagnostics.report_with(span.clone(), problem, interface.span.clone(), "the peer is whoever is on this link");
+        };
+        if let Some(source) = settings.source.as_ref().filter(|source| !is_link_local(source.value)) {
+            let help = "leave `source` out: the kernel takes the link-local address of the interface";
+            conflict(&source.span, "a session on link-local addresses has another `source`", help);
+        }
+        if let Some(multihop) = settings.multihop.as_ref().filter(|hops| hops.value.get() > 1) {
+            conflict(&multihop.span, "`multihop` for a peer on a link", "leave it out, or give the peer its `address`");
+        }
+        if let Some(hops) = settings.ttl_security.as_ref().filter(|hops| hops.value.get() > 1) {
+            conflict(&hops.span, "`ttl_security` of several hops for a peer on a link", "ttl_security = 1");
+        }
+        Some(ZonedAddr { addr: Ipv6Addr::UNSPECIFIED.into(), zone: Some(interface.value.clone()) })
     }
 
     fn group_of<'r>(&self, name: &At<String>, groups: &BTreeMap<String, &'r RawGroup>) -> Option<&'r RawGroup> {
@@ -487,7 +507,8 @@ impl Validator<'_> {
         let mut by_name: BTreeMap<String, Span> = BTreeMap::new();
         let members = raw.cluster.iter().flat_map(|c| &c.nodes).filter_map(|m| Some((m.name.as_ref()?, m)));
         let members: BTreeMap<&str, (&At<String>, &RawMember)> = members.map(|(name, m)| (name.value.as_str(), (name, m))).collect();
-        let from_cluster = sessions.len().saturating_sub(raw.peers.iter().filter(|p| p.address.is_some()).count());
+        let from_file = raw.peers.iter().filter(|p| p.address.is_some() || p.settings.interface.is_some()).count();
+        let from_cluster = sessions.len().saturating_sub(from_file);
         for session in sessions.iter().take(from_cluster) {
             let Some((name, member)) = members.get(session.name.as_str()) else { continue };
             let mut addresses = member.addresses.iter().flat_map(|list| &list.value);
@@ -496,18 +517,20 @@ impl Validator<'_> {
             by_name.insert(session.name.clone(), name.span.clone());
         }
         for peer in &raw.peers {
-            let Some(address) = &peer.address else { continue };
+            let Some(address) = place_of(peer) else { continue };
             let mine = node.ipv4.map(IpAddr::V4) == Some(address.value.addr) || node.ipv6.map(IpAddr::V6) == Some(address.value.addr);
             if mine && port(&peer.settings.port) == port(&raw.listen.port) {
                 let what = format!("{} is this node's own address", address.value);
                 self.diagnostics
                     .report(address.span.clone(), Problem::Conflict { what, help: "a router does not peer with itself".to_owned() });
             }
+            let shown = if address.value.addr.is_unspecified() { value(&peer.settings.interface) } else { None };
+            let shown = shown.unwrap_or_else(|| address.value.to_string());
             if let Some(first) = by_address.insert(address.value.clone(), address.span.clone()) {
-                let problem = Problem::Duplicate { kind: "peer", what: address.value.to_string() };
+                let problem = Problem::Duplicate { kind: "peer", what: shown.clone() };
                 self.diagnostics.report_with(address.span.clone(), problem, first, "first here");
             }
-            let name = peer.name.clone().unwrap_or_else(|| At::new(address.value.to_string(), address.span.clone()));
+            let name = peer.name.clone().unwrap_or_else(|| At::new(shown, address.span.clone()));
             if let Some(first) = by_name.insert(name.value.clone(), name.span.clone()).filter(|_| peer.name.is_some()) {
                 let problem = Problem::Duplicate { kind: "peer name", what: name.value };
                 self.diagnostics.report_with(name.span, problem, first, "first here");
@@ -546,11 +569,22 @@ pub(crate) fn kind(remote: RemoteAs, options: &PeerOptions) -> PeerKind {
     }
 }
 
+/// Where a peer is: at its address, or whoever is on its interface.
+fn place_of(peer: &RawPeer) -> Option<At<ZonedAddr>> {
+    let on = |interface: &At<String>| {
+        At::new(ZonedAddr { addr: Ipv6Addr::UNSPECIFIED.into(), zone: Some(interface.value.clone()) }, interface.span.clone())
+    };
+    peer.address.clone().or_else(|| peer.settings.interface.as_ref().map(on))
+}
+
+fn is_link_local(addr: IpAddr) -> bool {
+    matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local())
+}
+
 /// A link-local address takes its zone from `interface` if it does not say one.
 fn with_zone(remote: &ZonedAddr, options: &PeerOptions) -> ZonedAddr {
-    let link_local = matches!(remote.addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
     match &remote.zone {
-        None if link_local => ZonedAddr { addr: remote.addr, zone: options.interface.clone() },
+        None if is_link_local(remote.addr) => ZonedAddr { addr: remote.addr, zone: options.interface.clone() },
         _ => remote.clone(),
     }
 }

@@ -88,6 +88,8 @@ fn serve(config: Config, path: PathBuf, log: &Log, kept: Kept) -> io::Result<()>
         tracing::warn!(what = finding.subject, cure = finding.cure, "{}", finding.text);
     }
     let counters = Arc::new(DaemonMetrics::new(log.counters(), descriptors));
+    let discovery = services::ndp::open();
+    privilege::drop_raw();
     let bfd = bfd::BfdThread::start(counters.clone())?;
     privilege::drop_scheduling();
     let (queue, events) = EventQueue::new(counters.clone());
@@ -116,6 +118,7 @@ fn serve(config: Config, path: PathBuf, log: &Log, kept: Kept) -> io::Result<()>
         names: names.clone(),
         net_admin: kept.net_admin,
         state: (state.clone(), news.clone()),
+        discovery,
     };
     let services = Services::start(start)?;
     let clock = Clock::start();

@@ -4,7 +4,8 @@
 //! It leaves to the unit or manifest whether the process starts as root or as a user with just these.
 //!
 //! CAP_NET_ADMIN writes routes, sets TCP-MD5 keys and large netlink buffers; CAP_NET_BIND_SERVICE listens on port 179; CAP_SYS_NICE gives BFD's
-//! thread its real-time priority, and is given up when it has it. As root without
+//! thread its real-time priority, and is given up when it has it; CAP_NET_RAW opens the socket of router discovery, for peers by interface, and
+//! is given up when it is open. As root without
 //! the others, the process still reads root's files, but no longer anybody else's.
 
 use std::fmt;
@@ -14,10 +15,12 @@ use crate::daemon::sys::{self, Capabilities};
 
 const NET_BIND_SERVICE: u64 = 1 << 10;
 const NET_ADMIN: u64 = 1 << 12;
+/// Only until the socket of router discovery is open: see [`drop_raw`].
+const NET_RAW: u64 = 1 << 13;
 /// Only until BFD's thread has its priority: see [`drop_scheduling`].
 const SYS_NICE: u64 = 1 << 23;
 /// Everything that the daemon ever needs.
-const NEEDED: u64 = NET_BIND_SERVICE | NET_ADMIN | SYS_NICE;
+const NEEDED: u64 = NET_BIND_SERVICE | NET_ADMIN | NET_RAW | SYS_NICE;
 
 /// What is left after `drop_others`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,13 +61,22 @@ pub fn drop_others() -> io::Result<Kept> {
 
 /// Gives up the right to real-time priority, for this thread and those that it starts: who needed it has it.
 pub fn drop_scheduling() {
-    let without = |set: u64| set & !SYS_NICE;
+    give_up(SYS_NICE);
+}
+
+/// Gives up the right to raw sockets likewise.
+pub fn drop_raw() {
+    give_up(NET_RAW);
+}
+
+fn give_up(right: u64) {
+    let without = |set: u64| set & !right;
     let given_up = sys::capabilities().and_then(|had| {
         let left = Capabilities { effective: without(had.effective), permitted: without(had.permitted), inheritable: 0 };
         sys::set_capabilities(left)
     });
     if let Err(error) = given_up {
-        tracing::debug!(%error, "the right to real-time priority is kept");
+        tracing::debug!(%error, right, "a right that is needed no more is kept");
     }
 }
 

@@ -16,9 +16,10 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use libc::{c_int, c_void, socklen_t};
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 use tokio::io::unix::AsyncFd;
 
+use crate::ndp::packet::{ADVERTISEMENT, SOLICITATION};
 use crate::num::Instant;
 
 /// Longest key that the kernel takes (RFC 2385 §4.5 asks for at least 80 octets).
@@ -282,6 +283,15 @@ pub fn watch(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
     Ok(unsafe { AsyncFd::register(listener) }?)
 }
 
+/// The same of a socket of datagrams.
+///
+/// # Errors
+/// The kernel's.
+pub fn watch_socket(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+    // SAFETY: a `Socket` owns its descriptor likewise.
+    Ok(unsafe { AsyncFd::register(socket) }?)
+}
+
 /// Datagrams that one system call takes in or hands out.
 pub const DATAGRAMS: usize = 64;
 
@@ -510,6 +520,20 @@ pub fn want_arrivals(socket: &impl AsFd, v4: bool) -> io::Result<()> {
 pub fn set_traffic_class(socket: &impl AsFd, v4: bool, class: u8) -> io::Result<()> {
     let value = c_int::from(class);
     if v4 { set(socket, libc::IPPROTO_IP, libc::IP_TOS, &value) } else { set(socket, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &value) }
+}
+
+/// Which packets of ICMPv6 a raw socket takes in: those of router discovery, or none.
+///
+/// # Errors
+/// The kernel's.
+pub fn hear_routers(socket: &impl AsFd, on: bool) -> io::Result<()> {
+    const ICMPV6_FILTER: c_int = 1;
+    // A bit that is set keeps that type out (`struct icmp6_filter`).
+    let mut filter = [u32::MAX; 8];
+    for kind in [SOLICITATION, ADVERTISEMENT].into_iter().filter(|_| on) {
+        filter[usize::from(kind >> 5)] &= !(1 << (kind & 31));
+    }
+    set(socket, libc::IPPROTO_ICMPV6, ICMPV6_FILTER, &filter)
 }
 
 /// The calling thread runs before all that are not as urgent (`SCHED_FIFO`), and no thread that it starts does.

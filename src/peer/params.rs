@@ -1,7 +1,7 @@
 //! One neighbour as it is meant: what the operator configured, defaulted and checked; and how a new meaning differs from an old one.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,8 @@ pub struct Params {
     pub description: Option<String>,
     /// Where it is.
     pub remote: Remote,
+    /// It is whoever is at the other end of the link that `remote` names; the address there is :: until it was heard.
+    pub by_interface: bool,
     /// TCP; where we dial.
     pub port: u16,
     /// Our end; a connection that comes to another address is refused. `None`: any.
@@ -79,6 +81,7 @@ impl Params {
             name: name.to_owned(),
             description: None,
             remote: Remote { addr: remote, zone: None },
+            by_interface: false,
             port: 179,
             local_addr: None,
             interface: None,
@@ -107,6 +110,11 @@ impl Params {
         }
     }
 
+    /// What the peer is known by, whoever is there: a neighbour found on a link is known by the link.
+    pub fn identity(&self) -> Remote {
+        if self.by_interface { Remote { addr: Ipv6Addr::UNSPECIFIED.into(), zone: self.remote.zone.clone() } } else { self.remote.clone() }
+    }
+
     /// How the shell is to connect. `Ttl::Default` is made plain here: 1 to an external peer, 64 to an internal one.
     pub fn transport(&self) -> Transport {
         let default = if self.remote_as.is_internal(self.local_as) { Ttl::Multihop(64) } else { Ttl::Multihop(1) };
@@ -131,9 +139,17 @@ pub struct Remote {
     pub zone: Option<String>,
 }
 
+impl Remote {
+    /// Nobody was heard yet on the link that is named.
+    pub fn is_open(&self) -> bool {
+        self.zone.is_some() && self.addr.is_unspecified()
+    }
+}
+
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.zone {
+            Some(zone) if self.is_open() => write!(f, "interface {zone}"),
             Some(zone) => write!(f, "{}%{zone}", self.addr),
             None => self.addr.fmt(f),
         }

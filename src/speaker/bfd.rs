@@ -185,7 +185,7 @@ impl Speaker {
 fn wanted(entry: &Entry, profile: &Profile, nexthops: &NexthopTable) -> Option<SessionParams> {
     let session = &entry.config.session;
     let here = entry.live.as_ref().map(|live| live.session.local.ip());
-    if entry.range.is_some() && here.is_none() && entry.bfd.held.is_empty() {
+    if entry.range.is_some() && here.is_none() && entry.bfd.held.is_empty() || session.remote.is_open() {
         return None;
     }
     let zone = session.remote.zone.as_ref().or(session.interface.as_ref());

@@ -4,7 +4,7 @@
 //! Everything about a connection names it, so that a late event of one that is gone is recognised and dropped.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use crate::bfd;
 use crate::fib::overlay::DesiredDevices;
 use crate::fib::{Errno, FibChange};
 use crate::kernel::KernelEvent;
+use crate::ndp::Sign;
 use crate::num::{ConnId, PeerId};
 use crate::peer::{DialError, Direction, Transport};
 use crate::stats::{Md5Refused, Notice};
@@ -78,6 +79,15 @@ pub enum Input {
     Md5Refused(Md5Refused),
     /// A BFD session stands otherwise than before.
     Bfd(bfd::Status),
+    /// Somebody was noticed on the link of a peer that is configured by its interface.
+    Neighbour {
+        /// The link's name.
+        interface: String,
+        /// Whose address it is.
+        addr: Ipv6Addr,
+        /// How it was noticed.
+        sign: Sign,
+    },
     /// The node's blocks of one source, whole; what that source said before is replaced.
     Blocks {
         /// Who names them.
@@ -159,6 +169,13 @@ pub enum Effect {
         peer: PeerId,
         /// As it is to be.
         session: Option<Arc<bfd::SessionParams>>,
+    },
+    /// A peer that is configured by its interface has this neighbour now: its key, if it has one, is to be that of this address.
+    Neighbour {
+        /// The link's name.
+        interface: String,
+        /// Link-local.
+        addr: Ipv6Addr,
     },
     /// No BFD session is wanted any more: neighbours are to be told so before connections close.
     EndBfd,

@@ -18,6 +18,7 @@
 //! | `import`, `import_context` | from an UPDATE to route changes |
 //! | `export` | which update group a peer is in, frames as the connection takes them |
 //! | `bfd`, `peer_bfd` | which BFD sessions are wanted, and what their states mean to peers |
+//! | `unnumbered` | peers that are whoever is at the other end of a link |
 //! | `fib_sync`, `overlay` | what is wanted in the kernel, and which tunnels |
 //! | `origination`, `redistribute` | what is announced as our own |
 //! | `lifecycle`, `startup`, `retention`, `remembered`, `recall` | drain and stop; our own restart; what outlives a session, and the process |
@@ -57,6 +58,7 @@ mod retention;
 mod router;
 mod sessions;
 mod startup;
+mod unnumbered;
 
 pub use io::{Effect, Frames, Input, StopMode};
 pub use params::{

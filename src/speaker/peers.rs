@@ -3,7 +3,7 @@
 //! In: configured peers, connections and what is read from them. Out: events for the peers' state machines, route changes by way of `import`,
 //! and places in the update groups. Whether a session stands is `peer`'s to say.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use super::retention;
 use super::router::Speaker;
 use super::sessions::{Entry, SessionEvent, is_link_local, reject};
 use crate::kernel::IfIndex;
+use crate::ndp::Sign;
 use crate::num::{ConnId, Family, FamilySet, Instant, PeerId};
 use crate::peer::{Direction, Down, Event, StopKind};
 use crate::rib::{BATCH, Limits};
@@ -41,7 +42,8 @@ impl Speaker {
 
     /// AutomaticStart (RFC 4271 §8.1.2), unless we are leaving.
     pub(super) fn start_peer(&mut self, id: PeerId, now: Instant) {
-        if !self.lifecycle.takes_sessions() || self.awaits_kernel() {
+        let is_known = self.sessions.get(id).is_some_and(|e| !e.config.session.remote.is_open());
+        if !self.lifecycle.takes_sessions() || self.awaits_kernel() || !is_known {
             return;
         }
         if let Some(event) = self.startup.restarting(&self.params) {
@@ -128,6 +130,7 @@ impl Speaker {
         self.export().leave(id);
         retention::retain_or_drop(id, down, &mut self.rib);
         self.sync_bfd(id);
+        self.look_for_another(id, now);
     }
 
     fn sweep(&mut self, id: PeerId, families: FamilySet, now: Instant) {
@@ -162,10 +165,13 @@ impl Speaker {
             return None;
         }
         let zone = match remote {
-            SocketAddr::V6(v6) if is_link_local(*v6.ip()) => self.nexthops.link_name(IfIndex(v6.scope_id())),
+            SocketAddr::V6(v6) if is_link_local(*v6.ip()) => self.nexthops.link_name(IfIndex(v6.scope_id())).map(str::to_owned),
             SocketAddr::V6(_) | SocketAddr::V4(_) => None,
         };
-        let id = self.sessions.acceptor(remote, zone, &self.params, now, &mut self.effects)?;
+        if let (Some(zone), IpAddr::V6(addr)) = (&zone, remote.ip()) {
+            self.on_neighbour(zone, addr, Sign::Connection, now);
+        }
+        let id = self.sessions.acceptor(remote, zone.as_deref(), &self.params, now, &mut self.effects)?;
         if self.sessions.accept(id, conn) {
             self.start_peer(id, now);
         }

@@ -14,6 +14,7 @@ use super::origination::Origination;
 use super::params::{BlockSource, Params};
 use super::sessions::{Entry, Sessions};
 use super::startup::StartupConvergence;
+use super::unnumbered::{nobody_there, too_many_there};
 use crate::api::{
     Answer, BlockRow, DOWN_PEERS, DownPeer, FamilyRow, FibCounts, FibRow, FibTableRow, JobRow, MemoryRow, NexthopRow, PAGE_ROWS, Page,
     PeerDetail, PeerMetrics, PeerRow, Question, RouteFilter, RouteRow, Snapshot, Status, TableRow, WaitingRow,
@@ -226,19 +227,26 @@ impl Query<'_> {
             flaps: entry.peer.counters().dropped,
             bfd: entry.bfd.brief(),
             families: Family::ALL.into_iter().filter(|f| session.families.contains(*f)).map(|f| self.family_row(entry, f)).collect(),
-            why_down: entry.peer.why_down().map(|why| match self.sessions.md5.hint(&entry.peer, now) {
-                Some(hint) => format!("{why}; {hint}"),
-                None => why,
+            why_down: nobody_there(entry, self.nexthops).or_else(|| entry.peer.why_down()).map(|why| {
+                match self.sessions.md5.hint(&entry.peer, now) {
+                    Some(hint) => format!("{why}; {hint}"),
+                    None => why,
+                }
             }),
             failures: format::failures(entry, now),
-            warnings: self.peer_warnings(entry),
+            warnings: self.peer_warnings(entry, now),
         }
     }
 
-    fn peer_warnings(&self, entry: &Entry) -> Vec<String> {
+    fn peer_warnings(&self, entry: &Entry, now: Instant) -> Vec<String> {
         let cut = entry.live.as_ref().filter(|l| l.way_lost && !self.nexthops.is_reachable(l.session.remote.ip()));
         let text = || "no way leads to it any more: its session ends by the hold timer if none comes back".to_owned();
-        cut.map(|_| text()).into_iter().chain(entry.bfd.note()).chain(format::peer_warnings(entry)).collect()
+        cut.map(|_| text())
+            .into_iter()
+            .chain(too_many_there(entry, now))
+            .chain(entry.bfd.note())
+            .chain(format::peer_warnings(entry))
+            .collect()
     }
 
     fn family_row(&self, entry: &Entry, family: Family) -> FamilyRow {

@@ -24,7 +24,7 @@ impl Speaker {
         self.memory.down = remembered.down;
         for id in self.sessions.ids() {
             if let Some(entry) = self.sessions.get_mut(id) {
-                entry.admin_up &= !self.memory.was_down(&entry.config.session.remote);
+                entry.admin_up &= !self.memory.was_down(&entry.config.session.identity());
             }
         }
         self.tunnels.recall(remembered.devices.into_iter().take(DEVICES_MOST).collect());
@@ -41,7 +41,7 @@ impl Speaker {
         }
         let Speaker { memory, lifecycle, startup, sessions, origination, tunnels, .. } = self;
         let yet_to_come: Vec<Remote> = memory.down.iter().filter(|_| startup.is_on()).cloned().collect();
-        let remotes = |of: fn(&Entry) -> bool| sessions.iter().filter(move |e| of(e)).map(|e| e.config.session.remote.clone());
+        let remotes = |of: fn(&Entry) -> bool| sessions.iter().filter(move |e| of(e)).map(|e| e.config.session.identity());
         let news = memory.poll(now, || Remembered {
             drained: lifecycle.is_drained(),
             clients: startup.awaited_clients().into_iter().chain(remotes(|e| e.range.is_some())).collect(),

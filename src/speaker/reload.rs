@@ -118,8 +118,7 @@ impl Speaker {
     /// A peer means something else now: its session restarts only if the plan says so.
     fn change_peer(&mut self, id: PeerId, new: &Arc<PeerConfig>, range: Option<&Arc<ListenRange>>, touch: Touch, now: Instant) {
         self.sessions.set_range(id, range.cloned());
-        let Some(entry) = self.sessions.get_mut(id) else { return };
-        entry.config = new.clone();
+        let Some(new) = self.sessions.configure(id, new) else { return };
         self.dispatch(id, Event::Reconfigured { params: new.session.clone(), restart: touch.contains(Touch::RESTART) }, now);
         self.sync_bfd(id);
         if touch.contains(Touch::SWITCH) {

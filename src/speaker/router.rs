@@ -162,6 +162,7 @@ impl Speaker {
             Input::Kernel(event) => self.on_kernel(&event, now),
             Input::Md5Refused(totals) => self.sessions.on_md5_refused(totals, now),
             Input::Bfd(status) => self.on_bfd(status, now),
+            Input::Neighbour { interface, addr, sign } => self.on_neighbour(&interface, addr, sign, now),
             Input::Blocks { source, blocks } => self.set_blocks(source, &blocks),
             Input::Reload { id, params } => self.reload(id, params, now),
             Input::Plan { id, params } => {
@@ -421,9 +422,10 @@ impl Speaker {
             }
             _ => None,
         };
-        let (link, cut) = (self.link_that_falls(event), self.cut_by(event));
+        let (link, cut, lost) = (self.link_that_falls(event), self.cut_by(event), self.neighbour_lost(event));
         self.nexthops.on_kernel(event);
         self.end_cut(cut, now);
+        self.lose_neighbour(lost, now);
         if let Some((link, before)) = link {
             self.notice_link_down(link, &before);
         }

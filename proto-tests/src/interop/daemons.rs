@@ -66,12 +66,16 @@ fn bird_config(setup: &Setup) -> String {
     let on = |what: bool, text: &str| if what { text.to_owned() } else { String::new() };
     let key = setup.their_key.map(|k| format!("password \"{k}\";")).unwrap_or_default();
     let ends = if setup.link_local {
-        format!("local fe80::2 as {}; neighbor fe80::1%eth0 as 65001;", setup.their_as)
+        let local = if setup.by_interface { "" } else { "fe80::2" };
+        format!("local {local} as {}; neighbor fe80::1%eth0 as 65001;", setup.their_as)
     } else {
         format!("local {THEM} as {}; neighbor {US} as 65001;", setup.their_as)
     };
     let hops = setup.routed.map(|n| format!("multihop {n};")).unwrap_or_default();
-    let bfd = setup.bfd.as_ref().map(|wish| wish.birds()).unwrap_or_default();
+    let mut bfd = setup.bfd.as_ref().map(|wish| wish.birds()).unwrap_or_default();
+    if setup.by_interface {
+        bfd += "protocol radv { interface \"eth0\" { min ra interval 3; max ra interval 4; default lifetime 0; }; }\n";
+    }
     let hops = hops + setup.bfd.as_ref().map_or("", |_| "bfd on;");
     format!(
         "router id {THEM};\nlog stderr all;\ndebug protocols all;\nprotocol device {{ scan time 1; }}\n{bfd}\
@@ -97,9 +101,10 @@ fn bird_config(setup: &Setup) -> String {
 fn frr_config(setup: &Setup) -> String {
     let us = if setup.link_local { "eth0".to_owned() } else { US.to_string() };
     let interface = if setup.link_local { "interface " } else { "" };
+    let our_as = if setup.by_interface { "external" } else { "65001" };
     let mut text = format!(
         "frr defaults traditional\nlog stdout\ndebug bgp neighbor-events\nrouter bgp {}\n bgp router-id {THEM}\n no bgp ebgp-requires-policy\n no bgp network import-check\n\
-         {} neighbor {us} {interface}remote-as 65001\n neighbor {us} timers 3 {}\n neighbor {us} timers connect 1\n",
+         {} neighbor {us} {interface}remote-as {our_as}\n neighbor {us} timers 3 {}\n neighbor {us} timers connect 1\n",
         setup.their_as,
         if setup.graceful { " bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n" } else { "" },
         setup.hold

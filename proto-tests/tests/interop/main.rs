@@ -6,3 +6,4 @@ mod frr;
 mod gobgp;
 mod openbgpd;
 mod reload;
+mod unnumbered;

@@ -27,4 +27,5 @@ mod rfc8538;
 mod rfc9003;
 mod rfc9687;
 mod steps;
+mod unnumbered;
 mod why;

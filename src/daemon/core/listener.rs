@@ -15,7 +15,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
@@ -65,6 +65,10 @@ pub struct AllowedPeer {
 pub struct AllowedPeers {
     /// Listed peers.
     pub hosts: HashMap<IpAddr, AllowedPeer>,
+    /// Whoever is at the other end of these links.
+    pub links: HashMap<String, AllowedPeer>,
+    /// Who was found there: with a password nobody else is let in.
+    pub neighbours: HashMap<String, Ipv6Addr>,
     /// The longest prefix first.
     pub ranges: Vec<(IpNet, AllowedPeer)>,
     /// The least that any of them may have: the size of segments is agreed on before it is known who calls.
@@ -72,21 +76,40 @@ pub struct AllowedPeers {
 }
 
 impl AllowedPeers {
-    /// An address of a configured peer comes before the ranges around it, and a range before a wider one; one that is barred hides the others.
-    pub fn find(&self, addr: IpAddr) -> Option<&AllowedPeer> {
+    /// A link or an address of a configured peer comes before the ranges around it, and a range before a wider one; one that is barred hides
+    /// the others.
+    pub fn find(&self, remote: SocketAddr) -> Option<&AllowedPeer> {
+        if let Some((name, peer)) = self.on_link(remote) {
+            let has_key = peer.md5.is_none() || self.neighbours.get(&name).is_some_and(|addr| remote.ip() == *addr);
+            return Some(peer).filter(|peer| has_key && !peer.barred);
+        }
+        let addr = remote.ip();
         let host = self.hosts.get(&addr);
         host.or_else(|| self.ranges.iter().find(|(net, _)| net.contains(&addr)).map(|(_, peer)| peer)).filter(|peer| !peer.barred)
     }
 
-    fn is_host(&self, addr: IpAddr) -> bool {
-        self.hosts.contains_key(&addr)
+    fn is_host(&self, remote: SocketAddr) -> bool {
+        self.hosts.contains_key(&remote.ip()) || self.on_link(remote).is_some()
+    }
+
+    /// The peer by interface whose link a link-local address is on.
+    fn on_link(&self, remote: SocketAddr) -> Option<(String, &AllowedPeer)> {
+        let SocketAddr::V6(v6) = remote else { return None };
+        if self.links.is_empty() || !v6.ip().is_unicast_link_local() {
+            return None;
+        }
+        let name = sys::interface_name(v6.scope_id())?;
+        let peer = self.links.get(&name)?;
+        Some((name, peer))
     }
 
     /// Lets nobody in who would need a key that stands here.
     fn bar(&mut self, place: IpNet) {
         let hosts = self.hosts.iter_mut().filter(|(addr, peer)| peer.md5.is_some() && place.contains(*addr)).map(|(_, peer)| peer);
         let ranges = self.ranges.iter_mut().filter(|(net, peer)| peer.md5.is_some() && *net == place).map(|(_, peer)| peer);
-        hosts.chain(ranges).for_each(|peer| peer.barred = true);
+        let on = |name: &String| self.neighbours.get(name).is_some_and(|addr| place.contains(&IpAddr::V6(*addr)));
+        let links = self.links.iter_mut().filter(|(name, peer)| peer.md5.is_some() && on(name)).map(|(_, peer)| peer);
+        hosts.chain(ranges).chain(links).for_each(|peer| peer.barred = true);
     }
 }
 
@@ -97,6 +120,8 @@ fn key_plan(allowed: &AllowedPeers, v4: bool) -> KeyPlan {
     let mut plan: KeyPlan = HashMap::new();
     let ranges = allowed.ranges.iter().filter(|(net, _)| net.addr().is_ipv4() == v4);
     plan.extend(ranges.filter_map(|(net, peer)| Some((*net, peer.md5.as_ref()?.clone()))));
+    let found = |(name, peer): (&String, &AllowedPeer)| Some((IpNet::from(IpAddr::V6(*allowed.neighbours.get(name)?)), peer.md5.clone()?));
+    plan.extend(allowed.links.iter().filter(|_| !v4).filter_map(found));
     let mut subnets: HashMap<IpNet, Vec<(IpAddr, &AllowedPeer)>> = HashMap::new();
     for (addr, peer) in allowed.hosts.iter().filter(|(addr, _)| addr.is_ipv4() == v4) {
         subnets.entry(subnet(*addr)).or_default().push((*addr, peer));
@@ -141,6 +166,9 @@ pub struct Listeners {
     open: HashMap<SocketAddr, Listening>,
     /// Connections that a range has let in, and since when their OPENs agree.
     callers: HashMap<ConnId, (IpAddr, Option<Instant>)>,
+    /// As it was asked for, before the kernel refused any key.
+    wanted: AllowedPeers,
+    neighbours: HashMap<String, Ipv6Addr>,
 }
 
 struct Listening {
@@ -176,7 +204,14 @@ impl fmt::Display for Refused {
 impl Listeners {
     /// Nowhere yet.
     pub fn new(queue: EventQueue) -> Listeners {
-        Listeners { policy: SharedPolicy::default(), queue, open: HashMap::new(), callers: HashMap::new() }
+        Listeners {
+            policy: SharedPolicy::default(),
+            queue,
+            open: HashMap::new(),
+            callers: HashMap::new(),
+            wanted: AllowedPeers::default(),
+            neighbours: HashMap::new(),
+        }
     }
 
     /// Listens on `addrs` and lets `allowed` in: new sockets are bound, old ones closed, others keep their queues and get the new keys.
@@ -185,6 +220,9 @@ impl Listeners {
     /// socket: one that is no longer wanted is closed after those that are have begun to listen, also where both share a port.
     pub fn arrange(&mut self, addrs: &[SocketAddr], mut allowed: AllowedPeers) -> Vec<Refused> {
         let mut refused = Vec::new();
+        self.neighbours.retain(|name, _| allowed.links.contains_key(name));
+        allowed.neighbours.clone_from(&self.neighbours);
+        self.wanted = allowed.clone();
         for (addr, listening) in self.open.iter_mut().filter(|(addr, _)| addrs.contains(addr)) {
             note_keys(*addr, listening.set_keys(key_plan(&allowed, addr.is_ipv4())), &mut allowed, &mut refused);
             if let Err(error) = sys::set_mss(listening.socket.get_ref(), allowed.mss.unwrap_or(0)) {
@@ -206,10 +244,21 @@ impl Listeners {
         refused
     }
 
+    /// This is whom a link leads to from now on; if the peer has a password, its key is that of this address.
+    pub fn found(&mut self, link: String, addr: Ipv6Addr) {
+        let keyed = self.wanted.links.get(&link).is_some_and(|peer| peer.md5.is_some());
+        self.neighbours.insert(link, addr);
+        if keyed {
+            let addresses: Vec<SocketAddr> = self.open.keys().copied().collect();
+            // What the kernel refuses is said as a warning.
+            let _said = self.arrange(&addresses, self.wanted.clone());
+        }
+    }
+
     /// A connection that was let in has become one of the core's.
-    pub fn accepted(&mut self, conn: ConnId, addr: IpAddr) {
-        if !self.write_policy().allowed.is_host(addr) {
-            self.callers.insert(conn, (addr, None));
+    pub fn accepted(&mut self, conn: ConnId, remote: SocketAddr) {
+        if !self.write_policy().allowed.is_host(remote) {
+            self.callers.insert(conn, (remote.ip(), None));
         }
     }
 
@@ -421,13 +470,13 @@ fn note_failure(error: &io::Error, counters: &DaemonMetrics) {
 fn admit(socket: StdStream, remote: SocketAddr, policy: &SharedPolicy, counters: &DaemonMetrics) -> Option<StdStream> {
     let policy = policy.read().unwrap_or_else(PoisonError::into_inner);
     let addr = remote.ip();
-    let Some(peer) = policy.allowed.find(addr) else {
+    let Some(peer) = policy.allowed.find(remote) else {
         drop(policy);
         counters.unknown_peers.add(1);
         reject(socket);
         return None;
     };
-    if !policy.allowed.is_host(addr) && policy.penalties.is_held(addr, sys::monotonic()) {
+    if !policy.allowed.is_host(remote) && policy.penalties.is_held(addr, sys::monotonic()) {
         counters.penalized.add(1);
         return None;
     }
@@ -505,7 +554,7 @@ mod tests {
     }
 
     fn only(addr: IpAddr, peer: AllowedPeer) -> AllowedPeers {
-        AllowedPeers { hosts: [(addr, peer)].into(), ranges: Vec::new(), mss: None }
+        AllowedPeers { hosts: [(addr, peer)].into(), ..AllowedPeers::default() }
     }
 
     fn listeners() -> (Listeners, Receiver<CoreEvent>, Arc<DaemonMetrics>) {
@@ -590,7 +639,10 @@ mod tests {
         let (mut listeners, mut events, _) = listeners();
         let refused = listeners.arrange(&[SocketAddr::new(HOST, 0)], only(HOST, peer(Some(b"key"))));
         if !refused.is_empty() {
-            assert!(listeners.policy.read().expect("no panic").allowed.find(HOST).is_none(), "no key in the kernel, no guest");
+            assert!(
+                listeners.policy.read().expect("no panic").allowed.find(SocketAddr::new(HOST, 1)).is_none(),
+                "no key in the kernel, no guest"
+            );
             return;
         }
         let addr = listeners.addresses().next().expect("one");
@@ -637,7 +689,7 @@ mod tests {
 
     fn hosts(range: std::ops::Range<u8>, secret: &str) -> AllowedPeers {
         let host = |n| (IpAddr::from(Ipv4Addr::new(10, 0, 0, n)), keyed(secret));
-        AllowedPeers { hosts: range.map(host).collect(), ranges: Vec::new(), mss: None }
+        AllowedPeers { hosts: range.map(host).collect(), ..AllowedPeers::default() }
     }
 
     #[test]
@@ -645,13 +697,34 @@ mod tests {
         let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
         let mut allowed = hosts(1..3, "key");
         allowed.ranges = vec![(net("10.0.1.0/24"), keyed("key")), (net("10.0.0.0/16"), peer(None))];
-        let addr = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let addr = |text: &str| SocketAddr::new(text.parse().expect("an address"), 1);
         assert!(["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.1"].iter().all(|text| allowed.find(addr(text)).is_some()));
         allowed.bar(net("10.0.0.1/32"));
         allowed.bar(net("10.0.1.0/24"));
         let open: Vec<bool> =
             ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.1"].iter().map(|text| allowed.find(addr(text)).is_some()).collect();
         assert_eq!(open, [false, true, true, false]);
+    }
+
+    /// On the loopback interface, for it has a number everywhere.
+    #[test]
+    fn on_a_link_with_a_password_only_the_neighbour_that_was_found_is_let_in() {
+        let lo = sys::interface_index("lo").expect("there is one");
+        let from = |last, link| SocketAddr::V6(std::net::SocketAddrV6::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last), 1, 0, link));
+        let mut allowed = AllowedPeers { links: [("lo".to_owned(), peer(None))].into(), ..AllowedPeers::default() };
+        assert!(allowed.find(from(1, lo)).is_some() && allowed.is_host(from(1, lo)), "whoever is there");
+        assert!(allowed.find(from(1, lo + 7777)).is_none(), "another link");
+        assert!(allowed.find(SocketAddr::new(HOST, 1)).is_none(), "not of the link");
+        allowed.links.insert("lo".to_owned(), keyed("key"));
+        allowed.ranges.push(("fe80::/10".parse().expect("a prefix"), peer(None)));
+        assert!(key_plan(&allowed, false).is_empty());
+        assert!(allowed.find(from(1, lo)).is_none(), "nobody has a key yet, and the open range around it is no way in");
+        allowed.neighbours.insert("lo".to_owned(), Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
+        let plan = key_plan(&allowed, false);
+        assert_eq!(plan.keys().map(ToString::to_string).collect::<Vec<_>>(), ["fe80::1/128"]);
+        assert!(allowed.find(from(1, lo)).is_some() && allowed.find(from(2, lo)).is_none());
+        allowed.bar("fe80::1/128".parse().expect("a prefix"));
+        assert!(allowed.find(from(1, lo)).is_none(), "the kernel did not take its key");
     }
 
     #[test]

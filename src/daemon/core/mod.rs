@@ -384,7 +384,7 @@ impl Core {
         }
         match TcpStream::from_std(socket) {
             Ok(socket) => {
-                self.listeners.accepted(conn, remote.ip());
+                self.listeners.accepted(conn, remote);
                 self.connect(conn, socket, Direction::Accepted, now);
             }
             Err(error) => {
@@ -494,6 +494,7 @@ impl Core {
             Effect::ReadKernel => self.netlink.audit(),
             Effect::Remember(known) => drop(self.remember.send_replace(Some(*known))),
             Effect::Bfd { peer, session } => self.bfd.want(peer, session),
+            Effect::Neighbour { interface, addr } => self.listeners.found(interface, addr),
             Effect::EndBfd => self.bfd.end(),
             Effect::Overlay(wanted) => self.netlink.tunnels(*wanted),
             Effect::Answer { id, mut answer } => {

@@ -11,7 +11,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use libc::{RT_SCOPE_LINK, RT_SCOPE_NOWHERE, RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY, RTA_TABLE};
-pub use libc::{RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE};
+pub use libc::{
+    RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNEIGH,
+    RTM_NEWROUTE,
+};
 use libc::{RTM_F_CLONED, RTN_BLACKHOLE, RTN_PROHIBIT, RTN_UNICAST, RTN_UNREACHABLE};
 use netlink_packet_core::Parseable;
 pub use netlink_packet_core::{
@@ -261,7 +264,7 @@ fn grouped(octets: &[u8]) -> Option<(u32, Weight)> {
 
 /// Type and value; ends at the first that does not fit. The two uppermost bits of a type are flags. (`NlasIterator` lends its values out
 /// for one step only.)
-fn attributes(mut octets: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn attributes(mut octets: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let len = usize::from(u16_at(octets, 0)?);
         let (kind, value) = (u16_at(octets, 2)? & 0x3fff, octets.get(4..len)?);
@@ -270,7 +273,7 @@ fn attributes(mut octets: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-fn ip(family: u8, octets: &[u8]) -> Option<IpAddr> {
+pub(super) fn ip(family: u8, octets: &[u8]) -> Option<IpAddr> {
     match family {
         AF_INET => <[u8; 4]>::try_from(octets).ok().map(IpAddr::from),
         AF_INET6 => <[u8; 16]>::try_from(octets).ok().map(IpAddr::from),
@@ -377,7 +380,7 @@ pub fn dump_request(kind: u16, family: u8, table: Option<u32>, seq: u32) -> Vec<
     put_header(&mut out, kind, NLM_F_REQUEST | NLM_F_DUMP, seq);
     let header_len = match kind {
         RTM_GETLINK => 16,
-        RTM_GETROUTE => 12,
+        RTM_GETROUTE | RTM_GETNEIGH => 12,
         _ => 8,
     };
     out.push(family);

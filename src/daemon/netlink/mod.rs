@@ -17,6 +17,7 @@ mod device;
 pub mod lookup;
 mod message;
 mod monitor;
+pub mod neighbours;
 mod nexthop_objects;
 mod route_cache;
 mod settings;

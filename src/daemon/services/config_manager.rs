@@ -491,7 +491,10 @@ fn addresses(config: &Config) -> Vec<SocketAddr> {
 fn allowed_peers(params: &Params) -> AllowedPeers {
     let mut allowed = AllowedPeers::default();
     for peer in &params.peers {
-        allowed.hosts.insert(peer.session.remote.addr, allowed_peer(&peer.session));
+        match &peer.session.remote.zone {
+            Some(link) if peer.session.by_interface => drop(allowed.links.insert(link.clone(), allowed_peer(&peer.session))),
+            _ => drop(allowed.hosts.insert(peer.session.remote.addr, allowed_peer(&peer.session))),
+        }
     }
     allowed.ranges = params.ranges.iter().map(|range| (range.net, allowed_peer(&range.template.session))).collect();
     let sessions = params.peers.iter().map(|peer| &peer.session).chain(params.ranges.iter().map(|range| &range.template.session));

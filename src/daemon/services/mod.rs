@@ -19,6 +19,7 @@ pub mod kernel_health;
 pub mod kubernetes;
 pub mod memory;
 pub mod metrics;
+pub mod ndp;
 pub mod neighbours;
 pub mod password_files;
 pub mod readiness;
@@ -75,6 +76,8 @@ pub struct Start {
     /// The process has CAP_NET_ADMIN.
     pub net_admin: bool,
     pub state: (StateFile, watch::Receiver<Option<Remembered>>),
+    /// Of router discovery, or why there is none.
+    pub discovery: io::Result<socket2::Socket>,
 }
 
 /// The running thread.
@@ -115,7 +118,7 @@ impl Services {
 }
 
 fn spawn_all(start: Start) {
-    let Start { config, path, requests, event_log, level, counters, lock, names, net_admin, state: (state, news) } = start;
+    let Start { config, path, requests, event_log, level, counters, lock, names, net_admin, state: (state, news), discovery } = start;
     let (config, manager) = config_manager::new(config, path, counters.clone(), lock, names);
     let handle = DaemonHandle::new(requests, config, event_log.clone(), level, counters);
     tasks::service("configuration", manager.serve(handle.clone()));
@@ -123,6 +126,7 @@ fn spawn_all(start: Start) {
     tasks::service("TCP-MD5", tcp_md5_stats::serve(handle.clone()));
     tasks::service("kernel", kernel_health::serve(handle.clone(), net_admin));
     tasks::service("systemd", systemd::serve(handle.clone()));
+    tasks::service("router discovery", ndp::serve(handle.clone(), discovery));
     tasks::service("memory", memory::serve(handle));
     tasks::service("log", event_log.report());
     tasks::service("state", state.serve(news));

@@ -29,6 +29,7 @@ use super::io::{Effect, Effects};
 use super::params::{ListenRange, Params, PeerConfig};
 use super::peer_bfd::PeerBfd;
 use crate::kernel::IfIndex;
+use crate::ndp::Finder;
 use crate::num::{ConnId, Family, FamilySet, Instant, PeerId};
 use crate::peer::{Action, ConnIds, Down, Event, Peer, PeerNotice, Remote, Session};
 use crate::rib::keyed::{Keyed, keyed};
@@ -48,8 +49,12 @@ pub(super) struct Entry {
     pub id: PeerId,
     /// Its state machine.
     pub peer: Peer,
-    /// As configured, or as its range's template has it.
+    /// As configured, or as its range's template has it; with the address of the neighbour that was found on its link.
     pub config: Arc<PeerConfig>,
+    /// As configured.
+    configured: Arc<PeerConfig>,
+    /// Of a peer by interface: who was heard on the link.
+    pub finder: Finder,
     /// While the session is established.
     pub live: Option<EstablishedSession>,
     /// What was counted over all its sessions.
@@ -251,7 +256,8 @@ impl Sessions {
     }
 
     /// A new neighbour, which does nothing until it is started.
-    pub fn insert(&mut self, config: Arc<PeerConfig>, range: Option<Arc<ListenRange>>, now: Instant) -> PeerId {
+    pub fn insert(&mut self, configured: Arc<PeerConfig>, range: Option<Arc<ListenRange>>, now: Instant) -> PeerId {
+        let config = with_neighbour(&configured, None);
         let session = config.session.clone();
         let key = (session.remote.addr, session.remote.zone.clone());
         if let Some(range) = &range {
@@ -264,6 +270,8 @@ impl Sessions {
             peer: Peer::new(id, session, seed(nth)),
             admin_up: config.session.enabled,
             config,
+            configured,
+            finder: Finder::default(),
             live: None,
             traffic: Traffic::default(),
             range,
@@ -281,15 +289,45 @@ impl Sessions {
     /// Forgets a neighbour; its session must have been stopped.
     pub fn remove(&mut self, id: PeerId) {
         let Some(entry) = self.slots.take(id) else { return };
-        let remote = &entry.config.session.remote;
-        let key = (remote.addr, remote.zone.clone());
-        if self.by_addr.get(&key) == Some(&id) {
-            self.by_addr.remove(&key);
+        for remote in [&entry.config.session.remote, &entry.config.session.identity()] {
+            let key = (remote.addr, remote.zone.clone());
+            if self.by_addr.get(&key) == Some(&id) {
+                self.by_addr.remove(&key);
+            }
         }
         self.leave_range(entry.range.as_ref());
         if entry.conns > 0 {
             self.conns.unbind_all(id);
         }
+    }
+
+    /// What a peer means now; the neighbour that was found on its link stays.
+    pub fn configure(&mut self, id: PeerId, new: &Arc<PeerConfig>) -> Option<Arc<PeerConfig>> {
+        let entry = self.slots.get_mut(id)?;
+        entry.configured = new.clone();
+        entry.config = with_neighbour(new, entry.finder.neighbour());
+        Some(entry.config.clone())
+    }
+
+    /// A peer by interface has this neighbour from now on. False if another peer has that address on that link.
+    pub fn set_neighbour(&mut self, id: PeerId, addr: Ipv6Addr) -> bool {
+        let Some(entry) = self.slots.get_mut(id) else { return false };
+        let before = entry.config.session.remote.clone();
+        let key = (IpAddr::V6(addr), before.zone.clone());
+        if self.by_addr.get(&key).is_some_and(|other| *other != id) {
+            return false;
+        }
+        entry.config = with_neighbour(&entry.configured, Some(addr));
+        if !before.is_open() {
+            self.by_addr.remove(&(before.addr, before.zone));
+        }
+        self.by_addr.insert(key, id);
+        true
+    }
+
+    /// The peer that is whoever is on this link.
+    pub fn by_interface(&self, name: &str) -> Option<PeerId> {
+        self.by_addr.get(&(Ipv6Addr::UNSPECIFIED.into(), Some(name.to_owned()))).copied()
     }
 
     fn leave_range(&mut self, range: Option<&Arc<ListenRange>>) {
@@ -591,6 +629,23 @@ pub(super) fn reject(conn: ConnId, effects: &mut Effects) {
     let cease = Message::Notification(Notification::cease(CeaseSubcode::ConnectionRejected, None));
     effects.push(Effect::Send { conn, frames: std::iter::once(cease.to_bytes(&Context::INITIAL)).collect() });
     effects.push(Effect::Close { conn });
+}
+
+/// A peer as configured, with the address of the neighbour on its link; or with what it waits for.
+fn with_neighbour(configured: &Arc<PeerConfig>, neighbour: Option<Ipv6Addr>) -> Arc<PeerConfig> {
+    if !configured.session.by_interface {
+        return configured.clone();
+    }
+    let mut session = (*configured.session).clone();
+    match (neighbour, &session.remote.zone) {
+        (Some(addr), _) => session.remote.addr = addr.into(),
+        (None, Some(zone)) => {
+            let why = format!("nobody was heard on {zone} yet: neither a router advertisement nor a connection");
+            session.hindrance.get_or_insert(why);
+        }
+        (None, None) => {}
+    }
+    Arc::new(PeerConfig { session: Arc::new(session), ..(**configured).clone() })
 }
 
 /// Where a link-local peer is, there its link-local next hops are (RFC 4007 §6).
