@@ -94,7 +94,7 @@ pub mod driver;
 pub mod fib;
 #[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]
 pub mod kernel;
-#[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+#[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]
 pub mod ndp;
 #[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 pub mod num;

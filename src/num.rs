@@ -356,6 +356,81 @@ impl Sub<Instant> for Instant {
     }
 }
 
+/// What our AS is to the peer's on an external session (RFC 9234 §4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// We sell it transit.
+    Provider,
+    /// We are the route server, it is a client.
+    Rs,
+    /// It is a route server, we are a client.
+    RsClient,
+    /// It sells us transit.
+    Customer,
+    /// Both exchange their own and their customers' routes.
+    Peer,
+}
+
+impl Role {
+    /// By their codes.
+    pub const ALL: [Role; 5] = [Role::Provider, Role::Rs, Role::RsClient, Role::Customer, Role::Peer];
+
+    /// As in the capability.
+    pub fn code(self) -> u8 {
+        match self {
+            Role::Provider => 0,
+            Role::Rs => 1,
+            Role::RsClient => 2,
+            Role::Customer => 3,
+            Role::Peer => 4,
+        }
+    }
+
+    /// As in the capability.
+    pub fn from_code(code: u8) -> Option<Role> {
+        Role::ALL.into_iter().find(|role| role.code() == code)
+    }
+
+    /// What the peer must be to us (RFC 9234 §4.2).
+    pub fn counterpart(self) -> Role {
+        match self {
+            Role::Provider => Role::Customer,
+            Role::Rs => Role::RsClient,
+            Role::RsClient => Role::Rs,
+            Role::Customer => Role::Provider,
+            Role::Peer => Role::Peer,
+        }
+    }
+
+    /// What comes from this neighbour goes down from here, to customers alone: it is a provider, a peer or a route server.
+    pub fn learns_downwards(self) -> bool {
+        matches!(self, Role::Customer | Role::Peer | Role::RsClient)
+    }
+
+    /// What we tell this neighbour goes down from there: it is a customer, a peer or a client of our route server.
+    pub fn tells_downwards(self) -> bool {
+        matches!(self, Role::Provider | Role::Peer | Role::Rs)
+    }
+
+    /// As in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Provider => "provider",
+            Role::Rs => "rs",
+            Role::RsClient => "rs-client",
+            Role::Customer => "customer",
+            Role::Peer => "peer",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// A seeded generator (splitmix64): the same seed gives the same jitter.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);

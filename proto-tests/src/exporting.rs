@@ -65,6 +65,7 @@ pub fn key(kind: SourceKind) -> GroupKey {
         add_path: AddPathSend::Off,
         remove_private: None,
         as_override: None,
+        role: None,
         graceful_shutdown: false,
         withhold: false,
         local_pref: 100,

@@ -8,6 +8,7 @@
 pub mod bfd;
 mod daemons;
 pub mod faults;
+pub mod roles;
 pub mod scenario;
 pub mod unnumbered;
 mod wire;
@@ -74,6 +75,8 @@ pub struct Setup {
     /// With `link_local`: we know them by the interface alone.
     pub by_interface: bool,
     pub our_id: Option<&'static str>,
+    /// RFC 9234, and both insist on it.
+    pub roles: Option<roles::Roles>,
     /// BFD beside the session.
     pub bfd: Option<bfd::Wish>,
     /// Our ConnectRetryTimer.
@@ -102,6 +105,7 @@ impl Default for Setup {
             unnumbered: None,
             by_interface: false,
             our_id: None,
+            roles: None,
             bfd: None,
             connect_retry: 1,
             bandwidths: None,
@@ -440,6 +444,7 @@ fn our_config(setup: &Setup, scratch: &Path) -> String {
     if let Some(limit) = setup.max_prefix {
         let _ = writeln!(text, "max_prefix_ipv4 = {limit}");
     }
+    text += &setup.roles.map(roles::Roles::ours).unwrap_or_default();
     if let Some(wish) = &setup.bfd {
         text += &wish.ours(scratch);
     }

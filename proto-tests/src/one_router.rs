@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use catbird::api::{Answer, Question, RouteRow};
 use catbird::kernel::{IfIndex, KernelEvent};
-use catbird::num::{Asn, ConnId, Family, Instant, RouterId};
+use catbird::num::{Asn, ConnId, Family, Instant, Role, RouterId};
 use catbird::peer::{Direction, Remote, RemoteAs};
 use catbird::speaker::reload_plan::Change;
 use catbird::speaker::{Effect, Input, Params, PeerConfig, Speaker};
@@ -164,8 +164,10 @@ impl OneRouter {
         open.asn = asn;
         open.router_id = RouterId::new(router_id_of(c.remote.addr).into()).expect("no peer is 0.0.0.0");
         for capability in &mut open.capabilities {
-            if let Capability::FourOctetAs(theirs) = capability {
-                *theirs = asn;
+            match capability {
+                Capability::FourOctetAs(theirs) => *theirs = asn,
+                Capability::Role(code) => *code = Role::from_code(*code).map_or(*code, |role| role.counterpart().code()),
+                _ => {}
             }
         }
         self.speaker.handle(self.now, Input::Received { conn, batch: vec![Message::Open(open)].into() });

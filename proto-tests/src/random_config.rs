@@ -65,6 +65,8 @@ const SESSION: Spec = &[
     ("enforce_first_as", SWITCH),
     ("remove_private_as", SWITCH),
     ("as_override", SWITCH),
+    ("role", &["'provider'", "'customer'", "'peer'", "'rs'", "'rs-client'"]),
+    ("role_strict", SWITCH),
     ("bfd", &["true", "false", "'b0'", "'b1'"]),
 ];
 const POLICIES: &[&str] = &["'all'", "'none'", "'own-blocks'", "'p0'", "'p1'", "['p0', 'p2']", "['p1', 'p2']"];
@@ -563,6 +565,9 @@ fn consistent(table: &mut Table) {
     let external = table.get("asn").is_some_and(|asn| asn != "64512" && asn != "'internal'") || table.contains_key("local_asn");
     if external && table.contains_key("rr_client") {
         table.remove("rr_client");
+    }
+    if !external || !table.contains_key("role") {
+        table.retain(|key, _| !["role", "role_strict"].contains(key));
     }
 }
 

@@ -13,7 +13,7 @@ use super::policy::Policy;
 use super::values::{ZonedAddr, keyword_enum};
 use crate::bfd;
 use crate::fib;
-use crate::num::{Asn, ClusterId, FamilySet, HoldTime, RouterId};
+use crate::num::{Asn, ClusterId, FamilySet, HoldTime, Role, RouterId};
 use crate::peer::{PeerKind, RemoteAs};
 use crate::speaker::{self, Burden, Forwarding, NextHopSetting, OnTerm, RedistributeParams};
 use ipnet::IpNet;
@@ -425,6 +425,10 @@ pub struct PeerOptions {
     pub remove_private_as: bool,
     /// Write our AS in the place of the peer's own when announcing, for sites that share one AS.
     pub as_override: bool,
+    /// What our AS is to the peer's (RFC 9234).
+    pub role: Option<Role>,
+    /// No session with a peer that does not say its role (RFC 9234 §4.2).
+    pub role_strict: bool,
     /// A BFD session beside it (RFC 5882).
     pub bfd: Option<Bfd>,
 }

@@ -276,6 +276,8 @@ fn offer(config: &Config, options: &PeerOptions) -> Offer {
         add_path_send: some(matches!(options.add_path, AddPath::Send | AddPath::Both)),
         add_path_receive: some(matches!(options.add_path, AddPath::Receive | AddPath::Both)),
         graceful_restart: graceful,
+        role: options.role,
+        role_strict: options.role_strict,
         ..Offer::default()
     }
 }

@@ -18,7 +18,7 @@ use super::redistribute::RawRedistribute;
 use super::report::{At, Diagnostics, Problem, Span};
 use super::values::{Interval, Keyword, Octets, SecretPath, Time, ZonedAddr};
 use crate::fib::{Conflict, Metric};
-use crate::num::{Asn, ClusterId, FamilySet, HoldTime};
+use crate::num::{Asn, ClusterId, FamilySet, HoldTime, Role};
 use crate::speaker::{Forwarding, NextHopSetting, OnTerm};
 
 /// A setting that may be absent.
@@ -88,6 +88,8 @@ settings! {
         enforce_first_as: bool,
         remove_private_as: bool,
         as_override: bool,
+        role: Role,
+        role_strict: bool,
         bfd: BfdRef,
     }
 }

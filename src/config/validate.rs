@@ -396,6 +396,8 @@ impl Validator<'_> {
             enforce_first_as: or(&s.enforce_first_as, true),
             remove_private_as: or(&s.remove_private_as, false),
             as_override: or(&s.as_override, false),
+            role: value(&s.role),
+            role_strict: or(&s.role_strict, false),
             bfd: s.bfd.as_ref().and_then(|bfd| self.bfd(bfd)),
         }
     }
@@ -411,6 +413,16 @@ impl Validator<'_> {
             let what = "a route reflector's client is an internal peer".to_owned();
             let help = "remove `rr_client`, or give the peer this router's own AS number (RFC 4456)".to_owned();
             self.diagnostics.report(client.span.clone(), Problem::Conflict { what, help });
+        }
+        if let Some(role) = s.role.as_ref().filter(|_| !external) {
+            let what = "`role` on a session inside the AS".to_owned();
+            let help = "roles are between two ASes (RFC 9234): leave it out here".to_owned();
+            self.diagnostics.report(role.span.clone(), Problem::Conflict { what, help });
+        }
+        if let Some(strict) = s.role_strict.as_ref().filter(|strict| strict.value && s.role.is_none()) {
+            let what = "`role_strict` without a `role`".to_owned();
+            let help = "say what this router is to the peer, as with role = \"customer\"".to_owned();
+            self.diagnostics.report(strict.span.clone(), Problem::Conflict { what, help });
         }
         let (least, most) = (or(&s.idle_hold, IDLE_HOLD), or(&s.idle_hold_max, IDLE_HOLD_MAX));
         self.ordered(

@@ -16,7 +16,7 @@ use super::reader::{Value, integer, text, wrong_type};
 use super::redact::is_path;
 use super::report::{At, Diagnostics, Problem, Span};
 use crate::fib::{Conflict, overlay};
-use crate::num::{Asn, ClusterId, Family, FamilySet, HoldTime};
+use crate::num::{Asn, ClusterId, Family, FamilySet, HoldTime, Role};
 use crate::policy::{LocalKind, Step};
 use crate::speaker::{Forwarding, NextHopSetting, OnTerm, Shape};
 use crate::wire::Origin;
@@ -404,6 +404,7 @@ keywords! {
     OnTerm { Keep = "keep", Withdraw = "withdraw" }
     NextHopSetting { Auto = "auto", SelfAddress = "self", Unchanged = "keep", ThirdParty = "third-party" }
     Forwarding { Auto = "auto", Preserved = "preserved" }
+    Role { Provider = "provider", Customer = "customer", Peer = "peer", Rs = "rs", RsClient = "rs-client" }
     Step { Accept = "accept", Reject = "reject", Next = "next" }
     Origin { Igp = "igp", Egp = "egp", Incomplete = "incomplete" }
 }

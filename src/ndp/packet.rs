@@ -81,16 +81,16 @@ pub fn read(octets: &[u8], from: Ipv6Addr, hop_limit: u8) -> Result<Heard, Dropp
 
 /// What we say of ourselves: here is a router, but for nobody the default one (lifetime zero), and without a word on anybody's addresses.
 pub fn advertisement(mac: Option<[u8; 6]>) -> Vec<u8> {
-    let mut octets = vec![0; 16];
-    octets[0] = ADVERTISEMENT;
+    let mut octets = vec![ADVERTISEMENT];
+    octets.resize(16, 0);
     octets.extend(source(mac));
     octets
 }
 
 /// Is there a router?
 pub fn solicitation(mac: Option<[u8; 6]>) -> Vec<u8> {
-    let mut octets = vec![0; 8];
-    octets[0] = SOLICITATION;
+    let mut octets = vec![SOLICITATION];
+    octets.resize(8, 0);
     octets.extend(source(mac));
     octets
 }

@@ -13,7 +13,7 @@ use super::fsm::{State, Trigger};
 use super::params::{Params, Transport};
 use super::session::{Direction, Session};
 use super::timer::Timer;
-use crate::num::{Asn, ConnId, Family, FamilySet, Instant, RouterId};
+use crate::num::{Asn, ConnId, Family, FamilySet, Instant, Role, RouterId};
 use crate::wire::{Context, DecodeError, Message, Notification, RefreshSubtype};
 
 /// What happened to a peer. Words about a connection that is not (or no longer) ours are dropped.
@@ -333,6 +333,8 @@ pub enum OpenRejected {
     BadId { id: RouterId },
     /// Nothing in common.
     NoCommonFamily { offered: FamilySet },
+    /// What both say of each other does not fit (RFC 9234 §4.2); the codes that the peer's OPEN has.
+    RoleMismatch { ours: Role, theirs: Vec<u8> },
 }
 
 impl fmt::Display for OpenRejected {
@@ -344,6 +346,11 @@ impl fmt::Display for OpenRejected {
             }
             OpenRejected::BadId { id } => write!(f, "the peer has our own router id {id}"),
             OpenRejected::NoCommonFamily { offered } => write!(f, "no family in common: the peer offers {offered:?}"),
+            OpenRejected::RoleMismatch { ours, theirs } => {
+                let name = |code: &u8| Role::from_code(*code).map_or_else(|| format!("role {code}"), |role| role.to_string());
+                let said = if theirs.is_empty() { "nothing".to_owned() } else { theirs.iter().map(name).collect::<Vec<_>>().join(" and ") };
+                write!(f, "role mismatch: we are {ours}, so the peer is to be {}, and it says {said} (RFC 9234)", ours.counterpart())
+            }
         }
     }
 }

@@ -3,7 +3,8 @@
 //! In: the parameters, and the two OPENs as they were sent. Out: our `Open`, or a `Session`, or why there is none.
 //!
 //! Capabilities follow RFC 5492; families RFC 4760 §8 (an OPEN without that capability means IPv4 unicast); AS numbers RFC 6793 and
-//! RFC 7607; identifiers RFC 6286; ADD-PATH RFC 7911 §4; next hops RFC 8950 §4; messages RFC 8654 §4; graceful restart RFC 4724 §3.
+//! RFC 7607; identifiers RFC 6286; ADD-PATH RFC 7911 §4; next hops RFC 8950 §4; messages RFC 8654 §4; graceful restart RFC 4724 §3;
+//! roles RFC 9234 §4.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::event::OpenRejected;
 use super::fsm::Link;
 use super::params::Params;
 use super::session::{Graceful, Session};
-use crate::num::{Asn, Family, FamilySet, HoldTime};
+use crate::num::{Asn, Family, FamilySet, HoldTime, Role};
 use crate::wire::{AddPathMode, Capability, Context, GracefulRestart, MAX_EXTENDED_LEN, MAX_LEN, Notification, Open};
 
 /// What our restart has to say in an OPEN.
@@ -136,6 +137,7 @@ pub(super) fn our_open(params: &Params, suppressed: &SuppressedCapabilities, res
     if offer.bfd_strict {
         all.push(Capability::BfdStrict);
     }
+    all.extend(role(params).map(|role| Capability::Role(role.code())));
     if let Some(host) = &offer.hostname {
         all.push(Capability::Hostname { host: host.clone(), domain: String::new() });
     }
@@ -161,6 +163,9 @@ pub(super) fn agree(params: &Params, ours: &Open, theirs: Arc<Open>, link: &Link
     let internal = theirs.asn == params.local_as;
     if internal && theirs.router_id == params.router_id {
         return Err(OpenRejected::BadId { id: theirs.router_id });
+    }
+    if !internal {
+        check_role(params, &theirs)?;
     }
     let families = families_of(ours).and(families_of(&theirs));
     if families.is_empty() {
@@ -208,6 +213,7 @@ pub(super) fn agree(params: &Params, ours: &Open, theirs: Arc<Open>, link: &Link
         refresh: refreshes(&theirs),
         enhanced_refresh: both(|c| *c == Capability::EnhancedRouteRefresh),
         graceful: graceful(ours, &theirs, families),
+        role: params.offer.role.filter(|_| !internal),
         peer_hostname: hostname(&theirs),
         peer_open: theirs,
     })
@@ -222,6 +228,7 @@ pub(super) fn rejection(why: &OpenRejected, params: &Params) -> Notification {
             let needed: Vec<_> = params.families.iter().map(Capability::multiprotocol).collect();
             Notification::unsupported_capability(&needed)
         }
+        OpenRejected::RoleMismatch { .. } => Notification::role_mismatch(),
     }
 }
 
@@ -240,6 +247,25 @@ fn check_as(params: &Params, theirs: &Open) -> Result<(), OpenRejected> {
         Ok(())
     } else {
         Err(OpenRejected::BadPeerAs { got: theirs.asn, want: params.remote_as })
+    }
+}
+
+/// Ours, of a session that leaves our AS.
+fn role(params: &Params) -> Option<Role> {
+    params.offer.role.filter(|_| !params.remote_as.is_internal(params.local_as))
+}
+
+/// RFC 9234 §4.2: who says nothing is believed, unless `role_strict` wants to hear it; who says several things is not.
+fn check_role(params: &Params, theirs: &Open) -> Result<(), OpenRejected> {
+    let Some(ours) = params.offer.role else { return Ok(()) };
+    let mut said: Vec<u8> =
+        theirs.capabilities.iter().filter_map(|c| if let Capability::Role(code) = c { Some(*code) } else { None }).collect();
+    said.sort_unstable();
+    said.dedup();
+    match said.as_slice() {
+        [] if !params.offer.role_strict => Ok(()),
+        [one] if *one == ours.counterpart().code() => Ok(()),
+        _ => Err(OpenRejected::RoleMismatch { ours, theirs: said }),
     }
 }
 

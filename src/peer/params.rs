@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use crate::num::Secret;
-use crate::num::{Asn, FamilySet, HoldTime, RouterId};
+use crate::num::{Asn, FamilySet, HoldTime, Role, RouterId};
 
 /// One neighbour. A listen range makes one of these for each client that it accepts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -223,6 +223,10 @@ pub struct Offer {
     pub bfd_strict: bool,
     /// `None`: not offered.
     pub graceful_restart: Option<GracefulParams>,
+    /// What we are to the peer, of another AS (RFC 9234).
+    pub role: Option<Role>,
+    /// No session with a peer that does not say its role.
+    pub role_strict: bool,
 }
 
 impl Default for Offer {
@@ -237,6 +241,8 @@ impl Default for Offer {
             hostname: None,
             bfd_strict: false,
             graceful_restart: Some(GracefulParams::default()),
+            role: None,
+            role_strict: false,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::num::{Asn, ConnId, FamilySet, HoldTime, RouterId};
+use crate::num::{Asn, ConnId, FamilySet, HoldTime, Role, RouterId};
 use crate::wire::{Context, Open};
 
 /// A session as negotiated. It does not change while it lives.
@@ -42,6 +42,8 @@ pub struct Session {
     pub enhanced_refresh: bool,
     /// Both sides offered graceful restart.
     pub graceful: Option<Graceful>,
+    /// What we are to the peer, as configured; the peer does not speak against it (RFC 9234).
+    pub role: Option<Role>,
     /// As the peer says, if it does.
     pub peer_hostname: Option<String>,
     /// For `catbird peer`.

@@ -7,7 +7,7 @@
 //! who has been announced what (`group`). Nothing is remembered here; the same question always has the same answer.
 //!
 //! RFC 4271 §5.1 (what each attribute must look like towards which peer), §9.1.3 and §9.2 (to whom); RFC 4456 §8 (reflection);
-//! RFC 1997 (NO_EXPORT and its kin); RFC 8212.
+//! RFC 1997 (NO_EXPORT and its kin); RFC 8212; RFC 9234 §5 (ONLY_TO_CUSTOMER).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::decide::{SourceFacts, SourceKind};
-use crate::num::{Asn, ClusterId, Family, FamilySet, Nlri, PathId, PeerId, RouterId};
+use crate::num::{Asn, ClusterId, Family, FamilySet, Nlri, PathId, PeerId, Role, RouterId};
 use crate::policy::{Accepted, Chain, LocalKind, NextHopEdit, PeerFacts, PeerName, RuleRef, Source};
 use crate::wire::{Community, Context, Editor, NextHop, PathAttributes, encode_reach};
 
@@ -44,6 +44,8 @@ pub struct GroupKey {
     pub remove_private: Option<Asn>,
     /// This AS, the peer's, is replaced by ours in AS_PATH (external sessions), for sites that share one number.
     pub as_override: Option<Asn>,
+    /// What we are to the peers (RFC 9234, external sessions).
+    pub role: Option<Role>,
     /// We are about to go: every route carries GRACEFUL_SHUTDOWN, and inside the AS LOCAL_PREF 0 (RFC 8326 §4.1).
     pub graceful_shutdown: bool,
     /// Nothing is announced; what was is withdrawn.
@@ -204,6 +206,8 @@ pub enum Withheld {
     NoExport,
     /// It carries NO_EXPORT_SUBCONFED, and the session is external (RFC 1997).
     NoExportSubconfed,
+    /// It carries ONLY_TO_CUSTOMER, and the peer is a provider, a peer or a route server of ours (RFC 9234).
+    OnlyToCustomer,
     /// The session is external and has no policy (RFC 8212).
     NoPolicy,
     /// This node is draining.
@@ -232,6 +236,7 @@ impl Withheld {
             Withheld::NoAdvertise => "no_advertise",
             Withheld::NoExport => "no_export",
             Withheld::NoExportSubconfed => "no_export_subconfed",
+            Withheld::OnlyToCustomer => "only_to_customer",
             Withheld::NoPolicy => "no_policy",
             Withheld::Draining => "draining",
             Withheld::Policy(_) => "policy",
@@ -254,6 +259,7 @@ impl fmt::Display for Withheld {
             Withheld::NoAdvertise => "it carries NO_ADVERTISE",
             Withheld::NoExport => "it carries NO_EXPORT, and the peer is external",
             Withheld::NoExportSubconfed => "it carries NO_EXPORT_SUBCONFED, and the peer is external",
+            Withheld::OnlyToCustomer => "it is for customers alone (ONLY_TO_CUSTOMER, RFC 9234), and the peer is none of ours",
             Withheld::Draining => "this node is draining",
             Withheld::NoPolicy => "an external session needs an export policy and has none (RFC 8212)",
             Withheld::Policy(rule) => return write!(f, "refused by {rule}"),
@@ -293,6 +299,9 @@ pub fn export(net: &IpNet, attrs: &PathAttributes, source: &RouteSource, key: &G
         return Err(why);
     }
     well_known(attrs, key.external)?;
+    if key.role.is_some_and(Role::learns_downwards) && attrs.only_to_customer().is_some() {
+        return Err(Withheld::OnlyToCustomer);
+    }
     let accepted = key
         .chain
         .run(net, attrs, &key.facts(source.source))
@@ -325,7 +334,8 @@ fn finish(
     let next_hop = next_hop(Family::of(net), passed, accepted.next_hop, source, key).ok_or(Withheld::NoNextHop)?;
     let med = passed.med().filter(|_| accepted.med_decided || source.source.is_local());
     let reflected = reflected(source, key);
-    let out = if key.graceful_shutdown || (key.external && (key.remove_private.is_some() || key.as_override.is_some())) {
+    let marked = key.role.is_some_and(Role::tells_downwards) && passed.only_to_customer().is_none();
+    let out = if key.graceful_shutdown || marked || (key.external && (key.remove_private.is_some() || key.as_override.is_some())) {
         edited(passed, next_hop, med, reflected, key)
     } else if key.external {
         passed.to_external(next_hop, med, key.local_as)
@@ -402,6 +412,9 @@ fn to_external(editor: &mut Editor, med: Option<u32>, key: &GroupKey) {
     }
     if let Some(theirs) = key.as_override {
         editor.replace_as(theirs, key.local_as);
+    }
+    if key.role.is_some_and(Role::tells_downwards) {
+        editor.mark_only_to_customer(key.local_as);
     }
     editor.prepend(key.local_as, 1);
 }

@@ -29,6 +29,8 @@ pub enum Cause {
     NextHopRefused,
     /// The external peer's AS is not the first of AS_PATH (RFC 4271 §6.3).
     FirstAsDiffers,
+    /// Somebody on its way has said that it is for customers alone, and it does not come from a provider (RFC 9234 §5).
+    RouteLeak,
     /// Multicast, loopback or the like: no unicast route leads there (RFC 4271 §6.3).
     NotUnicast,
     /// Policy, named by its rule.
@@ -55,6 +57,7 @@ impl fmt::Display for Cause {
             Cause::ClusterLoop => f.write_str("own cluster in CLUSTER_LIST"),
             Cause::NextHopRefused => f.write_str("next hop refused"),
             Cause::FirstAsDiffers => f.write_str("first AS is not the peer's"),
+            Cause::RouteLeak => f.write_str("route leak: ONLY_TO_CUSTOMER from a neighbour that is no provider of ours (RFC 9234)"),
             Cause::NotUnicast => f.write_str("not a unicast prefix"),
             Cause::RefusedByPolicy(rule) => write!(f, "refused by {rule}"),
             Cause::NoPolicy => f.write_str("no import policy (RFC 8212)"),

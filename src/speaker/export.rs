@@ -68,6 +68,7 @@ impl Export<'_> {
             add_path,
             remove_private: config.remove_private_as.then_some(session.remote_as),
             as_override: config.as_override.then_some(session.remote_as),
+            role: session.role,
             local_pref: DEFAULT_LOCAL_PREF,
             peer,
             graceful_shutdown: self.lifecycle.marks(),

@@ -144,6 +144,9 @@ fn negotiated(session: &crate::peer::Session) -> Vec<String> {
     say(!session.send.extended_next_hop.is_empty(), "IPv6 next hops for IPv4");
     say(!session.send.add_path.is_empty(), "ADD-PATH send");
     say(!session.receive.add_path.is_empty(), "ADD-PATH receive");
+    if let Some(role) = session.role {
+        say(true, &format!("role {role}, the peer is {}", role.counterpart()));
+    }
     if let Some(graceful) = &session.graceful {
         say(true, &format!("graceful restart, {} s", graceful.restart_time.as_secs()));
         say(graceful.notification, "graceful restart after NOTIFICATION");

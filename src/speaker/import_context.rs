@@ -3,10 +3,10 @@
 //! In: the peer's configuration, its session, the node's own numbers. Out: [`ImportContext`], which tells what keeps a route out and what
 //! policy makes of it, and [`ImportCache`], the verdict on the attribute set that came last.
 //!
-//! RFC 4271 §9.1.2 (loops), §6.3 (first AS), RFC 4456 §8 (reflection loops), RFC 8326 §4.2 (graceful shutdown).
+//! RFC 4271 §9.1.2 (loops), §6.3 (first AS), RFC 4456 §8 (reflection loops), RFC 8326 §4.2 (graceful shutdown), RFC 9234 §5 (route leaks).
 
 use super::params::{Params, PeerConfig};
-use crate::num::{Family, Nlri};
+use crate::num::{Asn, Family, Nlri, Role};
 use crate::peer::Session;
 use crate::policy::{Chain, PeerFacts, PeerName, Source, Verdict};
 use crate::rib::{Cause, Route};
@@ -37,6 +37,8 @@ impl ImportCache {
 pub(super) struct ImportContext {
     chain: Chain,
     facts: PeerFacts,
+    /// Ours towards the peer, and the peer's AS (RFC 9234).
+    role: Option<(Role, Asn)>,
 }
 
 impl ImportContext {
@@ -46,7 +48,8 @@ impl ImportContext {
         let chain = config.import.clone().unwrap_or_else(|| Chain::unconfigured(external));
         let name = PeerName { name: config.session.name.as_str().into(), addr: session.remote.ip(), asn: session.remote_as };
         let source = if external { Source::External } else { Source::Internal };
-        ImportContext { chain, facts: PeerFacts { peer: Some(name), external, local_as: session.local_as, source } }
+        let role = session.role.map(|role| (role, session.remote_as));
+        ImportContext { chain, role, facts: PeerFacts { peer: Some(name), external, local_as: session.local_as, source } }
     }
 
     /// Can two prefixes with the same attributes get different verdicts?
@@ -65,6 +68,9 @@ impl ImportContext {
         if self.facts.external && config.enforce_first_as && path.first_as() != Some(session.remote_as) {
             return Some(Cause::FirstAsDiffers);
         }
+        if self.leaked(attrs) {
+            return Some(Cause::RouteLeak);
+        }
         if !self.facts.external {
             if attrs.originator_id() == Some(session.local_id) {
                 return Some(Cause::OriginatorLoop);
@@ -76,14 +82,35 @@ impl ImportContext {
         (attrs.next_hop().addr() == session.local.ip()).then_some(Cause::NextHopRefused)
     }
 
-    /// Policy's verdict, and GRACEFUL_SHUTDOWN where it counts.
+    /// RFC 9234 §5, ingress 1 and 2: what is for customers alone comes down from a provider, or from the peer that said so.
+    fn leaked(&self, attrs: &PathAttributes) -> bool {
+        match (self.role, attrs.only_to_customer()) {
+            (Some((Role::Provider | Role::Rs, _)), Some(_)) => true,
+            (Some((Role::Peer, theirs)), Some(said)) => said != theirs,
+            _ => false,
+        }
+    }
+
+    /// RFC 9234 §5, ingress 3: the mark that the neighbour would have made, had it known how.
+    fn mark(&self, attrs: &PathAttributes) -> Option<Asn> {
+        let (role, theirs) = self.role?;
+        (role.learns_downwards() && attrs.only_to_customer().is_none()).then_some(theirs)
+    }
+
+    /// Policy's verdict, GRACEFUL_SHUTDOWN where it counts, and the mark of what goes to customers alone.
     pub fn judge(&self, nlri: &Nlri, attrs: &PathAttributes, config: &PeerConfig) -> Verdict {
         let verdict = self.chain.judge(&nlri.net, attrs, &self.facts);
         let last = self.facts.external && config.graceful_shutdown && attrs.has_community(Community::GRACEFUL_SHUTDOWN);
+        let mark = self.mark(attrs);
         match verdict {
-            Verdict::Accept(changed) if last => {
+            Verdict::Accept(changed) if last || mark.is_some() => {
                 let mut edit = changed.as_ref().unwrap_or(attrs).edit();
-                edit.set_local_pref(Some(0));
+                if last {
+                    edit.set_local_pref(Some(0));
+                }
+                if let Some(asn) = mark {
+                    edit.mark_only_to_customer(asn);
+                }
                 Verdict::Accept(Some(edit.finish()))
             }
             other => other,

@@ -25,7 +25,7 @@ pub use crate::api::{Change, Grade};
 use crate::bfd;
 use crate::fib::overlay::{Kind, Mode};
 use crate::fib::{Conflict, Metric, Owner};
-use crate::num::{Asn, ClusterId, Family, FamilySet, HoldTime, RouterId};
+use crate::num::{Asn, ClusterId, Family, FamilySet, HoldTime, Role, RouterId};
 use crate::peer::{GracefulParams, PeerKind, Remote, RemoteAs, Secret, Ttl};
 use crate::policy::{Chain, Policy};
 use crate::rib::update_group::AddPathSend;
@@ -465,6 +465,8 @@ fn compare_peers(old: &PeerConfig, new: &PeerConfig, same: &mut Same, all: &mut 
         Touch::RESTART, "add_path, sent", a.offer.add_path_send, b.offer.add_path_send;
         Touch::RESTART, "add_path, received", a.offer.add_path_receive, b.offer.add_path_receive;
         Touch::RESTART, "bfd, strict,", a.offer.bfd_strict, b.offer.bfd_strict;
+        Touch::RESTART, "role", a.offer.role, b.offer.role;
+        Touch::RESTART, "role_strict", a.offer.role_strict, b.offer.role_strict;
         Touch::RESTART, "hostname", a.offer.hostname, b.offer.hostname;
         Touch::RESTART, "graceful_restart", a.offer.graceful_restart.is_some(), b.offer.graceful_restart.is_some();
         Touch::SWITCH, "enabled", a.enabled, b.enabled;
@@ -560,7 +562,7 @@ trait Shown {
 macro_rules! shown_by_display {
     ($($ty:ty),*) => {$(impl Shown for $ty { fn shown(&self) -> String { self.to_string() } })*};
 }
-shown_by_display!(bool, u8, u16, u32, usize, String, Asn, RemoteAs, IpAddr, Ipv4Addr, Ipv6Addr, IpNet);
+shown_by_display!(bool, u8, u16, u32, usize, String, Asn, RemoteAs, Role, IpAddr, Ipv4Addr, Ipv6Addr, IpNet);
 
 macro_rules! shown_by {
     ($($ty:ty: |$value:ident| $words:expr;)*) => {$(impl Shown for $ty { fn shown(&self) -> String { let $value = self; $words } })*};

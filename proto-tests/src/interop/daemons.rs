@@ -71,12 +71,13 @@ fn bird_config(setup: &Setup) -> String {
     } else {
         format!("local {THEM} as {}; neighbor {US} as 65001;", setup.their_as)
     };
+    let roles = setup.roles.map(super::roles::Roles::birds).unwrap_or_default();
     let hops = setup.routed.map(|n| format!("multihop {n};")).unwrap_or_default();
     let mut bfd = setup.bfd.as_ref().map(|wish| wish.birds()).unwrap_or_default();
     if setup.by_interface {
         bfd += "protocol radv { interface \"eth0\" { min ra interval 3; max ra interval 4; default lifetime 0; }; }\n";
     }
-    let hops = hops + setup.bfd.as_ref().map_or("", |_| "bfd on;");
+    let hops = hops + &roles + setup.bfd.as_ref().map_or("", |_| "bfd on;");
     format!(
         "router id {THEM};\nlog stderr all;\ndebug protocols all;\nprotocol device {{ scan time 1; }}\n{bfd}\
          protocol static own {{ ipv4; route {THEIR_ROUTE} blackhole; route 10.88.1.0/24 blackhole; }}\n\
@@ -118,6 +119,9 @@ fn frr_config(setup: &Setup) -> String {
     }
     if setup.routed.is_some() && setup.bfd.is_some() {
         let _ = writeln!(text, " neighbor {us} ebgp-multihop 255");
+    }
+    if let Some(roles) = setup.roles {
+        let _ = writeln!(text, " neighbor {us} {}", roles.frrs());
     }
     if setup.they_are_passive {
         let _ = writeln!(text, " neighbor {us} passive");

@@ -86,7 +86,8 @@ pub fn a_swapped_neighbour_is_found(other: Other, times: u16) {
     eprintln!("{times} swapped cables: kernels agreed and packets passed after {:.1} s at most", slowest.as_secs_f64());
 }
 
-/// A password is that of the neighbour that was found, and nobody without it has a session.
+/// A password is that of the neighbour that was found, and nobody without it has a session. (FRR 8.4 does not sign what it sends to a peer by
+/// interface.)
 pub fn a_peer_by_interface_has_its_key(other: Other) {
     let keys = Setup { our_key: Some("between us"), their_key: Some("between us"), ..setup(other) };
     let Some(arena) = Arena::new("by interface, with a key", other, keys.clone()) else { return };

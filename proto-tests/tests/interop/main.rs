@@ -6,4 +6,5 @@ mod frr;
 mod gobgp;
 mod openbgpd;
 mod reload;
+mod roles;
 mod unnumbered;

@@ -30,6 +30,6 @@ fn neighbours_behind_another_cable_are_found_twenty_times() {
 }
 
 #[test]
-fn frr_by_the_interface_wants_the_same_key() {
-    unnumbered::a_peer_by_interface_has_its_key(Other::Frr);
+fn bird_by_the_interface_wants_the_same_key() {
+    unnumbered::a_peer_by_interface_has_its_key(Other::Bird);
 }

@@ -161,6 +161,7 @@ fn key(n: u32, chain: Chain) -> GroupKey {
         add_path: several_paths(n),
         remove_private: (n == 6).then_some(Asn(65001)),
         as_override: None,
+        role: None,
         graceful_shutdown: false,
         withhold: false,
         local_pref: 100,

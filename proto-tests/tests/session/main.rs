@@ -25,6 +25,7 @@ mod rfc7606_log;
 mod rfc7911;
 mod rfc8538;
 mod rfc9003;
+mod rfc9234;
 mod rfc9687;
 mod steps;
 mod unnumbered;

@@ -15,7 +15,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::config::Config;
 use crate::daemon::netlink::neighbours::{News, Watch};
-use crate::daemon::sys::{self, DatagramBatch};
+use crate::daemon::sys::{self, DATAGRAMS, DatagramBatch};
 use crate::ndp::packet::{self, ALL_NODES, ALL_ROUTERS, Heard};
 use crate::ndp::{Advertiser, Due, Sign};
 use crate::speaker::Input;
@@ -26,6 +26,8 @@ use super::api::RouterApi;
 const TOPIC: &str = "router discovery";
 /// Time between two looks at the configuration.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Batches of packets that are read before others get their turn.
+const BATCHES: usize = 16;
 /// Signs that the core is told of one link in a second.
 const SIGNS: u32 = 16;
 
@@ -220,8 +222,25 @@ impl<'a, A: RouterApi> Discovery<'a, A> {
 
     /// `None`: the core has ended.
     async fn receive(&mut self) -> Option<()> {
-        let Ok(_) = self.batch.receive(self.socket.get_ref()) else { return Some(()) };
         let mut signs = Vec::new();
+        // What a flood leaves over is the kernel's to drop.
+        for _ in 0..BATCHES {
+            let Ok(heard) = self.batch.receive(self.socket.get_ref()) else { break };
+            self.take(&mut signs);
+            if heard < DATAGRAMS {
+                break;
+            }
+        }
+        signs.sort_unstable();
+        signs.dedup();
+        for (ifindex, router) in signs {
+            self.tell(ifindex, router, Sign::Advertisement).await?;
+        }
+        Some(())
+    }
+
+    /// What one batch has: questions are answered in time, routers go into `signs`.
+    fn take(&mut self, signs: &mut Vec<(u32, Ipv6Addr)>) {
         for datagram in self.batch.received() {
             let IpAddr::V6(from) = datagram.from.ip() else { continue };
             let Some(link) = self.links.values_mut().find(|link| link.ifindex == Some(datagram.ifindex)) else { continue };
@@ -231,13 +250,9 @@ impl<'a, A: RouterApi> Discovery<'a, A> {
                     link.advertiser.on_advertisement();
                     signs.push((datagram.ifindex, router));
                 }
-                Err(dropped) => tracing::debug!(?dropped, %from, "a packet of router discovery was dropped"),
+                Err(dropped) => tracing::trace!(?dropped, %from, "a packet of router discovery was dropped"),
             }
         }
-        for (ifindex, router) in signs {
-            self.tell(ifindex, router, Sign::Advertisement).await?;
-        }
-        Some(())
     }
 
     /// A few a second: whoever floods the link with advertisements keeps the core from nothing. `None`: the core has ended.

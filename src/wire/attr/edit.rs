@@ -101,6 +101,14 @@ impl Editor {
         self
     }
 
+    /// RFC 9234 §5; what stands there stays.
+    pub fn mark_only_to_customer(&mut self, asn: Asn) -> &mut Editor {
+        if self.find(AttrCode::OTC).is_none() {
+            self.put(AttrCode::OTC, word(asn.0));
+        }
+        self
+    }
+
     /// RFC 4271 §5.1.6.
     pub fn set_atomic_aggregate(&mut self, on: bool) -> &mut Editor {
         self.set_or_remove(AttrCode::ATOMIC_AGGREGATE, on.then(Value::new));
