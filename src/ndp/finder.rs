@@ -65,11 +65,6 @@ impl Finder {
         self.current.map(|current| current.addr)
     }
 
-    /// How it was noticed, at best.
-    pub fn sign(&self) -> Option<Sign> {
-        self.current.map(|current| current.sign)
-    }
-
     /// Others that were heard lately: on a link with one other router there are none.
     pub fn others(&self, now: Instant) -> impl Iterator<Item = Ipv6Addr> {
         let routers =

@@ -84,6 +84,24 @@ fn next_hop(next_hop: &NextHop) -> String {
     }
 }
 
+/// Why nobody was heard, as far as this end can tell.
+pub(super) fn nobody_there(entry: &Entry, nexthops: &NexthopTable) -> Option<String> {
+    let remote = &entry.config.session.remote;
+    let zone = remote.zone.as_deref().filter(|_| remote.is_open())?;
+    match nexthops.link_index(zone) {
+        None => Some(format!("there is no interface {zone}")),
+        Some(link) if !nexthops.is_up(link) => Some(format!("{zone} is down, or has no carrier")),
+        Some(_) => None,
+    }
+}
+
+/// Routers beside the neighbour.
+pub(super) fn too_many_there(entry: &Entry, now: Instant) -> Option<String> {
+    let others: Vec<String> = entry.finder.others(now).map(|addr| addr.to_string()).collect();
+    let link = entry.config.session.remote.zone.as_deref().filter(|_| !others.is_empty())?;
+    Some(format!("another router speaks on {link}, too: {}; a peer by interface wants a link with one", others.join(", ")))
+}
+
 /// Everything about one peer.
 pub(super) fn detail(entry: &Entry, row: PeerRow, now: Instant) -> PeerDetail {
     let session = entry.live.as_ref().map(|l| &l.session);

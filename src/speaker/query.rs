@@ -14,7 +14,6 @@ use super::origination::Origination;
 use super::params::{BlockSource, Params};
 use super::sessions::{Entry, Sessions};
 use super::startup::StartupConvergence;
-use super::unnumbered::{nobody_there, too_many_there};
 use crate::api::{
     Answer, BlockRow, DOWN_PEERS, DownPeer, FamilyRow, FibCounts, FibRow, FibTableRow, JobRow, MemoryRow, NexthopRow, PAGE_ROWS, Page,
     PeerDetail, PeerMetrics, PeerRow, Question, RouteFilter, RouteRow, Snapshot, Status, TableRow, WaitingRow,
@@ -227,7 +226,7 @@ impl Query<'_> {
             flaps: entry.peer.counters().dropped,
             bfd: entry.bfd.brief(),
             families: Family::ALL.into_iter().filter(|f| session.families.contains(*f)).map(|f| self.family_row(entry, f)).collect(),
-            why_down: nobody_there(entry, self.nexthops).or_else(|| entry.peer.why_down()).map(|why| {
+            why_down: format::nobody_there(entry, self.nexthops).or_else(|| entry.peer.why_down()).map(|why| {
                 match self.sessions.md5.hint(&entry.peer, now) {
                     Some(hint) => format!("{why}; {hint}"),
                     None => why,
@@ -243,7 +242,7 @@ impl Query<'_> {
         let text = || "no way leads to it any more: its session ends by the hold timer if none comes back".to_owned();
         cut.map(|_| text())
             .into_iter()
-            .chain(too_many_there(entry, now))
+            .chain(format::too_many_there(entry, now))
             .chain(entry.bfd.note())
             .chain(format::peer_warnings(entry))
             .collect()

@@ -9,12 +9,10 @@ use std::net::Ipv6Addr;
 
 use super::io::Effect;
 use super::router::Speaker;
-use super::sessions::Entry;
 use crate::kernel::KernelEvent;
 use crate::ndp::{Found, Sign};
 use crate::num::{Instant, PeerId};
 use crate::peer::{Event, StopKind};
-use crate::rib::nexthop::NexthopTable;
 use crate::stats::Notice;
 
 impl Speaker {
@@ -74,22 +72,4 @@ impl Speaker {
         }
         self.sync_bfd(id);
     }
-}
-
-/// Why nobody was heard, as far as this end can tell.
-pub(super) fn nobody_there(entry: &Entry, nexthops: &NexthopTable) -> Option<String> {
-    let remote = &entry.config.session.remote;
-    let zone = remote.zone.as_deref().filter(|_| remote.is_open())?;
-    match nexthops.link_index(zone) {
-        None => Some(format!("there is no interface {zone}")),
-        Some(link) if !nexthops.is_up(link) => Some(format!("{zone} is down, or has no carrier")),
-        Some(_) => None,
-    }
-}
-
-/// Routers beside the neighbour.
-pub(super) fn too_many_there(entry: &Entry, now: Instant) -> Option<String> {
-    let others: Vec<String> = entry.finder.others(now).map(|addr| addr.to_string()).collect();
-    let link = entry.config.session.remote.zone.as_deref().filter(|_| !others.is_empty())?;
-    Some(format!("another router speaks on {link}, too: {}; a peer by interface wants a link with one", others.join(", ")))
 }
