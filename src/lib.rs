@@ -26,7 +26,7 @@
 //! | [`convert`] | configurations of BIRD, FRR and GoBGP, as ours |
 //! | [`source`] | what the objects of a cluster's API mean for a node's configuration |
 //! | [`daemon`] | the shell: sockets, netlink, files, signals, HTTP, control socket |
-//! | [`cli`] | the client side of the control socket, and `decode` |
+//! | [`cli`] | the client side of the control socket (of other nodes, for `path`: of their HTTP), and `decode` |
 //!
 //! # The arrows
 //!

@@ -16,7 +16,7 @@ pub struct BfdReport {
     pub sessions: Vec<BfdRow>,
     /// Peers whose intervals are refused for want of that priority.
     pub refused: Vec<String>,
-    /// Packets of all that were dropped, by reason.
+    /// Packets of all that were dropped, by reason (the words of `catbird_bfd_dropped_packets_total`).
     pub dropped: BTreeMap<String, u64>,
 }
 
@@ -68,7 +68,7 @@ pub struct BfdRow {
     pub received: u64,
     /// Packets.
     pub sent: u64,
-    /// Packets that were for it and were dropped, by reason.
+    /// Packets that were for it and were dropped, likewise.
     pub dropped: BTreeMap<String, u64>,
 }
 

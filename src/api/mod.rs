@@ -22,12 +22,14 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 mod bfd;
+mod forwarding;
 mod metrics;
 mod peers;
 mod routes;
 mod status;
 
 pub use bfd::{BfdLastDown, BfdReport, BfdRow, BfdTimes};
+pub use forwarding::{ForwardingHop, ForwardingReport, LinkRow, NeighbourRow};
 pub use metrics::{Counters, FibOperations, Histogram, MalformedCount, NotificationCount, PeerMetrics, Snapshot};
 pub use peers::{
     Capabilities, EventRow, FailureRow, FamilyRow, LastDown, MessageRow, PeerDetail, PeerRow, TimerRow, TransportRow, UpdateRow,
@@ -102,6 +104,19 @@ pub enum Question {
         /// Only of this one, by name or address.
         #[serde(default)]
         peer: Option<String>,
+    },
+    /// What this machine does with a packet: [`Answer::Forwarding`].
+    Forwarding {
+        to: IpAddr,
+        /// Its source; `None`: any address of this machine.
+        #[serde(default)]
+        from: Option<IpAddr>,
+        /// The address of this machine that the one before sends it to.
+        #[serde(default)]
+        at: Option<IpAddr>,
+        /// `fwmark`, for `ip rule`.
+        #[serde(default)]
+        mark: u32,
     },
     /// Everything that a scrape needs, at one moment.
     Metrics,
@@ -265,6 +280,8 @@ pub enum Answer {
     Blocks(Vec<BlockRow>),
     /// To [`Question::Bfd`].
     Bfd(Box<BfdReport>),
+    /// To [`Question::Forwarding`].
+    Forwarding(Box<ForwardingReport>),
     /// To [`Question::Metrics`].
     Metrics(Box<Snapshot>),
     /// What a reload changes, or would change.

@@ -87,6 +87,14 @@ impl Drop {
         }
     }
 
+    /// The explanation behind a name; of one that is not known, the name.
+    pub fn explain(name: &str) -> &str {
+        match Drop::ALL.into_iter().find(|why| why.name() == name) {
+            Some(why) => why.explanation(),
+            None => name,
+        }
+    }
+
     /// In words, for a person who wonders why a session stays down.
     pub fn explanation(self) -> &'static str {
         match self {

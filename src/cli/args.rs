@@ -1,6 +1,6 @@
 //! What may be typed after `catbird`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -175,6 +175,25 @@ pub enum Command {
         #[arg(value_name = "PREFIX|ADDRESS")]
         what: Target,
     },
+    /// The journey of a packet over all nodes on its way, and the first that does otherwise than BGP says
+    #[command(
+        after_help = "Each node on the way is asked over its HTTP ([metrics] listen), this one over its control socket.\n\nExamples:\n  catbird path 10.244.0.7 10.244.2.9\n  catbird path node-a 192.0.2.80 --port 9179\n  catbird path 10.244.0.7 10.244.2.9 --node 10.0.0.3=127.0.0.1:9003"
+    )]
+    Path {
+        /// An address of a pod or node, or the name of a peer
+        from: String,
+        /// Likewise, or any other address
+        to: String,
+        /// The packet's fwmark, for `ip rule`
+        #[arg(long, value_name = "N", default_value_t)]
+        mark: u32,
+        /// Port of the other nodes' HTTP (default: this node's)
+        #[arg(long, value_name = "PORT")]
+        port: Option<u16>,
+        /// Ask the node with this address elsewhere, such as through a forwarded port
+        #[arg(long, value_name = "ADDRESS=HOST:PORT", value_parser = elsewhere)]
+        node: Vec<(IpAddr, SocketAddr)>,
+    },
     /// Kernel routes: wanted, installed, failed, foreign
     #[command(after_help = "Examples:\n  catbird fib\n  catbird fib 10.244.2.0/26\n  catbird fib --format tsv")]
     Fib { prefix: Option<IpNet> },
@@ -232,6 +251,9 @@ pub enum Command {
     /// What answers in JSON look like, as JSON Schema
     #[command(after_help = "Examples:\n  catbird schema > catbird.schema.json")]
     Schema,
+    /// A server of the Model Context Protocol on standard input and output: the read-only answers as tools for an assistant
+    #[command(after_help = "Examples:\n  catbird mcp\n  ssh node-b catbird mcp")]
+    Mcp,
     /// Completions for a shell, on standard output; peers' names are asked of the daemon
     #[command(after_help = "Examples:\n  catbird completions bash > /etc/bash_completion.d/catbird")]
     Completions { shell: clap_complete::Shell },
@@ -383,6 +405,12 @@ fn shutdown_text(text: &str) -> Result<String, String> {
         ..=MAX_SHUTDOWN_TEXT => Ok(text.to_owned()),
         long => Err(format!("{long} octets, and {MAX_SHUTDOWN_TEXT} is what every peer reads")),
     }
+}
+
+/// `10.0.0.3=127.0.0.1:9003`.
+fn elsewhere(text: &str) -> Result<(IpAddr, SocketAddr), String> {
+    let (node, http) = text.split_once('=').ok_or("ADDRESS=HOST:PORT is needed, such as 10.0.0.3=127.0.0.1:9003")?;
+    Ok((node.parse().map_err(|_| format!("{node} is no address"))?, http.parse().map_err(|_| format!("{http} is no address with a port"))?))
 }
 
 fn time(text: &str) -> Result<Duration, String> {

@@ -11,9 +11,14 @@ mod config_commands;
 mod convert;
 pub mod decode;
 mod doctor;
+<<<<<<< HEAD
 mod man;
+=======
+mod mcp;
+>>>>>>> 82d346f (cli: path follows a packet over all nodes; mcp: the answers as tools; netlink: nexthop objects go with the carrier)
 mod objects;
 mod output;
+mod path;
 mod rows;
 mod schema;
 mod tables;
@@ -89,6 +94,11 @@ pub fn main(args: Args) -> ExitCode {
         }
         Command::Man { folder } => Ok(write_pages(folder)),
         Command::Doctor => doctor::run(&mut out),
+        Command::Path { from, to, mark, port, node } => {
+            let asked = path::Asked { socket: &args.socket, from, to, mark: *mark, port: *port, nodes: node };
+            path::run(&mut out, &asked)
+        }
+        Command::Mcp => mcp::serve(&args.socket),
         Command::Schema => out.object(&schema::document()).map(|()| Exit::Fine).map_err(ClientError::from),
         command => Client { out: &mut out, args: &args }.run(command),
     };
@@ -173,7 +183,11 @@ impl Client<'_> {
             Command::Diff { file, .. } => self.diff(file.as_deref()),
             // They need no daemon.
             Command::Run { .. } | Command::Check { .. } | Command::Decode(_) => Ok(Exit::Fine),
+<<<<<<< HEAD
             Command::Completions { .. } | Command::Doctor | Command::Schema | Command::Convert(_) | Command::Man { .. } => Ok(Exit::Fine),
+=======
+            Command::Completions { .. } | Command::Doctor | Command::Schema | Command::Path { .. } | Command::Mcp => Ok(Exit::Fine),
+>>>>>>> 82d346f (cli: path follows a packet over all nodes; mcp: the answers as tools; netlink: nexthop objects go with the carrier)
         }
     }
 

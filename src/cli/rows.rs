@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::output::{Cell, Columns, Style, cell, duration, maybe, styled};
 use crate::api::{BfdRow, BlockRow, FamilyRow, FibEntry, FibRow, NexthopRow, PeerRow, RouteRow};
+use crate::bfd::Drop;
 
 /// Rows that are held to be sorted at most.
 pub const SORTED: usize = 50_000;
@@ -105,7 +106,11 @@ fn bfd_note(row: &BfdRow) -> String {
         ("admin down", _) => "held down here".to_owned(),
         (_, "admin down") => "the peer holds it down".to_owned(),
         _ if row.received == 0 => {
-            let worst = row.dropped.iter().max_by_key(|(_, count)| **count).map(|(why, count)| format!(": {count} packets dropped, {why}"));
+            let worst = row
+                .dropped
+                .iter()
+                .max_by_key(|(_, count)| **count)
+                .map(|(why, count)| format!(": {count} packets dropped, {}", Drop::explain(why)));
             format!("nothing that counts was heard{}", worst.unwrap_or_default())
         }
         _ => format!("{}; the peer says: {}", row.diagnostic, row.remote_diagnostic),

@@ -7,7 +7,8 @@ use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
-use crate::api::{BfdReport, BlockRow, Explanation, FibRow, NexthopRow, PeerDetail, PeerRow, RouteRow};
+use super::path::PathReport;
+use crate::api::{BfdReport, BlockRow, Explanation, FibRow, ForwardingReport, NexthopRow, PeerDetail, PeerRow, RouteRow};
 use crate::daemon::doctor::Finding;
 use crate::daemon::protocol::{FullStatus, Reloaded, SCHEMA_VERSION};
 use crate::daemon::services::readiness::Readiness;
@@ -16,7 +17,7 @@ use crate::stats::Notice;
 type Make = fn(&mut SchemaGenerator) -> Schema;
 
 /// What each command, or path of HTTP, answers.
-const ANSWERS: [(&str, Make); 14] = [
+const ANSWERS: [(&str, Make); 16] = [
     ("status", one::<FullStatus>),
     ("peers", one::<Vec<PeerRow>>),
     ("peer", one::<PeerDetail>),
@@ -24,6 +25,8 @@ const ANSWERS: [(&str, Make); 14] = [
     ("advertised", one::<Vec<RouteRow>>),
     ("routes", one::<Vec<RouteRow>>),
     ("why", one::<Explanation>),
+    ("forwarding", one::<ForwardingReport>),
+    ("path", one::<PathReport>),
     ("fib", one::<Vec<FibRow>>),
     ("nexthops", one::<Vec<NexthopRow>>),
     ("blocks", one::<Vec<BlockRow>>),
@@ -52,6 +55,22 @@ pub fn document() -> Value {
         "properties": properties,
         "$defs": generator.take_definitions(true),
     })
+}
+
+/// The schema of one answer, with what it refers to; a list is an object with its `rows`.
+pub fn answer(name: &str) -> Value {
+    let Some((_, make)) = ANSWERS.iter().find(|(known, _)| *known == name) else { return json!({ "type": "object" }) };
+    let mut generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
+    let own = make(&mut generator).to_value();
+    let list = own["type"] == "array";
+    let mut schema = if list {
+        let more = json!({ "type": "boolean", "description": "There are more than are given here." });
+        json!({ "type": "object", "properties": { "rows": own, "more": more }, "required": ["rows", "more"] })
+    } else {
+        json!({ "type": "object", "allOf": [own] })
+    };
+    schema["$defs"] = generator.take_definitions(true).into();
+    schema
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::rows::{age, millis, peer_style};
 use crate::api::{
     BfdReport, BfdRow, BfdTimes, Explanation, ExportRow, Fate, FibRow, KernelAnswer, PathExplanation, PeerDetail, TransportRow,
 };
+use crate::bfd::Drop;
 use crate::daemon::protocol::{FullStatus, Reloaded, SourceRow};
 use crate::speaker::reload_plan::Grade;
 
@@ -110,7 +111,7 @@ pub fn bfd(out: &mut Output, row: &BfdRow) -> io::Result<()> {
     out.line(format!("auth        {}{}", row.auth.as_deref().unwrap_or("none"), if row.passive { ", passive" } else { "" }))?;
     out.line(format!("packets     {} received, {} sent", row.received, row.sent))?;
     for (why, count) in &row.dropped {
-        out.line(out.paint(&styled(format!("dropped     {count}: {why}"), Style::Warn)))?;
+        out.line(out.paint(&styled(format!("dropped     {count}: {}", Drop::explain(why)), Style::Warn)))?;
     }
     if let Some(last) = &row.last_down {
         let ago = duration(last.seconds_ago);
@@ -130,7 +131,7 @@ pub fn bfd_notes(out: &mut Output, report: &BfdReport, one: bool) -> io::Result<
         out.line(out.paint(&styled(text, Style::Warn)))?;
     }
     for (why, count) in report.dropped.iter().filter(|_| !one) {
-        out.line(format!("dropped     {count} packets: {why}"))?;
+        out.line(format!("dropped     {count} packets: {}", Drop::explain(why)))?;
     }
     Ok(())
 }

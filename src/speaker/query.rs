@@ -68,6 +68,8 @@ impl Query<'_> {
             Question::Blocks => Answer::Blocks(self.block_rows()),
             // Of packets and times whoever runs the sessions knows.
             Question::Bfd { .. } => Answer::Bfd(Box::default()),
+            // The kernel is asked, beside `why`.
+            Question::Forwarding { .. } => Answer::Refused("there is no kernel here".into()),
             Question::Metrics => Answer::Metrics(Box::new(self.snapshot(now))),
         }
     }

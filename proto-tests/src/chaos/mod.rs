@@ -33,6 +33,9 @@ use crate::netlab::until;
 const MOMENT: Duration = Duration::from_secs(1);
 /// What a fault that is undone still costs: an answer of ARP, a timer of the kernel.
 const AFTER: Duration = Duration::from_millis(500);
+/// The same of a link's fault: a neighbour that did not answer meanwhile is asked again a second after it was asked last (RETRANS_TIMER, RFC 4861
+/// §10; ARP likewise), and what is sent before that is lost.
+const AFTER_LINK: Duration = Duration::from_millis(1600);
 /// A round that is not quiet by then has failed.
 const QUIET: Duration = Duration::from_secs(60);
 /// Pairs of a finding that are told.
@@ -194,8 +197,12 @@ impl Chaos {
             let fault = self.dice.of(&all);
             let Some(place) = world.place(fault, &mut self.dice) else { continue };
             // What concerns all nodes' daemons goes with no other fault of a daemon.
+            // A client of two reflectors has two sessions: whoever ends both ends its routes.
+            let both = |f: &Fault| world.cluster.plan.mode == Mode::RouteReflector && ends_a_session(f) && ends_a_session(fault);
             let clash = |(f, p): &(&Fault, Place)| {
-                f.part == fault.part && (p.node == place.node || concerns_all(f) || concerns_all(fault)) || meddles(f, p, fault, &place)
+                f.part == fault.part && (p.node == place.node || concerns_all(f) || concerns_all(fault))
+                    || meddles(f, p, fault, &place)
+                    || both(f)
             };
             if !chosen.iter().any(clash) {
                 chosen.push((fault, place));
@@ -223,7 +230,8 @@ impl Chaos {
 
     fn settle(&mut self, world: &mut World, chosen: &[(&'static Fault, Place)], first: usize) -> String {
         let quiet = until(QUIET, || world.quiet(Some(&self.usual)));
-        self.close(|_| true, AFTER);
+        let link = chosen.iter().any(|(fault, _)| fault.part == Part::Link);
+        self.close(|_| true, if link { AFTER_LINK } else { AFTER });
         debug_assert!(self.excuses[first..].iter().all(|e| e.until.is_some()));
         let took = quiet.as_ref().map_or(QUIET, |((), took)| *took);
         for (fault, _) in chosen {
@@ -290,6 +298,10 @@ fn meddles(a: &Fault, at: &Place, b: &Fault, place: &Place) -> bool {
 /// What the daemon of this node would mend in a moment waits for it: it starts, or is stopped.
 fn takes_the_daemon(fault: &Fault, at: &Place, place: &Place) -> bool {
     fault.part == Part::Process && (at.node == place.node || concerns_all(fault))
+}
+
+fn ends_a_session(fault: &Fault) -> bool {
+    matches!(fault.name, "a session is closed and opened" | "a session is cleared, hard")
 }
 
 fn concerns_all(fault: &Fault) -> bool {

@@ -7,6 +7,7 @@ mod kubernetes_many;
 mod kubernetes_real;
 mod load;
 mod manifests;
+mod mcp;
 mod operator;
 mod sessions;
 mod shell;

@@ -24,4 +24,5 @@ mod recursion;
 mod restart;
 mod rfc7348;
 mod settings;
+mod stale_ecmp;
 mod underlays;

@@ -23,8 +23,7 @@ pub(super) fn report(
         return Answer::Refused(format!("no BFD session is wanted with `{who}`: is `bfd` set for it, and is it there?"));
     }
     let counters = bfd.counters();
-    let dropped =
-        Dropped::ALL.into_iter().map(|why| (why.explanation().to_owned(), counters.dropped(why))).filter(|(_, n)| *n > 0).collect();
+    let dropped = Dropped::ALL.into_iter().map(|why| (why.name().to_owned(), counters.dropped(why))).filter(|(_, n)| *n > 0).collect();
     Answer::Bfd(Box::new(BfdReport { realtime, sessions: rows, refused, dropped }))
 }
 
@@ -75,7 +74,7 @@ fn row(detail: &Detail) -> BfdRow {
         sent: detail.counters.sent,
         dropped: Dropped::ALL
             .into_iter()
-            .map(|why| (why.explanation().to_owned(), detail.counters.dropped(why)))
+            .map(|why| (why.name().to_owned(), detail.counters.dropped(why)))
             .filter(|(_, count)| *count > 0)
             .collect(),
     }

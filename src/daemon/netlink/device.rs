@@ -158,7 +158,8 @@ fn address_of(net: IpNet, index: u32) -> AddressMessage {
     message
 }
 
-fn entry_of(family: AddressFamily, index: u32, attributes: &[NeighbourAttribute]) -> NeighbourMessage {
+/// A message about an entry of this device's tables.
+pub fn entry_of(family: AddressFamily, index: u32, attributes: &[NeighbourAttribute]) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     (message.header.family, message.header.ifindex) = (family, index);
     if family == AddressFamily::Bridge {
@@ -168,14 +169,16 @@ fn entry_of(family: AddressFamily, index: u32, attributes: &[NeighbourAttribute]
     message
 }
 
-fn destination(addr: IpAddr) -> NeighbourAttribute {
+/// As an attribute.
+pub fn destination(addr: IpAddr) -> NeighbourAttribute {
     NeighbourAttribute::Destination(match addr {
         IpAddr::V4(a) => NeighbourAddress::Inet(a),
         IpAddr::V6(a) => NeighbourAddress::Inet6(a),
     })
 }
 
-fn family(addr: IpAddr) -> AddressFamily {
+/// Of the address.
+pub fn family(addr: IpAddr) -> AddressFamily {
     if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
 

@@ -1,18 +1,27 @@
-//! Where the kernel would send a packet: RTM_GETROUTE, the question that `ip route get` asks.
+//! Where the kernel would send a packet: RTM_GETROUTE, the question that `ip route get` asks; and what stands at the end of that way.
 //!
-//! In: an address. Out: the route that the kernel chose, or what it says instead of one. Asked by who answers operators, never by the core.
+//! In: an address, a link. Out: the route that the kernel chose, or what it says instead of one; a link, the entry of a neighbour, the end of
+//! a tunnel. Each is a lookup, not a dump. Asked by who answers operators, never by the core.
 
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourState};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use socket2::SockRef;
 
+use super::device;
+pub use super::device::Link;
 use super::message;
+pub use super::message::Lookup;
 use crate::daemon::sys;
-use crate::kernel::{KernelRoute, RouteKind};
+use crate::fib::overlay::Mac;
+use crate::kernel::{IfIndex, KernelRoute, RouteKind};
 
 /// The kernel answers within the call that asks; this is for one that does not.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -26,27 +35,114 @@ pub enum Forwarding {
     NoRoute,
 }
 
-/// Asks.
+/// Asks about a packet of this machine.
 ///
 /// # Errors
 /// The kernel's, for want of a socket or of an answer.
 pub fn route_to(addr: IpAddr) -> io::Result<Forwarding> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    SockRef::from(&socket).set_read_timeout(Some(TIMEOUT))?;
-    socket.bind_auto()?;
-    socket.send_to(&message::lookup_request(addr), &SocketAddr::new(0, 0), 0)?;
-    let (answer, _) = socket.recv_from_full()?;
+    forwarding(&Lookup::to(addr))
+}
+
+/// Asks. A packet that comes in by a link is also refused by what the kernel thinks of its source (EXDEV: `rp_filter`, EINVAL) and of
+/// forwarding (EHOSTUNREACH): that is an error here.
+///
+/// # Errors
+/// The kernel's.
+pub fn forwarding(lookup: &Lookup) -> io::Result<Forwarding> {
+    let answer = request(&message::lookup_request(lookup, true))?;
     let Some(said) = message::messages(&answer).next() else { return Err(io::ErrorKind::UnexpectedEof.into()) };
     if let Some((message::RtnlEvent::Route(route), _)) = message::read(&said) {
         return Ok(Forwarding::Route(route));
     }
     match message::errno(&said) {
+        errno if lookup.input.is_some() => Err(io::Error::from_raw_os_error(errno)),
         libc::EINVAL => Ok(Forwarding::Denied(RouteKind::Blackhole)),
         libc::EHOSTUNREACH => Ok(Forwarding::Denied(RouteKind::Unreachable)),
         libc::EACCES => Ok(Forwarding::Denied(RouteKind::Prohibit)),
         libc::ENETUNREACH => Ok(Forwarding::NoRoute),
         other => Err(io::Error::from_raw_os_error(other)),
     }
+}
+
+/// The one way that this packet takes; with `entry` where the table's entry points, which of an address of ours is the link that has it.
+///
+/// # Errors
+/// The kernel's.
+pub fn way(lookup: &Lookup, entry: bool) -> io::Result<(IfIndex, Option<IpAddr>)> {
+    let answer = request(&message::lookup_request(lookup, entry))?;
+    let said = message::messages(&answer).next().ok_or(io::ErrorKind::UnexpectedEof)?;
+    if said.kind == message::NLMSG_ERROR {
+        return Err(io::Error::from_raw_os_error(message::errno(&said)));
+    }
+    message::chosen_hop(&said).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// A link: what it is, and whether it has a carrier.
+///
+/// # Errors
+/// The kernel's: there is none of this number.
+pub fn link(ifindex: IfIndex) -> io::Result<(Link, bool)> {
+    let mut message = LinkMessage::default();
+    message.header.index = ifindex.0;
+    match one(RouteNetlinkMessage::GetLink(message))? {
+        RouteNetlinkMessage::NewLink(link) => Ok((device::read_link(&link), link.header.flags.contains(LinkFlags::LowerUp))),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// The entry of the neighbour table (`ip neighbour`), with its state as `ip neighbour` says it.
+///
+/// # Errors
+/// The kernel's; ENOENT if there is none.
+pub fn neighbour(ifindex: IfIndex, address: IpAddr) -> io::Result<(Option<Mac>, String)> {
+    let message = device::entry_of(device::family(address), ifindex.0, &[device::destination(address)]);
+    match one(RouteNetlinkMessage::GetNeighbour(message))? {
+        RouteNetlinkMessage::NewNeighbour(entry) => {
+            let mac = device::read_entry(&entry).and_then(|entry| entry.mac);
+            Ok((mac, format!("{:?}", entry.header.state).to_uppercase()))
+        }
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// The other end of a VXLAN tunnel for a MAC address (`bridge fdb`).
+///
+/// # Errors
+/// The kernel's; ENOENT if there is none.
+pub fn tunnel_end(ifindex: IfIndex, mac: Mac) -> io::Result<IpAddr> {
+    let mut message = device::entry_of(AddressFamily::Bridge, ifindex.0, &[NeighbourAttribute::LinkLayerAddress(mac.0.to_vec())]);
+    message.header.state = NeighbourState::None;
+    match one(RouteNetlinkMessage::GetNeighbour(message))? {
+        RouteNetlinkMessage::NewNeighbour(entry) => {
+            device::read_entry(&entry).map(|entry| entry.to).ok_or_else(|| io::ErrorKind::NotFound.into())
+        }
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// A request whose answer is one message.
+fn one(body: RouteNetlinkMessage) -> io::Result<RouteNetlinkMessage> {
+    let mut message = NetlinkMessage::from(body);
+    message.header.flags = NLM_F_REQUEST;
+    message.finalize();
+    let mut octets = vec![0; message.buffer_len()];
+    message.serialize(&mut octets);
+    let answer = request(&octets)?;
+    let parsed = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).map_err(io::Error::other)?;
+    match parsed.payload {
+        NetlinkPayload::InnerMessage(inner) => Ok(inner),
+        NetlinkPayload::Error(error) => Err(error.to_io()),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// Within the call that asks: the kernel looks and answers.
+fn request(octets: &[u8]) -> io::Result<Vec<u8>> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    SockRef::from(&socket).set_read_timeout(Some(TIMEOUT))?;
+    socket.bind_auto()?;
+    socket.send_to(octets, &SocketAddr::new(0, 0), 0)?;
+    Ok(socket.recv_from_full()?.0)
 }
 
 /// As `ip route` would say it.

@@ -41,6 +41,7 @@ pub const AF_INET: u8 = libc::AF_INET as u8;
 /// As a family stands in a message.
 pub const AF_INET6: u8 = libc::AF_INET6 as u8;
 
+const RTA_MARK: u16 = 16;
 const RTA_VIA: u16 = 18;
 const RTA_NH_ID: u16 = 30;
 const RTNH_F_ONLINK: u8 = 4;
@@ -78,6 +79,8 @@ pub enum RtnlEvent {
         name: String,
         /// Administratively up.
         admin: bool,
+        /// Its operational state is not down: what the kernel keeps nexthop objects for.
+        running: bool,
         /// And with carrier.
         up: bool,
     },
@@ -151,7 +154,8 @@ fn link(body: &[u8], gone: bool) -> Option<RtnlEvent> {
     let name = attributes(body.get(16..)?).find(|(kind, _)| *kind == libc::IFLA_IFNAME).map_or(&[][..], |(_, v)| v);
     let name = String::from_utf8_lossy(name.split(|&c| c == 0).next().unwrap_or(&[])).into_owned();
     let admin = header.flags.contains(LinkFlags::Up);
-    Some(RtnlEvent::Link { ifindex, name, admin, up: admin && header.flags.contains(LinkFlags::LowerUp) })
+    let running = header.flags.intersects(LinkFlags::Running | LinkFlags::LowerUp);
+    Some(RtnlEvent::Link { ifindex, name, admin, running, up: admin && header.flags.contains(LinkFlags::LowerUp) })
 }
 
 fn route(body: &[u8], gone: bool) -> Option<(RtnlEvent, ObjectId)> {
@@ -392,17 +396,60 @@ pub fn dump_request(kind: u16, family: u8, table: Option<u32>, seq: u32) -> Vec<
     out
 }
 
-/// A request for the route to an address (RTM_GETROUTE), as it stands in the table (RTM_F_FIB_MATCH).
-pub fn lookup_request(addr: IpAddr) -> Vec<u8> {
+/// What is asked of a packet's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    pub to: IpAddr,
+    pub from: Option<IpAddr>,
+    /// The link that the packet comes in by; `None`: it is this machine's own.
+    pub input: Option<IfIndex>,
+    /// `fwmark`, for `ip rule`.
+    pub mark: u32,
+}
+
+impl Lookup {
+    /// Of a packet of this machine, whose source is not known yet.
+    pub fn to(to: IpAddr) -> Lookup {
+        Lookup { to, from: None, input: None, mark: 0 }
+    }
+}
+
+/// A request for a packet's route (RTM_GETROUTE): with `entry` as it stands in the table (RTM_F_FIB_MATCH), otherwise the one way that
+/// the packet takes.
+pub fn lookup_request(lookup: &Lookup, entry: bool) -> Vec<u8> {
     const RTM_F_FIB_MATCH: u32 = 0x2000;
-    let (family, bits) = if addr.is_ipv4() { (AF_INET, 32) } else { (AF_INET6, 128) };
-    let mut out = Vec::with_capacity(64);
+    let (family, bits) = if lookup.to.is_ipv4() { (AF_INET, 32) } else { (AF_INET6, 128) };
+    let mut out = Vec::with_capacity(96);
     put_header(&mut out, RTM_GETROUTE, NLM_F_REQUEST, 1);
-    out.extend_from_slice(&[family, bits, 0, 0, 0, 0, 0, 0]);
-    out.extend_from_slice(&RTM_F_FIB_MATCH.to_ne_bytes());
-    put_ip(&mut out, RTA_DST, addr);
+    out.extend_from_slice(&[family, bits, if lookup.from.is_some() { bits } else { 0 }, 0, 0, 0, 0, 0]);
+    out.extend_from_slice(&if entry { RTM_F_FIB_MATCH } else { 0 }.to_ne_bytes());
+    put_ip(&mut out, RTA_DST, lookup.to);
+    if let Some(from) = lookup.from {
+        put_ip(&mut out, libc::RTA_SRC, from);
+    }
+    if let Some(IfIndex(input)) = lookup.input {
+        put(&mut out, libc::RTA_IIF, &input.to_ne_bytes());
+    }
+    if lookup.mark != 0 {
+        put(&mut out, RTA_MARK, &lookup.mark.to_ne_bytes());
+    }
     end(&mut out, 0);
     out
+}
+
+/// The way that the answer to a [`lookup_request`] names: of several the one that the kernel's hash chose for this packet.
+pub fn chosen_hop(message: &Message<'_>) -> Option<(IfIndex, Option<IpAddr>)> {
+    let family = *message.body.first()?;
+    let (mut oif, mut gateway) = (None, None);
+    for (kind, value) in attributes(message.body.get(12..)?) {
+        match kind {
+            RTA_OIF => oif = u32_at(value, 0).map(IfIndex),
+            RTA_GATEWAY => gateway = ip(family, value),
+            RTA_VIA => gateway = via(value),
+            _ => {}
+        }
+    }
+    Some((oif?, gateway))
 }
 
 fn put_header(out: &mut Vec<u8>, kind: u16, flags: u16, seq: u32) {

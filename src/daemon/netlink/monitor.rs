@@ -388,9 +388,9 @@ impl Monitor {
             _ => RoutePosition::Before,
         };
         match said {
-            RtnlEvent::Link { ifindex, name, admin, up } => {
+            RtnlEvent::Link { ifindex, name, admin, running, up } => {
                 self.events.push(KernelEvent::Link { ifindex, name, up });
-                self.route_cache.on_link(ifindex, admin, &mut self.events);
+                self.route_cache.on_link(ifindex, admin, running, &mut self.events);
             }
             RtnlEvent::LinkGone(ifindex) => {
                 self.events.push(KernelEvent::LinkGone { ifindex });

@@ -3,7 +3,8 @@
 //! In: everything that the monitor receives of others' routes, links and addresses. Out: what the rooms are to receive, the `RouteGone`s that the
 //! kernel owes us among it. When an interface goes down or away, loses its last IPv4 address, or an address goes that routes prefer as
 //! source, Linux drops the IPv4 routes concerned without a notification (`fib_sync_down_dev`, `fib_sync_down_addr`). IPv6 tells of each.
-//! So the monitor keeps others' routes by interface. Ours are kept by `fib::Fib`.
+//! With a nexthop object (`ip nexthop`) its routes go as silently, and objects go with the carrier, too
+//! (`nexthop_flush_dev`). So the monitor keeps others' routes by interface. Ours are kept by `fib::Fib`.
 //!
 //! Linux also keeps several routes of one prefix and metric: a subnet on two links is enough, two routers that advertise themselves, or
 //! `ip route append`. The first of them carries packets, the next comes into its own when that goes. The rooms know one route for a key,
@@ -45,7 +46,9 @@ pub enum RoutePosition {
 enum Flush {
     /// It loses its last IPv4 address: nexthop objects, which are of no address, stay.
     Bare,
-    /// It is set down: its nexthop objects go, also out of groups, unsaid.
+    /// It loses its carrier, but stays up: its nexthop objects go, also out of groups, unsaid, and all other routes stay (as unusable).
+    Idle,
+    /// It is set down: so do its nexthop objects, and its routes.
     Down,
     /// It is removed: a multipath route goes with any of its links.
     Gone,
@@ -163,10 +166,13 @@ impl KernelRouteCache {
         self.change(key, |list| list.retain(|r| !goes(r)))
     }
 
-    /// A link's state; what it took along.
-    pub fn on_link(&mut self, ifindex: IfIndex, admin: bool, out: &mut Vec<KernelEvent>) {
+    /// A link's state, set up and with a carrier; what it took along.
+    pub fn on_link(&mut self, ifindex: IfIndex, admin: bool, running: bool, out: &mut Vec<KernelEvent>) {
         if admin {
             self.up.insert(ifindex);
+            if !running {
+                self.flush_link(ifindex, Flush::Idle, out);
+            }
         } else if self.up.remove(&ifindex) {
             self.flush_link(ifindex, Flush::Down, out);
         }
@@ -222,7 +228,8 @@ impl KernelRouteCache {
         let all_down = |r: &Listed| !hops_of(r).is_empty() && hops_of(r).iter().all(|h| !up.contains(&h.ifindex));
         let dead = |r: &Listed| match (r.object, flush) {
             (None, Flush::Gone) => hops_of(r).iter().any(|h| h.ifindex == ifindex),
-            (Some(_), Flush::Bare) => false,
+            (Some(_), Flush::Bare) | (None, Flush::Idle) => false,
+            (Some(_), Flush::Idle) => !hops_of(r).is_empty() && hops_of(r).iter().all(|h| h.ifindex == ifindex),
             _ => all_down(r),
         };
         out.extend(keys.iter().filter(|(net, ..)| matches!(net, IpNet::V4(_))).filter_map(|key| self.take(key, dead)));
@@ -330,14 +337,14 @@ mod tests {
     fn a_link_takes_along_what_has_no_other_way() {
         let mut route_cache = KernelRouteCache::default();
         let mut gone = Vec::new();
-        route_cache.on_link(IfIndex(2), true, &mut gone);
-        route_cache.on_link(IfIndex(3), true, &mut gone);
+        route_cache.on_link(IfIndex(2), true, true, &mut gone);
+        route_cache.on_link(IfIndex(3), true, true, &mut gone);
         let (one, both) = (route("10.1.0.0/16", &[2]), route("10.2.0.0/16", &[2, 3]));
         assert!(told(&mut route_cache, &one, RoutePosition::Behind) && told(&mut route_cache, &both, RoutePosition::Behind));
-        route_cache.on_link(IfIndex(2), false, &mut gone);
+        route_cache.on_link(IfIndex(2), false, false, &mut gone);
         assert_eq!(gone, [KernelEvent::RouteGone(one)]);
         let other = route("10.3.0.0/16", &[3, 4]);
-        route_cache.on_link(IfIndex(4), true, &mut gone);
+        route_cache.on_link(IfIndex(4), true, true, &mut gone);
         assert!(told(&mut route_cache, &other, RoutePosition::Behind));
         route_cache.on_link_gone(IfIndex(3), &mut gone);
         assert!(
@@ -352,7 +359,7 @@ mod tests {
         let mut route_cache = KernelRouteCache::default();
         let mut gone = Vec::new();
         let (a, b): (IpNet, IpNet) = ("192.0.2.1/24".parse().unwrap(), "198.51.100.1/24".parse().unwrap());
-        route_cache.on_link(IfIndex(2), true, &mut gone);
+        route_cache.on_link(IfIndex(2), true, true, &mut gone);
         route_cache.on_address(IfIndex(2), a);
         route_cache.on_address(IfIndex(2), b);
         let (plain, sourced) = (route("10.1.0.0/16", &[2]), KernelRoute { source: Some(b.addr()), ..route("10.2.0.0/16", &[2]) });
@@ -374,7 +381,7 @@ mod tests {
         let mut route_cache = KernelRouteCache::default();
         let mut out = Vec::new();
         for link in [2, 3, 4] {
-            route_cache.on_link(IfIndex(link), true, &mut out);
+            route_cache.on_link(IfIndex(link), true, true, &mut out);
         }
         let [a, b, c, d] = [2, 3, 4, 5].map(|link| route("10.0.0.0/24", &[link]));
         assert!(told(&mut route_cache, &a, RoutePosition::Behind));
@@ -390,9 +397,9 @@ mod tests {
         assert_eq!(route_cache.on_route_gone(&d, None), Err(Unknown));
         assert_eq!(route_cache.on_route_gone(&c, None), Ok(Some(KernelEvent::Route(a.clone()))));
         assert!(told(&mut route_cache, &c, RoutePosition::Instead), "of a");
-        route_cache.on_link(IfIndex(4), false, &mut out);
+        route_cache.on_link(IfIndex(4), false, false, &mut out);
         assert_eq!(out, [KernelEvent::Route(b.clone())], "the link of the first took it along");
-        route_cache.on_link(IfIndex(3), false, &mut out);
+        route_cache.on_link(IfIndex(3), false, false, &mut out);
         assert_eq!(out.last(), Some(&KernelEvent::RouteGone(b)));
         assert!(route_cache.routes.is_empty() && route_cache.by_link.is_empty());
     }
@@ -416,7 +423,7 @@ mod tests {
         let mut route_cache = KernelRouteCache::default();
         let mut gone = Vec::new();
         for link in [2, 3] {
-            route_cache.on_link(IfIndex(link), true, &mut gone);
+            route_cache.on_link(IfIndex(link), true, true, &mut gone);
         }
         let addr: IpNet = "192.0.2.1/24".parse().unwrap();
         route_cache.on_address(IfIndex(2), addr);
@@ -425,9 +432,22 @@ mod tests {
         route_cache.on_route(&group, Some(6), RoutePosition::Before);
         route_cache.on_address_gone(IfIndex(2), addr, &mut gone);
         assert!(gone.is_empty() && !route_cache.take_doubt());
-        route_cache.on_link(IfIndex(2), false, &mut gone);
+        route_cache.on_link(IfIndex(2), false, false, &mut gone);
         assert_eq!(gone, [KernelEvent::RouteGone(one)]);
         assert!(route_cache.take_doubt(), "the group has another way now");
+    }
+
+    #[test]
+    fn nexthop_objects_go_with_the_carrier_and_other_routes_stay() {
+        let mut route_cache = KernelRouteCache::default();
+        let mut gone = Vec::new();
+        route_cache.on_link(IfIndex(2), true, true, &mut gone);
+        let (by_object, other) = (route("10.1.0.0/16", &[2]), route("10.2.0.0/16", &[2]));
+        route_cache.on_route(&by_object, Some(5), RoutePosition::Before);
+        route_cache.on_route(&other, None, RoutePosition::Before);
+        route_cache.on_link(IfIndex(2), true, false, &mut gone);
+        assert_eq!(gone, [KernelEvent::RouteGone(by_object)]);
+        assert!(!route_cache.take_doubt());
     }
 
     fn by(net: &str, gateways: &[&str], protocol: u8) -> KernelRoute {

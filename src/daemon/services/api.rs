@@ -76,7 +76,7 @@ fn go_on(question: &mut Question, from: u64) -> bool {
             true
         }
         Question::Status | Question::Peer { .. } | Question::Why { .. } | Question::Blocks | Question::Metrics => false,
-        Question::Bfd { .. } => false,
+        Question::Bfd { .. } | Question::Forwarding { .. } => false,
     }
 }
 

@@ -13,18 +13,18 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::api::{Answer, Command, Explanation, KernelAnswer, Question, RouteFilter};
 use crate::config::Config;
-use crate::kernel::RouteKind;
 use crate::speaker::reload_plan::Change;
 use crate::speaker::{Input, Params, StopMode};
 
 use super::api::{Gone, LastReload, RouterApi};
 use super::config_handle::{Command as ConfigCommand, ConfigHandle};
+use super::forwarding;
 use super::tcp_md5_stats::md5_refused;
 use crate::daemon::core::Request;
 use crate::daemon::core::listener::{AllowedPeers, Refused};
 use crate::daemon::counters::DaemonMetrics;
 use crate::daemon::event_log::{EventLog, LogLevel, Stamped};
-use crate::daemon::netlink::lookup::{self, Forwarding};
+use crate::daemon::netlink::lookup;
 use crate::daemon::protocol::Reloaded;
 
 /// Prefixes inside the one that was asked for, that `why` names.
@@ -107,47 +107,30 @@ impl DaemonHandle {
     fn kernel_answer(&self, story: &Explanation) -> Option<KernelAnswer> {
         let host = story.asked.prefix_len() == story.asked.max_prefix_len();
         let address = story.asked.hosts().next().filter(|_| !host).unwrap_or(story.asked.addr());
-        let forwarding = lookup::route_to(address).inspect_err(|error| tracing::debug!(%error, "the kernel was asked for a route")).ok()?;
-        let fib = &self.config.config().fib;
-        let mut answer = KernelAnswer {
-            address,
-            net: None,
-            table: fib.table,
-            metric: 0,
-            protocol: String::new(),
-            ours: false,
-            kind: "none".to_owned(),
-            route: "no route leads there".to_owned(),
-        };
-        match forwarding {
-            Forwarding::Route(route) => {
-                answer.net = Some(route.net);
-                (answer.table, answer.metric) = (route.table, route.metric);
-                answer.protocol = lookup::protocol(route.protocol);
-                answer.ours = route.protocol == fib.protocol && route.table == fib.table;
-                answer.kind = kind_name(&route.kind).to_owned();
-                answer.route = lookup::words(&route);
-            }
-            Forwarding::Denied(kind) => {
-                // Which route says so the kernel does not tell; a blackhole that we want and that stands is ours.
-                let wanted = story.fib.as_ref().filter(|row| row.state == "installed").and_then(|row| row.wanted.as_ref());
-                answer.ours = wanted.is_some_and(|route| route.kind == "blackhole") && kind == RouteKind::Blackhole;
-                answer.kind = kind_name(&kind).to_owned();
-                answer.route = format!("{}: packets are dropped", answer.kind);
-            }
-            Forwarding::NoRoute => {}
-        }
-        Some(answer)
+        let answer = lookup::route_to(address).inspect_err(|error| tracing::debug!(%error, "the kernel was asked for a route")).ok()?;
+        Some(forwarding::kernel_answer(address, &answer, story, &self.config.config().fib))
     }
-}
 
-fn kind_name(kind: &RouteKind) -> &'static str {
-    match kind {
-        RouteKind::Unicast(_) => "unicast",
-        RouteKind::Blackhole => "blackhole",
-        RouteKind::Unreachable => "unreachable",
-        RouteKind::Prohibit => "prohibit",
-        RouteKind::Local => "local",
+    async fn of_core(&self, question: Question) -> Option<Answer> {
+        let (reply, answer) = oneshot::channel();
+        self.answered(Request::Query(question, reply), answer).await
+    }
+
+    /// What only the kernel knows of it, and what takes more than one look at the tables.
+    async fn completed(&self, mut story: Box<Explanation>) -> Box<Explanation> {
+        story.kernel = self.kernel_answer(&story);
+        if story.longer.len() < LONGER {
+            story.longer = self.longer(story.net).await;
+        }
+        story
+    }
+
+    /// What this machine does with a packet.
+    async fn forwarding(&self, packet: forwarding::Packet) -> Option<Answer> {
+        let Answer::Status(status) = self.of_core(Question::Status).await? else { return None };
+        let Answer::Why(story) = self.of_core(Question::Why { net: packet.to.into(), longest: true }).await? else { return None };
+        let story = self.completed(story).await;
+        Some(Answer::Forwarding(Box::new(forwarding::report(packet, story, status.draining, &self.config.config()))))
     }
 }
 
@@ -162,16 +145,11 @@ impl RouterApi for DaemonHandle {
         if matches!(question, Question::Peers { .. } | Question::Peer { .. }) {
             self.tell(Input::Md5Refused(md5_refused())).await.ok()?;
         }
-        let (reply, answer) = oneshot::channel();
-        let answer = self.answered(Request::Query(question, reply), answer).await?;
-        Some(match answer {
-            Answer::Why(mut story) => {
-                story.kernel = self.kernel_answer(&story);
-                if story.longer.len() < LONGER {
-                    story.longer = self.longer(story.net).await;
-                }
-                Answer::Why(story)
-            }
+        if let Question::Forwarding { to, from, at, mark } = question {
+            return self.forwarding(forwarding::Packet { to, from, at, mark }).await;
+        }
+        Some(match self.of_core(question).await? {
+            Answer::Why(story) => Answer::Why(self.completed(story).await),
             other => other,
         })
     }

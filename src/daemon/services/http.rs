@@ -150,6 +150,7 @@ fn routes<A: RouterApi>(api: A) -> Router {
         .route("/v1/peers/{peer}/advertised", get(advertised::<A>))
         .route("/v1/routes", get(routes_of::<A>))
         .route("/v1/why", get(why::<A>))
+        .route("/v1/forwarding", get(forwarding::<A>))
         .route("/v1/fib", get(fib::<A>))
         .route("/v1/nexthops", get(nexthops::<A>))
         .route("/v1/blocks", get(blocks::<A>))
@@ -171,6 +172,7 @@ catbird, read only. What changes something is said on the control socket.
 /v1/peers/PEER/advertised
 /v1/routes                    ?prefix=P ?longer=true ?address=A ?peer=PEER ?best=true ?community=C ?as_path=N
 /v1/why                       ?prefix=P ?address=A
+/v1/forwarding                ?to=A ?from=A ?at=A ?mark=N  (what this machine does with a packet)
 /v1/fib                       ?prefix=P
 /v1/nexthops /v1/blocks
 /v1/bfd                       /v1/bfd/PEER
@@ -338,6 +340,24 @@ async fn why<A: RouterApi>(State(api): State<A>, watch: Watch, options: Asked) -
     with(api, watch, options, question).await
 }
 
+/// A packet, as `?` says it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PacketOptions {
+    to: IpAddr,
+    from: Option<IpAddr>,
+    at: Option<IpAddr>,
+    #[serde(default)]
+    mark: u32,
+}
+
+async fn forwarding<A: RouterApi>(State(api): State<A>, watch: Watch, options: Result<Query<PacketOptions>, QueryRejection>) -> Response {
+    match options {
+        Ok(Query(PacketOptions { to, from, at, mark })) => ask(api, watch, Question::Forwarding { to, from, at, mark }).await,
+        Err(error) => problem(StatusCode::BAD_REQUEST, &error.body_text()),
+    }
+}
+
 async fn fib<A: RouterApi>(State(api): State<A>, watch: Watch, options: Asked) -> Response {
     with(api, watch, options, |options| Some(Question::Fib { net: options.prefix.map(|net| net.trunc()), cursor: 0 })).await
 }
@@ -367,6 +387,7 @@ async fn ask<A: RouterApi>(api: A, watch: Watch, question: Question) -> Response
         Some(Answer::Peer(peer)) => json(StatusCode::OK, &peer),
         Some(Answer::Why(explanation)) => json(StatusCode::OK, &explanation),
         Some(Answer::Bfd(report)) => json(StatusCode::OK, &report),
+        Some(Answer::Forwarding(report)) => json(StatusCode::OK, &report),
         Some(first) => list(first, pages, watch.map(|axum::Extension(activity)| activity.answer())),
     }
 }

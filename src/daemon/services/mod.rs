@@ -11,6 +11,7 @@ pub mod config_handle;
 pub mod config_manager;
 pub mod control;
 pub mod files;
+pub mod forwarding;
 pub mod handle;
 pub mod http;
 pub mod instance;
