@@ -11,11 +11,8 @@ mod config_commands;
 mod convert;
 pub mod decode;
 mod doctor;
-<<<<<<< HEAD
 mod man;
-=======
 mod mcp;
->>>>>>> 82d346f (cli: path follows a packet over all nodes; mcp: the answers as tools; netlink: nexthop objects go with the carrier)
 mod objects;
 mod output;
 mod path;
@@ -183,11 +180,13 @@ impl Client<'_> {
             Command::Diff { file, .. } => self.diff(file.as_deref()),
             // They need no daemon.
             Command::Run { .. } | Command::Check { .. } | Command::Decode(_) => Ok(Exit::Fine),
-<<<<<<< HEAD
-            Command::Completions { .. } | Command::Doctor | Command::Schema | Command::Convert(_) | Command::Man { .. } => Ok(Exit::Fine),
-=======
-            Command::Completions { .. } | Command::Doctor | Command::Schema | Command::Path { .. } | Command::Mcp => Ok(Exit::Fine),
->>>>>>> 82d346f (cli: path follows a packet over all nodes; mcp: the answers as tools; netlink: nexthop objects go with the carrier)
+            Command::Completions { .. }
+            | Command::Doctor
+            | Command::Schema
+            | Command::Convert(_)
+            | Command::Man { .. }
+            | Command::Path { .. }
+            | Command::Mcp => Ok(Exit::Fine),
         }
     }
 

@@ -3,10 +3,7 @@
 mod alerts;
 mod frr_bird;
 mod full_mesh;
-<<<<<<< HEAD
 mod migration;
-=======
 mod path;
->>>>>>> 82d346f (cli: path follows a packet over all nodes; mcp: the answers as tools; netlink: nexthop objects go with the carrier)
 mod questions;
 mod route_reflector;

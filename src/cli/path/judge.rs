@@ -169,9 +169,9 @@ fn agreement(report: &ForwardingReport) -> Option<Finding> {
     Some(if in_table(route, report) {
         say("other_table", format!("an `ip rule` sends it to table {}: {}", route.table, route.route))
     } else if net.prefix_len() > report.why.net.prefix_len() {
-        say("longer_route", format!("a longer route of {} is before ours of {}: {}", owner(route), report.why.net, route.route))
+        say("longer_route", format!("a longer route ({}) goes before ours of {}: {}", owner(route), report.why.net, route.route))
     } else if net == report.why.net {
-        say("foreign_route", format!("{}'s route stands in the place of ours: {}", owner(route), route.route))
+        say("foreign_route", format!("another's route ({}) stands in the place of ours: {}", owner(route), route.route))
     } else {
         say("not_installed", format!("{}; so it goes by {}", absence_of(report), route.route))
     })
@@ -187,12 +187,10 @@ fn absence_of(report: &ForwardingReport) -> String {
     format!("our route of {} is not in the kernel{error}", report.why.net)
 }
 
-fn owner(route: &KernelAnswer) -> &str {
+fn owner(route: &KernelAnswer) -> String {
     match route.protocol.as_str() {
-        "" => "somebody",
-        "kernel" => "the kernel",
-        "boot" => "a hand (proto boot)",
-        other => other,
+        "boot" => "proto boot: written by hand".to_owned(),
+        other => format!("proto {other}"),
     }
 }
 

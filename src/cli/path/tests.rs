@@ -88,6 +88,7 @@ fn forwarder(node: &str, gateway: &str) -> ForwardingReport {
         covering: Vec::new(),
         longer: Vec::new(),
         departed: None,
+        from: None,
         paths: vec![route("node-03", Some("10.0.0.3"))],
         fib: Some(fib),
         kernel: Some(kernel.clone()),

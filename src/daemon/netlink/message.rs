@@ -417,7 +417,8 @@ impl Lookup {
 /// A request for a packet's route (RTM_GETROUTE): with `entry` as it stands in the table (RTM_F_FIB_MATCH), otherwise the one way that
 /// the packet takes.
 pub fn lookup_request(lookup: &Lookup, entry: bool) -> Vec<u8> {
-    const RTM_F_FIB_MATCH: u32 = 0x2000;
+    // And in which table (RTM_F_LOOKUP_TABLE).
+    const RTM_F_FIB_MATCH: u32 = 0x3000;
     let (family, bits) = if lookup.to.is_ipv4() { (AF_INET, 32) } else { (AF_INET6, 128) };
     let mut out = Vec::with_capacity(96);
     put_header(&mut out, RTM_GETROUTE, NLM_F_REQUEST, 1);
