@@ -135,7 +135,9 @@ fn an_api_that_is_killed_comes_back_with_another_history_and_no_session_flaps() 
         until(&us, "and nothing is wrong any more", || !us.ask(&["status"]).contains("cannot be watched"));
     }
     assert_eq!((established(&us), established(&b)), ups, "no session came up a second time: {}", us.log());
-    // A start while the API is away.
+    // A start while the API is away. What is known is written down within seconds.
+    let kept = || std::fs::read_to_string(cluster.state.path().join("objects")).unwrap_or_default();
+    until(&us, "the last node is written down", || kept().contains("new-2"));
     server.kill();
     drop(us);
     let us = node("us", [127, 0, 0, 1], port, &cluster.settings("nodes"));

@@ -121,7 +121,7 @@ fn of_routes() -> Vec<Fault> {
         fault(
             "a longer route to nobody",
             "node1",
-            &["longer_route"],
+            &["longer_route", "neighbour_dead"],
             |lab| lab.ip(0, &format!("route add {}/32 via 10.12.22.99", lab.to)),
             |lab| lab.ip(0, &format!("route del {}/32", lab.to)),
         ),
@@ -217,14 +217,15 @@ fn of_nodes() -> Vec<Fault> {
             "node3",
             &["reverse_path"],
             |lab| {
-                lab.ip(2, "link add dummy0 type dummy");
-                lab.ip(2, "link set dummy0 up");
-                lab.ip(2, &format!("route add {}/32 dev dummy0", lab.from));
+                lab.ip(2, "link add aside type veth peer name aside1");
+                lab.ip(2, "link set aside1 up");
+                lab.ip(2, "link set aside up");
+                lab.ip(2, &format!("route add {}/32 dev aside", lab.from));
                 lab.sysctl(2, "net.ipv4.conf.eth1.rp_filter", "1");
             },
             |lab| {
                 lab.sysctl(2, "net.ipv4.conf.eth1.rp_filter", "0");
-                lab.ip(2, "link del dummy0");
+                lab.ip(2, "link del aside");
             },
         ),
         fault(

@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
+use super::trace::Silence;
+
 /// For the connection: a node of a cluster is near.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
 /// For the answer.
@@ -33,12 +35,14 @@ impl Http {
     /// The body of the answer.
     ///
     /// # Errors
-    /// In words: nobody answers there, or not with what was asked for.
-    pub fn get(&self, address: SocketAddr, path: &str) -> Result<Bytes, String> {
+    /// Nobody answers there, or not with what was asked for.
+    pub fn get(&self, address: SocketAddr, path: &str) -> Result<Bytes, Silence> {
+        let silence = |text: &str, alive| Silence { text: format!("http://{address}: {text}"), alive };
         self.0.block_on(async {
-            let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-            let stream = connected.map_err(|_| "no answer".to_owned())?.map_err(|error| said(&error))?;
-            timeout(ANSWER_TIMEOUT, exchange(stream, address, path)).await.map_err(|_| "it is connected and does not answer".to_owned())?
+            let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.map_err(|_| silence("no answer", false))?;
+            let refused = |error: io::Error| silence(&said(&error), error.kind() == io::ErrorKind::ConnectionRefused);
+            let exchanged = timeout(ANSWER_TIMEOUT, exchange(connected.map_err(refused)?, address, path)).await;
+            exchanged.map_err(|_| silence("it is connected and does not answer", true))?.map_err(|text| silence(&text, true))
         })
     }
 }

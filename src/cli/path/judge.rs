@@ -243,11 +243,17 @@ fn between(before: &Stop, after: &Stop) -> Option<Finding> {
     })
 }
 
-/// A route that is kept for a node that does not answer leads to a dead node, most likely.
+/// A route that is kept for a node that does not answer leads to a dead node, most likely; unless its machine lives.
 fn silent_and_stale(sender: &ForwardingReport, after: &Stop) -> Option<Finding> {
     let best = best(sender).filter(|path| path.route.stale)?;
-    let text = format!("the route is kept for {} (graceful restart), and {} does not answer", best.route.peer, after.name());
-    Some(fault("stale", text))
+    let (peer, name) = (&best.route.peer, after.name());
+    Some(match after.alive {
+        true => note(
+            "stale",
+            format!("the route is kept for {peer} (graceful restart), whose daemon does not run; its kernel may go on forwarding"),
+        ),
+        false => fault("stale", format!("the route is kept for {peer} (graceful restart), and {name} does not answer")),
+    })
 }
 
 /// A link narrower than those before.

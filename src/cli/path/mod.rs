@@ -24,7 +24,7 @@ use crate::api::{Answer, Fate, ForwardingHop, ForwardingReport, Question};
 use crate::daemon::protocol::{Reply, Request};
 use http::Http;
 use judge::Weight;
-use trace::{Ask, Packet, Place, Stop, Way, chosen, follow};
+use trace::{Ask, Packet, Place, Silence, Stop, Way, chosen, follow};
 
 /// Of HTTP, where this machine's daemon serves none.
 const HTTP_PORT: u16 = 9179;
@@ -142,21 +142,21 @@ impl<'a> Nodes<'a> {
         }
     }
 
-    fn there(&self, node: IpAddr, packet: &Packet) -> Result<ForwardingReport, String> {
+    fn there(&self, node: IpAddr, packet: &Packet) -> Result<ForwardingReport, Silence> {
         let elsewhere = self.asked.nodes.iter().find(|(address, _)| *address == node).map(|(_, http)| *http);
         let address = elsewhere.unwrap_or_else(|| SocketAddr::new(node, self.port.get().copied().unwrap_or(HTTP_PORT)));
         let from = packet.from.map_or_else(String::new, |from| format!("&from={from}"));
         let at = packet.at.map_or_else(String::new, |at| format!("&at={at}"));
         let body = self.http.get(address, &format!("/v1/forwarding?to={}{from}{at}&mark={}", packet.to, packet.mark));
-        let body = body.map_err(|why| format!("http://{address}: {why}"))?;
-        serde_json::from_slice(&body).map_err(|_| format!("http://{address}: what answers there is no catbird, or an older one"))
+        let strange = || format!("http://{address}: what answers there is no catbird, or an older one");
+        serde_json::from_slice(&body?).map_err(|_| Silence { text: strange(), alive: true })
     }
 }
 
 impl Ask for Nodes<'_> {
-    fn ask(&self, place: Place, packet: &Packet) -> Result<ForwardingReport, String> {
+    fn ask(&self, place: Place, packet: &Packet) -> Result<ForwardingReport, Silence> {
         match place {
-            Place::Here => self.here(packet).map_err(|error| error.to_string()),
+            Place::Here => self.here(packet).map_err(|error| Silence { text: error.to_string(), alive: true }),
             Place::At(node) => self.there(node, packet),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::report;
-use super::trace::{Ask, Packet, Place, Way};
+use super::trace::{Ask, Packet, Place, Silence, Way};
 use crate::api::{
     Explanation, Fate, FibEntry, ForwardingHop, ForwardingReport, HopRow, KernelAnswer, LinkRow, NeighbourRow, PathExplanation, RouteRow,
 };
@@ -127,12 +127,14 @@ fn deliverer(node: &str) -> ForwardingReport {
 struct Cluster {
     nodes: BTreeMap<String, ForwardingReport>,
     asked: RefCell<Vec<String>>,
+    /// Who is not among them refuses connections.
+    alive: bool,
 }
 
 impl Cluster {
     fn healthy() -> Cluster {
         let nodes = [("here", forwarder("node-01", "10.0.0.3")), ("10.0.0.3", deliverer("node-03"))];
-        Cluster { nodes: nodes.map(|(name, report)| (name.to_owned(), report)).into(), asked: RefCell::default() }
+        Cluster { nodes: nodes.map(|(name, report)| (name.to_owned(), report)).into(), ..Cluster::default() }
     }
 
     fn with(change: impl FnOnce(&mut Cluster)) -> Cluster {
@@ -151,10 +153,10 @@ impl Cluster {
 }
 
 impl Ask for Cluster {
-    fn ask(&self, place: Place, packet: &Packet) -> Result<ForwardingReport, String> {
+    fn ask(&self, place: Place, packet: &Packet) -> Result<ForwardingReport, Silence> {
         let name = if let Place::At(address) = place { address.to_string() } else { "here".to_owned() };
         self.asked.borrow_mut().push(name.clone());
-        let mut answer = self.nodes.get(&name).cloned().ok_or("no answer")?;
+        let mut answer = self.nodes.get(&name).cloned().ok_or(Silence { text: "no answer".into(), alive: self.alive })?;
         // The pod of node 01, asked of either.
         if packet.to == ip("10.244.0.7") {
             let other = if name == "here" || name == "10.0.0.1" { deliverer("node-01") } else { forwarder(&answer.node, "10.0.0.1") };
@@ -262,6 +264,14 @@ fn a_silent_node_is_passed_over_and_a_circle_ends() {
     });
     let way = cluster.forward();
     assert_eq!(way.cause().map(|(stop, f)| (stop.name(), f.kind.clone())), Some(("node-01".into(), "stale".into())), "{way:#?}");
+    // Its daemon alone: packets may well go on.
+    let cluster = Cluster::with(|c| {
+        c.at("here").why.paths[0].route.stale = true;
+        c.nodes.remove("10.0.0.3");
+        c.alive = true;
+    });
+    let way = cluster.forward();
+    assert!(way.cause().is_none() && !way.arrives && kinds(&way).contains(&("node-01".into(), "stale".into())), "{way:#?}");
     // One that does not answer and is not known to be dead: nobody says that it arrives.
     let way = Cluster::with(|c| drop(c.nodes.remove("10.0.0.3"))).forward();
     assert!(!way.arrives && way.cause().is_none(), "{way:#?}");

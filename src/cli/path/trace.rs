@@ -33,11 +33,20 @@ pub struct Packet {
     pub mark: u32,
 }
 
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// In words.
+    pub text: String,
+    /// Somebody is there who refuses: the machine lives, and may forward, though no daemon answers.
+    pub alive: bool,
+}
+
 /// Somebody who asks nodes.
 pub trait Ask {
     /// # Errors
-    /// In words: the node does not answer.
-    fn ask(&self, place: Place, packet: &Packet) -> Result<ForwardingReport, String>;
+    /// The node does not answer.
+    fn ask(&self, place: Place, packet: &Packet) -> Result<ForwardingReport, Silence>;
 }
 
 /// One node on the way.
@@ -51,6 +60,8 @@ pub struct Stop {
     pub report: Option<ForwardingReport>,
     /// Why not.
     pub error: Option<String>,
+    /// It did not answer, but its machine lives.
+    pub alive: bool,
     /// What is wrong here, or worth knowing.
     pub findings: Vec<Finding>,
     #[serde(skip)]
@@ -59,13 +70,13 @@ pub struct Stop {
 }
 
 impl Stop {
-    fn of(place: Place, answer: Result<ForwardingReport, String>, gap: bool) -> Stop {
+    fn of(place: Place, answer: Result<ForwardingReport, Silence>, gap: bool) -> Stop {
         let address = if let Place::At(address) = place { Some(address) } else { None };
-        let (report, error) = match answer {
-            Ok(report) => (Some(report), None),
-            Err(error) => (None, Some(error)),
+        let (report, error, alive) = match answer {
+            Ok(report) => (Some(report), None, true),
+            Err(Silence { text, alive }) => (None, Some(text), alive),
         };
-        Stop { address, gap, report, error, findings: Vec::new(), place: Some(place) }
+        Stop { address, gap, report, error, alive, findings: Vec::new(), place: Some(place) }
     }
 
     /// Its name, or the address that does not answer.

@@ -98,10 +98,22 @@ fn journey(lookup: &Lookup, why: &Explanation, fib: &fib::Params) -> Journey {
         // Why a packet that comes in is refused: for its destination, as one of ours would be, or else for its source.
         Err(error) => {
             let found = lookup::forwarding(&own).ok();
-            let verdict = refusal(&error, found.as_ref(), lookup.to);
+            let verdict = match refusal(&error, found.as_ref(), lookup.to) {
+                // Newer kernels (6.18) have one error number for both.
+                "martian" if is_refused_by_filter(lookup) => "reverse_path",
+                other => other,
+            };
             (verdict, found.map(|found| kernel_answer(lookup.to, &found, why, fib)), Vec::new())
         }
     }
+}
+
+/// The way back to the source is by another link than it comes in by, and the filter of that one is strict.
+fn is_refused_by_filter(lookup: &Lookup) -> bool {
+    let (Some(from), Some(input)) = (lookup.from, lookup.input) else { return false };
+    let back = lookup::way(&Lookup::to(from), false);
+    let strict = sys::interface_name(input.0).is_some_and(|name| strict_reverse_path(&name));
+    from.is_ipv4() && strict && back.is_ok_and(|(output, _)| output != input)
 }
 
 fn refusal(error: &io::Error, own: Option<&Forwarding>, to: IpAddr) -> &'static str {
