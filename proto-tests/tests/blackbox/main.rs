@@ -11,4 +11,5 @@ mod mcp;
 mod operator;
 mod sessions;
 mod shell;
+mod systemd;
 mod updates;

@@ -2,6 +2,7 @@
 
 mod bfd;
 mod bird;
+mod convert;
 mod frr;
 mod gobgp;
 mod openbgpd;

@@ -485,6 +485,8 @@ impl Router {
         match active {
             [true, false] => table.set("families", vec!["ipv4-unicast".to_owned()]),
             [false, true] => table.set("families", vec!["ipv6-unicast".to_owned()]),
+            // Of a group its members say it.
+            [false, false] if name.parse::<IpAddr>().is_err() => {}
             [false, false] => report.lost(one.place, &format!("neighbor {name}"), "no family is activated: catbird offers both"),
             [true, true] => {}
         }
