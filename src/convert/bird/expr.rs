@@ -1,7 +1,7 @@
 //! Conditions of BIRD's filters.
 //!
 //! In: tokens behind an `if` or `where`. Out: a [`Cond`], or why catbird cannot ask that; the statement is left out then. Operands are read first
-//! ([`Operand`]), and what the comparison of two of them means is looked up by what they are ([`compare`]).
+//! ([`Operand`]), and what the comparison of two of them means is looked up by what they are (`compare`).
 
 use std::net::IpAddr;
 

@@ -74,7 +74,7 @@ pub fn shown(tokens: &[Token<'_>]) -> String {
 pub struct Texts(Vec<(u16, String)>);
 
 impl Texts {
-    /// Reads what is included; the order is kept by [`tokens`].
+    /// Reads what is included; the order is kept by `tokens`.
     pub fn gather(text: &str, include: Include<'_>, report: &mut Report) -> Texts {
         let mut texts = Texts(vec![(0, text.to_owned())]);
         let mut octets = text.len();
