@@ -196,6 +196,8 @@ impl KernelRouteCache {
     /// Routes that depended on it are gone without a word of the kernel.
     pub fn on_address_gone(&mut self, ifindex: IfIndex, net: IpNet, out: &mut Vec<KernelEvent>) {
         if !matches!(net, IpNet::V4(_)) {
+            // IPv6 routes stay and lose it as their source, unsaid, unless another link has it (`fib6_remove_prefsrc`): the kernel knows.
+            self.doubt |= self.by_source.contains_key(&net.addr());
             return;
         }
         // While a subnet changes, the same address stands twice, with two lengths, and it may stand on another link: then it is still ours.
@@ -448,6 +450,17 @@ mod tests {
         route_cache.on_link(IfIndex(2), true, false, &mut gone);
         assert_eq!(gone, [KernelEvent::RouteGone(by_object)]);
         assert!(!route_cache.take_doubt());
+    }
+
+    #[test]
+    fn an_ipv6_route_may_have_lost_its_source() {
+        let mut route_cache = KernelRouteCache::default();
+        let route = KernelRoute { source: Some("fd01::1".parse().unwrap()), ..route("fd50::/48", &[2]) };
+        route_cache.on_route(&route, None, RoutePosition::Before);
+        route_cache.on_address_gone(IfIndex(2), "fd01::2/64".parse().unwrap(), &mut Vec::new());
+        assert!(!route_cache.take_doubt());
+        route_cache.on_address_gone(IfIndex(2), "fd01::1/64".parse().unwrap(), &mut Vec::new());
+        assert!(route_cache.take_doubt());
     }
 
     fn by(net: &str, gateways: &[&str], protocol: u8) -> KernelRoute {
