@@ -7,12 +7,10 @@
 //! Five methods are all that a server of tools has, so they are written here, without a runtime.
 
 use std::io::{self, BufRead, Read, Write};
-use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::IpNet;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::args::Target;
@@ -274,7 +272,7 @@ fn filter(target: Option<Target>) -> RouteFilter {
 
 fn net_of(target: Target) -> IpNet {
     match target {
-        Target::Address(address @ (IpAddr::V4(_) | IpAddr::V6(_))) => address.into(),
+        Target::Address(address) => address.into(),
         Target::Net(net) => net.trunc(),
     }
 }
@@ -283,7 +281,7 @@ fn value(of: &impl Serialize) -> Result<Value, ClientError> {
     serde_json::to_value(of).map_err(|error| ClientError::Strange(error.to_string()))
 }
 
-fn extend<T: Serialize + DeserializeOwned>(rows: &mut Vec<Value>, page: &[T]) -> Result<(), ClientError> {
+fn extend<T: Serialize>(rows: &mut Vec<Value>, page: &[T]) -> Result<(), ClientError> {
     for row in page.iter().take(ROWS + 1) {
         rows.push(value(row)?);
     }

@@ -227,7 +227,7 @@ fn between(before: &Stop, after: &Stop) -> Option<Finding> {
     let hop = chosen(sender)?;
     let Some(receiver) = receiver else {
         // A host on the link need not be a node.
-        return None.or_else(|| silent_and_stale(sender, after));
+        return silent_and_stale(sender, after);
     };
     let (entry, input) = (hop.neighbour.as_ref()?, receiver.input.as_ref()?);
     let (theirs, own) = (entry.mac.as_ref()?, input.mac.as_ref()?);
