@@ -133,6 +133,13 @@ pub struct Arena {
     scratch: Scratch,
 }
 
+impl Arena {
+    /// CPU time of our daemon, in clock ticks.
+    pub fn our_ticks(&self) -> u64 {
+        self.ours.as_ref().map_or(0, |child| crate::outside::ticks_of(child.id()))
+    }
+}
+
 impl Drop for Arena {
     fn drop(&mut self) {
         if std::thread::panicking() {

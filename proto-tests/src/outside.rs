@@ -101,9 +101,7 @@ impl Daemon {
 
     /// CPU time used so far, in clock ticks.
     pub fn ticks(&self) -> u64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
-        let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split_whitespace();
-        fields.skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum()
+        ticks_of(self.pid())
     }
 
     /// `catbird ARGS`.
@@ -350,4 +348,11 @@ pub fn attribute(flags: u8, code: u8, value: &[u8]) -> Vec<u8> {
 pub fn usual_attributes(from: Ipv4Addr) -> Vec<u8> {
     let path = [&[2, 1][..], &u32::from(THEIR_AS).to_be_bytes()].concat();
     [attribute(0x40, 1, &[0]), attribute(0x40, 2, &path), attribute(0x40, 3, &from.octets())].concat()
+}
+
+/// CPU time that a process has used, in clock ticks.
+pub fn ticks_of(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split_whitespace();
+    fields.skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum()
 }

@@ -40,11 +40,13 @@ pub enum Drop {
     AuthSequence,
     /// The session is administratively down here.
     AdminDown,
+    /// Rubbish that came faster than it is read.
+    Unread,
 }
 
 impl Drop {
     /// All of them.
-    pub const ALL: [Drop; 17] = [
+    pub const ALL: [Drop; 18] = [
         Drop::Ttl,
         Drop::Version,
         Drop::Length,
@@ -62,6 +64,7 @@ impl Drop {
         Drop::AuthDigest,
         Drop::AuthSequence,
         Drop::AdminDown,
+        Drop::Unread,
     ];
 
     /// As in metrics.
@@ -84,6 +87,7 @@ impl Drop {
             Drop::AuthDigest => "auth_digest",
             Drop::AuthSequence => "auth_sequence",
             Drop::AdminDown => "admin_down",
+            Drop::Unread => "unread",
         }
     }
 
@@ -115,6 +119,7 @@ impl Drop {
             Drop::AuthDigest => "a wrong digest: the keys differ",
             Drop::AuthSequence => "a sequence number that was used before, or leaps",
             Drop::AdminDown => "the session is administratively down here",
+            Drop::Unread => "of no session, faster than such are read",
         }
     }
 }
@@ -133,8 +138,13 @@ pub struct Counters {
 impl Counters {
     /// One more.
     pub fn drop(&mut self, why: Drop) {
+        self.drop_some(why, 1);
+    }
+
+    /// So many more.
+    pub fn drop_some(&mut self, why: Drop, more: u64) {
         if let Some(count) = self.dropped.get_mut(why as usize) {
-            *count = count.saturating_add(1);
+            *count = count.saturating_add(more);
         }
     }
 

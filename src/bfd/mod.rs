@@ -42,6 +42,10 @@ use session::Session;
 /// TTL of a packet that came over no router (RFC 5881 §5).
 const ON_LINK: u8 = 255;
 
+/// The bits that all our discriminators have in common, so that a kernel can tell packets of neighbours from rubbish with one comparison. The
+/// other ones leave a million sessions; what strangers would have to guess is still all of them.
+pub const TAG_MASK: u32 = 0xfff0_0000;
+
 /// Where and when a packet came in.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
@@ -109,6 +113,7 @@ pub struct Bfd {
     /// Sessions with something to report, each once or more often.
     reports: VecDeque<u32>,
     secret: [u8; 16],
+    tag: u32,
     drawn: u64,
     counters: Counters,
 }
@@ -116,7 +121,7 @@ pub struct Bfd {
 impl Bfd {
     /// Without a session. Discriminators follow from the secret.
     pub fn new(secret: [u8; 16]) -> Bfd {
-        Bfd {
+        let mut bfd = Bfd {
             sessions: HashMap::default(),
             by_peer: BTreeMap::new(),
             by_source: BTreeMap::new(),
@@ -124,9 +129,24 @@ impl Bfd {
             ready: VecDeque::new(),
             reports: VecDeque::new(),
             secret,
+            tag: 0,
             drawn: 0,
             counters: Counters::default(),
+        };
+        while bfd.tag == 0 {
+            bfd.tag = bfd.random() as u32 & TAG_MASK;
         }
+        bfd
+    }
+
+    /// What all our discriminators have in common, below [`TAG_MASK`]; never zero.
+    pub fn tag(&self) -> u32 {
+        self.tag
+    }
+
+    /// Packets that were of no session and that nobody has read.
+    pub fn note_unread(&mut self, packets: u64) {
+        self.counters.drop_some(Drop::Unread, packets);
     }
 
     /// A session is wanted, or wanted otherwise: of the same path without a flap, else it is another one.
@@ -198,8 +218,8 @@ impl Bfd {
 
     fn draw(&mut self) -> u32 {
         loop {
-            let discr = self.random() as u32;
-            if discr != 0 && !self.sessions.contains_key(&discr) {
+            let discr = self.tag | self.random() as u32 & !TAG_MASK;
+            if !self.sessions.contains_key(&discr) {
                 return discr;
             }
         }

@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use libc::{c_int, c_void, socklen_t};
-use socket2::{SockRef, Socket};
+use socket2::{SockFilter, SockRef, Socket};
 use tokio::io::unix::AsyncFd;
 
 use crate::ndp::packet::{ADVERTISEMENT, SOLICITATION};
@@ -144,12 +144,34 @@ pub fn set_receive_buffer(socket: &impl AsFd, octets: usize) -> io::Result<()> {
     set(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &value).or_else(|_| set(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, &value))
 }
 
-/// What waits to be read, and how much the kernel keeps for this socket, as it counts octets (SO_MEMINFO).
+/// Which of the sockets that share this one's port a packet goes to: the program's answer is the index, in the order of their binding.
+///
+/// # Errors
+/// The kernel's.
+pub fn steer(socket: &impl AsFd, program: &[SockFilter]) -> io::Result<()> {
+    // `SockFilter` is a `sock_filter` and nothing besides; the kernel copies the program, and writes nothing.
+    let filter = program.as_ptr().cast::<libc::sock_filter>().cast_mut();
+    let program = libc::sock_fprog { len: u16::try_from(program.len()).map_err(io::Error::other)?, filter };
+    set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
+}
+
+/// Of a socket, by [`receive_queue`].
+#[derive(Clone, Copy, Debug)]
+pub struct ReceiveQueue {
+    /// Octets that wait.
+    pub waiting: u32,
+    /// Octets that may wait.
+    pub room: u32,
+    /// Packets that found no room.
+    pub drops: u32,
+}
+
+/// What waits to be read, how much the kernel keeps for this socket, as it counts octets, and how many packets found no room (SO_MEMINFO).
 ///
 /// # Errors
 /// The kernel's (before Linux 4.12).
-pub fn receive_queue(socket: &impl AsFd) -> io::Result<(u32, u32)> {
-    // SK_MEMINFO_RMEM_ALLOC and SK_MEMINFO_RCVBUF are the first two of nine, of which a kernel may know more.
+pub fn receive_queue(socket: &impl AsFd) -> io::Result<ReceiveQueue> {
+    // SK_MEMINFO_RMEM_ALLOC and SK_MEMINFO_RCVBUF are the first two of nine, SK_MEMINFO_DROPS the last; a kernel may know more.
     let mut numbers = [0u32; 16];
     let mut len = size_of_val(&numbers) as libc::socklen_t;
     // SAFETY: `numbers` is as long as `len` says, and any octets are numbers.
@@ -162,8 +184,8 @@ pub fn receive_queue(socket: &impl AsFd) -> io::Result<(u32, u32)> {
             &raw mut len,
         )
     })?;
-    let [waiting, room, ..] = numbers;
-    Ok((waiting, room))
+    let [waiting, room, _, _, _, _, _, _, drops, ..] = numbers;
+    Ok(ReceiveQueue { waiting, room, drops })
 }
 
 /// VmRSS, or zero where there is no /proc.

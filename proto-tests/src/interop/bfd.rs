@@ -218,10 +218,12 @@ pub fn keys_are_kept(other: Other) {
 /// 100,000 packets a second that nobody should believe leave the session up, are counted by reason, and answered by nobody.
 pub fn a_flood_of_bad_packets_ends_nothing(other: Other) {
     let Some(arena) = arena("BFD, a flood", other, Wish::default(), Setup::default()) else { return };
+    let before = arena.our_ticks();
     let (seconds, sent) = flood(&arena, Duration::from_secs(5));
+    let cpu = (arena.our_ticks() - before) as f64 / 100.0 / seconds;
     std::thread::sleep(Duration::from_millis(500));
     let rate = sent as f64 / seconds;
-    eprintln!("flooded with {rate:.0} packets a second");
+    eprintln!("flooded with {rate:.0} packets a second; it cost us {:.0} % of a core", cpu * 100.0);
     let after = arena.our_bfd();
     assert_eq!((&after["state"], &after["downs"]), (&Value::from("up"), &Value::from(0)), "{after:#}\n{}", arena.our_log());
     assert!(arena.is_up());

@@ -8,6 +8,9 @@
 //! allocates nothing while sessions are steady, and waits for nobody: the core is told through a queue, and what finds no room in it is told
 //! later.
 //!
+//! **Rubbish waits apart.** The kernel sorts packets into queues before they wait (`steer`): what carries no discriminator of ours has little room,
+//! and is read so seldom that a flood of it takes little of a core.
+//!
 //! **"I was asleep."** Before a session is judged silent the sockets are emptied, and each packet counts from the moment at which the
 //! kernel had it. So a thread that wakes late takes nobody for dead who spoke in time. Where more waits than can be read in one go, sessions
 //! are judged as of the newest packet that was read.
@@ -15,6 +18,7 @@
 mod inbox;
 mod rows;
 mod sockets;
+mod steer;
 mod worker;
 
 use std::io;

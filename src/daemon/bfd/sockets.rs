@@ -1,4 +1,4 @@
-//! The sockets of all sessions: one for each family and port to receive, one for each family to send.
+//! The sockets of all sessions: for each family and port one for each queue to receive, and for each family one to send.
 //!
 //! RFC 5881 §4: to port 3784 (RFC 5883 §5: 4784) from a port of 49152 on; §5: with TTL 255. One source port serves all sessions of a family, where
 //! §4 would like one each: what a session is known by is its discriminator, and two sockets are quicker served than thousands. Traffic class CS6, as routing
@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 
 use socket2::{Domain, Socket, Type};
 
+use super::steer::{self, Queue};
 use crate::bfd::Path;
 use crate::daemon::sys;
 
@@ -19,13 +20,13 @@ const TRAFFIC_CLASS: u8 = 48 << 2;
 /// Where source ports begin (RFC 5881 §4).
 const FIRST_PORT: u16 = 49152;
 
-/// Half a second of a flood of 100,000 packets a second.
-const RECEIVE_BUFFER: usize = 8 << 20;
-
 /// A socket that receives.
 pub struct Receiving {
     pub socket: Socket,
     pub path: Path,
+    pub queue: Queue,
+    /// The kernel's count of packets that found no room.
+    pub lost: u32,
 }
 
 /// All of them.
@@ -35,16 +36,21 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Opens them. IPv6 may be missing on this machine. `nth` varies the source ports.
+    /// Opens them. IPv6 may be missing on this machine. `nth` varies the source ports; `tag` is what our discriminators have in common.
     ///
     /// # Errors
     /// The kernel's; a port that another daemon holds is `AddrInUse`.
-    pub fn open(nth: u16) -> io::Result<Sockets> {
+    pub fn open(nth: u16, tag: u32) -> io::Result<Sockets> {
         let mut receiving = Vec::new();
         for v4 in [true, false] {
             for path in [Path::SingleHop, Path::MultiHop] {
-                match receive(v4, path) {
-                    Ok(socket) => receiving.push(Receiving { socket, path }),
+                match receive(v4, path, tag) {
+                    Ok(sockets) => receiving.extend(sockets.into_iter().zip(Queue::ALL).map(|(socket, queue)| Receiving {
+                        socket,
+                        path,
+                        queue,
+                        lost: 0,
+                    })),
                     Err(error) if !v4 && is_missing(&error) => {}
                     Err(error) => {
                         let (port, family) = (path.port(), if v4 { "IPv4" } else { "IPv6" });
@@ -90,11 +96,23 @@ fn open(v4: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn receive(v4: bool, path: Path) -> io::Result<Socket> {
-    let socket = open(v4)?;
-    sys::want_arrivals(&socket.as_fd(), v4)?;
-    sys::set_receive_buffer(&socket.as_fd(), RECEIVE_BUFFER)?;
-    socket.bind(&SocketAddr::new(unspecified(v4), path.port()).into())?;
+/// Of one port, in the order of [`Queue::ALL`].
+fn receive(v4: bool, path: Path, tag: u32) -> io::Result<[Socket; 3]> {
+    let to = SocketAddr::new(unspecified(v4), path.port());
+    // Sockets that share a port are of one user, whichever process they belong to: another daemon is found by one that shares nothing.
+    open(v4)?.bind(&to.into())?;
+    let sockets = [shared(to, Queue::Known)?, shared(to, Queue::First)?, shared(to, Queue::Rubbish)?];
+    steer::steer(&sockets, v4, path, tag)?;
+    Ok(sockets)
+}
+
+/// One of those that share a port.
+pub(super) fn shared(to: SocketAddr, queue: Queue) -> io::Result<Socket> {
+    let socket = open(to.is_ipv4())?;
+    sys::want_arrivals(&socket.as_fd(), to.is_ipv4())?;
+    sys::set_receive_buffer(&socket.as_fd(), queue.room())?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&to.into())?;
     Ok(socket)
 }
 

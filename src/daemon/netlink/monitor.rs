@@ -28,6 +28,7 @@ use super::message::{
 use super::nexthop_objects::NexthopObjects;
 use super::route_cache::{KernelRouteCache, RoutePosition};
 use super::settings::{Counters, Settings};
+use crate::daemon::sys;
 use crate::fib::Owner;
 use crate::kernel::{KernelEvent, KernelRoute};
 
@@ -233,7 +234,7 @@ impl Monitor {
 
     /// More waits than is good for who says it: others' routes are not listened to until they are read anew.
     fn note_flood(&mut self) {
-        let (waiting, room) = crate::daemon::sys::receive_queue(self.socket.socket_ref()).unwrap_or_default();
+        let Ok(sys::ReceiveQueue { waiting, room, .. }) = sys::receive_queue(self.socket.socket_ref()) else { return };
         if self.deaf || waiting < MUCH || waiting < room / 2 {
             return;
         }
