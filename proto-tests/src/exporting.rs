@@ -66,6 +66,7 @@ pub fn key(kind: SourceKind) -> GroupKey {
         remove_private: None,
         as_override: None,
         role: None,
+        long_lived: false,
         graceful_shutdown: false,
         withhold: false,
         local_pref: 100,

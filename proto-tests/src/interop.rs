@@ -8,6 +8,7 @@
 pub mod bfd;
 mod daemons;
 pub mod faults;
+pub mod llgr;
 pub mod roles;
 pub mod scenario;
 pub mod unnumbered;
@@ -75,6 +76,8 @@ pub struct Setup {
     /// With `link_local`: we know them by the interface alone.
     pub by_interface: bool,
     pub our_id: Option<&'static str>,
+    /// With `graceful`: routes stay on after the restart time (RFC 9494), for the times of [`llgr`].
+    pub long_lived: bool,
     /// RFC 9234, and both insist on it.
     pub roles: Option<roles::Roles>,
     /// BFD beside the session.
@@ -105,6 +108,7 @@ impl Default for Setup {
             unnumbered: None,
             by_interface: false,
             our_id: None,
+            long_lived: false,
             roles: None,
             bfd: None,
             connect_retry: 1,
@@ -431,10 +435,11 @@ fn our_config(setup: &Setup, scratch: &Path) -> String {
         addresses = own.iter().map(|addr| (*addr).to_owned()).collect();
         let _ = write!(more, ", \"{OUR_V6_ROUTE}\"");
     }
+    let restart = if setup.long_lived { format!("\nrestart_time = {}", llgr::RESTART) } else { String::new() };
     let asn = if setup.by_interface { "\"external\"".to_owned() } else { setup.their_as.to_string() };
     let mut text = format!(
         "[node]\nname = \"us\"\nasn = 65001\naddresses = {addresses:?}\n{id}[pods]\nblocks = [\"{OUR_ROUTE}\"{more}]\n[log]\nlevel = \"debug\"\n\
-         [graceful_restart]\nenabled = {}\n{who}asn = {}\nhold_time = \"{}s\"\n\
+         [graceful_restart]\nenabled = {}{restart}\n{who}asn = {}\nhold_time = \"{}s\"\n\
          connect_retry = \"{}s\"\nopen_timeout = \"20s\"\nidle_hold_max = \"4s\"\npassive = {}\nimport = \"all\"\nexport = \"own-blocks\"\n",
         setup.graceful, asn, setup.hold, setup.connect_retry, setup.we_are_passive
     );
@@ -450,6 +455,9 @@ fn our_config(setup: &Setup, scratch: &Path) -> String {
     }
     if let Some(limit) = setup.max_prefix {
         let _ = writeln!(text, "max_prefix_ipv4 = {limit}");
+    }
+    if setup.long_lived {
+        let _ = writeln!(text, "long_lived_ipv4 = {0}\nlong_lived_ipv6 = {0}", llgr::LONG);
     }
     text += &setup.roles.map(roles::Roles::ours).unwrap_or_default();
     if let Some(wish) = &setup.bfd {

@@ -49,6 +49,8 @@ const SESSION: Spec = &[
     ("collide_established", SWITCH),
     ("families", &["['ipv4-unicast']", "['ipv6-unicast']", "['ipv4-unicast', 'ipv6-unicast']"]),
     ("graceful_restart", SWITCH),
+    ("long_lived_ipv4", &["0", "'1h'", "'2h'"]),
+    ("long_lived_ipv6", &["0", "'1h'", "'2h'"]),
     ("add_path", &["'off'", "'send'", "'receive'", "'both'"]),
     ("add_path_limit", &["0", "1", "4"]),
     ("extended_messages", SWITCH),

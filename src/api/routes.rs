@@ -191,9 +191,10 @@ impl PathExplanation {
 }
 
 /// The steps of the decision (RFC 4271 §9.1.2.2, RFC 4456 §9) as JSON names them, and as people do.
-pub const STEPS: [(&str, &str); 13] = [
+pub const STEPS: [(&str, &str); 14] = [
     ("only", "only path"),
     ("local", "locally originated"),
+    ("long_lived", "not long-lived stale"),
     ("local_pref", "higher LOCAL_PREF"),
     ("as_path_length", "shorter AS_PATH"),
     ("origin", "lower ORIGIN"),

@@ -397,6 +397,8 @@ pub struct PeerOptions {
     pub families: FamilySet,
     /// Offer it, and keep the peer's routes over its restart (RFC 4724).
     pub graceful_restart: bool,
+    /// Seconds for which stale routes stay on after the restart time (RFC 9494), by `Family::index`; zero: not at all.
+    pub long_lived: [u32; 2],
     /// What `[graceful_restart] restart_time` says for all, in seconds, if this session differs.
     pub restart_time: Option<u16>,
     /// Which ways ADD-PATH is offered (RFC 7911 §4).

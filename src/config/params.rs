@@ -276,6 +276,7 @@ fn offer(config: &Config, options: &PeerOptions) -> Offer {
         add_path_send: some(matches!(options.add_path, AddPath::Send | AddPath::Both)),
         add_path_receive: some(matches!(options.add_path, AddPath::Receive | AddPath::Both)),
         graceful_restart: graceful,
+        long_lived: options.long_lived,
         role: options.role,
         role_strict: options.role_strict,
         ..Offer::default()

@@ -72,6 +72,8 @@ settings! {
         collide_established: bool,
         families: FamilySet,
         graceful_restart: bool,
+        long_lived_ipv4: Time,
+        long_lived_ipv6: Time,
         add_path: AddPath,
         add_path_limit: u8,
         extended_messages: bool,

@@ -68,6 +68,17 @@ fn a_peer_without_an_address_is_whoever_is_on_its_interface() {
 }
 
 #[test]
+fn a_long_life_is_configured_for_each_family() {
+    let of = |more: &str| {
+        let text = format!("[node]\nasn = 64512\n[[peer]]\naddress = \"10.0.0.2\"\nasn = 64512\n{more}");
+        params::speaker(&good(&text)).peers[0].session.offer.long_lived
+    };
+    assert_eq!(of(""), [0, 0], "off unless somebody wants it (RFC 9494 §5)");
+    assert_eq!(of("long_lived_ipv4 = \"6h\"\n"), [21_600, 0]);
+    assert_eq!(of("long_lived_ipv6 = 30\n"), [0, 30]);
+}
+
+#[test]
 fn reflectors_reflect_to_nodes_and_mesh_among_themselves() {
     let cluster = r#"
 [cluster]

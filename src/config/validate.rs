@@ -377,6 +377,7 @@ impl Validator<'_> {
             collide_established: or(&s.collide_established, false),
             families: or(&s.families, FamilySet::ALL),
             graceful_restart: or(&s.graceful_restart, true),
+            long_lived: [self.long_lived(&s.long_lived_ipv4), self.long_lived(&s.long_lived_ipv6)],
             restart_time: None,
             add_path: or(&s.add_path, AddPath::Off),
             add_path_limit: or(&s.add_path_limit, 0),
@@ -452,6 +453,17 @@ impl Validator<'_> {
             self.diagnostics.report(mss.span.clone(), Problem::BadValue { found: mss.value.to_string(), expected });
         }
         Some(mss.value)
+    }
+
+    /// The field has 24 bits (RFC 9494 §3.1).
+    fn long_lived(&self, time: &Opt<Time>) -> u32 {
+        let Some(time) = time else { return 0 };
+        let seconds = u32::try_from(time.value.0.as_secs()).ok().filter(|seconds| *seconds < 1 << 24 && time.value.0.subsec_nanos() == 0);
+        if seconds.is_none() {
+            let expected = "a time of at most 16777215 whole seconds (4660h), such as \"6h\"; 0: not at all (RFC 9494 §3.1)".to_owned();
+            self.diagnostics.report(time.span.clone(), Problem::BadValue { found: time.value.to_string(), expected });
+        }
+        seconds.unwrap_or(0)
     }
 
     fn keepalive(&self, time: &At<Time>, s: &Settings) -> Option<u16> {

@@ -279,7 +279,7 @@ impl Peer {
         let keep = graceful::keeps(&data.session, &reason, notification.as_ref());
         let keep_stale =
             !matches!(reason, DownReason::PeerRestarted) && (is_collision(notification.as_ref()) || self.has_another_connection());
-        self.start_restart_window(now, &data.session, keep, keep_stale);
+        let keep_stale = self.start_restart_window(now, &data.session, keep, keep_stale);
         let down = Down { session: data.session.clone(), reason, notification, keep, keep_stale, lasted };
         self.last_down = Some((now, down.clone()));
         self.actions.push_back(Action::Down(down));

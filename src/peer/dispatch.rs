@@ -612,7 +612,13 @@ impl Peer {
     pub(super) fn serve_timers(&mut self, now: Instant, received_until: Instant, conns: &mut ConnIds) {
         while let Some((slot, timer)) = self.take_due(now) {
             match timer {
-                Timer::Restart | Timer::Stale => {
+                Timer::Restart => {
+                    self.note(now, PeerNotice::TimerExpired(timer));
+                    self.on_restart_time_over(now);
+                }
+                Timer::LongLivedIpv4 => self.on_long_lived_over(now, Family::Ipv4Unicast),
+                Timer::LongLivedIpv6 => self.on_long_lived_over(now, Family::Ipv6Unicast),
+                Timer::Stale => {
                     self.note(now, PeerNotice::TimerExpired(timer));
                     self.give_up_stale(now);
                 }

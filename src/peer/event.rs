@@ -210,6 +210,8 @@ pub enum Action {
     Down(Down),
     /// Routes that were kept over a restart have had their time: remove those of these families that are still stale.
     SweepStale(FamilySet),
+    /// The restart time of these families is over, and their stale routes stay on as the least preferred (RFC 9494 §4.2).
+    LongLived(FamilySet),
     /// The peer asks (`Normal`), or marks the begin or the end of its refresh (RFC 7313).
     Refresh {
         /// Of which.
@@ -232,9 +234,9 @@ pub struct Down {
     pub notification: Option<Notification>,
     /// Keep the routes of these families as stale; drop those of all others now (RFC 4724 §4.2). Empty: an ordinary end.
     pub keep: FamilySet,
-    /// What was stale before stays as well: the peer has not restarted, but closed one of two connections, and the other one lives. It had not
-    /// said everything again on this one (RFC 4724 §4.2 speaks of consecutive restarts).
-    pub keep_stale: bool,
+    /// Of these what was stale before stays as well: its long time is not over (RFC 9494 §4.2), or the peer has not restarted, but closed one of
+    /// two connections, and the other one lives. It had not said everything again on this one (RFC 4724 §4.2 speaks of consecutive restarts).
+    pub keep_stale: FamilySet,
     /// How long the session was up.
     pub lasted: Duration,
 }
@@ -464,6 +466,11 @@ pub enum PeerNotice {
         /// Its Restart Time.
         time: Duration,
     },
+    /// The restart time is over, and routes stay on (RFC 9494).
+    LongLived {
+        /// Of these.
+        families: FamilySet,
+    },
     /// Routes that were kept are removed.
     Swept {
         /// Of which.
@@ -488,6 +495,7 @@ impl fmt::Display for PeerNotice {
             PeerNotice::Failed(reason) => reason.fmt(f),
             PeerNotice::Suppressed { capabilities } => write!(f, "next OPEN without {capabilities}"),
             PeerNotice::RestartWindow { families, time } => write!(f, "keeping routes of {families:?} for {} s", time.as_secs()),
+            PeerNotice::LongLived { families } => write!(f, "stale routes of {families:?} stay on, as the least preferred"),
             PeerNotice::Swept { families } => write!(f, "stale routes of {families:?} removed"),
             PeerNotice::Reconfigured => f.write_str("reconfigured"),
         }

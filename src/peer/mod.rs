@@ -46,7 +46,7 @@ pub use diagnostics::{Counters, Failure};
 pub use event::{Action, DialError, Down, DownReason, Event, EventHistory, OpenRejected, PeerNotice, Recorded, StopKind};
 pub use fsm::{State, Trigger};
 pub use params::{GracefulParams, Offer, Params, PeerKind, Remote, RemoteAs, Secret, Transport, Ttl};
-pub use session::{Direction, Graceful, Session};
+pub use session::{Direction, Graceful, LongLived, Session};
 pub use timer::{Timer, TimerTable};
 
 use crate::num::{ConnId, Instant, PeerId, Rng};

@@ -4,7 +4,7 @@
 //!
 //! Capabilities follow RFC 5492; families RFC 4760 §8 (an OPEN without that capability means IPv4 unicast); AS numbers RFC 6793 and
 //! RFC 7607; identifiers RFC 6286; ADD-PATH RFC 7911 §4; next hops RFC 8950 §4; messages RFC 8654 §4; graceful restart RFC 4724 §3;
-//! roles RFC 9234 §4.
+//! roles RFC 9234 §4; what is long-lived RFC 9494.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use bytes::{Bytes, BytesMut};
 use super::event::OpenRejected;
 use super::fsm::Link;
 use super::params::Params;
-use super::session::{Graceful, Session};
+use super::session::{Graceful, LongLived, Session};
 use crate::num::{Asn, Family, FamilySet, HoldTime, Role};
-use crate::wire::{AddPathMode, Capability, Context, GracefulRestart, MAX_EXTENDED_LEN, MAX_LEN, Notification, Open};
+use crate::wire::{AddPathMode, Capability, Context, GracefulRestart, LongLivedFamily, MAX_EXTENDED_LEN, MAX_LEN, Notification, Open};
 
 /// What our restart has to say in an OPEN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,6 +126,7 @@ pub(super) fn our_open(params: &Params, suppressed: &SuppressedCapabilities, res
             families: params.families.iter().map(|f| (f.afi(), f.safi(), restart.forwarding.contains(f))).collect(),
         }));
     }
+    all.extend(our_long_lived(params, restart));
     all.push(Capability::FourOctetAs(params.local_as));
     let paths: Vec<_> = params.families.iter().filter_map(|f| Some((f.afi(), f.safi(), path_mode(params, f)?))).collect();
     if !paths.is_empty() {
@@ -213,6 +214,7 @@ pub(super) fn agree(params: &Params, ours: &Open, theirs: Arc<Open>, link: &Link
         refresh: refreshes(&theirs),
         enhanced_refresh: both(|c| *c == Capability::EnhancedRouteRefresh),
         graceful: graceful(ours, &theirs, families),
+        long_lived: long_lived(params, ours, &theirs, families),
         role: params.offer.role.filter(|_| !internal),
         peer_hostname: hostname(&theirs),
         peer_open: theirs,
@@ -329,6 +331,37 @@ fn graceful(ours: &Open, theirs: &Open, families: FamilySet) -> Option<Graceful>
         families: listed(false),
         forwarding: listed(true),
     })
+}
+
+/// RFC 9494 §3.1, §4.1: never without graceful restart.
+fn our_long_lived(params: &Params, restart: Restart) -> Option<Capability> {
+    let of = |family: Family| LongLivedFamily {
+        afi: family.afi(),
+        safi: family.safi(),
+        forwarding: restart.forwarding.contains(family),
+        stale_time: params.offer.long_lived(family),
+    };
+    let families: Vec<_> = params.families.iter().map(of).filter(|family| family.stale_time > 0).collect();
+    (params.offer.graceful_restart.is_some() && !families.is_empty()).then_some(Capability::LongLivedGracefulRestart(families))
+}
+
+/// What the peer offers along with graceful restart (RFC 9494 §4.5); its times hold as far as ours allow.
+fn long_lived(params: &Params, ours: &Open, theirs: &Open, families: FamilySet) -> Option<LongLived> {
+    let list =
+        theirs.capabilities.iter().rev().find_map(|c| if let Capability::LongLivedGracefulRestart(l) = c { Some(l) } else { None })?;
+    restart_of(theirs)?;
+    let mut agreed = LongLived::default();
+    for entry in list {
+        let Some(family) = Family::from_codes(entry.afi, entry.safi).filter(|family| families.contains(*family)) else { continue };
+        let most = if restart_of(ours).is_some() { params.offer.long_lived(family) } else { 0 };
+        if let Some(time) = agreed.stale_time.get_mut(family.index()) {
+            *time = Duration::from_secs(u64::from(entry.stale_time.min(most)));
+        }
+        if entry.forwarding {
+            agreed.forwarding.insert(family);
+        }
+    }
+    Some(agreed)
 }
 
 fn hostname(open: &Open) -> Option<String> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use crate::num::Secret;
-use crate::num::{Asn, FamilySet, HoldTime, Role, RouterId};
+use crate::num::{Asn, Family, FamilySet, HoldTime, Role, RouterId};
 
 /// One neighbour. A listen range makes one of these for each client that it accepts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -223,10 +223,20 @@ pub struct Offer {
     pub bfd_strict: bool,
     /// `None`: not offered.
     pub graceful_restart: Option<GracefulParams>,
+    /// Seconds for which stale routes of a family may stay after the restart time (RFC 9494): ours at the peer, and at most its own here. Zero: not
+    /// at all. By [`Family::index`]; only with graceful restart.
+    pub long_lived: [u32; 2],
     /// What we are to the peer, of another AS (RFC 9234).
     pub role: Option<Role>,
     /// No session with a peer that does not say its role.
     pub role_strict: bool,
+}
+
+impl Offer {
+    /// How long stale routes of a family may stay (RFC 9494), in seconds.
+    pub fn long_lived(&self, family: Family) -> u32 {
+        self.long_lived.get(family.index()).copied().unwrap_or(0)
+    }
 }
 
 impl Default for Offer {
@@ -241,6 +251,7 @@ impl Default for Offer {
             hostname: None,
             bfd_strict: false,
             graceful_restart: Some(GracefulParams::default()),
+            long_lived: [0; 2],
             role: None,
             role_strict: false,
         }

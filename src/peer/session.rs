@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::num::{Asn, ConnId, FamilySet, HoldTime, Role, RouterId};
+use crate::num::{Asn, ConnId, Family, FamilySet, HoldTime, Role, RouterId};
 use crate::wire::{Context, Open};
 
 /// A session as negotiated. It does not change while it lives.
@@ -42,6 +42,8 @@ pub struct Session {
     pub enhanced_refresh: bool,
     /// Both sides offered graceful restart.
     pub graceful: Option<Graceful>,
+    /// The peer knows of long-lived stale routes (RFC 9494).
+    pub long_lived: Option<LongLived>,
     /// What we are to the peer, as configured; the peer does not speak against it (RFC 9234).
     pub role: Option<Role>,
     /// As the peer says, if it does.
@@ -75,6 +77,27 @@ pub struct Graceful {
     pub families: FamilySet,
     /// Of these, where the peer has kept its forwarding state.
     pub forwarding: FamilySet,
+}
+
+/// The peer's long-lived graceful restart capability, as far as it meets ours (RFC 9494 §4.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LongLived {
+    /// How long its stale routes may stay after its restart time, by `Family::index`: the shorter of what both say.
+    pub stale_time: [Duration; 2],
+    /// Families whose state the peer has kept (the F bit).
+    pub forwarding: FamilySet,
+}
+
+impl LongLived {
+    /// Of one family; zero: not at all.
+    pub fn stale_time(&self, family: Family) -> Duration {
+        self.stale_time.get(family.index()).copied().unwrap_or_default()
+    }
+
+    /// Families whose routes may stay at all.
+    pub fn families(&self) -> FamilySet {
+        Family::ALL.into_iter().filter(|family| !self.stale_time(*family).is_zero()).collect()
+    }
 }
 
 /// Who connected.

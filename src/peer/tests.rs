@@ -92,6 +92,7 @@ impl Desk {
                 Action::Established(_) => Some(Did::Up),
                 Action::Down(down) => Some(Did::Down { keep: down.keep }),
                 Action::SweepStale(families) => Some(Did::Sweep(families)),
+                Action::LongLived(_) => None,
                 Action::Refresh { family, subtype } => Some(Did::Refresh(family, subtype)),
                 Action::Notice(_) => None,
             });

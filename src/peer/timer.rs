@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::num::Instant;
+use crate::num::{Family, Instant};
 
 /// Deadlines fall on multiples of this.
 pub const TICK: Duration = Duration::from_millis(250);
@@ -34,11 +34,23 @@ pub enum Timer {
     Restart,
     /// How long routes of before a restart may stay without an End-of-RIB once the peer is back.
     Stale,
+    /// RFC 9494 §4.2: how long stale routes may stay after the restart time.
+    LongLivedIpv4,
+    /// The same of IPv6 routes.
+    LongLivedIpv6,
 }
 
 impl Timer {
+    /// RFC 9494 has one for each family.
+    pub fn long_lived(family: Family) -> Timer {
+        match family {
+            Family::Ipv4Unicast => Timer::LongLivedIpv4,
+            Family::Ipv6Unicast => Timer::LongLivedIpv6,
+        }
+    }
+
     /// In the order in which those that are due together are served.
-    pub const ALL: [Timer; 8] = [
+    pub const ALL: [Timer; 10] = [
         Timer::ConnectRetry,
         Timer::Hold,
         Timer::Keepalive,
@@ -47,6 +59,8 @@ impl Timer {
         Timer::SendHold,
         Timer::Restart,
         Timer::Stale,
+        Timer::LongLivedIpv4,
+        Timer::LongLivedIpv6,
     ];
 
     /// As in the RFCs.
@@ -60,6 +74,8 @@ impl Timer {
             Timer::SendHold => "SendHoldTimer",
             Timer::Restart => "RestartTimer",
             Timer::Stale => "StaleTimer",
+            Timer::LongLivedIpv4 => "LongLivedStaleTimer (IPv4)",
+            Timer::LongLivedIpv6 => "LongLivedStaleTimer (IPv6)",
         }
     }
 }

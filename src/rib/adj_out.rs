@@ -46,6 +46,8 @@ pub struct GroupKey {
     pub as_override: Option<Asn>,
     /// What we are to the peers (RFC 9234, external sessions).
     pub role: Option<Role>,
+    /// The peers understand LLGR_STALE (RFC 9494).
+    pub long_lived: bool,
     /// We are about to go: every route carries GRACEFUL_SHUTDOWN, and inside the AS LOCAL_PREF 0 (RFC 8326 §4.1).
     pub graceful_shutdown: bool,
     /// Nothing is announced; what was is withdrawn.
@@ -208,6 +210,8 @@ pub enum Withheld {
     NoExportSubconfed,
     /// It carries ONLY_TO_CUSTOMER, and the peer is a provider, a peer or a route server of ours (RFC 9234).
     OnlyToCustomer,
+    /// It carries LLGR_STALE, and the peer has not said that it knows what that means (RFC 9494 §4.3).
+    LongLivedStale,
     /// The session is external and has no policy (RFC 8212).
     NoPolicy,
     /// This node is draining.
@@ -237,6 +241,7 @@ impl Withheld {
             Withheld::NoExport => "no_export",
             Withheld::NoExportSubconfed => "no_export_subconfed",
             Withheld::OnlyToCustomer => "only_to_customer",
+            Withheld::LongLivedStale => "long_lived_stale",
             Withheld::NoPolicy => "no_policy",
             Withheld::Draining => "draining",
             Withheld::Policy(_) => "policy",
@@ -261,6 +266,7 @@ impl fmt::Display for Withheld {
             Withheld::NoExportSubconfed => "it carries NO_EXPORT_SUBCONFED, and the peer is external",
             Withheld::OnlyToCustomer => "it is for customers alone (ONLY_TO_CUSTOMER, RFC 9234), and the peer is none of ours",
             Withheld::Draining => "this node is draining",
+            Withheld::LongLivedStale => "it is long-lived stale (LLGR_STALE, RFC 9494), and the peer does not know of that",
             Withheld::NoPolicy => "an external session needs an export policy and has none (RFC 8212)",
             Withheld::Policy(rule) => return write!(f, "refused by {rule}"),
             Withheld::NoNextHop => "we have no address of this family to offer as the next hop",
@@ -298,7 +304,7 @@ pub fn export(net: &IpNet, attrs: &PathAttributes, source: &RouteSource, key: &G
     if let Some(why) = barred(source, key) {
         return Err(why);
     }
-    well_known(attrs, key.external)?;
+    well_known(attrs, key)?;
     if key.role.is_some_and(Role::learns_downwards) && attrs.only_to_customer().is_some() {
         return Err(Withheld::OnlyToCustomer);
     }
@@ -310,12 +316,13 @@ pub fn export(net: &IpNet, attrs: &PathAttributes, source: &RouteSource, key: &G
 }
 
 /// RFC 1997, on the route as it was received: what our own policy adds is for those who hear it.
-fn well_known(attrs: &PathAttributes, external: bool) -> Result<(), Withheld> {
+fn well_known(attrs: &PathAttributes, &GroupKey { external, long_lived, .. }: &GroupKey) -> Result<(), Withheld> {
     for community in attrs.communities() {
         match community {
             Community::NO_ADVERTISE => return Err(Withheld::NoAdvertise),
             Community::NO_EXPORT if external => return Err(Withheld::NoExport),
             Community::NO_EXPORT_SUBCONFED if external => return Err(Withheld::NoExportSubconfed),
+            Community::LLGR_STALE if !long_lived => return Err(Withheld::LongLivedStale),
             _ => {}
         }
     }
@@ -335,6 +342,10 @@ fn finish(
     let med = passed.med().filter(|_| accepted.med_decided || source.source.is_local());
     let reflected = reflected(source, key);
     let marked = key.role.is_some_and(Role::tells_downwards) && passed.only_to_customer().is_none();
+    // What policy says of communities is not said of this one (RFC 9494 §4.3).
+    let unmarked = attrs.has_community(Community::LLGR_STALE) && !passed.has_community(Community::LLGR_STALE);
+    let restored = unmarked.then(|| passed.edit().add_community(Community::LLGR_STALE).finish());
+    let passed = restored.as_ref().unwrap_or(passed);
     let out = if key.graceful_shutdown || marked || (key.external && (key.remove_private.is_some() || key.as_override.is_some())) {
         edited(passed, next_hop, med, reflected, key)
     } else if key.external {

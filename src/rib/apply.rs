@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::attrs::AttrTable;
+use super::attrs::{AttrTable, Attrs};
 use super::cause::{Cause, CauseId, Causes};
 use super::decide::{Rules, SourceFacts};
 use super::departed::{Departed, Departures};
@@ -17,6 +17,7 @@ use super::sources::Peers;
 use super::table::{Dest, DestFlags, Key, Table};
 use super::{DestId, Limits, NextHops, NhId, TableCounts};
 use crate::num::{Family, Nlri, PathId, PeerId};
+use crate::wire::Community;
 
 /// What both families share.
 pub(super) struct Core {
@@ -124,8 +125,18 @@ impl Core {
         let Some(index) = table.find(key) else { return };
         let Some(dest) = table.get_mut(index) else { return };
         let Some(at) = dest.paths.find(slot, nlri.path_id) else { return };
-        let Some(generation) = dest.paths.as_slice().get(at).map(|path| path.generation) else { return };
-        self.replace(dest, DestId::new(K::FAMILY, index), at, route, cause, Some(generation));
+        let Some(path) = dest.paths.as_slice().get(at) else { return };
+        let (generation, marked) = (path.generation, path.changed.as_ref().is_some_and(Attrs::is_long_lived));
+        let stale = self.peers.get_mut(slot).is_some_and(|peer| peer.family(K::FAMILY).generation() != generation);
+        let kept = (marked && stale).then(|| self.marked_long_lived(route)).flatten();
+        self.replace(dest, DestId::new(K::FAMILY, index), at, kept.as_ref().unwrap_or(route), cause, Some(generation));
+    }
+
+    /// A stale route that was the last choice (RFC 9494 §4.2) is so by another verdict, too.
+    fn marked_long_lived(&mut self, route: &Route) -> Option<Route> {
+        let attrs = route.attrs.as_ref().filter(|attrs| !attrs.is_long_lived())?;
+        let marked = attrs.set().edit().add_community(Community::LLGR_STALE).finish();
+        Some(Route { received: route.received.clone(), attrs: Some(self.attrs.intern_new(marked)) })
     }
 
     fn add<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId, slot: Slot, path_id: PathId, route: &Route, cause: &Cause) {

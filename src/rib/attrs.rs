@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 use super::decide::Preference;
 use super::keyed::{Keyed, tag};
 use super::{BATCH, NhId};
-use crate::wire::PathAttributes;
+use crate::wire::{Community, PathAttributes};
 
 /// An interned attribute set; equal sets are one allocation, so equality is that of pointers.
 #[derive(Clone)]
@@ -38,6 +38,8 @@ struct Interned {
     listed: AtomicBool,
     /// Its next hop is a link-local address.
     link_local: bool,
+    /// It carries LLGR_STALE (RFC 9494).
+    long_lived: bool,
 }
 
 impl Attrs {
@@ -50,6 +52,7 @@ impl Attrs {
     pub fn preference(&self) -> Preference {
         let set = &self.0.set;
         Preference {
+            long_lived: self.0.long_lived,
             local_pref: set.local_pref().unwrap_or(Preference::DEFAULT_LOCAL_PREF),
             as_path_len: u32::try_from(set.as_path_len()).unwrap_or(u32::MAX),
             origin: set.origin() as u8,
@@ -58,6 +61,11 @@ impl Attrs {
             originator: set.originator_id(),
             cluster_len: u32::try_from(set.cluster_list_len()).unwrap_or(u32::MAX),
         }
+    }
+
+    /// It is the last choice (RFC 9494 §4.3).
+    pub(super) fn is_long_lived(&self) -> bool {
+        self.0.long_lived
     }
 
     /// The set itself, shared.
@@ -188,7 +196,8 @@ impl AttrTable {
             Entry::Vacant(vacant) => {
                 let (next_hop, holders) = (AtomicU32::new(0), AtomicU32::new(0));
                 let link_local = matches!(set.next_hop().addr(), IpAddr::V6(a) if a.is_unicast_link_local());
-                let made = Attrs(Arc::new(Interned { set: set.clone(), next_hop, holders, listed: AtomicBool::new(true), link_local }));
+                let (listed, long_lived) = (AtomicBool::new(true), set.has_community(Community::LLGR_STALE));
+                let made = Attrs(Arc::new(Interned { set: set.clone(), next_hop, holders, listed, link_local, long_lived }));
                 vacant.insert((tag, made.clone()));
                 self.len += 1;
                 self.octets += made.footprint();

@@ -75,6 +75,8 @@ impl SourceFacts {
 /// What of an attribute set the decision asks for, extracted once per set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preference {
+    /// It carries LLGR_STALE: any other is preferred (RFC 9494 §4.3).
+    pub long_lived: bool,
     /// The higher is preferred (RFC 4271 §9.1.1).
     pub local_pref: u32,
     /// RFC 4271 §9.1.2.2(a): an AS_SET counts as one, confederation segments as none.
@@ -185,6 +187,8 @@ pub enum Step {
     Only,
     /// Our own routes come before all others.
     Local,
+    /// Not kept long after its session has ended (RFC 9494 §4.4).
+    LongLived,
     /// A higher LOCAL_PREF (RFC 4271 §9.1.1).
     LocalPref,
     /// A shorter AS_PATH (§9.1.2.2 a).
@@ -214,6 +218,7 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Step::Only => "only path",
             Step::Local => "locally originated",
+            Step::LongLived => "not long-lived stale",
             Step::LocalPref => "higher LOCAL_PREF",
             Step::AsPathLength => "shorter AS_PATH",
             Step::Origin => "lower ORIGIN",
@@ -253,6 +258,7 @@ pub fn select(candidates: &[Candidate<'_>], rules: &Rules) -> Selection {
         why: Step::Only,
     };
     field.highest(Step::Local, |c| c.source.kind == SourceKind::Local);
+    field.lowest(Step::LongLived, |c| c.pref.long_lived);
     field.highest(Step::LocalPref, |c| c.pref.local_pref);
     field.lowest(Step::AsPathLength, |c| c.pref.as_path_len);
     field.lowest(Step::Origin, |c| c.pref.origin);
@@ -276,7 +282,7 @@ pub fn select(candidates: &[Candidate<'_>], rules: &Rules) -> Selection {
 pub fn rank(candidates: &[Candidate<'_>], rules: &Rules) -> SmallVec<[usize; 8]> {
     let class = |c: &Candidate<'_>| {
         let local = c.source.kind != SourceKind::Local;
-        (local, Reverse(c.pref.local_pref), c.pref.as_path_len, c.pref.origin)
+        (local, c.pref.long_lived, Reverse(c.pref.local_pref), c.pref.as_path_len, c.pref.origin)
     };
     let late = |c: &Candidate<'_>| (!c.external(), c.metric, c.router_id(), c.pref.cluster_len, c.source.addr, c.path_id, c.source.id);
     let key = |c: &Candidate<'_>| (class(c), c.med_group(rules), c.pref.med, late(c));
@@ -408,6 +414,7 @@ mod tests {
             let all: Vec<Candidate<'_>> = (0..draw(14))
                 .map(|n| Candidate {
                     pref: Preference {
+                        long_lived: draw(4) == 0,
                         local_pref: 100 + draw(2),
                         as_path_len: draw(2),
                         origin: 0,

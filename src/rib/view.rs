@@ -41,6 +41,9 @@ pub enum Sharing {
     ByBandwidth(SmallVec<[(NhId, u64); 4]>),
 }
 
+/// What a peer announced, as it came, and as import let it in.
+pub type StalePath = (Nlri, Attrs, Option<Attrs>);
+
 impl Rib {
     /// Who had a prefix last that nobody has any more, and why it went, as far as that is remembered.
     pub fn departed(&self, net: &IpNet) -> Option<&Departed> {
@@ -192,6 +195,17 @@ impl Rib {
         let some: Vec<_> = self.received(peer, family, cursor).take(most).map(path).collect();
         let more = some.len() == most;
         (some, next.filter(|_| more))
+    }
+
+    /// The same of what is stale, with what import made of it.
+    pub fn stale_some(&self, peer: PeerId, family: Family, cursor: u64, most: usize) -> (Vec<StalePath>, Option<u64>) {
+        let (mut next, mut looked) = (None, 0);
+        let path = |(place, v): (u64, PathView<'_>)| {
+            (next, looked) = (Some(place), looked + 1);
+            v.stale.then(|| (Nlri { net: v.net, path_id: v.path_id }, v.received.clone(), v.attrs.cloned()))
+        };
+        let some: Vec<_> = self.received(peer, family, cursor).take(most).filter_map(path).collect();
+        (some, next.filter(|_| looked == most))
     }
 
     /// What a peer announced beyond its limit ([`Cause::MaxPrefix`](super::Cause::MaxPrefix)), all paths of so many prefixes, `most` at most, about

@@ -156,6 +156,7 @@ impl Query<'_> {
         let source = view.source;
         Some(match step {
             Step::Only | Step::Local => return None,
+            Step::LongLived => if pref.long_lived { "llgr-stale" } else { "fresh" }.to_owned(),
             Step::LocalPref => pref.local_pref.to_string(),
             Step::AsPathLength => format!("length {}", pref.as_path_len),
             Step::Origin => attrs.origin().to_string(),
@@ -179,7 +180,11 @@ fn shared_bandwidth(sharing: &Sharing) -> Option<u64> {
 
 /// Until what is stale of this peer goes, unless it is announced again.
 fn stale_left(entry: &Entry, now: Instant) -> Option<f64> {
-    let timers = entry.peer.timers().filter(|(timer, _)| matches!(timer, Timer::Restart | Timer::Stale)).map(|(_, at)| at);
+    let timers = entry
+        .peer
+        .timers()
+        .filter(|(timer, _)| matches!(timer, Timer::Restart | Timer::Stale | Timer::LongLivedIpv4 | Timer::LongLivedIpv6))
+        .map(|(_, at)| at);
     timers.min().map(|at| at.since(now).as_secs_f64())
 }
 
@@ -220,6 +225,7 @@ mod tests {
         let all = [
             Step::Only,
             Step::Local,
+            Step::LongLived,
             Step::LocalPref,
             Step::AsPathLength,
             Step::Origin,

@@ -69,6 +69,7 @@ impl Export<'_> {
             remove_private: config.remove_private_as.then_some(session.remote_as),
             as_override: config.as_override.then_some(session.remote_as),
             role: session.role,
+            long_lived: session.long_lived.is_some(),
             local_pref: DEFAULT_LOCAL_PREF,
             peer,
             graceful_shutdown: self.lifecycle.marks(),

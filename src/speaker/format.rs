@@ -162,6 +162,9 @@ fn negotiated(session: &crate::peer::Session) -> Vec<String> {
     say(!session.send.extended_next_hop.is_empty(), "IPv6 next hops for IPv4");
     say(!session.send.add_path.is_empty(), "ADD-PATH send");
     say(!session.receive.add_path.is_empty(), "ADD-PATH receive");
+    for family in session.long_lived.iter().flat_map(|l| l.families().iter().map(|f| (f, l.stale_time(f))).collect::<Vec<_>>()) {
+        say(true, &format!("long-lived graceful restart of {}, {} s", family.0, family.1.as_secs()));
+    }
     if let Some(role) = session.role {
         say(true, &format!("role {role}, the peer is {}", role.counterpart()));
     }

@@ -22,7 +22,7 @@ use crate::policy::Verdict;
 use crate::rib::nexthop::NexthopTable;
 use crate::rib::{Attrs, Cause, Rib, Route, RouteChange};
 use crate::stats::Notice;
-use crate::wire::{Announced, DecodeError, Hex, Message, PathAttributes, RefreshSubtype, RouteRefresh, Update};
+use crate::wire::{Announced, Community, DecodeError, Hex, Message, PathAttributes, RefreshSubtype, RouteRefresh, Update};
 
 /// A peer's memory is weighed each time it has announced so many prefixes more.
 const WEIGHED: u64 = 256;
@@ -306,6 +306,23 @@ impl Import<'_> {
         }
         if next.is_none() {
             self.ask_again(id, family, None);
+        }
+        next
+    }
+
+    /// The stale routes of a peer that is away for long become the least preferred, by the community that says so to others, too; those that are
+    /// not to be kept so long go (RFC 9494 §4.2). Up to `most`, from `cursor` on; where to go on, if there is more.
+    pub fn long_lived(&mut self, id: PeerId, family: Family, cursor: u64, most: usize) -> Option<u64> {
+        let (some, next) = self.rib.stale_some(id, family, cursor, most);
+        for (nlri, received, accepted) in some {
+            let has = |wanted| received.has_community(wanted) || accepted.as_ref().is_some_and(|attrs| attrs.has_community(wanted));
+            if has(Community::NO_LLGR) {
+                self.rib.apply(RouteChange { peer: id, nlri, route: None, cause: Cause::StaleExpired });
+            } else if let Some(attrs) = accepted.filter(|attrs| !attrs.has_community(Community::LLGR_STALE)) {
+                let marked = attrs.set().edit().add_community(Community::LLGR_STALE).finish();
+                let route = Route { received, attrs: Some(self.rib.intern_new(marked)) };
+                self.rib.judge_again(id, &nlri, &route, &Cause::Announced);
+            }
         }
         next
     }

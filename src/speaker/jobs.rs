@@ -4,7 +4,7 @@
 //! begins it anew, once. What a step does is for the part that owns the table.
 //!
 //! # Invariants
-//! One job at most of each [`JobKey`]; so there are never more than two for each peer and family, and a handful for the tables.
+//! One job at most of each [`JobKey`]; so there are never more than three for each peer and family, and a handful for the tables.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -18,6 +18,8 @@ pub(super) enum JobKey {
     Revalidate(PeerId, Family),
     /// The same of those paths whose next hop became, or ceased to be, an address of ours.
     OwnAddress(PeerId, Family),
+    /// What is stale of the peer becomes the least preferred (RFC 9494).
+    LongLived(PeerId, Family),
     /// What is wanted in the kernel is told to the planner again.
     Program(Family),
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::io::{Effect, Effects};
+use super::jobs::JobKey;
 use super::params::{MaxPrefixAction, PeerConfig};
 use super::retention;
 use super::router::Speaker;
@@ -84,6 +85,9 @@ impl Speaker {
             match event {
                 SessionEvent::Established(id) => self.on_established(id, now),
                 SessionEvent::Down(id, down) => self.on_down(id, &down, now),
+                SessionEvent::LongLived(id, families) => {
+                    families.iter().for_each(|family| self.jobs.add(JobKey::LongLived(id, family), 0));
+                }
                 SessionEvent::SweepStale(id, families) => self.sweep(id, families, now),
                 SessionEvent::Refresh { peer, family, subtype } => self.export().on_refresh(peer, family, subtype),
                 SessionEvent::RangePeerIdle(id) => self.forget_idle_range_peer(id, now),

@@ -136,6 +136,9 @@ impl Query<'_> {
             JobKey::Revalidate(id, family) => {
                 JobRow { what: format!("judging again what {} announced ({family})", name(id)), done: job.cursor as u32 }
             }
+            JobKey::LongLived(id, family) => {
+                JobRow { what: format!("making stale routes of {} the last choice ({family})", name(id)), done: job.cursor as u32 }
+            }
             JobKey::OwnAddress(id, family) => JobRow {
                 what: format!("judging again next hops of {} that are own addresses ({family})", name(id)),
                 done: job.cursor as u32,

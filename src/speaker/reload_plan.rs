@@ -465,6 +465,8 @@ fn compare_peers(old: &PeerConfig, new: &PeerConfig, same: &mut Same, all: &mut 
         Touch::RESTART, "add_path, sent", a.offer.add_path_send, b.offer.add_path_send;
         Touch::RESTART, "add_path, received", a.offer.add_path_receive, b.offer.add_path_receive;
         Touch::RESTART, "bfd, strict,", a.offer.bfd_strict, b.offer.bfd_strict;
+        Touch::RESTART, "long_lived_ipv4", a.offer.long_lived[0], b.offer.long_lived[0];
+        Touch::RESTART, "long_lived_ipv6", a.offer.long_lived[1], b.offer.long_lived[1];
         Touch::RESTART, "role", a.offer.role, b.offer.role;
         Touch::RESTART, "role_strict", a.offer.role_strict, b.offer.role_strict;
         Touch::RESTART, "hostname", a.offer.hostname, b.offer.hostname;

@@ -14,7 +14,7 @@ use crate::stats::Notice;
 pub(super) fn retain_or_drop(id: PeerId, down: &Down, rib: &mut Rib) {
     for family in Family::ALL {
         if down.keep.contains(family) {
-            rib.retain_stale(id, family, down.keep_stale);
+            rib.retain_stale(id, family, down.keep_stale.contains(family));
         } else {
             rib.drop_family(id, family);
         }

@@ -525,6 +525,7 @@ impl Speaker {
     fn job_step(&mut self, job: &Job) -> Option<u64> {
         match job.key {
             JobKey::Revalidate(id, family) => self.import().revalidate(id, family, job.cursor, JOB_BUDGET, |_| true),
+            JobKey::LongLived(id, family) => self.import().long_lived(id, family, job.cursor, JOB_BUDGET),
             JobKey::OwnAddress(id, family) => {
                 let concerns = |attrs: &PathAttributes| job.addresses.contains(&attrs.next_hop().addr());
                 self.import().revalidate(id, family, job.cursor, JOB_BUDGET, concerns)

@@ -92,7 +92,15 @@ fn bird_config(setup: &Setup) -> String {
         on(setup.they_are_passive, "passive on;"),
         key,
         on(setup.gtsm_theirs, "ttl security on;"),
-        on(setup.graceful, "graceful restart on; graceful restart time 60;"),
+        match (setup.graceful, setup.long_lived) {
+            (false, _) => String::new(),
+            (true, false) => "graceful restart on; graceful restart time 60;".to_owned(),
+            (true, true) => format!(
+                "graceful restart on; graceful restart time {}; long lived graceful restart on; long lived stale time {};",
+                super::llgr::RESTART,
+                super::llgr::LONG
+            ),
+        },
         on(setup.link_local, "extended next hop on;")
             + &setup.their_max_prefix.map(|n| format!("import limit {n} action disable;")).unwrap_or_default(),
         on(setup.unnumbered.is_some(), "ipv6 { import all; export none; };"),
@@ -107,7 +115,16 @@ fn frr_config(setup: &Setup) -> String {
         "frr defaults traditional\nlog stdout\ndebug bgp neighbor-events\nrouter bgp {}\n bgp router-id {THEM}\n no bgp ebgp-requires-policy\n no bgp network import-check\n\
          {} neighbor {us} {interface}remote-as {our_as}\n neighbor {us} timers 3 {}\n neighbor {us} timers connect 1\n",
         setup.their_as,
-        if setup.graceful { " bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n" } else { "" },
+        match (setup.graceful, setup.long_lived) {
+            (false, _) => String::new(),
+            (true, false) => " bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n".to_owned(),
+            (true, true) => format!(
+                " bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n bgp graceful-restart restart-time {}\n \
+                 bgp long-lived-graceful-restart stale-time {}\n",
+                super::llgr::RESTART,
+                super::llgr::LONG
+            ),
+        },
         setup.hold
     );
     if setup.bfd.is_some() {

@@ -5,6 +5,7 @@ mod bird;
 mod convert;
 mod frr;
 mod gobgp;
+mod llgr;
 mod openbgpd;
 mod reload;
 mod roles;

@@ -17,7 +17,16 @@ fn source(n: u32, kind: SourceKind) -> SourceFacts {
 
 fn pref() -> Preference {
     let local_pref = Preference::DEFAULT_LOCAL_PREF;
-    Preference { local_pref, as_path_len: 2, origin: 1, med: 50, neighbor_as: Some(Asn(65001)), originator: None, cluster_len: 0 }
+    Preference {
+        long_lived: false,
+        local_pref,
+        as_path_len: 2,
+        origin: 1,
+        med: 50,
+        neighbor_as: Some(Asn(65001)),
+        originator: None,
+        cluster_len: 0,
+    }
 }
 
 fn path(source: &SourceFacts, pref: Preference) -> Candidate<'_> {
@@ -164,7 +173,7 @@ prop_compose! {
     fn any_pref()(local_pref in 99u32..102, as_path_len in 0u32..3, origin in 0u8..3, med in 0u32..3, neighbor in 0u32..3,
                   originator in 0u32..3, cluster_len in 0u32..2) -> Preference {
         let neighbor_as = (neighbor > 0).then_some(Asn(neighbor));
-        Preference { local_pref, as_path_len, origin, med, neighbor_as, originator: RouterId::new(originator.into()), cluster_len }
+        Preference { long_lived: false, local_pref, as_path_len, origin, med, neighbor_as, originator: RouterId::new(originator.into()), cluster_len }
     }
 }
 

@@ -162,6 +162,7 @@ fn key(n: u32, chain: Chain) -> GroupKey {
         remove_private: (n == 6).then_some(Asn(65001)),
         as_override: None,
         role: None,
+        long_lived: false,
         graceful_shutdown: false,
         withhold: false,
         local_pref: 100,

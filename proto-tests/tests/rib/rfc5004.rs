@@ -13,7 +13,8 @@ fn source(n: u32, kind: SourceKind) -> SourceFacts {
 
 fn path(source: &SourceFacts, current: bool) -> Candidate<'_> {
     let (local_pref, neighbor_as) = (Preference::DEFAULT_LOCAL_PREF, Some(source.asn));
-    let pref = Preference { local_pref, as_path_len: 1, origin: 0, med: 0, neighbor_as, originator: None, cluster_len: 0 };
+    let pref =
+        Preference { long_lived: false, local_pref, as_path_len: 1, origin: 0, med: 0, neighbor_as, originator: None, cluster_len: 0 };
     Candidate { pref, source, as_path: &[], path_id: PathId(0), metric: 0, current, stale: false }
 }
 

@@ -26,6 +26,7 @@ mod rfc7911;
 mod rfc8538;
 mod rfc9003;
 mod rfc9234;
+mod rfc9494;
 mod rfc9687;
 mod steps;
 mod unnumbered;

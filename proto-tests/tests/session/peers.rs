@@ -129,7 +129,7 @@ impl Net {
                     assert!(self.hosts[host].up, "down without a session");
                     self.hosts[host].up = false;
                 }
-                Action::Context { .. } | Action::SweepStale(_) | Action::Refresh { .. } | Action::Notice(_) => {}
+                Action::Context { .. } | Action::SweepStale(_) | Action::LongLived(_) | Action::Refresh { .. } | Action::Notice(_) => {}
             }
         }
         let peer = &self.hosts[host].peer;

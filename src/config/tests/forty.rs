@@ -72,6 +72,7 @@ const ADDRESSES: &[Mistake] = &[
     ),
     (NODE, "[[peer]]\ninterface = \"eth1\"\nttl_security = 2\nasn = 64512", "5:16", "`ttl_security` of several hops", "ttl_security = 1"),
     (NODE, "[[peer]]\ninterface = \"eth1\"\nasn = 64512\n[[peer]]\ninterface = \"eth1\"\nasn = 64512", "7:13", "eth1", "first here"),
+    (PEER, "long_lived_ipv4 = \"5000h\"", "6:19", "`5000h`", "at most 16777215 whole seconds"),
     (PEER, "role = \"customer\"", "6:8", "`role` on a session inside the AS", "between two ASes (RFC 9234)"),
     (TOR, "role_strict = true", "8:15", "`role_strict` without a `role`", "role = \"customer\""),
     (NODE, "router_id = \"0.0.0.0\"", "3:13", "`0.0.0.0` is not a router id", "any but 0.0.0.0 (RFC 6286"),

@@ -139,6 +139,8 @@ pub(super) enum SessionEvent {
     Down(PeerId, Down),
     /// Routes that were kept over a restart have had their time.
     SweepStale(PeerId, FamilySet),
+    /// The restart time is over, and the stale routes stay on as the least preferred (RFC 9494).
+    LongLived(PeerId, FamilySet),
     /// The peer wants to hear a family again (RFC 2918), or marks its own refresh (RFC 7313).
     Refresh {
         /// Which.
@@ -409,6 +411,7 @@ impl Sessions {
                 }
                 self.events.push_back(SessionEvent::Down(id, down));
             }
+            Action::LongLived(families) => self.events.push_back(SessionEvent::LongLived(id, families)),
             Action::SweepStale(families) => self.events.push_back(SessionEvent::SweepStale(id, families)),
             Action::Refresh { family, subtype } => self.events.push_back(SessionEvent::Refresh { peer: id, family, subtype }),
             Action::Notice(notice) => self.on_peer_notice(id, &notice, now, effects),

@@ -47,6 +47,10 @@ const NAMES: [(u32, &str); 9] = [
 impl Community {
     /// RFC 8326.
     pub const GRACEFUL_SHUTDOWN: Community = Community(0xffff_0000);
+    /// Kept long after the session with who said it has ended (RFC 9494).
+    pub const LLGR_STALE: Community = Community(0xffff_0006);
+    /// Not to be kept so long (RFC 9494).
+    pub const NO_LLGR: Community = Community(0xffff_0007);
     /// Not to peers outside of the confederation, or of the AS where there is none (RFC 1997).
     pub const NO_EXPORT: Community = Community(0xffff_ff01);
     /// To no peer at all (RFC 1997).
