@@ -79,6 +79,7 @@ impl Load {
             blocks: Vec::new(),
             held_blocks: Vec::new(),
             services: Vec::new(),
+            leaving: None,
             provisional: false,
             origins: Default::default(),
             rules: Rules::default(),

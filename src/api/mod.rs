@@ -183,6 +183,9 @@ pub enum Command {
         /// Answer when nothing is announced any more, instead of at once.
         #[serde(default)]
         wait: bool,
+        /// Only if the cluster says that the machine shuts down; else nothing is done.
+        #[serde(default)]
+        if_shutdown: bool,
     },
     /// Announce again; sessions that the drain closed start again.
     Undrain,

@@ -48,6 +48,9 @@ pub struct Status {
     pub phase: String,
     /// Draining, drained or stopping.
     pub draining: bool,
+    /// The cluster says that this node leaves: why, and how far it is.
+    #[serde(default)]
+    pub leaving: Option<String>,
     /// What the tables hold, as they count it themselves; the process needs more.
     #[serde(default)]
     pub memory: MemoryRow,

@@ -223,11 +223,14 @@ pub enum Command {
         streams: Vec<Stream>,
     },
     /// Leave the cluster gently: GRACEFUL_SHUTDOWN (RFC 8326), withdraw, close; returns when all of it is done
-    #[command(after_help = "Examples:\n  catbird drain\n  catbird drain --no-wait")]
+    #[command(after_help = "Examples:\n  catbird drain\n  catbird drain --no-wait\n  catbird drain --if-shutdown")]
     Drain {
         /// Return at once; `catbird status` says when it is done
         #[arg(long)]
         no_wait: bool,
+        /// Only if the cluster says that the machine shuts down, for a preStop hook: a daemon that is replaced leaves its routes where they are
+        #[arg(long)]
+        if_shutdown: bool,
     },
     /// Come back after a drain
     #[command(after_help = "Examples:\n  catbird undrain")]

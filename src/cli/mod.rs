@@ -171,7 +171,7 @@ impl Client<'_> {
             }
             Command::Block { what: BlockCommand::Add { block } } => self.command(RouterCommand::BlockAdd { net: *block }),
             Command::Block { what: BlockCommand::Remove { block } } => self.command(RouterCommand::BlockRemove { net: *block }),
-            Command::Drain { no_wait } => self.command(RouterCommand::Drain { wait: !no_wait }),
+            Command::Drain { no_wait, if_shutdown } => self.command(RouterCommand::Drain { wait: !no_wait, if_shutdown: *if_shutdown }),
             Command::Undrain => self.command(RouterCommand::Undrain),
             Command::Reload { confirm } => self.say(Request::Reload { confirm_seconds: confirm.map(|time| time.as_secs_f64()) }),
             Command::Confirm => self.say(Request::Confirm),

@@ -155,6 +155,11 @@ fn read(path: &Path) -> Option<Dump> {
             dump.foreign.extend(inserted.into_iter().filter_map(|one| if let Inserted::Foreign(what) = one { Some(what) } else { None }));
         }
     }
+    // A dump without any says nothing of pods.
+    let pods = dump.store.has(Kind::Pod);
+    if pods {
+        dump.store.know_pods(true);
+    }
     Some(dump)
 }
 
@@ -217,6 +222,14 @@ fn show(out: &mut Output, merged: &Merged, dump: &Dump) -> io::Result<()> {
     let own =
         [node.ipv4.as_ref().map(said), node.ipv6.as_ref().map(said), node.cluster_id.as_ref().map(|id| format!("cluster id {}", said(id)))];
     out.line(format!("  {}", listed(&mut own.into_iter().flatten())))?;
+    if let (Some(from), Some(why)) = (&node.drain, &node.drain_why) {
+        let pods = match node.pods {
+            None => "stay as long as pods need them, of which nothing is known here".to_owned(),
+            Some(0) => "are withdrawn: no pod needs them".to_owned(),
+            Some(n) => format!("stay: {n} pods need them"),
+        };
+        out.line(format!("it leaves ({from}: {why}); its blocks {pods}"))?;
+    }
     let mut listing = Listing::new(SESSIONS);
     listing.page(out, &meaning.sessions, |session| session_row(session, merged))?;
     listing.end(out, "no sessions")?;
@@ -234,6 +247,9 @@ fn show(out: &mut Output, merged: &Merged, dump: &Dump) -> io::Result<()> {
     }
     for address in &meaning.services.addresses {
         out.line(format!("service {} ({})", address.prefix, listed(&mut address.from.iter().map(ToString::to_string))))?;
+    }
+    for prefix in &meaning.services.leaving {
+        out.line(format!("service {prefix} withdrawn, since the node leaves"))?;
     }
     for pool in &meaning.pools {
         let exported = if pool.exported { "" } else { ", not exported" };

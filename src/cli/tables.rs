@@ -52,6 +52,9 @@ pub fn status(out: &mut Output, full: &FullStatus) -> io::Result<()> {
     for (_, word) in states.iter().filter(|(on, _)| *on) {
         out.line(out.paint(&styled(word, Style::Warn)))?;
     }
+    if let Some(leaving) = &s.leaving {
+        out.line(out.paint(&styled(format!("leaving   {leaving}"), Style::Warn)))?;
+    }
     if let Some(waiting) = &s.waiting {
         out.line(out.paint(&styled(format!("waiting   {waiting}"), Style::Warn)))?;
     }

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::cluster::with_policy;
-use super::model::{Flavour, Kubernetes, Mode, Node, ServiceRanges, Typed};
+use super::model::{DrainRules, Flavour, Kubernetes, Mode, Node, ServiceRanges, Typed};
 use super::raw::Raw;
 use super::report::{Problem, Span};
 use super::validate::{Validator, list, or, value};
+use super::values::Time;
 use crate::num::Asn;
 use crate::peer::RemoteAs;
 
@@ -43,6 +44,11 @@ impl Validator<'_> {
                 external: list(&raw.external_ips),
                 load_balancer: list(&raw.load_balancer_ips),
                 aggregate: or(&raw.aggregate_services, true),
+            },
+            drain: DrainRules {
+                on_cordon: or(&raw.drain_on_cordon, true),
+                taints: list(&raw.drain_taints),
+                deadline: value(&raw.drain_deadline).map(|time: Time| time.0),
             },
             kubeconfig: value(&raw.kubeconfig),
             state_file: Some(or(&raw.state_file, PathBuf::from(super::DEFAULT_STATE))),

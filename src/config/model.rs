@@ -15,7 +15,7 @@ use crate::bfd;
 use crate::fib;
 use crate::num::{Asn, ClusterId, FamilySet, HoldTime, Role, RouterId};
 use crate::peer::{PeerKind, RemoteAs};
-use crate::speaker::{self, Burden, Forwarding, NextHopSetting, OnTerm, RedistributeParams};
+use crate::speaker::{self, Burden, Forwarding, Leaving, NextHopSetting, OnTerm, RedistributeParams};
 use ipnet::IpNet;
 
 keyword_enum! {
@@ -112,6 +112,8 @@ pub struct Config {
     pub pods: Pods,
     /// Addresses of services that this node announces.
     pub services: Vec<IpNet>,
+    /// The cluster's objects say that this node leaves.
+    pub leaving: Option<Leaving>,
     /// `[policy.NAME]` by name, with the sets of prefixes that their rules name written out.
     pub policies: BTreeMap<String, Policy>,
     /// `[best_path]`.
@@ -193,6 +195,7 @@ pub struct Kubernetes {
     /// Where the Secrets with passwords are.
     pub namespace: String,
     pub services: ServiceRanges,
+    pub drain: DrainRules,
     /// How to reach the API; `None`: as a pod does.
     pub kubeconfig: Option<PathBuf>,
     /// Where what is known is left for the next start.
@@ -206,9 +209,22 @@ pub struct Kubernetes {
 impl Kubernetes {
     /// Does the other say of another API, or of other objects of it?
     pub fn watches_other_objects(&self, other: &Kubernetes) -> bool {
-        let of = |k: &Kubernetes| (k.flavour, k.mode, k.reflectors.clone(), k.namespace.clone(), k.services.clone(), k.kubeconfig.clone());
+        let of = |k: &Kubernetes| {
+            let drain = (k.drain.on_cordon, k.drain.taints.clone());
+            (k.flavour, k.mode, k.reflectors.clone(), k.namespace.clone(), k.services.clone(), k.kubeconfig.clone(), drain)
+        };
         of(self) != of(other)
     }
+}
+
+/// When a node leaves, besides when somebody says so to it alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DrainRules {
+    pub on_cordon: bool,
+    /// Keys of taints.
+    pub taints: Vec<String>,
+    /// Blocks are withdrawn then, be there pods or not; `None`: when no pod needs them.
+    pub deadline: Option<Duration>,
 }
 
 /// Addresses of services that may be announced.

@@ -47,6 +47,7 @@ pub fn speaker(config: &Config) -> speaker::Params {
         blocks: sorted(&config.pods.blocks),
         held_blocks: sorted(&config.pods.held_by_others),
         services: sorted(&config.services),
+        leaving: config.leaving.clone(),
         sources: config.pods.file.iter().map(|_| BlockSource::File).collect(),
         rules: rules(config),
         fib: config.fib.clone(),

@@ -291,6 +291,9 @@ pub struct RawKubernetes {
     pub external_ips: List<IpNet>,
     pub load_balancer_ips: List<IpNet>,
     pub aggregate_services: Opt<bool>,
+    pub drain_on_cordon: Opt<bool>,
+    pub drain_taints: List<String>,
+    pub drain_deadline: Opt<Time>,
 }
 
 /// `[pods]`
@@ -501,6 +504,9 @@ fn kubernetes(mut section: Section<'_>, there: bool) -> Option<RawKubernetes> {
         external_ips: section.take("external_ips"),
         load_balancer_ips: section.take("load_balancer_ips"),
         aggregate_services: section.take("aggregate_services"),
+        drain_on_cordon: section.take("drain_on_cordon"),
+        drain_taints: section.take("drain_taints"),
+        drain_deadline: section.take("drain_deadline"),
     };
     section.finish();
     there.then_some(raw)

@@ -83,6 +83,7 @@ pub(super) fn validate(raw: &Raw, environment: &Environment<'_>, diagnostics: &D
         origins: Default::default(),
         pods: Pods { blocks: list(&raw.pods.blocks), held_by_others: Vec::new(), file: value(&raw.pods.file) },
         services: Vec::new(),
+        leaving: None,
         best_path: BestPath {
             multipath_external: or(&raw.best_path.multipath_external, true),
             multipath_internal: or(&raw.best_path.multipath_internal, true),

@@ -85,8 +85,14 @@ pub struct NodeMeaning {
     pub ipv6: Option<Sourced<Ipv6Addr>>,
     /// It is a route reflector (RFC 4456 §7).
     pub cluster_id: Option<Sourced<ClusterId>>,
-    /// It drains: its services are withdrawn.
+    /// It leaves: its services are withdrawn, and its blocks when its pods are gone.
     pub drain: Option<Key>,
+    /// In words.
+    pub drain_why: Option<String>,
+    /// It leaves since the machine shuts down.
+    pub shuts_down: bool,
+    /// Pods that need its blocks, if it leaves and they are known.
+    pub pods: Option<usize>,
     /// Kept from announcing services.
     pub services_excluded: Option<Key>,
 }
@@ -254,6 +260,8 @@ pub struct Services {
     pub addresses: Vec<ServiceAddress>,
     /// Ranges inside which a reflector passes on what others announce.
     pub reflected: Vec<Sourced<IpNet>>,
+    /// What would be announced if the node did not leave.
+    pub leaving: Vec<IpNet>,
 }
 
 /// An address of services.

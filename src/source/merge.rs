@@ -21,7 +21,7 @@ use crate::kernel::NamePattern;
 use crate::num::{Family, FamilySet, HoldTime, RouterId};
 use crate::peer::{PeerKind, RemoteAs};
 use crate::policy::{LocalKind, PrefixRange, PrefixSet};
-use crate::speaker::{NextHopSetting, RedistributeRule, Shape};
+use crate::speaker::{Leaving, NextHopSetting, RedistributeRule, Shape};
 
 /// Who writes routes in a Calico node: BIRD's number in `rt_protos`.
 const BIRD: u8 = 12;
@@ -88,6 +88,7 @@ pub fn merge(file: &Config, store: &Store) -> Result<Merged, Unusable> {
         merge.session(session, &meaning);
     }
     merge.blocks(&meaning);
+    merge.leaving(&meaning);
     merge.fib(&meaning);
     if !merge.conflicts.is_empty() {
         return Err(Unusable::Conflicts(merge.conflicts));
@@ -318,6 +319,17 @@ impl Merge<'_> {
             let from = address.from.iter().map(Key::to_string).collect::<Vec<_>>().join(", ");
             self.config.origins.entry(format!("service {}", address.prefix)).or_insert(from);
         }
+    }
+
+    fn leaving(&mut self, meaning: &Meaning) {
+        let node = &meaning.node;
+        self.config.leaving = node.drain.as_ref().map(|from| Leaving {
+            why: format!("{from}: {}", node.drain_why.as_deref().unwrap_or_default()),
+            services: meaning.services.leaving.iter().copied().collect::<BTreeSet<IpNet>>().into_iter().collect(),
+            pods_gone: node.pods == Some(0),
+            shuts_down: node.shuts_down,
+            deadline: self.kubernetes.drain.deadline,
+        });
     }
 
     fn fib(&mut self, meaning: &Meaning) {

@@ -4,9 +4,10 @@
 //! it, and one merged [`Config`](crate::config::Config) ([`merge()`]). A reload plan between two of those says what a change of the API does.
 //!
 //! Nothing is watched here, read from disk or decided by time: a client, or `catbird check --objects`, hands objects in. What a flavour is asked for
-//! stands in its file: [`nodes`] (Kubernetes' own nodes, and Cilium's), [`calico`], and [`services`] for all of them.
+//! stands in its file: [`nodes`] (Kubernetes' own nodes, and Cilium's), [`calico`], and for all of them [`services`] and [`leaving`].
 
 mod calico;
+mod leaving;
 mod meaning;
 mod merge;
 mod nodes;
@@ -24,7 +25,7 @@ pub use meaning::{
     StaticRoute,
 };
 pub use merge::{Conflict, Merged, Unusable, merge};
-pub use object::{Key, Kind, Object};
+pub use object::{Key, Kind, NodeCondition, Object};
 pub use selector::Selector;
 pub use store::{Inserted, Store};
 pub use watched::{Watched, watched};
@@ -41,6 +42,9 @@ pub(crate) struct Setting<'a> {
     /// A label selector.
     reflectors: Option<&'a str>,
     services: &'a ServiceRanges,
+    drain_on_cordon: bool,
+    /// Keys.
+    drain_taints: &'a [String],
     /// Where Secrets are.
     namespace: &'a str,
 }
@@ -53,6 +57,8 @@ impl<'a> Setting<'a> {
             mode: kubernetes.mode,
             reflectors: kubernetes.reflectors.as_deref(),
             services: &kubernetes.services,
+            drain_on_cordon: kubernetes.drain.on_cordon,
+            drain_taints: &kubernetes.drain.taints,
             namespace: &kubernetes.namespace,
         }
     }
@@ -67,6 +73,7 @@ fn meaning_of(store: &Store, node: &str, setting: &Setting<'_>) -> Result<Meanin
         Flavour::Calico => calico::meaning(store, node, setting)?,
         Flavour::Nodes | Flavour::Cilium => nodes::meaning(store, node, setting)?,
     };
+    meaning.node.pods = meaning.node.drain.is_some().then(|| leaving::pods(store, node)).flatten();
     meaning.notes.extend(store.unreadable().map(|(key, why)| Note { from: key.clone(), text: format!("it cannot be read: {why}") }));
     Ok(meaning)
 }

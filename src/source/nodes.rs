@@ -7,14 +7,13 @@
 //! |---|---|
 //! | `catbird.dev/asn` | the node's AS number, if it is not the cluster's |
 //! | `catbird.dev/cluster-id` | it is a reflector (RFC 4456 §7) |
-//! | `catbird.dev/drain` | `"true"`: it announces no services |
+//! | `catbird.dev/drain` | `"true"`: it leaves ([`leaving`]) |
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Setting;
 use super::meaning::{
     Announce, Block, Families, KeptOut, Listen, Meaning, NextHopMode, NodeMeaning, Notes, Priorities, Session, SessionKind, Sourced,
 };
@@ -22,6 +21,7 @@ use super::object::{Key, Node, NodeAddress, asn_text};
 use super::selector::Selector;
 use super::services::{self, Ranges};
 use super::store::Store;
+use super::{Setting, leaving};
 use crate::config::model::Flavour;
 use crate::config::{relation, shared_address};
 use crate::num::{Asn, ClusterId};
@@ -50,7 +50,7 @@ pub(super) fn meaning(store: &Store, name: &str, setting: &Setting<'_>) -> Resul
     let sessions = all.iter().filter(|(other, _)| **other != name).map(|(_, facts)| facts).filter_map(meant).collect();
     let blocks =
         own.blocks.iter().map(|(prefix, from)| Block { prefix: *prefix, announce: Announce::Always, blackhole: true, from: from.clone() });
-    let (services, service_ranges) = services::meaning(store, &node, &Ranges::of_file(setting), &mut notes);
+    let (services, service_ranges) = services::meaning(store, &node, &Ranges::of_file(setting), setting, &mut notes);
     let blocks = blocks.collect();
     let kept_out = service_ranges.into_iter().map(|range| KeptOut {
         prefix: range.value,
@@ -78,9 +78,9 @@ pub(super) fn meaning(store: &Store, name: &str, setting: &Setting<'_>) -> Resul
 }
 
 fn own_node(name: &str, own: &Facts, store: &Store, setting: &Setting<'_>) -> NodeMeaning {
-    let object = store.nodes().find(|(key, _)| key.name == name).map(|(_, node)| &node.metadata);
-    let drain = object.is_some_and(|object| services::are_drained(&object.annotations));
-    let excluded = object.is_some_and(|object| services::are_excluded(&object.labels));
+    let object = store.nodes().find(|(key, _)| key.name == name).map(|(_, node)| node);
+    let drain_why = object.and_then(|object| leaving::why(object, setting));
+    let excluded = object.is_some_and(|object| services::are_excluded(&object.metadata.labels));
     let of_family = |v6: bool| own.addresses.iter().find(move |a| a.is_ipv6() == v6).copied();
     NodeMeaning {
         name: name.to_owned(),
@@ -88,7 +88,10 @@ fn own_node(name: &str, own: &Facts, store: &Store, setting: &Setting<'_>) -> No
         ipv4: of_family(false).and_then(|a| if let IpAddr::V4(a) = a { Some(Sourced::by(a, &own.key)) } else { None }),
         ipv6: of_family(true).and_then(|a| if let IpAddr::V6(a) = a { Some(Sourced::by(a, &own.key)) } else { None }),
         cluster_id: own.cluster_id.clone(),
-        drain: drain.then(|| own.key.clone()),
+        drain: drain_why.as_ref().map(|_| own.key.clone()),
+        drain_why,
+        shuts_down: object.is_some_and(leaving::shuts_down),
+        pods: None,
         services_excluded: excluded.then(|| own.key.clone()),
     }
 }

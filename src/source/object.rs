@@ -41,6 +41,8 @@ pub enum Kind {
     Secret,
     /// Of the core API: addresses to announce.
     Service,
+    /// Of the core API: what runs on a node that leaves.
+    Pod,
     /// `discovery.k8s.io`: on which nodes a service has pods.
     EndpointSlice,
     /// A file that Felix writes for a local workload; not of the API, and without a kind of its own.
@@ -48,7 +50,7 @@ pub enum Kind {
 }
 
 /// Kind, API group and the name of each kind. Calico's groups are one: `crd.projectcalico.org` and `projectcalico.org` carry the same.
-const KINDS: [(Kind, &str, &str); 11] = [
+const KINDS: [(Kind, &str, &str); 12] = [
     (Kind::Node, "", "Node"),
     (Kind::CalicoNode, "projectcalico.org", "Node"),
     (Kind::CiliumNode, "cilium.io", "CiliumNode"),
@@ -59,6 +61,7 @@ const KINDS: [(Kind, &str, &str); 11] = [
     (Kind::BlockAffinity, "projectcalico.org", "BlockAffinity"),
     (Kind::Secret, "", "Secret"),
     (Kind::Service, "", "Service"),
+    (Kind::Pod, "", "Pod"),
     (Kind::EndpointSlice, "discovery.k8s.io", "EndpointSlice"),
 ];
 
@@ -133,6 +136,7 @@ pub enum Object {
     BlockAffinity(Spec<BlockAffinity>),
     Secret(Secret),
     Service(Service),
+    Pod(Pod),
     EndpointSlice(EndpointSlice),
     EndpointStatus(EndpointStatus),
 }
@@ -158,6 +162,7 @@ impl Object {
             Kind::BlockAffinity => as_typed(value, Object::BlockAffinity),
             Kind::Secret => as_typed(value, Object::Secret),
             Kind::Service => as_typed(value, Object::Service),
+            Kind::Pod => as_typed(value, Object::Pod),
             Kind::EndpointSlice => as_typed(value, Object::EndpointSlice),
             Kind::EndpointStatus => as_typed(value, Object::EndpointStatus),
         }
@@ -165,7 +170,8 @@ impl Object {
 }
 
 impl Object {
-    /// As [`Object::read`] reads it, with the name that it is known by; `None` for secrets and what is no object of the API.
+    /// As [`Object::read`] reads it, with the name that it is known by; `None` for secrets, pods (of which one that is missing says something, so
+    /// that they are asked for anew), and what is no object of the API.
     pub fn to_value(&self, key: &Key) -> Option<Value> {
         let value = match self {
             Object::Node(o) => serde_json::to_value(o),
@@ -178,7 +184,7 @@ impl Object {
             Object::BlockAffinity(o) => serde_json::to_value(o),
             Object::Service(o) => serde_json::to_value(o),
             Object::EndpointSlice(o) => serde_json::to_value(o),
-            Object::Secret(_) | Object::EndpointStatus(_) => return None,
+            Object::Secret(_) | Object::Pod(_) | Object::EndpointStatus(_) => return None,
         };
         let mut value = value.ok()?;
         let (version, kind) = key.kind.written();
@@ -302,6 +308,18 @@ pub struct NodeSpec {
     /// One of each family.
     #[serde(rename = "podCIDRs")]
     pub pod_cidrs: Vec<String>,
+    /// It is cordoned: no new pod is put there.
+    pub unschedulable: bool,
+    /// What keeps pods away.
+    pub taints: Vec<Taint>,
+}
+
+/// What keeps pods away from a node.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Taint {
+    /// Its name.
+    pub key: String,
 }
 
 /// What is known of a node.
@@ -310,6 +328,62 @@ pub struct NodeSpec {
 pub struct NodeStatus {
     /// Where it can be reached.
     pub addresses: Vec<NodeAddress>,
+    /// That it ends, if it does ([`NodeCondition::is_of_an_end`]); the API's others are not kept.
+    #[serde(deserialize_with = "of_an_end")]
+    pub conditions: Vec<NodeCondition>,
+}
+
+/// A state of a node.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct NodeCondition {
+    /// `Ready`, ...
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// In words.
+    pub message: String,
+}
+
+impl NodeCondition {
+    /// The kubelet ends its pods, since the machine shuts down.
+    pub fn is_of_an_end(&self) -> bool {
+        self.kind == "Ready" && self.message.contains("node is shutting down")
+    }
+}
+
+/// A kubelet writes times into conditions every few minutes: only what says something is kept.
+fn of_an_end<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NodeCondition>, D::Error> {
+    let all = Vec::<NodeCondition>::deserialize(deserializer)?;
+    let said = |condition: NodeCondition| NodeCondition { message: "node is shutting down".to_owned(), ..condition };
+    Ok(all.into_iter().filter(NodeCondition::is_of_an_end).map(said).collect())
+}
+
+/// A pod, as far as it needs routes.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Pod {
+    /// What is wanted.
+    pub spec: PodSpec,
+    /// How far it is.
+    pub status: PodStatus,
+}
+
+/// What is wanted of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PodSpec {
+    /// Where it runs.
+    pub node_name: String,
+    /// With the node's own addresses.
+    pub host_network: bool,
+}
+
+/// How far a pod is.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct PodStatus {
+    /// `Succeeded` and `Failed` are ends.
+    pub phase: String,
 }
 
 /// One way to reach a node.
@@ -628,7 +702,7 @@ mod tests {
         assert_eq!(Kind::of("projectcalico.org/v3", "BGPPeer"), Some(Kind::BgpPeer));
         assert_eq!(Kind::of("projectcalico.org/v3", "Node"), Some(Kind::CalicoNode));
         assert_eq!(Kind::of("v1", "Node"), Some(Kind::Node));
-        assert_eq!(Kind::of("v1", "Pod"), None);
+        assert_eq!(Kind::of("v1", "ConfigMap"), None);
         assert_eq!(Kind::of("example.com/v1", "Service"), None);
     }
 }

@@ -10,14 +10,16 @@
 //! | policy Cluster, aggregation switched off | all nodes, as long as an endpoint is ready anywhere |
 //! | any other | nobody alone: it is in a range |
 //!
-//! A node that is excluded from load balancing, or drains, announces none.
+//! A node that is excluded from load balancing announces none. One that leaves ([`leaving`](super::leaving)) announces those alone that nobody else takes:
+//! of policy Local where no other node that stays has a ready endpoint, and all of them where no other node stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::Setting;
+use super::leaving::Others;
 use super::meaning::{NodeMeaning, Notes, ServiceAddress, Services, Sourced, host, is_host};
 use super::object::{BgpConfiguration, Cidr, Endpoint, EndpointSlice, Key, Service, Words};
 use super::store::Store;
@@ -76,13 +78,14 @@ pub(super) fn are_excluded(labels: &Words) -> bool {
     labels.get("node.kubernetes.io/exclude-from-external-load-balancers").is_some_and(|value| value == "true")
 }
 
-/// The annotation by which a node says goodbye: first its services, and its blocks when `catbird drain` says so.
-pub(super) fn are_drained(annotations: &Words) -> bool {
-    annotations.get("catbird.dev/drain").is_some_and(|value| value == "true")
-}
-
 /// What this node announces, and of which ranges it writes no learned route.
-pub(super) fn meaning(store: &Store, node: &NodeMeaning, allowed: &Ranges, notes: &mut Notes) -> (Services, Vec<Sourced<IpNet>>) {
+pub(super) fn meaning(
+    store: &Store,
+    node: &NodeMeaning,
+    allowed: &Ranges,
+    setting: &Setting<'_>,
+    notes: &mut Notes,
+) -> (Services, Vec<Sourced<IpNet>>) {
     if allowed.is_empty() {
         return (Services::default(), Vec::new());
     }
@@ -90,30 +93,58 @@ pub(super) fn meaning(store: &Store, node: &NodeMeaning, allowed: &Ranges, notes
     let balancers = if allowed.apart { Vec::new() } else { wide(&allowed.load_balancer) };
     let whole: Vec<Sourced<IpNet>> = [allowed.cluster.clone(), wide(&allowed.external), balancers].concat();
     let reflected = if node.cluster_id.is_some() { [allowed.load_balancer.clone(), allowed.external.clone()].concat() } else { Vec::new() };
-    if node.services_excluded.is_some() || node.drain.is_some() {
+    if node.services_excluded.is_some() {
         return (Services { reflected, ..Services::default() }, whole);
     }
-    let addresses = addresses(store, &node.name, allowed, notes);
-    (Services { ranges: whole.clone(), addresses, reflected }, whole)
+    let others = node.drain.as_ref().map(|_| Others::of(store, &node.name, setting));
+    let (addresses, mut leaving) = addresses(store, &node.name, allowed, others.as_ref(), notes);
+    let ranges = match others {
+        Some(others) if others.any => {
+            leaving.extend(whole.iter().map(|range| range.value));
+            Vec::new()
+        }
+        _ => whole.clone(),
+    };
+    (Services { ranges, addresses, reflected, leaving }, whole)
 }
 
-/// Each address once, with all the services that want it.
-fn addresses(store: &Store, node: &str, allowed: &Ranges, notes: &mut Notes) -> Vec<ServiceAddress> {
+/// Each address once, with all the services that want it; and those that go since the node leaves.
+fn addresses(
+    store: &Store,
+    node: &str,
+    allowed: &Ranges,
+    others: Option<&Others<'_>>,
+    notes: &mut Notes,
+) -> (Vec<ServiceAddress>, Vec<IpNet>) {
     let mut found: BTreeMap<IpNet, Vec<Key>> = BTreeMap::new();
+    let mut leaving: BTreeSet<IpNet> = BTreeSet::new();
     let slices = slices(store);
     for (key, service) in store.services() {
         let slices = slices.get(&(key.namespace.as_str(), key.name.as_str())).map_or(&[][..], Vec::as_slice);
         if !is_announced(service, slices, node, allowed) {
             continue;
         }
+        let leaves = others.is_some_and(|others| is_taken_by(others, service, slices, node));
         for address in announced_addresses(key, service, allowed, notes) {
+            if leaves {
+                leaving.insert(host(address));
+                continue;
+            }
             let wanted = found.entry(host(address)).or_default();
             if !wanted.contains(key) {
                 wanted.push(key.clone());
             }
         }
     }
-    found.into_iter().map(|(prefix, from)| ServiceAddress { prefix, from }).collect()
+    leaving.retain(|address| !found.contains_key(address));
+    (found.into_iter().map(|(prefix, from)| ServiceAddress { prefix, from }).collect(), leaving.into_iter().collect())
+}
+
+/// A node that leaves is not needed for it: another one that stays takes its packets.
+fn is_taken_by(others: &Others<'_>, service: &Service, slices: &[&EndpointSlice], node: &str) -> bool {
+    let elsewhere = |e: &Endpoint| e.conditions.ready.unwrap_or(true) && e.node_name != node && !others.idle.contains(e.node_name.as_str());
+    let local = service.spec.external_traffic_policy == "Local";
+    if local { slices.iter().flat_map(|slice| &slice.endpoints).any(elsewhere) } else { others.any }
 }
 
 /// The slices of each service, by namespace and name.

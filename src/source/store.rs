@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::object::{
     BgpConfiguration, BgpFilter, BgpPeer, BlockAffinity, CalicoNode, CiliumNode, EndpointSlice, EndpointStatus, IpPool, Key, Kind, Node,
-    Object, Secret, Service,
+    Object, Pod, Secret, Service,
 };
 
 /// What became of an object that was handed in.
@@ -29,6 +29,8 @@ pub enum Inserted {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Store {
     objects: BTreeMap<Key, Object>,
+    /// The pods of this node are all here: one that is missing is gone.
+    pods_known: bool,
     unreadable: BTreeMap<Key, String>,
 }
 
@@ -56,6 +58,7 @@ impl Store {
         block_affinities: BlockAffinity => BlockAffinity, |o| &o.spec;
         secrets: Secret => Secret, |o| o;
         services: Service => Service, |o| o;
+        pods: Pod => Pod, |o| o;
         endpoint_slices: EndpointSlice => EndpointSlice, |o| o;
         endpoint_statuses: EndpointStatus => EndpointStatus, |o| o;
     }
@@ -92,6 +95,19 @@ impl Store {
     /// Has it any object of this kind?
     pub fn has(&self, kind: Kind) -> bool {
         self.of(kind).next().is_some()
+    }
+
+    /// Whether the pods are all here.
+    pub fn knows_pods(&self) -> bool {
+        self.pods_known
+    }
+
+    /// All pods of the node were listed, or nobody lists them any more: then there are none here. True if that is news.
+    pub fn know_pods(&mut self, known: bool) -> bool {
+        if !known {
+            self.objects.retain(|key, _| key.kind != Kind::Pod);
+        }
+        std::mem::replace(&mut self.pods_known, known) != known
     }
 
     /// Objects.

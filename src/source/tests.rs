@@ -150,7 +150,7 @@ fn what_an_object_says_besides_is_no_change() {
     let list = json!({"apiVersion": "v1", "kind": "NodeList", "items": three().into_iter().map(|mut n| { n.as_object_mut().unwrap().remove("kind"); n }).collect::<Vec<_>>()});
     assert!(store.insert(list).iter().all(|one| matches!(one, Inserted::Same(_))), "a typed list is its objects");
     assert!(matches!(
-        store.insert(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}})).as_slice(),
+        store.insert(json!({"apiVersion": "v1", "kind": "ReplicaSet", "metadata": {"name": "p"}})).as_slice(),
         [Inserted::Foreign(_)]
     ));
 }
@@ -297,11 +297,95 @@ fn an_excluded_node_announces_no_service_and_still_keeps_them_out_of_its_kernel(
 }
 
 #[test]
-fn a_node_that_drains_announces_no_services_and_keeps_its_blocks() {
+fn a_node_leaves_by_its_annotation_a_cordon_a_taint_or_its_kubelet_s_word() {
+    let leaves = |settings: &str, path: &str, value: Value| {
+        let mut objects = three();
+        let (parent, field) = path.rsplit_once('/').expect("a path");
+        objects[0].pointer_mut(parent).expect("it is there")[field] = value;
+        merged(&format!("{NODES}{settings}"), objects).config.leaving.map(|leaving| (leaving.why, leaving.shuts_down))
+    };
+    let ready = |message: &str| json!([{"type": "DiskPressure", "message": "fine"}, {"type": "Ready", "message": message}]);
+    let taint = json!([{"key": "example.com/away", "effect": "NoExecute"}]);
+    let keys = "drain_taints = [\"x\", \"example.com/away\"]\n";
+    for (settings, path, value, why) in [
+        ("", "/metadata/annotations", json!({"catbird.dev/drain": "true"}), Some("it is annotated catbird.dev/drain")),
+        ("", "/metadata/annotations", json!({"catbird.dev/drain": "false"}), None),
+        ("", "/spec/unschedulable", json!(true), Some("it is cordoned")),
+        ("", "/spec/unschedulable", json!(false), None),
+        ("drain_on_cordon = false\n", "/spec/unschedulable", json!(true), None),
+        (keys, "/spec/taints", taint.clone(), Some("it has the taint example.com/away")),
+        ("", "/spec/taints", taint, None),
+        ("", "/status/conditions", ready("container runtime is down; node is shutting down"), Some("it shuts down")),
+        ("drain_on_cordon = false\n", "/status/conditions", ready("kubelet is posting ready status"), None),
+    ] {
+        let expected = why.map(|why| (format!("Node a: {why}"), why.contains("shuts")));
+        assert_eq!(leaves(settings, path, value.clone()), expected, "{settings}{path} {value}");
+    }
+}
+
+#[test]
+fn the_blocks_of_a_node_that_leaves_wait_for_its_pods() {
+    let pod = |name: &str, node: &str, network: bool, phase: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "x"},
+            "spec": {"nodeName": node, "hostNetwork": network}, "status": {"phase": phase}})
+    };
+    let gone = |known: bool, pods: Vec<Value>| {
+        let mut objects = three();
+        objects[0]["spec"]["unschedulable"] = true.into();
+        objects.extend(pods);
+        let mut store = store(objects);
+        store.know_pods(known);
+        let merged = merge(&parse("a", NODES), &store).expect("no conflict");
+        (merged.meaning.node.pods, merged.config.leaving.expect("it leaves").pods_gone)
+    };
+    assert_eq!(gone(false, Vec::new()), (None, false), "nobody has looked");
+    assert_eq!(gone(true, Vec::new()), (Some(0), true));
+    assert_eq!(gone(true, vec![pod("p", "a", false, "Running"), pod("q", "a", false, "Pending")]), (Some(2), false));
+    let others = [
+        pod("h", "a", true, "Running"),
+        pod("d", "a", false, "Succeeded"),
+        pod("f", "a", false, "Failed"),
+        pod("b", "b", false, "Running"),
+    ];
+    assert_eq!(gone(true, others.to_vec()), (Some(0), true), "of the host's network, ended, another node's");
+}
+
+#[test]
+fn a_node_that_leaves_announces_what_nobody_else_takes() {
+    let meant = |leaving: &[usize], endpoints: Value, kind: Value| {
+        let mut objects = three();
+        leaving.iter().for_each(|n| objects[*n]["spec"]["unschedulable"] = true.into());
+        objects.extend([service("s", kind, &["203.0.113.9"]), slice("s", "IPv4", endpoints)]);
+        let Merged { config, meaning } = merged(RANGES, objects);
+        let [addresses, leaving] = [meaning.services.addresses.iter().map(|a| a.prefix).collect(), meaning.services.leaving]
+            .map(|all: Vec<_>| all.iter().map(ToString::to_string).collect::<Vec<_>>());
+        (meaning.services.ranges.len(), addresses, leaving, config.leaving.map_or(0, |leaving| leaving.services.len()))
+    };
+    let (own, both) = (json!([{"nodeName": "a"}]), json!([{"nodeName": "a"}, {"nodeName": "b"}]));
+    let away = json!([{"nodeName": "a"}, {"nodeName": "b", "conditions": {"ready": false}}]);
+    let is_local = || local("10.96.0.5");
+    let (all, ranges) = (["10.96.0.5/32", "203.0.113.9/32"], ["10.96.0.0/16", "192.0.2.0/24", "198.51.100.0/24"]);
+    let with_ranges = [all.as_slice(), &ranges].concat();
+    assert_eq!(meant(&[], both.clone(), is_local()), (3, all.map(str::to_owned).to_vec(), Vec::new(), 0));
+    let (announced, addresses, leaving, asked) = meant(&[0], both.clone(), is_local());
+    assert_eq!((announced, addresses.len(), asked), (0, 0, 5), "b takes it");
+    assert_eq!(leaving, with_ranges);
+    for endpoints in [own, away] {
+        let (announced, addresses, leaving, _) = meant(&[0], endpoints, is_local());
+        assert_eq!((announced, addresses), (0, all.map(str::to_owned).to_vec()), "nobody else has a ready endpoint");
+        assert_eq!(leaving, ranges);
+    }
+    assert_eq!(meant(&[0, 1], both.clone(), is_local()).1, all, "b leaves, too");
+    assert_eq!(meant(&[0], both.clone(), cluster("10.96.0.5")).1, [""; 0], "any node takes it");
+    assert_eq!(meant(&[0, 1, 2], both, cluster("10.96.0.5")).0, 3, "all leave: somebody has to");
+}
+
+#[test]
+fn a_node_that_leaves_announces_no_services_and_keeps_its_blocks() {
     let with = |annotations: Value| {
         let mut objects = three();
         objects[0]["metadata"]["annotations"] = annotations;
-        objects.extend([service("s", local("10.96.0.5"), &[]), slice("s", "IPv4", json!([{"nodeName": "a"}]))]);
+        objects.extend([service("s", local("10.96.0.5"), &[]), slice("s", "IPv4", json!([{"nodeName": "a"}, {"nodeName": "b"}]))]);
         merged(RANGES, objects)
     };
     let (before, after) = (with(json!({"catbird.dev/drain": "false"})), with(json!({"catbird.dev/drain": "true"})));

@@ -8,6 +8,7 @@ use std::fmt;
 use super::object::{Kind, Meta, PasswordRef};
 use super::selector::Selector;
 use super::store::Store;
+use super::{Setting, leaving};
 use crate::config::model::{Flavour, Kubernetes, Mode};
 
 /// A kind of object, and which of them.
@@ -23,6 +24,8 @@ pub struct Watched {
     pub namespace: Option<String>,
     /// This one only.
     pub name: Option<String>,
+    /// What runs on this node only.
+    pub on_node: Option<String>,
     /// Those with these labels only, and of these not the one called so, which has a watch of its own.
     pub labels: Option<(String, String)>,
     /// Without its definition in the API nothing can be concluded. Of others there are none then.
@@ -52,6 +55,9 @@ impl fmt::Display for Watched {
         if let Some((labels, _)) = &self.labels {
             return write!(f, "{} {labels}", self.plural);
         }
+        if let Some(node) = &self.on_node {
+            return write!(f, "{} on {node}", self.plural);
+        }
         match (&self.namespace, &self.name) {
             (None, None) => f.write_str(self.plural),
             (None, Some(name)) => write!(f, "{} {name}", self.plural),
@@ -63,7 +69,7 @@ impl fmt::Display for Watched {
 const CALICO: &str = "crd.projectcalico.org";
 
 fn all(kind: Kind, group: &'static str, version: &'static str, kind_name: &'static str, plural: &'static str) -> Watched {
-    Watched { kind, group, version, kind_name, plural, namespace: None, name: None, labels: None, essential: true }
+    Watched { kind, group, version, kind_name, plural, namespace: None, name: None, on_node: None, labels: None, essential: true }
 }
 
 /// What the node of this name watches.
@@ -99,6 +105,11 @@ pub fn watched(kubernetes: &Kubernetes, node: &str, store: &Store) -> Vec<Watche
     if services {
         wanted.push(all(Kind::Service, "", "v1", "Service", "services"));
         wanted.push(all(Kind::EndpointSlice, "discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"));
+    }
+    // What is still there is asked for by one that leaves, and nobody else.
+    let setting = Setting::new(kubernetes);
+    if store.nodes().any(|(key, object)| key.name == node && leaving::why(object, &setting).is_some()) {
+        wanted.push(Watched { on_node: Some(node.to_owned()), ..all(Kind::Pod, "", "v1", "Pod", "pods") });
     }
     wanted
 }
@@ -172,6 +183,17 @@ mod tests {
         let by_label = Watched { labels: Some(("rr=true".into(), "a".into())), ..all(Kind::Node, "", "v1", "Node", "nodes") };
         let covers = |name: &str| by_label.covers(&crate::source::Key::new(Kind::Node, "", name));
         assert!(covers("b") && !covers("a"), "that a node is no reflector any more does not mean that it is gone");
+    }
+
+    #[test]
+    fn a_node_that_leaves_asks_for_its_own_pods() {
+        let mut store = Store::default();
+        let node = |name: &str, cordoned: bool| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": {"unschedulable": cordoned}});
+        [node("a", false), node("b", true)].into_iter().for_each(|node| drop(store.insert(node)));
+        assert_eq!(names("nodes", "", &store), ["nodes"], "others' are none of its business");
+        store.insert(node("a", true));
+        assert_eq!(names("nodes", "", &store), ["nodes", "pods on a"]);
+        assert_eq!(names("nodes", "drain_on_cordon = false\n", &store), ["nodes"]);
     }
 
     #[test]

@@ -25,7 +25,11 @@ impl Speaker {
             Command::PeerClear { peer, hard } => self.with_peer(&peer, |s, id| s.peer_clear(id, hard, now)),
             Command::RefreshIn { peer } => self.with_peer(&peer, Speaker::refresh_in),
             Command::RefreshOut { peer } => self.with_peer(&peer, Speaker::refresh_out),
-            Command::Drain { wait } => match self.drain(wait, now) {
+            Command::Drain { wait, if_shutdown: true } => match self.drain_if_it_shuts_down(wait, now) {
+                Some(done) => Ok(done),
+                None => return self.drain_waiters.push(id),
+            },
+            Command::Drain { wait, .. } => match self.drain(wait, now) {
                 Ok(None) => return self.drain_waiters.push(id),
                 Ok(Some(done)) => Ok(done),
                 Err(why) => Err(why.to_owned()),
@@ -44,8 +48,13 @@ impl Speaker {
                 self.take_step(step, now);
                 self.effects.notice(Notice::Draining { on: true });
             }
-            Err(_) if wait && self.lifecycle.name(false) == "draining" => {}
-            Err(why) => return Err(why),
+            Err(why) => {
+                // It may have been the cluster's, and is an operator's now.
+                self.memory.touch(now, true);
+                if !wait || self.lifecycle.name(false) != "draining" {
+                    return Err(why);
+                }
+            }
         }
         let time = self.params.stop.drain_wait.as_secs_f64();
         let text = format!(

@@ -25,22 +25,26 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(10);
 
 /// A step of the goodbye: first all must be out, then the others get their time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wait {
+pub(super) struct Wait {
     give_up: Instant,
     until: Option<Instant>,
 }
 
 impl Wait {
-    fn begin(now: Instant) -> Wait {
+    pub fn begin(now: Instant) -> Wait {
         Wait { give_up: now + FLUSH_LIMIT, until: None }
     }
 
-    fn deadline(&self) -> Instant {
+    pub fn deadline(&self) -> Instant {
         self.until.unwrap_or(self.give_up)
     }
 
+    pub fn awaits_flush(&self) -> bool {
+        self.until.is_none()
+    }
+
     /// Is it over? `time` is what the others get.
-    fn poll(&mut self, now: Instant, flushed: bool, time: Duration) -> bool {
+    pub fn poll(&mut self, now: Instant, flushed: bool, time: Duration) -> bool {
         if self.until.is_none() && (flushed || now >= self.give_up) {
             self.until = Some(now + time);
         }
@@ -152,19 +156,42 @@ impl Lifecycle {
 
     /// Is what goes out to be looked at, as a step waits for it?
     pub fn awaits_flush(&self) -> bool {
-        matches!(self.state, State::Marking(w) | State::Withdrawing(w) if w.until.is_none())
+        matches!(self.state, State::Marking(w) | State::Withdrawing(w) if w.awaits_flush())
+    }
+
+    /// The cluster says that this node leaves: a drain that nobody has ordered, and that ends when the node [stays](Lifecycle::stay).
+    pub fn leave(&mut self, now: Instant) -> Option<Step> {
+        (self.state == State::Running).then(|| {
+            self.state = State::Marking(Wait::begin(now));
+            Step::Announce
+        })
+    }
+
+    /// Ends a drain that nobody has ordered, and that is not the beginning of an end.
+    pub fn stay(&mut self) -> Option<Step> {
+        let drains = matches!(self.state, State::Marking(_) | State::Withdrawing(_) | State::Drained);
+        (drains && !self.ordered && self.then.is_none()).then(|| {
+            self.state = State::Running;
+            Step::Announce
+        })
     }
 
     /// # Errors
-    /// A drain goes on already, is done, or the router ends.
+    /// A drain goes on already, is done, or the router ends. One that nobody had ordered is ordered from then on.
     pub fn drain(&mut self, now: Instant) -> Result<Step, &'static str> {
         match self.state {
             State::Running => {
                 (self.state, self.ordered) = (State::Marking(Wait::begin(now)), true);
                 Ok(Step::Announce)
             }
-            State::Marking(_) | State::Withdrawing(_) => Err("already draining"),
-            State::Drained => Err("drained already"),
+            State::Marking(_) | State::Withdrawing(_) => {
+                self.ordered |= self.then.is_none();
+                Err("already draining")
+            }
+            State::Drained => {
+                self.ordered |= self.then.is_none();
+                Err("drained already")
+            }
             State::Stopping(_) | State::Stopped => Err("the daemon is ending"),
         }
     }
@@ -292,6 +319,22 @@ mod tests {
         assert!(life.takes_sessions() && !life.withholds() && !life.is_drained());
         life.recall(true);
         assert_eq!(life.drain(at(17_000)), Err("drained already"), "in another life");
+    }
+
+    #[test]
+    fn a_drain_that_nobody_ordered_ends_when_the_node_stays_and_an_order_makes_it_last() {
+        let mut life = Lifecycle::default();
+        assert_eq!((life.leave(at(0)), life.leave(at(0))), (Some(Step::Announce), None));
+        assert!(life.marks() && life.is_leaving() && !life.is_drained(), "nobody remembers it");
+        assert_eq!((life.stay(), life.stay()), (Some(Step::Announce), None));
+        life.leave(at(1000));
+        assert_eq!(life.drain(at(1000)), Err("already draining"));
+        assert!(life.is_drained());
+        assert_eq!(life.stay(), None, "whoever ordered it ends it");
+        assert_eq!(life.undrain(), Ok(Step::Announce));
+        // An end that withdraws is not ended by a node that stays.
+        life.stop(OnTerm::Withdraw, at(2000));
+        assert_eq!(life.stay(), None);
     }
 
     #[test]

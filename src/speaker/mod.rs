@@ -21,7 +21,7 @@
 //! | `unnumbered` | peers that are whoever is at the other end of a link |
 //! | `fib_sync`, `overlay` | what is wanted in the kernel, and which tunnels |
 //! | `origination`, `redistribute` | what is announced as our own |
-//! | `lifecycle`, `startup`, `retention`, `remembered`, `recall` | drain and stop; our own restart; what outlives a session, and the process |
+//! | `lifecycle`, `leaving`, `startup`, `retention`, `remembered`, `recall` | drain and stop; a node that leaves; our own restart; what outlives a session, and the process |
 //! | `jobs` | work as large as a table, in steps |
 //! | `fixed_routes` | kernel routes that stand whatever is learned |
 //! | `query`, `explain`, `format`, `counters` | answers |
@@ -42,6 +42,7 @@ mod import;
 mod import_context;
 mod io;
 mod jobs;
+mod leaving;
 mod lifecycle;
 mod origination;
 mod overlay;
@@ -62,8 +63,8 @@ mod unnumbered;
 
 pub use io::{Effect, Frames, Input, StopMode};
 pub use params::{
-    BlockSource, Burden, Forwarding, Limits, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, NodeAddresses, OnTerm, Params,
-    PeerConfig, RecoveryParams, RedistributeParams, RedistributeRule, Shape, StopParams,
+    BlockSource, Burden, Forwarding, Leaving, Limits, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, NodeAddresses, OnTerm,
+    Params, PeerConfig, RecoveryParams, RedistributeParams, RedistributeRule, Shape, StopParams,
 };
 pub use remembered::Remembered;
 pub use router::Speaker;

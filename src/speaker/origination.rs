@@ -12,13 +12,14 @@ use super::params::BlockSource;
 use crate::num::{Nlri, PeerId};
 use crate::policy::LocalKind;
 use crate::rib::{Cause, Rib, Route, RouteChange};
-use crate::wire::{NextHop, Origin, PathAttributes};
+use crate::wire::{Community, NextHop, Origin, PathAttributes};
 
 /// This node's blocks, and who named each.
 #[derive(Default)]
 pub(super) struct Origination {
     named: BTreeMap<IpNet, BTreeSet<BlockSource>>,
-    services: BTreeSet<IpNet>,
+    /// Each with whether it goes soon.
+    services: BTreeMap<IpNet, bool>,
     /// Sources that have said something, be it that there is nothing.
     known: BTreeSet<BlockSource>,
 }
@@ -86,28 +87,45 @@ impl Origination {
 }
 
 impl Origination {
-    /// Replaces the services, but for those that `kept` by another reason.
-    pub fn set_services(&mut self, nets: &[IpNet], kept: impl Fn(&IpNet) -> bool, rib: &mut Rib) {
-        let wanted: BTreeSet<IpNet> = nets.iter().map(IpNet::trunc).collect();
-        wanted.difference(&self.services).for_each(|net| originate(rib, LocalKind::Service, *net, true));
-        self.services.difference(&wanted).filter(|net| !kept(net)).for_each(|net| originate(rib, LocalKind::Service, *net, false));
+    /// Replaces the services, but for those that `kept` by another reason. Those of `leaving` that were announced ask to be looked for elsewhere:
+    /// by GRACEFUL_SHUTDOWN outside of the AS (RFC 8326 §4.1), and by the lowest LOCAL_PREF inside.
+    pub fn set_services(&mut self, nets: &[IpNet], leaving: &[IpNet], kept: impl Fn(&IpNet) -> bool, rib: &mut Rib) {
+        let going = leaving.iter().map(IpNet::trunc).filter(|net| self.services.contains_key(net)).map(|net| (net, true));
+        let wanted: BTreeMap<IpNet, bool> = going.chain(nets.iter().map(|net| (net.trunc(), false))).collect();
+        for (net, marked) in wanted.iter().filter(|(net, marked)| self.services.get(net) != Some(marked)) {
+            originate_with(rib, LocalKind::Service, *net, Some(Attributes { graceful_shutdown: *marked, local_pref: marked.then_some(0) }));
+        }
+        let gone = self.services.keys().filter(|net| !wanted.contains_key(net) && !kept(net));
+        gone.for_each(|net| originate(rib, LocalKind::Service, *net, false));
         self.services = wanted;
     }
 }
 
-/// Announces a prefix as one of our own, or no longer.
-pub(super) fn originate(rib: &mut Rib, kind: LocalKind, net: IpNet, ours: bool) {
-    originate_with(rib, kind, net, ours.then_some(None));
+/// What a prefix of ours carries.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Attributes {
+    pub local_pref: Option<u32>,
+    pub graceful_shutdown: bool,
 }
 
-/// The same with a LOCAL_PREF, if it is to carry one.
-pub(super) fn originate_with(rib: &mut Rib, kind: LocalKind, net: IpNet, ours: Option<Option<u32>>) {
-    let route = ours.map(|local_pref| {
+/// Announces a prefix as one of our own, or no longer.
+pub(super) fn originate(rib: &mut Rib, kind: LocalKind, net: IpNet, ours: bool) {
+    originate_with(rib, kind, net, ours.then(Attributes::default));
+}
+
+/// The same with attributes.
+pub(super) fn originate_with(rib: &mut Rib, kind: LocalKind, net: IpNet, ours: Option<Attributes>) {
+    let route = ours.map(|ours| {
         let next_hop = match net {
             IpNet::V4(_) => NextHop::V4(Ipv4Addr::UNSPECIFIED),
             IpNet::V6(_) => NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None },
         };
-        Route::as_received(rib.intern_new(PathAttributes::builder(Origin::Igp, next_hop).set_local_pref(local_pref).finish()))
+        let mut attrs = PathAttributes::builder(Origin::Igp, next_hop);
+        attrs.set_local_pref(ours.local_pref);
+        if ours.graceful_shutdown {
+            attrs.add_community(Community::GRACEFUL_SHUTDOWN);
+        }
+        Route::as_received(rib.intern_new(attrs.finish()))
     });
     let cause = if ours.is_some() { Cause::Announced } else { Cause::Withdrawn };
     rib.apply(RouteChange { peer: PeerId::LOCAL, nlri: Nlri { net, path_id: kind.path_id() }, route, cause });

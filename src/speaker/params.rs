@@ -48,6 +48,8 @@ pub struct Params {
     pub held_blocks: Vec<IpNet>,
     /// Addresses and ranges of services that are announced; sorted.
     pub services: Vec<IpNet>,
+    /// The cluster says that this node leaves.
+    pub leaving: Option<Leaving>,
     /// Sources of blocks that speak up by themselves. After a start nothing is withdrawn for want of what they have not said yet.
     pub sources: BTreeSet<BlockSource>,
     /// How the best path is chosen where RFC 4271 leaves a choice.
@@ -260,6 +262,21 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// What the tables keep of refused routes, and how many paths of a prefix.
     pub tables: rib::Limits,
+}
+
+/// A node that leaves by the cluster's word: its services first, and its blocks when no pod needs them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// Whose word it is, and why: `Node a: it is cordoned`.
+    pub why: String,
+    /// Services that it announced and others take over; sorted.
+    pub services: Vec<IpNet>,
+    /// No pod needs the blocks any more.
+    pub pods_gone: bool,
+    /// The machine ends.
+    pub shuts_down: bool,
+    /// The blocks go then at the latest, counted from when it began to leave.
+    pub deadline: Option<Duration>,
 }
 
 /// What TERM and `drain` do.

@@ -9,6 +9,7 @@ use super::counters::RouterCounters;
 use super::fib_sync::FibSync;
 use super::format;
 use super::jobs::{Job, JobKey, Jobs};
+use super::leaving::Departure;
 use super::lifecycle::Lifecycle;
 use super::origination::Origination;
 use super::params::{BlockSource, Params};
@@ -37,6 +38,7 @@ pub(super) struct Query<'a> {
     pub fib_sync: &'a FibSync,
     pub origination: &'a Origination,
     pub lifecycle: &'a Lifecycle,
+    pub departure: Option<&'a Departure>,
     pub startup: &'a StartupConvergence,
     pub jobs: &'a Jobs,
     pub counters: &'a RouterCounters,
@@ -96,6 +98,7 @@ impl Query<'_> {
             blocks: self.origination.len(),
             phase: self.lifecycle.name(self.startup.is_on()).to_owned(),
             draining: self.lifecycle.is_leaving(),
+            leaving: self.departure.and_then(|departure| departure.words(self.params)),
             recovering: self.startup.awaits_old_routes(self.params, &self.fib_sync.fib),
             waiting: self.startup.unknown_sources(now).map(|(sources, left)| WaitingRow {
                 sources: sources.iter().map(|s| s.name().to_owned()).collect(),

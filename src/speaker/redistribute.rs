@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
-use super::origination::originate_with;
+use super::origination::{Attributes, originate_with};
 use super::params::{Params, RedistributeParams, RedistributeRule, Shape};
 use crate::fib;
 use crate::kernel::{IfIndex, KernelEvent, KernelRoute, RouteKind};
@@ -201,7 +201,8 @@ impl Redistribution {
             for other in LocalKind::ALL.into_iter().filter(|k| *k != LocalKind::Block) {
                 let configured = other == LocalKind::Service && params.services.binary_search(net).is_ok();
                 let own = own.filter(|(kind, _)| *kind == other);
-                originate_with(rib, other, *net, (configured || own.is_some()).then_some(own.and_then(|(_, local_pref)| local_pref)));
+                let carried = Attributes { local_pref: own.and_then(|(_, local_pref)| local_pref), ..Attributes::default() };
+                originate_with(rib, other, *net, (configured || own.is_some()).then_some(carried));
             }
         }
         (!changes.is_empty()).then(|| self.of(LocalKind::Block))

@@ -55,6 +55,7 @@ impl Speaker {
     pub(super) fn reload(&mut self, id: u64, new: Box<Params>, now: Instant) {
         let plan = self.plan(&new);
         let old = std::mem::replace(&mut self.params, new);
+        self.follow_leaving(now);
         self.forget_sources(&old.sources);
         self.apply_node(plan.node);
         self.startup.may_end();

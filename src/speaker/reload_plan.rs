@@ -202,6 +202,7 @@ impl<'a> Diff<'a> {
         self.announced("block", [&a.blocks, &b.blocks]);
         self.announced("block (held by others)", [&a.held_blocks, &b.held_blocks]);
         self.announced("service", [&a.services, &b.services]);
+        self.leaving();
         if a.recovery.forwarding != b.recovery.forwarding {
             self.live(Touch::empty(), "forwarding, at the next start, changes".into());
         }
@@ -219,6 +220,21 @@ impl<'a> Diff<'a> {
         }
         for name in a.shell.keys().filter(|name| !b.shell.contains_key(*name)) {
             self.live(Touch::empty(), format!("{name} is unset"));
+        }
+    }
+
+    fn leaving(&mut self) {
+        let blocks =
+            |gone: bool| if gone { "no pod needs its blocks: they are withdrawn" } else { "its blocks stay as long as a pod needs them" };
+        match (&self.old.leaving, &self.new.leaving) {
+            (None, Some(new)) => self.live(Touch::BLOCKS, format!("the node leaves ({}); {}", new.why, blocks(new.pods_gone))),
+            (Some(old), None) => {
+                self.live(Touch::BLOCKS, format!("the node stays (before: {}); what it withdrew is announced again", old.why))
+            }
+            (Some(old), Some(new)) if old != new => {
+                self.live(Touch::BLOCKS, format!("the node goes on leaving ({}); {}", new.why, blocks(new.pods_gone)));
+            }
+            _ => {}
         }
     }
 

@@ -14,6 +14,7 @@ use super::fib_sync::{FibSync, Program};
 use super::import::Import;
 use super::io::{Effect, Effects, Input, StopMode};
 use super::jobs::{Job, JobKey, Jobs};
+use super::leaving::Departure;
 use super::lifecycle::{Lifecycle, Step};
 use super::origination::Origination;
 use super::overlay::Tunnels;
@@ -67,6 +68,8 @@ pub struct Speaker {
     pub(super) redistribution: Redistribution,
     /// Running, draining, stopping.
     pub(super) lifecycle: Lifecycle,
+    /// The cluster says that this node leaves.
+    pub(super) departure: Option<Departure>,
     /// What an earlier run left, until it is replaced or removed.
     pub(super) startup: StartupConvergence,
     /// Work as large as a table, in steps.
@@ -103,6 +106,7 @@ impl Speaker {
             origination: Origination::default(),
             redistribution: Redistribution::default(),
             lifecycle: Lifecycle::default(),
+            departure: Departure::at_start(&params, now),
             startup: StartupConvergence::new(now, &params.recovery),
             jobs: Jobs::default(),
             memory: Memory::default(),
@@ -243,6 +247,7 @@ impl Speaker {
         if !self.lifecycle.leaves_kernel_alone() {
             self.fib_sync.drain(&mut self.counters, &mut self.effects, now);
         }
+        self.run_departure(now);
         self.run_lifecycle(now);
         self.run_session_events(now);
         self.write_down(now);
@@ -282,7 +287,8 @@ impl Speaker {
         if self.lifecycle.is_stopped() {
             return None;
         }
-        [sessions, fib, self.startup.next_deadline(), self.lifecycle.next_deadline(), memory].into_iter().flatten().min()
+        let departure = self.departure_deadline();
+        [sessions, fib, self.startup.next_deadline(), self.lifecycle.next_deadline(), departure, memory].into_iter().flatten().min()
     }
 
     /// Whether `settle` has something to do although no input came and no deadline passed.
@@ -291,7 +297,11 @@ impl Speaker {
             || self.groups.has_ready()
             || self.sessions.has_unwatched()
             || !self.jobs.is_empty()
-            || self.lifecycle.awaits_flush() && self.is_flushed()
+            || self.awaits_flush() && self.is_flushed()
+    }
+
+    fn awaits_flush(&self) -> bool {
+        self.lifecycle.awaits_flush() || self.departure.as_ref().is_some_and(Departure::awaits_flush)
     }
 
     /// What this router is configured with.
@@ -358,6 +368,7 @@ impl Speaker {
             fib_sync: &self.fib_sync,
             origination: &self.origination,
             lifecycle: &self.lifecycle,
+            departure: self.departure.as_ref(),
             startup: &self.startup,
             jobs: &self.jobs,
             counters: &self.counters,
@@ -393,8 +404,7 @@ impl Speaker {
     pub(super) fn set_own(&mut self) {
         self.set_blocks(BlockSource::Config, &self.params.blocks.clone());
         self.set_blocks(BlockSource::Held, &self.params.held_blocks.clone());
-        let kept = |net: &IpNet| self.redistribution.is_service(net);
-        self.origination.set_services(&self.params.services, kept, &mut self.rib);
+        self.set_services();
     }
 
     /// The blocks that one source names, whole.
@@ -601,7 +611,7 @@ impl Speaker {
     }
 
     /// Is everything that is to be announced in the peers' kernels' hands, or at least out of ours?
-    fn is_flushed(&self) -> bool {
+    pub(super) fn is_flushed(&self) -> bool {
         let out = |id| !self.groups.has_more(id) && self.sessions.is_flushed(id);
         !self.is_choosing() && !self.groups.has_work() && self.sessions.iter().filter(|e| e.live.is_some()).all(|e| out(e.id))
     }

@@ -130,6 +130,7 @@ impl Lab {
             blocks: Vec::new(),
             held_blocks: Vec::new(),
             services: Vec::new(),
+            leaving: None,
             provisional: false,
             origins: Default::default(),
             rules: Rules::default(),

@@ -281,3 +281,55 @@ fn calico_s_objects_are_followed_with_passwords_and_outlive_their_definitions() 
     until_peers(&us, &["Global_127_0_0_9", "Mesh_127_0_0_2"]);
     assert_eq!(established(&us), ups, "the session with b was left alone: {}", us.log());
 }
+
+#[test]
+fn a_node_that_is_cordoned_leaves_when_its_pods_are_gone_and_a_rollout_takes_nothing() {
+    let name = "a_node_that_is_cordoned_leaves_when_its_pods_are_gone_and_a_rollout_takes_nothing";
+    let Some(cluster) = Cluster::new(name, "nodes", &[]) else { return };
+    let server = &cluster.server;
+    cluster.three_nodes();
+    let port = free_port();
+    let settings = |state: bool| {
+        let text = if state { cluster.settings("nodes") } else { settings("nodes", &cluster.kubeconfig, None) };
+        text + "cluster_ips = [\"10.96.0.0/16\"]\n"
+    };
+    let us = node_with("us", [127, 0, 0, 1], port, "export = \"all\"\n", &settings(true));
+    let b = node("b", [127, 0, 0, 2], port, &settings(false));
+    let knows = |prefix: &str| b.ask(&["--json", "peer", "us", "received"]).contains(prefix);
+    let (block, services) = ("10.244.1.0/24", "10.96.0.0/16");
+    until(&b, "block and services are known", || knows(block) && knows(services));
+    let ups = established(&b);
+    let pod = |name: &str, host: bool| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"},
+            "spec": {"nodeName": "us", "hostNetwork": host, "containers": [{"name": "c", "image": "c"}]}})
+        .to_string()
+    };
+    server.apply(&pod("web", false));
+    server.apply(&pod("proxy", true));
+    // A daemon that is replaced has nothing to withdraw.
+    assert!(us.ask(&["drain", "--if-shutdown"]).contains("does not shut down"));
+    server.kubectl(&["cordon", "us"]);
+    until(&us, "it is said", || us.ask(&["status"]).contains("leaving   Node us: it is cordoned"));
+    until(&b, "the services are gone", || !knows(services));
+    until(&us, "its pods are asked for", || us.ask(&["status"]).contains("pods on us, 2 known"));
+    assert!(knows(block), "a pod needs it: {}", us.log());
+    assert!(us.ask(&["drain", "--if-shutdown"]).contains("does not shut down"));
+    assert!(knows(block));
+    server.kubectl(&["delete", "pod", "web", "--force", "--grace-period=0"]);
+    until(&b, "the block is gone with the last pod", || !knows(block));
+    until(&us, "it is drained", || us.ask(&["status"]).contains("drained"));
+    server.kubectl(&["uncordon", "us"]);
+    until(&b, "all is back", || knows(block) && knows(services));
+    until(&us, "and pods are asked for no more", || !us.ask(&["status"]).contains("pods on us"));
+    assert_eq!(established(&b), ups, "no session came up a second time: {}", b.log());
+    // The machine ends, and a pod with it; the hook says when all is withdrawn.
+    server.apply(&pod("web", false));
+    let status = json!({"status": {"conditions": [{"type": "Ready", "status": "False", "message": "node is shutting down"}]}});
+    server.kubectl(&["patch", "node", "us", "--subresource=status", "--type=strategic", "-p", &status.to_string()]);
+    until(&us, "it is said", || us.ask(&["status"]).contains("it shuts down"));
+    until(&us, "its pods are asked for", || us.ask(&["status"]).contains("pods on us, 2 known"));
+    assert!(knows(block));
+    let said = us.ask(&["drain", "--if-shutdown"]);
+    assert!(said.contains("withdrawn") && !knows(block), "{said}");
+    assert_eq!(established(&b), ups);
+}

@@ -66,6 +66,13 @@ fn is_as_it_should_be(objects: &[Value], overlay: &str) {
     let daemons: Vec<&Value> = of_kind(objects, "DaemonSet").collect();
     let image = daemons[0].pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str);
     assert_eq!((daemons.len(), image), (1, Some(concat!("catbird:", env!("CARGO_PKG_VERSION")))), "{overlay}: the image of this release");
+    // A hook that withdrew would do so in every rollout.
+    let hook = daemons[0].pointer("/spec/template/spec/containers/0/lifecycle/preStop/exec/command");
+    assert_eq!(hook, Some(&serde_json::json!(["catbird", "drain", "--if-shutdown"])), "{overlay}");
+    assert!(
+        objects.iter().any(|object| object["kind"] == "ClusterRole" && object.to_string().contains("\"pods\"")),
+        "{overlay}: it may see what still runs"
+    );
     let configured: Vec<&Value> = of_kind(objects, "ConfigMap").filter_map(|map| map.pointer("/data/catbird.toml")).collect();
     let own = text(&format!("configs/kubernetes/{overlay}/catbird.toml"));
     assert_eq!(configured, [&Value::from(own)], "{overlay}: one configuration, its own");

@@ -11,9 +11,9 @@ use catbird::speaker::Params;
 use proto_tests::lab::Lab;
 use serde_json::{Value, json};
 
-const NAMES: [&str; 3] = ["a", "b", "c"];
+pub const NAMES: [&str; 3] = ["a", "b", "c"];
 
-fn node(n: usize) -> Value {
+pub fn node(n: usize) -> Value {
     let address = format!("10.255.0.{}", n + 1);
     json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NAMES[n]}, "spec": {"podCIDRs": [format!("10.244.{n}.0/24")]},
         "status": {"addresses": [{"type": "InternalIP", "address": address}]}})
@@ -21,9 +21,15 @@ fn node(n: usize) -> Value {
 
 /// What the objects make of one node.
 fn meant(name: &str, store: &Store) -> Params {
+    meant_by("", name, store)
+}
+
+/// The same with settings of `[kubernetes]`.
+pub fn meant_by(settings: &str, name: &str, store: &Store) -> Params {
     let read = |_: &std::path::Path| Err("no files here".to_owned());
     let environment = Environment { hostname: Some(name.to_owned()), read: &read, memory_limit: None };
-    let file = Config::parse("test.toml", "[kubernetes]\nflavour = \"nodes\"\n", &environment).config.expect("legal");
+    let text = format!("[kubernetes]\nflavour = \"nodes\"\n{settings}");
+    let file = Config::parse("test.toml", &text, &environment).config.expect("legal");
     params::speaker(&merge(&file, store).expect("no conflict").config)
 }
 

@@ -34,7 +34,7 @@ fn term_finishes_a_drain() {
     lab.blocks("a", &["10.8.0.0/26"]);
     lab.run(SECOND);
     assert!(lab.best("b", "10.8.0.0/26").is_some());
-    lab.order("a", Command::Drain { wait: false });
+    lab.order("a", Command::Drain { wait: false, if_shutdown: false });
     lab.stop("a", StopMode::Keep);
     assert!(!lab.stopped("a"));
     lab.run(2 * SECOND);
@@ -48,7 +48,7 @@ fn a_drained_router_learns_on_and_announces_nothing_until_undrain() {
     lab.blocks("a", &["10.8.0.0/26"]);
     lab.run(SECOND);
     assert!(lab.best("b", "10.8.0.0/26").is_some());
-    lab.order("a", Command::Drain { wait: false });
+    lab.order("a", Command::Drain { wait: false, if_shutdown: false });
     lab.run(5 * SECOND);
     assert!(lab.best("b", "10.8.0.0/26").is_none() && lab.in_kernel("a", "10.9.0.0/26"), "pods that are still here need it");
     lab.blocks("b", &["10.9.1.0/26"]);
@@ -80,7 +80,7 @@ fn a_drained_router_learns_on_and_announces_nothing_until_undrain() {
 #[test]
 fn routes_of_a_peer_that_dies_during_a_drain_go_as_at_any_time() {
     let mut lab = pair(4);
-    lab.order("a", Command::Drain { wait: false });
+    lab.order("a", Command::Drain { wait: false, if_shutdown: false });
     lab.run(5 * SECOND);
     lab.unplug("b");
     lab.run(10 * SECOND);

@@ -6,6 +6,7 @@ mod fib;
 mod knobs;
 mod lifecycle;
 mod mesh;
+mod node_life;
 mod peers;
 mod ranges;
 mod reload;

@@ -189,7 +189,7 @@ fn a_drained_router_takes_connections_and_new_peers_and_tells_them_nothing() {
     lab.run(2 * SECOND);
     let updates = |heard: Vec<Message>| heard.iter().filter_map(Message::as_update).filter(|u| !u.announced.is_empty()).count();
     assert_eq!(updates(lab.heard("x")), 1, "it is told of the block");
-    lab.order("rr", Command::Drain { wait: false });
+    lab.order("rr", Command::Drain { wait: false, if_shutdown: false });
     lab.run(5 * SECOND);
     lab.hang_up_script("x");
     lab.run(SECOND);
@@ -201,7 +201,7 @@ fn a_drained_router_takes_connections_and_new_peers_and_tells_them_nothing() {
 
     let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64512).scripted("y", 64512).linked("a", "x");
     lab.until_established("a", "x");
-    lab.order("a", Command::Drain { wait: false });
+    lab.order("a", Command::Drain { wait: false, if_shutdown: false });
     lab.run(5 * SECOND);
     lab.reload("a", |p| {
         let mut config = PeerConfig::clone(&p.peers[0]);

@@ -11,13 +11,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::Setting;
 use super::meaning::{
     Announce, Block, Encapsulation, KeptOut, Listen, Meaning, NodeMeaning, Notes, Pool, PrefixCommunities, Priorities, Sourced, is_host,
 };
 use super::object::{BgpConfiguration, CalicoNode, Key, Kind, Node, Words, asn_text};
 use super::services::{self, Ranges};
 use super::store::Store;
+use super::{Setting, leaving};
 use crate::config::model::LogLevel;
 use crate::num::{Asn, ClusterId};
 
@@ -29,7 +29,8 @@ pub(super) struct Facts<'a> {
     asn: Option<Asn>,
     cluster_id: Option<ClusterId>,
     wireguard: [bool; 2],
-    drain: bool,
+    drain_why: Option<String>,
+    shuts_down: bool,
     labels: &'a Words,
 }
 
@@ -94,7 +95,7 @@ impl<'a> Configurations<'a> {
 /// There is no such node.
 pub(super) fn meaning(store: &Store, name: &str, setting: &Setting<'_>) -> Result<Meaning, String> {
     let mut notes = Notes::default();
-    let nodes = nodes(store, &mut notes);
+    let nodes = nodes(store, setting, &mut notes);
     let Some(own) = nodes.get(name) else { return Err(format!("there is no Node {name}")) };
     let configurations = Configurations::of(store, &mut notes);
     let node = own_node(name, own, &configurations, setting);
@@ -102,7 +103,7 @@ pub(super) fn meaning(store: &Store, name: &str, setting: &Setting<'_>) -> Resul
     let (sessions, static_routes) = peers::sessions(store, &nodes, &configurations, &node, setting, &mut notes);
     let used: BTreeSet<&str> = sessions.iter().flat_map(|s| &s.filters).map(String::as_str).collect();
     let ranges = Ranges::of_calico(configurations.default, setting, &mut notes);
-    let (services, service_ranges) = services::meaning(store, &node, &ranges, &mut notes);
+    let (services, service_ranges) = services::meaning(store, &node, &ranges, setting, &mut notes);
     let listen_port = configurations.listen_port(name);
     let (filters, broken_filters) = filters::filters(store, &used, &mut notes);
     Ok(Meaning {
@@ -126,10 +127,10 @@ pub(super) fn meaning(store: &Store, name: &str, setting: &Setting<'_>) -> Resul
 }
 
 /// All nodes: as Calico has them, and as annotations of the core's.
-fn nodes<'a>(store: &'a Store, notes: &mut Notes) -> BTreeMap<&'a str, Facts<'a>> {
+fn nodes<'a>(store: &'a Store, setting: &Setting<'_>, notes: &mut Notes) -> BTreeMap<&'a str, Facts<'a>> {
     let mut all: BTreeMap<&str, Facts<'_>> = BTreeMap::new();
     for (key, node) in store.nodes() {
-        all.insert(&key.name, annotated(key, node, notes));
+        all.insert(&key.name, annotated(key, node, setting, notes));
     }
     for (key, node) in store.calico_nodes() {
         all.insert(&key.name, own_object(key, node, notes));
@@ -137,7 +138,7 @@ fn nodes<'a>(store: &'a Store, notes: &mut Notes) -> BTreeMap<&'a str, Facts<'a>
     all
 }
 
-fn annotated<'a>(key: &Key, node: &'a Node, notes: &mut Notes) -> Facts<'a> {
+fn annotated<'a>(key: &Key, node: &'a Node, setting: &Setting<'_>, notes: &mut Notes) -> Facts<'a> {
     let annotation = |name: &str| node.metadata.annotations.get(&format!("projectcalico.org/{name}")).map_or("", String::as_str);
     let asn = Some(annotation("ASNumber")).filter(|text| !text.is_empty()).and_then(|text| {
         let number = asn_text(text);
@@ -149,7 +150,7 @@ fn annotated<'a>(key: &Key, node: &'a Node, notes: &mut Notes) -> Facts<'a> {
     let wireguard = ["IPv4WireguardInterfaceAddr", "IPv6WireguardInterfaceAddr"].map(|name| !annotation(name).is_empty());
     let texts = [annotation("IPv4Address"), annotation("IPv6Address"), annotation("RouteReflectorClusterID")];
     let facts = facts(key, texts, asn, wireguard, &node.metadata.labels, notes);
-    Facts { drain: services::are_drained(&node.metadata.annotations), ..facts }
+    Facts { drain_why: leaving::why(node, setting), shuts_down: leaving::shuts_down(node), ..facts }
 }
 
 fn own_object<'a>(key: &Key, node: &'a CalicoNode, notes: &mut Notes) -> Facts<'a> {
@@ -181,7 +182,8 @@ fn facts<'a>(key: &Key, texts: [&str; 3], asn: Option<Asn>, wireguard: [bool; 2]
         asn,
         cluster_id: id,
         wireguard,
-        drain: false,
+        drain_why: None,
+        shuts_down: false,
         labels,
     }
 }
@@ -194,7 +196,10 @@ fn own_node(name: &str, own: &Facts<'_>, configurations: &Configurations<'_>, se
         ipv4: own.ipv4.map(|(a, _)| Sourced::by(a, &own.key)),
         ipv6: own.ipv6.map(|(a, _)| Sourced::by(a, &own.key)),
         cluster_id: own.cluster_id.map(|id| Sourced::by(id, &own.key)),
-        drain: own.drain.then(|| own.key.clone()),
+        drain: own.drain_why.as_ref().map(|_| own.key.clone()),
+        drain_why: own.drain_why.clone(),
+        shuts_down: own.shuts_down,
+        pods: None,
         services_excluded: excluded.then(|| own.key.clone()),
     }
 }

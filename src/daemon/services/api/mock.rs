@@ -73,6 +73,7 @@ impl MockApi {
             memory: Default::default(),
             jobs: Vec::new(),
             draining: false,
+            leaving: None,
             recovering: false,
             waiting: None,
             warnings: Vec::new(),

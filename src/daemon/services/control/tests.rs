@@ -58,9 +58,9 @@ async fn a_long_list_comes_in_pages_and_an_order_is_passed_on() {
     assert_eq!(rows, (0..ROWS).collect::<Vec<_>>());
     assert_eq!(replies.len(), 16, "one reply a page");
 
-    let done = request(&control, Request::Command(Command::Drain { wait: false })).await.expect("an answer");
+    let done = request(&control, Request::Command(Command::Drain { wait: false, if_shutdown: false })).await.expect("an answer");
     assert_eq!(done, [Reply::Answer(Answer::Done("done".into()))]);
-    assert_eq!(api.heard.lock().expect("fine").last().map(String::as_str), Some("Drain { wait: false }"));
+    assert_eq!(api.heard.lock().expect("fine").last().map(String::as_str), Some("Drain { wait: false, if_shutdown: false }"));
     task.abort();
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::config::Config;
 use crate::config::model::Kubernetes;
 use crate::daemon::protocol::SourceRow;
-use crate::source::{self, Store, Watched, watched};
+use crate::source::{self, Kind, Store, Watched, watched};
 
 /// What is known of the cluster.
 #[derive(Default)]
@@ -105,14 +105,19 @@ impl Objects {
         known.wanted = watched(kubernetes, node, &known.store);
         let Known { wanted, watches, .. } = &mut *known;
         watches.retain(|name, _| wanted.iter().any(|one| one.to_string() == *name));
-        wanted.clone()
+        let wanted = wanted.clone();
+        if !wanted.iter().any(|one| one.kind == Kind::Pod) {
+            known.store.know_pods(false);
+        }
+        wanted
     }
 
     /// All that are wanted were listed: from now on their absence says something.
     pub(super) fn look_whether_complete(&self, wanted: &[Watched]) {
         let mut known = self.lock();
         let listed = |w: &Watched| known.watches.get(&w.to_string()).is_some_and(|standing| standing.since.is_some());
-        if !known.complete && wanted.iter().all(listed) {
+        // Pods are asked about by a node that leaves, and what else is known counts without them.
+        if !known.complete && wanted.iter().filter(|w| w.kind != Kind::Pod).all(listed) {
             known.complete = true;
             self.changed.notify_one();
         }

@@ -1,6 +1,7 @@
 //! An object of the API as it is read from the wire: without what nobody here asks for.
 //!
-//! In: JSON of any kind of object. Out: its metadata without the managed fields, of its status the addresses and the load balancer, and the rest as it is.
+//! In: JSON of any kind of object. Out: its metadata without the managed fields, of its status the addresses, the load balancer, a pod's phase and
+//! whether a node ends, and the rest as it is.
 //! A kubelet's Node is 15 kB, nearly all of it images and conditions, and comes again with each sign of life: what is not kept is not built at all.
 
 use std::borrow::Cow;
@@ -12,7 +13,9 @@ use kube::api::{ApiResource, ObjectMeta};
 use kube::core::DynamicResourceScope;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+use crate::source::NodeCondition;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -36,9 +39,33 @@ struct Kept {
 /// Of the status.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Status {
+struct Status<'a> {
     addresses: Option<Value>,
     load_balancer: Option<Value>,
+    phase: Option<Value>,
+    #[serde(borrow)]
+    conditions: Option<Vec<Condition<'a>>>,
+}
+
+/// Of a condition. Times are in it, too, and each sign of life writes new ones.
+#[derive(Deserialize)]
+struct Condition<'a> {
+    #[serde(rename = "type", borrow, default)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    message: Option<Cow<'a, str>>,
+}
+
+impl Status<'_> {
+    fn kept(self) -> impl Iterator<Item = (&'static str, Value)> {
+        let of_an_end = |c: Condition<'_>| {
+            let condition = NodeCondition { kind: c.kind.into_owned(), message: c.message.unwrap_or_default().into_owned() };
+            condition.is_of_an_end().then(|| json!([{"type": condition.kind, "message": condition.message}]))
+        };
+        let conditions = self.conditions.into_iter().flatten().find_map(of_an_end);
+        let all = [("addresses", self.addresses), ("loadBalancer", self.load_balancer), ("phase", self.phase), ("conditions", conditions)];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?)))
+    }
 }
 
 struct Fields;
@@ -60,9 +87,9 @@ impl<'de> Visitor<'de> for Fields {
                     thin.metadata = ObjectMeta { name, namespace, resource_version, labels, annotations, ..ObjectMeta::default() };
                 }
                 "status" => {
-                    let status: Option<Status> = map.next_value()?;
-                    let kept = status.into_iter().flat_map(|s| [("addresses", s.addresses), ("loadBalancer", s.load_balancer)]);
-                    let kept: Map<String, Value> = kept.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+                    let status: Option<Status<'de>> = map.next_value()?;
+                    let kept: Map<String, Value> =
+                        status.into_iter().flat_map(Status::kept).map(|(name, value)| (name.to_owned(), value)).collect();
                     thin.rest.insert(field.into_owned(), Value::Object(kept));
                 }
                 _ => drop(thin.rest.insert(field.into_owned(), map.next_value()?)),
@@ -128,6 +155,14 @@ mod tests {
         let rest =
             json!({"spec": {"podCIDRs": ["10.244.1.0/24"]}, "status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}});
         assert_eq!(Value::Object(thin.rest), rest);
+        let ready = |message: Value| {
+            let conditions =
+                json!([{"type": "MemoryPressure"}, {"type": "Ready", "lastHeartbeatTime": "2026-11-01T00:00:00Z", "message": message}]);
+            let text = json!({"kind": "Node", "metadata": {}, "status": {"conditions": conditions, "phase": "Running"}}).to_string();
+            serde_json::from_str::<Thin>(&text).expect("an object").rest["status"].clone()
+        };
+        assert_eq!(ready(Value::Null), json!({"phase": "Running"}), "a time is no news");
+        assert_eq!(ready("node is shutting down".into())["conditions"], json!([{"type": "Ready", "message": "node is shutting down"}]));
         let slice: Thin =
             serde_json::from_str(r#"{"addressType": "IPv4", "endpoints": [], "metadata": {"name": "s"}, "status": null}"#).expect("one");
         assert_eq!(slice.rest.keys().collect::<Vec<_>>(), ["addressType", "endpoints", "status"]);

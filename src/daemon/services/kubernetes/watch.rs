@@ -25,7 +25,7 @@ use tower::util::MapResponseLayer;
 
 use super::objects::Objects;
 use super::thin::Thin;
-use crate::source::{Inserted, Key, Watched};
+use crate::source::{Inserted, Key, Kind, Watched};
 
 /// Failures in a row before the client is made anew.
 const PATIENCE: u32 = 3;
@@ -148,6 +148,9 @@ async fn follow(watched: &Watched, objects: &Arc<Objects>, kubeconfig: Option<&P
     let mut config = watcher::Config::default();
     if let Some(name) = &watched.name {
         config = config.fields(&format!("metadata.name={name}"));
+    }
+    if let Some(node) = &watched.on_node {
+        config = config.fields(&format!("spec.nodeName={node}"));
     }
     if let Some((labels, _)) = &watched.labels {
         config = config.labels(labels);
@@ -328,6 +331,9 @@ impl Objects {
         let standing = known.watches.entry(watched.to_string()).or_default();
         (standing.since, standing.error) = (Some(SystemTime::now()), None);
         standing.lists += 1;
+        if watched.kind == Kind::Pod && known.store.know_pods(true) {
+            self.changed.notify_one();
+        }
         self.stirred.notify_one();
     }
 

@@ -91,6 +91,7 @@ fn snapshot(peers: Vec<PeerMetrics>) -> Snapshot {
             memory: MemoryRow { routes_bytes: 3, attributes_bytes: 2, export_bytes: 1, budget_bytes: Some(100) },
             jobs: Vec::new(),
             draining: false,
+            leaving: None,
             recovering: true,
             waiting: None,
             warnings: Vec::new(),
