@@ -96,6 +96,7 @@ impl Speaker {
     pub fn new(params: Params, now: Instant, seed: u64) -> Speaker {
         let mut rib = Rib::new(params.rules.clone(), seed);
         rib.set_limits(params.limits.tables);
+        rib.set_now(now);
         let mut speaker = Speaker {
             sessions: Sessions::new(seed),
             rib,

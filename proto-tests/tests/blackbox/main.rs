@@ -8,6 +8,7 @@ mod kubernetes_real;
 mod load;
 mod manifests;
 mod mcp;
+mod night;
 mod operator;
 mod sessions;
 mod shell;

@@ -113,6 +113,9 @@ fn drift_repairs_and_convergence_are_told_by_the_metrics() {
     command.args("route flush proto bgp".split(' '));
     assert!(cluster.members[0].ns.output(command).unwrap().status.success());
     assert!(patiently(PATIENT, || value("catbird_fib_repaired_routes_total") >= repaired + 3.0).is_some());
+    let log = || std::fs::read_to_string(cluster.members[0].log()).unwrap_or_default();
+    let named = || log().lines().any(|line| line.contains("put back what others had changed in the kernel") && line.contains("10.244."));
+    assert!(patiently(PATIENT, named).is_some(), "which routes: {}", log());
     assert_eq!(value("catbird_netlink_overruns_total"), 0.0);
     cluster.node_agrees(0, &[0, 1, 2]).unwrap();
 }

@@ -7,6 +7,7 @@ mod clab_lint;
 mod dependencies;
 mod docs;
 mod json_schema;
+mod operator;
 mod requirements;
 mod sources;
 mod texts;

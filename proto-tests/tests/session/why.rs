@@ -98,3 +98,28 @@ fn a_passive_peer_that_nobody_is_does_not_go_unsaid() {
     assert_eq!(waits.len(), 1, "{waits:#?}");
     assert!(waits[0].contains("passive: waiting for the peer to connect"), "{waits:#?}");
 }
+
+#[test]
+fn a_stale_path_says_how_long_it_stays_and_the_log_says_stay_only_of_routes_that_do() {
+    const NET: &str = "10.1.0.0/26";
+    let mut lab = learned(NET);
+    lab.hang_up_script("x");
+    lab.listen("x", false);
+    lab.run(Duration::from_secs(10));
+    let paths = lab.explain("a", NET).expect("the prefix is known").paths;
+    let left = paths[0].stale_seconds_left.unwrap_or_default();
+    assert!(paths[0].path.stale && (45.0..=60.0).contains(&left), "{left} s");
+    let down = said(&lab, "x: down");
+    assert!(down.len() == 1 && down[0].contains("its routes stay, as stale"), "{down:#?}");
+
+    let mut lab = Lab::seeded(7).speaker("a", 64512).scripted("x", 64513).linked("a", "x");
+    lab.until_established("a", "x");
+    lab.raw("x", &upd().reach(NET).next_hop("10.255.0.2").as_path(&[64513]).octets());
+    lab.run(Duration::from_secs(1));
+    lab.hang_up_script("x");
+    lab.listen("x", false);
+    lab.run(Duration::from_secs(1));
+    assert!(lab.best("a", NET).is_none(), "without graceful restart routes go");
+    let down = said(&lab, "x: down");
+    assert!(down.len() == 1 && !down[0].contains("stay"), "{down:#?}");
+}

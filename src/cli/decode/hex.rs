@@ -8,14 +8,18 @@ use super::DecodeFileError;
 use super::show::{Origin, Printer};
 use crate::wire::{Context, Decoder, HEADER_LEN, frame_len};
 
+/// Octets without a place where a message could begin that are kept until one comes.
+const SENSELESS: usize = 1 << 16;
+
+/// Each message is shown as soon as its last digit was read: the input may be a pipe whose other end lives.
 pub(super) fn decode(input: impl BufRead, printer: &mut Printer<impl std::io::Write>, ctx: Context) -> Result<(), DecodeFileError> {
-    let mut octets = BytesMut::new();
+    let mut messages = Messages::new(ctx);
     for (number, line) in input.split(b'\n').enumerate() {
         let line = String::from_utf8_lossy(&line?).into_owned();
-        octets.extend_from_slice(&digits(&line, number.saturating_add(1))?);
+        messages.rest.extend_from_slice(&digits(&line, number.saturating_add(1))?);
+        messages.show(printer, false)?;
     }
-    messages(octets.freeze(), printer, ctx)?;
-    Ok(())
+    messages.show(printer, true)
 }
 
 /// The octets of one line; `#`, `;` and `//` begin a comment.
@@ -38,30 +42,58 @@ fn digits(line: &str, number: usize) -> Result<Vec<u8>, DecodeFileError> {
     Ok(pairs.iter().map(|[high, low]| (value(high) << 4) | value(low)).collect())
 }
 
-/// Message by message. After octets that cannot be framed the next marker is looked for.
-fn messages(octets: Bytes, printer: &mut Printer<impl std::io::Write>, ctx: Context) -> Result<(), DecodeFileError> {
-    let mut decoder = Decoder::new();
-    let max_len = ctx.max_len;
-    decoder.set_context(ctx.clone());
-    let mut rest = octets.clone();
-    while !rest.is_empty() {
-        let origin = Origin { offset: Some((octets.len().saturating_sub(rest.len())) as u64), ..Origin::default() };
-        match frame_len(&rest, max_len) {
-            Ok(Some(len)) => {
-                let frame = rest.split_to(len);
-                printer.message(&origin, &frame, decoder.decode(frame.clone()), &ctx)?;
-            }
-            Ok(None) => {
-                printer.note(&origin, &format!("{} octets are left over: the message is longer", rest.len()))?;
-                return Ok(());
-            }
-            Err(error) => {
-                let skip = next_marker(&rest);
-                printer.message(&origin, &rest.split_to(skip), Err(error), &ctx)?;
+/// Octets that were read and not shown yet.
+struct Messages {
+    rest: BytesMut,
+    /// Where `rest` begins, from the beginning of the input.
+    offset: u64,
+    decoder: Decoder,
+    ctx: Context,
+}
+
+impl Messages {
+    fn new(ctx: Context) -> Messages {
+        let mut decoder = Decoder::new();
+        decoder.set_context(ctx.clone());
+        Messages { rest: BytesMut::new(), offset: 0, decoder, ctx }
+    }
+
+    fn take(&mut self, len: usize) -> Bytes {
+        let taken = self.rest.split_to(len.min(self.rest.len())).freeze();
+        self.offset = self.offset.saturating_add(taken.len() as u64);
+        taken
+    }
+
+    /// Message by message. After octets that cannot be framed the next marker is looked for, in what is still to come too.
+    fn show(&mut self, printer: &mut Printer<impl std::io::Write>, is_end: bool) -> Result<(), DecodeFileError> {
+        while !self.rest.is_empty() {
+            let origin = Origin { offset: Some(self.offset), ..Origin::default() };
+            match frame_len(&self.rest, self.ctx.max_len) {
+                Ok(Some(len)) => {
+                    let frame = self.take(len);
+                    printer.message(&origin, &frame, self.decoder.decode(frame.clone()), &self.ctx)?;
+                }
+                Ok(None) if is_end => {
+                    let left = self.rest.len();
+                    return Ok(printer.note(&origin, &format!("{left} octets are left over: the message is longer"))?);
+                }
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    let mut skip = next_marker(&self.rest);
+                    if skip == self.rest.len() && !is_end {
+                        if skip < SENSELESS {
+                            return Ok(());
+                        }
+                        // A header may have begun.
+                        skip = skip.saturating_sub(HEADER_LEN);
+                    }
+                    let skipped = self.take(skip);
+                    printer.message(&origin, &skipped, Err(error), &self.ctx)?;
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// How far it is to the next place, after this one, where a message could begin.

@@ -13,8 +13,10 @@ mod show;
 mod source;
 mod tcp;
 
+use std::cell::RefCell;
 use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use thiserror::Error;
 
@@ -86,13 +88,30 @@ pub enum DecodeFileError {
     Malformed { what: &'static str, at: u64 },
 }
 
+/// The output, which whoever reads the input flushes before it waits for more: what came out of a pipe is shown while the pipe is open.
+struct Shared<W>(Rc<RefCell<W>>);
+
+impl<W> Clone for Shared<W> {
+    fn clone(&self) -> Shared<W> {
+        Shared(self.0.clone())
+    }
+}
+
+impl<W: Write> Write for Shared<W> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(octets)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.borrow_mut().flush()
+    }
+}
+
 /// Reads the file and prints to standard output.
 pub fn run(args: &DecodeArgs, json: bool) -> Exit {
     let name = args.file.display();
-    let outcome = source::open(&args.file).map_err(DecodeFileError::from).and_then(|input| {
-        let stdout = io::stdout().lock();
-        decode(input, io::BufWriter::new(stdout), args, json)
-    });
+    let out = Shared(Rc::new(RefCell::new(io::BufWriter::new(io::stdout().lock()))));
+    let outcome = source::open(&args.file, out.clone()).map_err(DecodeFileError::from).and_then(|input| decode(input, out, args, json));
     match outcome {
         Ok(()) => Exit::Fine,
         // Somebody who reads only the head of our output has seen enough.

@@ -1,7 +1,7 @@
 //! What the input is: seen from its first octets, after gzip or bzip2 was taken off.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use bzip2::bufread::MultiBzDecoder;
@@ -20,12 +20,20 @@ pub(super) enum Kind {
     Mrt,
 }
 
-/// `-` is standard input.
-pub(super) fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
-    if path == Path::new("-") {
-        return Ok(Box::new(BufReader::new(io::stdin())));
+/// An input, before each read of which an output is flushed.
+struct Attentive<R, W>(R, W);
+
+impl<R: Read, W: Write> Read for Attentive<R, W> {
+    fn read(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+        self.1.flush()?;
+        self.0.read(octets)
     }
-    Ok(Box::new(BufReader::with_capacity(1 << 16, File::open(path)?)))
+}
+
+/// `-` is standard input. `out` is flushed whenever more is read.
+pub(super) fn open(path: &Path, out: impl Write + 'static) -> io::Result<Box<dyn BufRead>> {
+    let input: Box<dyn Read> = if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
+    Ok(Box::new(BufReader::with_capacity(1 << 16, Attentive(input, out))))
 }
 
 /// The kind, and the input from its beginning, unpacked.
