@@ -67,7 +67,7 @@ TOML
 done
 
 route() { ip -n n1 route show 10.244.2.0/26; }
-until_so 60 "the route leads through tunl0" 'route | grep -q "via 10.0.2.1 dev tunl0 proto bgp onlink"'
+until_so 60 "the route leads through tunl0" 'route | grep -q "via 10.0.2.1 dev tunl0 proto bgp metric 1024 onlink"'
 route
 until_so 30 "pod to pod through IPIP" 'ip netns exec pod1 ping -c 1 -W 1 10.244.2.2'
 ip -n n1 -d link show tunl0

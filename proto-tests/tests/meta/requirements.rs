@@ -110,8 +110,14 @@ fn homes(path: &str) -> Vec<PathBuf> {
     let parts: Vec<&str> = path.split("::").filter(|part| *part != "tests").collect();
     let joined = parts.join("/");
     let roots = ["src", "proto-tests/src", "proto-tests/tests"].map(|root| workspace().join(root));
-    let within =
-        |root: &PathBuf| [root.join(format!("{joined}.rs")), root.join(&joined).join("mod.rs"), root.join(&joined).join("tests.rs")];
+    let within = |root: &PathBuf| {
+        [
+            root.join(format!("{joined}.rs")),
+            root.join(&joined).join("mod.rs"),
+            root.join(&joined).join("tests.rs"),
+            root.join(format!("{}.rs", path.replace("::", "/"))),
+        ]
+    };
     roots.iter().flat_map(within).collect()
 }
 

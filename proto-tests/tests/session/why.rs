@@ -108,7 +108,7 @@ fn a_stale_path_says_how_long_it_stays_and_the_log_says_stay_only_of_routes_that
     lab.run(Duration::from_secs(10));
     let paths = lab.explain("a", NET).expect("the prefix is known").paths;
     let left = paths[0].stale_seconds_left.unwrap_or_default();
-    assert!(paths[0].path.stale && (45.0..=60.0).contains(&left), "{left} s");
+    assert!(paths[0].route.stale && (45.0..=60.0).contains(&left), "{left} s");
     let down = said(&lab, "x: down");
     assert!(down.len() == 1 && down[0].contains("its routes stay, as stale"), "{down:#?}");
 

@@ -21,6 +21,8 @@ use crate::kernel::{Hop, IfIndex, KernelEvent, KernelRoute, RouteKind, in_order}
 
 /// (prefix, table, metric): the kernel's key.
 type Key = (IpNet, u32, u32);
+/// The table `main`.
+const MAIN: u32 = 254;
 type Routes = SmallVec<[Listed; 1]>;
 type Map<K, V> = hashbrown::HashMap<K, V, RandomState>;
 type Set<K> = hashbrown::HashSet<K, RandomState>;
@@ -204,8 +206,12 @@ impl KernelRouteCache {
         let other = |link: &IfIndex, n: &IpNet| n.addr() == net.addr() && (*link, *n) != (ifindex, net);
         let stays = self.addrs.iter().any(|(link, list)| list.iter().any(|n| other(link, n)));
         if let Some(keys) = self.by_source.get(&net.addr()).filter(|_| !stays) {
+            // The kernel looks at the main table only, and for a link in a VRF at the table of that (`fib_sync_down_addr`).
             let keys: Vec<Key> = keys.iter().copied().collect();
-            out.extend(keys.iter().filter_map(|key| self.take(key, |r| r.route.source == Some(net.addr()))));
+            let lost = |r: &Listed| r.route.source == Some(net.addr());
+            self.doubt |=
+                keys.iter().any(|key| self.routes.get(key).is_some_and(|all| all.iter().any(|r| lost(r) && r.route.table != MAIN)));
+            out.extend(keys.iter().filter_map(|key| self.take(key, |r| lost(r) && r.route.table == MAIN)));
         }
         let Some(list) = self.addrs.get_mut(&ifindex) else { return };
         list.retain(|n| *n != net);
@@ -376,6 +382,22 @@ mod tests {
         route_cache.on_address_gone(IfIndex(2), "192.0.2.1/16".parse().unwrap(), &mut gone);
         gone.retain(|e| !matches!(e, KernelEvent::RouteGone(r) if r.source.is_some()));
         assert_eq!(gone.last(), Some(&KernelEvent::RouteGone(plain)));
+    }
+
+    /// `ip route add 10.50.0.0/16 dev vc0 src 10.1.0.1 table 100`, and 10.1.0.1 goes with its bridge: the kernel keeps the route.
+    #[test]
+    fn a_preferred_source_that_goes_takes_no_route_of_another_table_along() {
+        let mut route_cache = KernelRouteCache::default();
+        let mut gone = Vec::new();
+        let net: IpNet = "10.1.0.1/24".parse().unwrap();
+        route_cache.on_link(IfIndex(2), true, true, &mut gone);
+        route_cache.on_address(IfIndex(3), net);
+        route_cache.on_address(IfIndex(3), "10.1.0.2/24".parse().unwrap());
+        let elsewhere = KernelRoute { table: 100, source: Some(net.addr()), ..route("10.50.0.0/16", &[2]) };
+        assert!(told(&mut route_cache, &elsewhere, RoutePosition::Behind));
+        route_cache.on_address_gone(IfIndex(3), net, &mut gone);
+        assert!(gone.is_empty(), "{gone:?}");
+        assert!(route_cache.doubt, "in a VRF it would have gone: the kernel is asked");
     }
 
     #[test]
