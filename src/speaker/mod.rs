@@ -21,7 +21,7 @@
 //! | `unnumbered` | peers that are whoever is at the other end of a link |
 //! | `fib_sync`, `overlay` | what is wanted in the kernel, and which tunnels |
 //! | `origination`, `redistribute` | what is announced as our own |
-//! | `lifecycle`, `leaving`, `startup`, `retention`, `remembered`, `recall` | drain and stop; a node that leaves; our own restart; what outlives a session, and the process |
+//! | `lifecycle`, `departure`, `leaving`, `startup`, `retention`, `remembered`, `recall` | drain and stop; a node that leaves; our own restart; what outlives a session, and the process |
 //! | `jobs` | work as large as a table, in steps |
 //! | `fixed_routes` | kernel routes that stand whatever is learned |
 //! | `query`, `explain`, `format`, `counters` | answers |
@@ -33,6 +33,7 @@ mod bfd;
 mod circle;
 mod command;
 mod counters;
+mod departure;
 mod explain;
 mod export;
 mod fib_sync;

@@ -6,10 +6,10 @@
 use ipnet::IpNet;
 
 use super::counters::RouterCounters;
+use super::departure::Departure;
 use super::fib_sync::FibSync;
 use super::format;
 use super::jobs::{Job, JobKey, Jobs};
-use super::leaving::Departure;
 use super::lifecycle::Lifecycle;
 use super::origination::Origination;
 use super::params::{BlockSource, Params};

@@ -8,13 +8,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::counters::RouterCounters;
+use super::departure::Departure;
 use super::explain;
 use super::export::Export;
 use super::fib_sync::{FibSync, Program};
 use super::import::Import;
 use super::io::{Effect, Effects, Input, StopMode};
 use super::jobs::{Job, JobKey, Jobs};
-use super::leaving::Departure;
 use super::lifecycle::{Lifecycle, Step};
 use super::origination::Origination;
 use super::overlay::Tunnels;
