@@ -33,6 +33,11 @@ impl Validator<'_> {
         }
         let settings = with_policy(&cluster.map(|cluster| cluster.settings.clone()).unwrap_or_default(), false);
         let asn = cluster.and_then(|cluster| value(&cluster.asn)).or_else(|| value(&whole.node.asn)).unwrap_or(DEFAULT_ASN);
+        if let Some(cni) = raw.cni.as_ref().filter(|_| or(&raw.flavour, Flavour::Nodes) != Flavour::Nodes) {
+            let what = "`cni` beside a flavour whose network plugin writes its own CNI configuration".to_owned();
+            let help = "it belongs to flavour \"nodes\"".to_owned();
+            self.diagnostics.report_with(cni.span.clone(), Problem::Conflict { what, help }, raw.span.clone(), "here");
+        }
         Some(Kubernetes {
             flavour: or(&raw.flavour, Flavour::Nodes),
             mode: cluster.map_or(Mode::FullMesh, |cluster| or(&cluster.mode, Mode::FullMesh)),
@@ -50,6 +55,7 @@ impl Validator<'_> {
                 taints: list(&raw.drain_taints),
                 deadline: value(&raw.drain_deadline).map(|time: Time| time.0),
             },
+            cni: value(&raw.cni),
             kubeconfig: value(&raw.kubeconfig),
             state_file: Some(or(&raw.state_file, PathBuf::from(super::DEFAULT_STATE))),
             session: Box::new(self.peer_options(&settings, RemoteAs::Internal, node, &raw.span, "a node of the cluster")),

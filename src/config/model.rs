@@ -196,6 +196,8 @@ pub struct Kubernetes {
     pub namespace: String,
     pub services: ServiceRanges,
     pub drain: DrainRules,
+    /// The CNI configuration that is written for this node's pods; `None`: somebody else's matter.
+    pub cni: Option<PathBuf>,
     /// How to reach the API; `None`: as a pod does.
     pub kubeconfig: Option<PathBuf>,
     /// Where what is known is left for the next start.

@@ -90,6 +90,7 @@ fn shell(config: &Config) -> BTreeMap<String, String> {
         ("[control] mode", format!("{:o}", config.control.mode)),
         ("[reload] watch", config.watch.to_string()),
         ("[control] bird_sockets", or_none(config.bird_sockets.as_ref().map(|folder| folder.display().to_string()))),
+        ("[kubernetes] cni", or_none(config.kubernetes.as_ref().and_then(|k| k.cni.as_ref()).map(|path| path.display().to_string()))),
         ("[log] level", config.log.level.to_string()),
         ("[log] format, at the next start,", config.log.format.to_string()),
     ];

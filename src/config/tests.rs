@@ -350,6 +350,7 @@ fn a_new_password_is_a_change_that_is_not_shown() {
 fn the_configurations_of_the_kubernetes_manifests_are_legal() {
     let manifests = [
         ("nodes", include_str!("../../configs/kubernetes/nodes/catbird.toml")),
+        ("nodes", include_str!("../../configs/kubernetes/nodes-cni/catbird.toml")),
         ("nodes", include_str!("../../configs/kubernetes/nodes-reflectors/catbird.toml")),
         ("cilium", include_str!("../../configs/kubernetes/cilium/catbird.toml")),
         ("cilium", include_str!("../../configs/kubernetes/cilium-reflectors/catbird.toml")),

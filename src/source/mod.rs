@@ -26,6 +26,7 @@ pub use meaning::{
 };
 pub use merge::{Conflict, Merged, Unusable, merge};
 pub use object::{Key, Kind, NodeCondition, Object};
+pub use secrets::base64;
 pub use selector::Selector;
 pub use store::{Inserted, Store};
 pub use watched::{Watched, watched};

@@ -328,8 +328,8 @@ pub struct Taint {
 pub struct NodeStatus {
     /// Where it can be reached.
     pub addresses: Vec<NodeAddress>,
-    /// That it ends, if it does ([`NodeCondition::is_of_an_end`]); the API's others are not kept.
-    #[serde(deserialize_with = "of_an_end")]
+    /// Those that count ([`NodeCondition::counts`]); the API's others are not kept.
+    #[serde(deserialize_with = "that_count")]
     pub conditions: Vec<NodeCondition>,
 }
 
@@ -340,6 +340,8 @@ pub struct NodeCondition {
     /// `Ready`, ...
     #[serde(rename = "type")]
     pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
     /// In words.
     pub message: String,
 }
@@ -349,13 +351,33 @@ impl NodeCondition {
     pub fn is_of_an_end(&self) -> bool {
         self.kind == "Ready" && self.message.contains("node is shutting down")
     }
+
+    /// Somebody says that the node has no network.
+    pub fn is_of_no_network(&self) -> bool {
+        self.kind == "NetworkUnavailable" && self.status == "True"
+    }
+
+    /// It says something to us.
+    pub fn counts(&self) -> bool {
+        self.is_of_an_end() || self.is_of_no_network()
+    }
+}
+
+impl Node {
+    /// Somebody says so.
+    pub fn lacks_network(&self) -> bool {
+        self.status.conditions.iter().any(NodeCondition::is_of_no_network)
+    }
 }
 
 /// A kubelet writes times into conditions every few minutes: only what says something is kept.
-fn of_an_end<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NodeCondition>, D::Error> {
+fn that_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NodeCondition>, D::Error> {
     let all = Vec::<NodeCondition>::deserialize(deserializer)?;
-    let said = |condition: NodeCondition| NodeCondition { message: "node is shutting down".to_owned(), ..condition };
-    Ok(all.into_iter().filter(NodeCondition::is_of_an_end).map(said).collect())
+    let said = |condition: NodeCondition| match condition.is_of_an_end() {
+        true => NodeCondition { message: "node is shutting down".to_owned(), ..condition },
+        false => NodeCondition { message: String::new(), ..condition },
+    };
+    Ok(all.into_iter().filter(NodeCondition::counts).map(said).collect())
 }
 
 /// A pod, as far as it needs routes.

@@ -19,7 +19,7 @@ pub(super) fn password(store: &Store, namespace: &str, name: &str, key: &str) ->
         Some(secret) => match (secret.string_data.get(key), secret.data.get(key)) {
             (Some(text), _) => usable_secret(text),
             (None, Some(encoded)) => {
-                base64(encoded).ok_or_else(|| "it is not base 64 of text".to_owned()).and_then(|text| usable_secret(&text))
+                base64_text(encoded).ok_or_else(|| "it is not base 64 of text".to_owned()).and_then(|text| usable_secret(&text))
             }
             (None, None) => Err("there is no such key in it".to_owned()),
         },
@@ -27,8 +27,12 @@ pub(super) fn password(store: &Store, namespace: &str, name: &str, key: &str) ->
     PasswordSource { place: format!("{object}, {key}"), secret }
 }
 
+fn base64_text(text: &str) -> Option<String> {
+    String::from_utf8(base64(text)?).ok()
+}
+
 /// RFC 4648 §4.
-fn base64(text: &str) -> Option<String> {
+pub fn base64(text: &str) -> Option<Vec<u8>> {
     let mut octets = Vec::new();
     let (mut bits, mut count) = (0_u32, 0_u32);
     for c in text.trim_end().trim_end_matches('=').bytes() {
@@ -47,7 +51,7 @@ fn base64(text: &str) -> Option<String> {
             octets.push((bits >> count).to_le_bytes().first().copied().unwrap_or_default());
         }
     }
-    String::from_utf8(octets).ok()
+    Some(octets)
 }
 
 #[cfg(test)]
@@ -59,9 +63,9 @@ mod tests {
         for (encoded, text) in
             [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9vYmFy", "foobar"), ("c2VjcmV0\n", "secret"), ("w7w=", "ü")]
         {
-            assert_eq!(base64(encoded).as_deref(), Some(text), "{encoded}");
+            assert_eq!(base64_text(encoded).as_deref(), Some(text), "{encoded}");
         }
         assert_eq!(base64("Z g="), None);
-        assert_eq!(base64("/w=="), None, "not text");
+        assert_eq!((base64("/w=="), base64_text("/w==")), (Some(vec![0xff]), None), "not text");
     }
 }

@@ -104,7 +104,8 @@ fn every_situation_of_the_table_means_what_it_is_to_mean() {
             .arg(&dump)
             .output()
             .expect("our own binary");
-        let mut answer: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{name}: {e}: {}", String::from_utf8_lossy(&out.stderr)));
+        let mut answer: Value =
+            serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{name}: {e}: {}", String::from_utf8_lossy(&out.stderr)));
         by_address(&mut answer);
         let mut said = String::new();
         differences("", &json!({"ok": true, "flavour": "calico"}), &answer, &mut said);

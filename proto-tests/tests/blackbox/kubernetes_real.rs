@@ -333,3 +333,37 @@ fn a_node_that_is_cordoned_leaves_when_its_pods_are_gone_and_a_rollout_takes_not
     assert!(said.contains("withdrawn") && !knows(block), "{said}");
     assert_eq!(established(&b), ups);
 }
+
+#[test]
+fn the_cni_configuration_of_a_node_follows_its_pod_cidr_and_the_network_is_said_to_be_there() {
+    let name = "the_cni_configuration_of_a_node_follows_its_pod_cidr_and_the_network_is_said_to_be_there";
+    let Some(cluster) = Cluster::new(name, "nodes-cni", &[]) else { return };
+    let server = &cluster.server;
+    cluster.three_nodes();
+    let condition = json!({"type": "NetworkUnavailable", "status": "True", "reason": "NoRouteCreated", "message": "no route yet"});
+    let status = json!({"status": {"conditions": [condition]}}).to_string();
+    for node in ["us", "b"] {
+        server.kubectl(&["patch", "node", node, "--subresource=status", "--type=strategic", "-p", &status]);
+    }
+    let folder = Scratch::new("cni").expect("a temporary folder");
+    let path = folder.path().join("10-catbird.conflist");
+    let us = node("us", [127, 0, 0, 1], free_port(), &(cluster.settings("nodes") + &format!("cni = \"{}\"\n", path.display())));
+    let subnet = || -> Option<String> {
+        let written: Value = serde_json::from_str(&std::fs::read_to_string(&path).ok()?).ok()?;
+        written.pointer("/plugins/0/ipam/ranges/0/0/subnet")?.as_str().map(str::to_owned)
+    };
+    until(&us, "the file is written", || subnet().as_deref() == Some("10.244.1.0/24"));
+    let network = |node: &str| {
+        let path = "jsonpath={.status.conditions[?(@.type==\"NetworkUnavailable\")].status}";
+        server.kubectl(&["get", "node", node, "-o", path]).trim().to_owned()
+    };
+    until(&us, "the network is said to be there", || network("us") == "False");
+    assert_eq!(network("b"), "True", "of others nothing is said");
+    assert!(!us.log().contains("forbidden"), "the rights are enough: {}", us.log());
+    // Somebody else's is left alone.
+    std::fs::write(&path, "{\"name\": \"another\"}").expect("ours");
+    until(&us, "it is said", || us.ask(&["status"]).contains("somebody else's"));
+    assert_eq!(std::fs::read_to_string(&path).expect("there"), "{\"name\": \"another\"}");
+    std::fs::remove_file(&path).expect("ours");
+    until(&us, "it is written again", || subnet().as_deref() == Some("10.244.1.0/24"));
+}

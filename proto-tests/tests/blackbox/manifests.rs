@@ -7,7 +7,7 @@ use proto_tests::netlab::mounts::Scratch;
 use proto_tests::netlab::skip;
 use serde_json::Value;
 
-const OVERLAYS: [&str; 5] = ["nodes", "nodes-reflectors", "cilium", "cilium-reflectors", "calico"];
+const OVERLAYS: [&str; 6] = ["nodes", "nodes-cni", "nodes-reflectors", "cilium", "cilium-reflectors", "calico"];
 
 fn text(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
@@ -78,7 +78,10 @@ fn is_as_it_should_be(objects: &[Value], overlay: &str) {
     assert_eq!(configured, [&Value::from(own)], "{overlay}: one configuration, its own");
     let rules = of_kind(objects, "ClusterRole").chain(of_kind(objects, "Role")).flat_map(|role| role["rules"].as_array().expect("rules"));
     for rule in rules {
-        assert_eq!(rule["verbs"], serde_json::json!(["list", "watch"]), "{overlay}: it only looks: {rule}");
+        // Where the network of pods is ours, it says that it is there.
+        let says = overlay == "nodes-cni" && rule["resources"] == serde_json::json!(["nodes/status"]);
+        let verbs = if says { serde_json::json!(["patch"]) } else { serde_json::json!(["list", "watch"]) };
+        assert_eq!(rule["verbs"], verbs, "{overlay}: it only looks: {rule}");
         assert!(rule["resources"].as_array().is_some_and(|all| all.iter().all(|one| one != "*")), "{overlay}: nothing at large: {rule}");
     }
 }

@@ -39,7 +39,7 @@ use super::files::{Reader, Version, version};
 use super::handle::DaemonHandle;
 use super::instance::InstanceLock;
 use super::kubernetes::{Configured, Objects, Service};
-use super::{bird, block_file, control, http, password_files};
+use super::{bird, block_file, cni, control, http, password_files};
 
 /// Pause before a listening address or key that the kernel refused is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
@@ -78,6 +78,7 @@ pub struct ConfigManager {
     /// What the kernel refused the last time; said when it changes.
     refused: Vec<String>,
     passwords: password_files::Watch,
+    cni: cni::Keeper,
     /// When files are looked at next.
     poll_at: Instant,
     services: Running,
@@ -165,6 +166,7 @@ pub fn new(
         retry_at: None,
         refused: Vec::new(),
         passwords: password_files::Watch::default(),
+        cni: cni::Keeper::default(),
         poll_at: Instant::now(),
         services: Running { lock: Some(lock), ..Running::default() },
     };
@@ -248,6 +250,8 @@ impl ConfigManager {
             self.file_config = Arc::new(new);
             self.merge(handle).await;
         }
+        let in_force = self.handle.config();
+        self.cni.look(&in_force, &self.objects, &self.counters).await;
         if self.pending_confirm.is_some() {
             return;
         }

@@ -7,6 +7,7 @@ pub mod api;
 pub mod bird;
 pub mod block_file;
 pub mod clients;
+pub mod cni;
 pub mod config_handle;
 pub mod config_manager;
 pub mod control;

@@ -5,6 +5,10 @@
 //!
 //! An API that is away changes nothing: what was known last stays. Nothing is concluded from objects before each kind was listed once.
 
+#[cfg(feature = "kubernetes")]
+mod access;
+#[cfg(feature = "kubernetes")]
+mod network;
 mod objects;
 mod state;
 #[cfg(feature = "kubernetes")]
@@ -78,6 +82,8 @@ impl Service {
     pub async fn serve(self) -> io::Result<()> {
         let mut running: BTreeMap<String, Task> = BTreeMap::new();
         let mut saver = state::Saver::new(self.kubernetes.state_file.clone(), self.kubernetes.flavour);
+        #[cfg(feature = "kubernetes")]
+        let shared = Arc::new(access::Shared::default());
         let (mut save_at, mut unsaved) = (Instant::now() + SAVE_AFTER, None);
         loop {
             if save_at <= Instant::now() {
@@ -89,17 +95,32 @@ impl Service {
             #[cfg(feature = "kubernetes")]
             for one in &wanted {
                 running.entry(one.to_string()).or_insert_with(|| {
-                    Task(tokio::spawn(watch::run(one.clone(), self.objects.clone(), self.kubernetes.kubeconfig.clone())))
+                    Task(tokio::spawn(watch::run(one.clone(), self.objects.clone(), shared.clone(), self.kubernetes.kubeconfig.clone())))
                 });
             }
             self.objects.look_whether_complete(&wanted);
             let unsaved = unsaved.as_ref().map(|error| format!("what is known of the cluster cannot be kept for the next start: {error}"));
-            self.counters.warn(TOPIC, self.objects.warnings().into_iter().chain(unsaved).collect());
+            #[cfg(feature = "kubernetes")]
+            let unsaid = self.say_that_there_is_a_network(&shared).await.err();
+            #[cfg(not(feature = "kubernetes"))]
+            let unsaid: Option<String> = None;
+            self.counters.warn(TOPIC, self.objects.warnings().into_iter().chain(unsaved).chain(unsaid).collect());
             tokio::select! {
                 () = self.objects.stirred.notified() => tokio::time::sleep(REST).await,
                 () = tokio::time::sleep_until(save_at) => {}
             }
         }
+    }
+}
+
+#[cfg(feature = "kubernetes")]
+impl Service {
+    async fn say_that_there_is_a_network(&self, shared: &access::Shared) -> Result<(), String> {
+        if self.kubernetes.cni.is_none() || !self.objects.is_said_to_lack_network(&self.node) {
+            return Ok(());
+        }
+        let said = network::is_available(shared, self.kubernetes.kubeconfig.as_deref(), &self.objects, &self.node);
+        tokio::time::timeout(SAVE_AFTER, said).await.unwrap_or_else(|_| Err("the API does not answer".to_owned()))
     }
 }
 

@@ -3,6 +3,7 @@
 //! In: objects, from the watches or from the file of an earlier run. Out: a configuration, merged with the file's; words for who has changed.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -21,6 +22,8 @@ pub struct Objects {
     pub changed: Notify,
     /// The same, and how watches are doing; for the service that looks after them.
     pub(super) stirred: Notify,
+    /// The network of this node's pods is ours, and is there.
+    network: AtomicBool,
 }
 
 /// See [`Objects`].
@@ -55,6 +58,19 @@ impl Objects {
         let complete = store.is_some();
         let known = Known { store: store.unwrap_or_default(), complete, ..Known::default() };
         Objects { known: Mutex::new(known), ..Objects::default() }
+    }
+
+    /// Pods of this node can be connected.
+    pub fn network_is_there(&self) {
+        if !self.network.swap(true, Ordering::Relaxed) {
+            self.stirred.notify_one();
+        }
+    }
+
+    /// It is there, and the Node of this name says otherwise.
+    pub(super) fn is_said_to_lack_network(&self, node: &str) -> bool {
+        let says = |known: &Known| known.store.nodes().any(|(key, object)| key.name == node && object.lacks_network());
+        self.network.load(Ordering::Relaxed) && says(&self.lock())
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Known> {

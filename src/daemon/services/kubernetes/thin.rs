@@ -52,17 +52,21 @@ struct Status<'a> {
 struct Condition<'a> {
     #[serde(rename = "type", borrow, default)]
     kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    status: Cow<'a, str>,
     #[serde(borrow)]
     message: Option<Cow<'a, str>>,
 }
 
 impl Status<'_> {
     fn kept(self) -> impl Iterator<Item = (&'static str, Value)> {
-        let of_an_end = |c: Condition<'_>| {
-            let condition = NodeCondition { kind: c.kind.into_owned(), message: c.message.unwrap_or_default().into_owned() };
-            condition.is_of_an_end().then(|| json!([{"type": condition.kind, "message": condition.message}]))
+        let that_counts = |c: Condition<'_>| {
+            let (kind, status) = (c.kind.into_owned(), c.status.into_owned());
+            let condition = NodeCondition { kind, status, message: c.message.unwrap_or_default().into_owned() };
+            condition.counts().then(|| json!({"type": condition.kind, "status": condition.status, "message": condition.message}))
         };
-        let conditions = self.conditions.into_iter().flatten().find_map(of_an_end);
+        let conditions: Vec<Value> = self.conditions.into_iter().flatten().filter_map(that_counts).collect();
+        let conditions = (!conditions.is_empty()).then_some(Value::Array(conditions));
         let all = [("addresses", self.addresses), ("loadBalancer", self.load_balancer), ("phase", self.phase), ("conditions", conditions)];
         all.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }
@@ -162,7 +166,10 @@ mod tests {
             serde_json::from_str::<Thin>(&text).expect("an object").rest["status"].clone()
         };
         assert_eq!(ready(Value::Null), json!({"phase": "Running"}), "a time is no news");
-        assert_eq!(ready("node is shutting down".into())["conditions"], json!([{"type": "Ready", "message": "node is shutting down"}]));
+        assert_eq!(
+            ready("node is shutting down".into())["conditions"],
+            json!([{"type": "Ready", "status": "", "message": "node is shutting down"}])
+        );
         let slice: Thin =
             serde_json::from_str(r#"{"addressType": "IPv4", "endpoints": [], "metadata": {"name": "s"}, "status": null}"#).expect("one");
         assert_eq!(slice.rest.keys().collect::<Vec<_>>(), ["addressType", "endpoints", "status"]);

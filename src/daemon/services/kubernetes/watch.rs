@@ -2,8 +2,8 @@
 //!
 //! In: events of the API. Out: the store changed. Lists come as a stream, so that one object at a time is in memory; where the API has no such lists, in pages.
 //!
-//! The watcher resumes by itself, and begins anew where its place is lost (410). After some failures in a row the client is made anew, too: from its
-//! files, so that another token or another CA is taken. A watch that fails rests, each time longer.
+//! The watcher resumes by itself, and begins anew where its place is lost (410). After some failures in a row the connection is made anew, too: from its
+//! files ([`access`](super::access)), so that another authority is taken. A watch that fails rests, each time longer.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -11,18 +11,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
-use http::Response;
-use http_body_util::BodyExt;
 // Chooses which version of Kubernetes' types `kube` is built with.
 use k8s_openapi as _;
 use kube::api::{Api, ApiResource};
-use kube::client::{Client, ClientBuilder, DynBody};
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use kube::client::Client;
 use kube::runtime::watcher::{self, Event};
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use tower::util::MapResponseLayer;
 
+use super::access::{Shared, Way};
 use super::objects::Objects;
 use super::thin::Thin;
 use crate::source::{Inserted, Key, Kind, Watched};
@@ -46,11 +43,16 @@ enum Broken {
 }
 
 /// Watches until it is dropped.
-pub(super) async fn run(watched: Watched, objects: Arc<Objects>, kubeconfig: Option<PathBuf>) {
+pub(super) async fn run(watched: Watched, objects: Arc<Objects>, shared: Arc<Shared>, kubeconfig: Option<PathBuf>) {
     let (mut streams, mut rest, mut said) = (true, REST.0, String::new());
     loop {
         let began = Instant::now();
-        match follow(&watched, &objects, kubeconfig.as_ref(), streams).await {
+        let way = shared.way(kubeconfig.as_deref());
+        let broken = match &way {
+            Ok(way) => follow(&watched, &objects, way, streams).await,
+            Err(why) => Broken::Failed(why.clone()),
+        };
+        match broken {
             Broken::NoStreams => streams = false,
             Broken::Absent => tokio::time::sleep(REST.1 + jitter(REST.1)).await,
             Broken::Failed(why) => {
@@ -60,6 +62,7 @@ pub(super) async fn run(watched: Watched, objects: Arc<Objects>, kubeconfig: Opt
                     said.clone_from(&why);
                 }
                 objects.failed(&watched, why);
+                way.iter().for_each(|way| shared.forget(way));
                 // One that lasted was no failure of this kind.
                 rest = if began.elapsed() > REST.1 { REST.0 } else { (rest * 2).min(REST.1) };
                 tokio::time::sleep(rest + jitter(rest)).await;
@@ -72,30 +75,6 @@ pub(super) async fn run(watched: Watched, objects: Arc<Objects>, kubeconfig: Opt
 fn jitter(rest: Duration) -> Duration {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.subsec_nanos());
     rest / 4 * (now % 100) / 100
-}
-
-/// One that tells the objects when the API has answered, and with how many octets.
-async fn client(kubeconfig: Option<&PathBuf>, name: String, objects: Arc<Objects>) -> Result<Client, String> {
-    let config = match kubeconfig {
-        Some(path) => {
-            let file = Kubeconfig::read_from(path).map_err(|error| format!("{}: {}", path.display(), chain(&error)))?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(|error| chain(&error))?
-        }
-        None => Config::incluster().map_err(|error| chain(&error))?,
-    };
-    let contact = MapResponseLayer::new(move |response: Response<Box<DynBody>>| {
-        if response.status().is_success() {
-            objects.answered(&name);
-        }
-        let (name, objects) = (name.clone(), objects.clone());
-        response.map(|body| {
-            body.map_frame(move |frame| {
-                objects.received(&name, frame.data_ref().map_or(0, bytes::Bytes::len));
-                frame
-            })
-        })
-    });
-    Ok(ClientBuilder::try_from(config).map_err(|error| chain(&error))?.with_layer(&contact).build())
 }
 
 /// A watch while it runs.
@@ -128,12 +107,9 @@ impl Leaving {
 }
 
 /// Until it fails for good.
-async fn follow(watched: &Watched, objects: &Arc<Objects>, kubeconfig: Option<&PathBuf>, streams: bool) -> Broken {
+async fn follow(watched: &Watched, objects: &Arc<Objects>, way: &Arc<Way>, streams: bool) -> Broken {
     objects.in_pages(watched, !streams);
-    let client = match client(kubeconfig, watched.to_string(), objects.clone()).await {
-        Ok(client) => client,
-        Err(why) => return Broken::Failed(why),
-    };
+    let client = way.client(&watched.to_string(), objects);
     let resource = ApiResource {
         group: watched.group.to_owned(),
         version: watched.version.to_owned(),
@@ -253,7 +229,7 @@ impl Following<'_> {
 }
 
 /// With the reasons behind it, each once: "failed to start watching" alone tells nobody that a certificate is not trusted.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -346,7 +322,7 @@ impl Objects {
     }
 
     /// The API has answered: a watch that goes on where it was says nothing else.
-    fn answered(&self, name: &str) {
+    pub(super) fn answered(&self, name: &str) {
         let mut known = self.lock();
         let Some(standing) = known.watches.get_mut(name) else { return };
         standing.contact = Some(SystemTime::now());
@@ -355,7 +331,7 @@ impl Objects {
         }
     }
 
-    fn received(&self, name: &str, octets: usize) {
+    pub(super) fn received(&self, name: &str, octets: usize) {
         let mut known = self.lock();
         let standing = known.watches.entry(name.to_owned()).or_default();
         standing.contact = Some(SystemTime::now());
