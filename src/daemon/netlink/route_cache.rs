@@ -101,6 +101,7 @@ impl KernelRouteCache {
         }
         self.doubt |= position == RoutePosition::Instead && self.routes.get(&key).is_some_and(|list| is_doubtful(list, &listed));
         let changed = self.change(&key, |list| match route.net {
+            _ if position == RoutePosition::Instead && place_by_object(list, &listed) => {}
             IpNet::V4(_) => place_v4(list, &listed, position),
             IpNet::V6(_) => place_v6(list, &listed, position),
         });
@@ -245,6 +246,18 @@ impl KernelRouteCache {
     }
 }
 
+/// Who changes a nexthop object has the kernel say of each route by it that it was replaced (`fib_info_notify_update`): by itself, where it stands.
+/// A true replacement by a route that is in the list already is refused.
+fn place_by_object(list: &mut Routes, route: &Listed) -> bool {
+    let is_it =
+        |r: &&mut Listed| r.object == route.object && r.route.protocol == route.route.protocol && r.route.source == route.route.source;
+    match list.iter_mut().find(is_it).filter(|r| r.object.is_some()) {
+        Some(old) => *old = route.clone(),
+        None => return false,
+    }
+    true
+}
+
 /// IPv4: what is replaced is the first, whatever it is.
 fn place_v4(list: &mut Routes, route: &Listed, position: RoutePosition) {
     let known = list.contains(route);
@@ -382,6 +395,23 @@ mod tests {
         route_cache.on_address_gone(IfIndex(2), "192.0.2.1/16".parse().unwrap(), &mut gone);
         gone.retain(|e| !matches!(e, KernelEvent::RouteGone(r) if r.source.is_some()));
         assert_eq!(gone.last(), Some(&KernelEvent::RouteGone(plain)));
+    }
+
+    /// `ip nexthop replace id 3 blackhole` under a route that stands behind another one.
+    #[test]
+    fn a_route_whose_nexthop_object_changes_stays_where_it_stands() {
+        let mut route_cache = KernelRouteCache::default();
+        let mut out = Vec::new();
+        route_cache.on_link(IfIndex(2), true, true, &mut out);
+        for net in ["10.60.0.1/32", "fd60::1/128"] {
+            let first = KernelRoute { kind: RouteKind::Unreachable, ..route(net, &[]) };
+            let behind = route(net, &[2]);
+            let changed = KernelRoute { kind: RouteKind::Blackhole, ..behind.clone() };
+            assert!(told(&mut route_cache, &first, RoutePosition::Behind));
+            assert!(route_cache.on_route(&behind, Some(3), RoutePosition::Behind).is_none());
+            assert!(route_cache.on_route(&changed, Some(3), RoutePosition::Instead).is_none(), "the first is the first");
+            assert_eq!(route_cache.on_route_gone(&first, None), Ok(Some(KernelEvent::Route(changed))));
+        }
     }
 
     /// `ip route add 10.50.0.0/16 dev vc0 src 10.1.0.1 table 100`, and 10.1.0.1 goes with its bridge: the kernel keeps the route.
