@@ -22,6 +22,9 @@ pub enum Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loses {
     Nothing,
+    /// Of the node, while the fault is being done: what the kernel itself has in its hands at that moment it throws away. (A packet meets a neighbour
+    /// entry that was just removed; the queue of a link is another one, and the packets of the old one are dropped.)
+    AtOnce,
     /// Of the node, until a second after the fault was done: so long the daemon may take to see and mend it on a machine that is busy. Where
     /// another fault takes the daemon away meanwhile, until sessions and kernels are right again.
     Moment(Families),
@@ -256,11 +259,11 @@ const ROUTES: &[Fault] = &[
 
 /// Neighbours, links, addresses.
 const LINKS: &[Fault] = &[
-    shell("learned neighbours are flushed", Part::Neighbours, Loses::Nothing, "ip neigh flush dev eth1", ""),
+    shell("learned neighbours are flushed", Part::Neighbours, Loses::AtOnce, "ip neigh flush dev eth1", ""),
     shell(
         "a neighbour is forgotten",
         Part::Neighbours,
-        Loses::Nothing,
+        Loses::AtOnce,
         "ip neigh del {o4} dev eth1 2>/dev/null; ip -6 neigh del {o6} dev eth1 2>/dev/null; true",
         "ip neigh replace {o4} lladdr {omac} dev eth1 nud permanent; ip -6 neigh replace {o6} lladdr {omac} dev eth1 nud permanent",
     ),
@@ -310,7 +313,7 @@ const LINKS: &[Fault] = &[
     shell(
         "noise about the link",
         Part::Link,
-        Loses::Nothing,
+        Loses::AtOnce,
         "for i in $(seq 20); do ip link set eth1 txqueuelen $((1000+i)); ip link set eth1 allmulticast on; ip link set eth1 allmulticast off; done",
         "",
     ),

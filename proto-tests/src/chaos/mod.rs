@@ -157,6 +157,9 @@ impl Chaos {
             self.excuses.extend(excuse(fault, place, !chosen.iter().any(|(other, at)| takes_the_daemon(other, at, place))));
             self.note(world, fault, place, "begins");
             failed.extend(world.begin(fault, place).err());
+            if let (Loses::AtOnce, Some(whose)) = (fault.loses, whose(fault.loses, place)) {
+                self.close(|excuse| excuse.whose == whose, Duration::ZERO);
+            }
             self.rest(400);
         }
         let lasts = chosen.iter().map(|(fault, _)| fault.lasts).max().unwrap_or(0);
@@ -317,6 +320,7 @@ fn excuse(fault: &Fault, place: &Place, mended: bool) -> Option<Excuse> {
 fn whose(loses: Loses, place: &Place) -> Option<Whose> {
     match loses {
         Loses::Nothing => None,
+        Loses::AtOnce => Some(Whose::Node { node: place.node, v4: true, v6: true }),
         Loses::Moment(f) | Loses::WhileDone(f) | Loses::UntilQuiet(f) => Some(Whose::Node { node: place.node, v4: f.v4, v6: f.v6 }),
         Loses::Pair | Loses::PairUntilQuiet => Some(Whose::Pair(place.node, place.other)),
     }
