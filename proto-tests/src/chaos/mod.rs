@@ -289,7 +289,9 @@ impl Chaos {
 fn meddles(a: &Fault, at: &Place, b: &Fault, place: &Place) -> bool {
     // A daemon that is not there does not see that another took the place of its route: who stands there at its start was first, and stays.
     let unseen = |bent: &Fault, bent_at: &Place, ends: &Fault, ends_at: &Place| {
-        bent.name.ends_with("under another protocol") && takes_the_daemon(ends, ends_at, bent_at)
+        // Nor is there a route to be bent while its origin does not announce it: then the other's is no replacement, but was first.
+        let origin = ends.part == Part::Process && ends_at.node == bent_at.other;
+        bent.name.ends_with("under another protocol") && (origin || takes_the_daemon(ends, ends_at, bent_at))
     };
     if unseen(a, at, b, place) || unseen(b, place, a, at) {
         return true;
