@@ -14,6 +14,7 @@
 //! | [`stats`] | what happened, as data |
 //! | [`wire`] | octets to messages and back |
 //! | [`bfd`] | whether the path to a neighbour is alive: BFD sessions |
+//! | [`bmp`] | what a monitoring station is told: messages and queues of BMP |
 //! | [`ndp`] | who the neighbour on a link is: router advertisements |
 //! | [`policy`] | which routes are let in and announced, and with which attributes |
 //! | [`peer`] | one neighbour: state machine, collisions, negotiation, timers |
@@ -35,12 +36,12 @@
 //!
 //! ```text
 //! cli     -> daemon source convert config speaker api peer rib policy fib bfd wire stats
-//! daemon  -> source config speaker driver api peer rib policy fib bfd ndp wire stats
+//! daemon  -> source config speaker driver api peer rib policy fib bfd bmp ndp wire stats
 //! source  -> config speaker peer policy fib
-//! config  -> speaker peer rib policy fib bfd wire
-//! speaker -> api peer rib policy fib bfd ndp wire stats
+//! config  -> speaker peer rib policy fib bfd bmp wire
+//! speaker -> api peer rib policy fib bfd bmp ndp wire stats
 //! rib     -> policy wire          driver -> wire
-//! peer    -> wire          policy -> wire          bfd -> wire
+//! peer    -> wire          policy -> wire          bfd, bmp -> wire
 //! fib, ndp, wire, stats, convert -> (num, kernel)
 //! ```
 //!
@@ -80,6 +81,8 @@
 pub mod api;
 #[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]
 pub mod bfd;
+#[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]
+pub mod bmp;
 #[allow(clippy::disallowed_methods, reason = "the shell's side of the wall")]
 #[cfg(feature = "daemon")]
 pub mod cli;

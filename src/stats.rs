@@ -244,6 +244,13 @@ pub enum Notice {
         /// Who it was before.
         before: Option<IpAddr>,
     },
+    /// A monitoring station is connected, or no longer; said once while nobody listens there.
+    BmpStation {
+        /// Its address and port.
+        station: String,
+        /// Why not.
+        error: Option<String>,
+    },
     /// Other parameters hold.
     Reloaded {
         /// Differences to those before.
@@ -273,7 +280,8 @@ impl Notice {
             Notice::Bfd { lost: true, .. } => Level::Warn,
             Notice::Bfd { to: "init", .. } => Level::Debug,
             Notice::Bfd { .. } => Level::Info,
-            Notice::Neighbour { .. } => Level::Info,
+            Notice::Neighbour { .. } | Notice::BmpStation { error: None, .. } => Level::Info,
+            Notice::BmpStation { .. } => Level::Warn,
             Notice::PeerUp { .. } | Notice::Recovered { .. } | Notice::Blocks { .. } | Notice::Reloaded { .. } => Level::Info,
             Notice::Draining { .. } | Notice::Drained | Notice::Stopping { .. } | Notice::Stranger { .. } | Notice::FibRepaired { .. } => {
                 Level::Info
@@ -295,6 +303,7 @@ impl Notice {
             Notice::FibFailed { .. } | Notice::FibRepaired { .. } | Notice::FibForeign { .. } | Notice::Recovered { .. } => "fib",
             Notice::FibContested { .. } | Notice::FibOthers { .. } => "fib",
             Notice::Blocks { .. } | Notice::Route { .. } | Notice::RoutesUntold { .. } => "routes",
+            Notice::BmpStation { .. } => "daemon",
             Notice::Reloaded { .. } | Notice::Draining { .. } | Notice::Drained | Notice::Stopping { .. } => "daemon",
         }
     }
@@ -398,6 +407,8 @@ impl fmt::Display for Notice {
                 let before = before.map_or_else(String::new, |before| format!(", where {before} was before"));
                 write!(f, "{peer}: the neighbour on {interface} is {address}{before}")
             }
+            Notice::BmpStation { station, error: None } => write!(f, "BMP station {station}: connected"),
+            Notice::BmpStation { station, error: Some(error) } => write!(f, "BMP station {station}: not connected: {error}"),
             Notice::Reloaded { changes, sessions_touched } => write!(f, "reloaded: {changes} changes, {sessions_touched} sessions touched"),
             Notice::OverBudget { peer, octets, budget } => {
                 write!(

@@ -80,6 +80,7 @@ impl Load {
             held_blocks: Vec::new(),
             services: Vec::new(),
             leaving: None,
+            bmp: Vec::new(),
             provisional: false,
             origins: Default::default(),
             rules: Rules::default(),

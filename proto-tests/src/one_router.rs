@@ -133,6 +133,7 @@ impl OneRouter {
                 | Effect::Bfd { .. }
                 | Effect::EndBfd
                 | Effect::Neighbour { .. }
+                | Effect::Bmp(_)
                 | Effect::Remember(_)
                 | Effect::ReadKernel
                 | Effect::Notice(_)

@@ -83,6 +83,12 @@ const NODE: Spec = &[
     ("client_to_client", SWITCH),
 ];
 const MEMBER: Spec = &[("asn", &["64512", "64600"]), ("port", &["179", "1179"]), ("cluster_id", &["'10.99.1.200'", "'10.99.1.201'"])];
+const STATION: Spec = &[
+    ("tables", &["['adj-in-pre']", "['adj-in-post', 'adj-out']", "['loc-rib']"]),
+    ("statistics", &["0", "'30s'"]),
+    ("retry", &["'5s'", "'1m'"]),
+    ("timeout", &["'10s'", "'2m'"]),
+];
 const RULE: Spec = &[
     ("name", &["'first'", "'second'"]),
     ("prefixes", &["['10.0.0.0/8+']", "['10.2.0.0/16 ge 24 le 26', 'fd00::/8+']", "['0.0.0.0/0']"]),
@@ -247,6 +253,7 @@ struct Draft {
     sets: [String; 2],
     bfd: [Table; 2],
     redistribute: Vec<Table>,
+    stations: Vec<Table>,
     /// The tables of a kind stand in another order, with a comment: nothing changes.
     shuffled: bool,
 }
@@ -341,6 +348,7 @@ impl Maker {
         }
         draft.groups = (0..self.dice.below(3)).map(|n| self.group(n)).collect();
         draft.redistribute = (0..self.dice.below(2)).map(|_| self.redistribute()).collect();
+        draft.stations = (0..self.dice.below(2)).map(|_| self.station()).collect();
         for address in PEERS {
             if self.dice.once_in(2) {
                 let peer = self.peer(address, draft.groups.len());
@@ -433,9 +441,16 @@ impl Maker {
         rule
     }
 
+    fn station(&mut self) -> Table {
+        let mut station = self.table("bmp", STATION, 2);
+        station.insert("address", "'127.0.0.1'".to_owned());
+        station.insert("port", self.dice.of(&["9", "19"]).to_owned());
+        station
+    }
+
     /// One thing that an operator might do; it may lead nowhere, or to a file that is refused.
     fn change(&mut self, draft: &mut Draft) {
-        match self.dice.below(17) {
+        match self.dice.below(18) {
             0 => self.setting("node", NODE, &mut draft.node),
             1 | 2 => {
                 let (title, spec) = self.dice.of(SINGLE);
@@ -471,6 +486,10 @@ impl Maker {
                 let n = self.dice.below(draft.bfd.len());
                 self.setting("bfd", BFD, &mut draft.bfd[n]);
             }
+            16 => match draft.stations.pop() {
+                Some(_) if self.dice.once_in(2) => {}
+                _ => draft.stations.push(self.station()),
+            },
             _ => draft.shuffled = !draft.shuffled,
         }
     }
@@ -587,6 +606,7 @@ impl Draft {
         self.each(&self.groups).for_each(|group| section(&mut out, "[[peer_group]]", group));
         self.each(&self.peers).for_each(|peer| section(&mut out, "[[peer]]", peer));
         self.redistribute.iter().for_each(|rule| section(&mut out, "[[redistribute]]", rule));
+        self.stations.iter().for_each(|station| section(&mut out, "[[bmp]]", station));
         for (n, set) in self.sets.iter().enumerate() {
             let _ = writeln!(out, "[prefix_set.s{n}]\nprefixes = {set}");
         }

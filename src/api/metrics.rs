@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BlockRow, LastDown, MessageRow, PeerRow, Status, UpdateRow};
+use super::{BlockRow, BmpRow, LastDown, MessageRow, PeerRow, Status, UpdateRow};
 
 /// Numbers for one scrape, all of the same moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,9 @@ pub struct Snapshot {
     pub peers: Vec<PeerMetrics>,
     /// As of [`super::Question::Blocks`].
     pub blocks: Vec<BlockRow>,
+    /// As of [`super::Question::Bmp`].
+    #[serde(default)]
+    pub bmp: Vec<BmpRow>,
     /// Of the router as a whole.
     pub counters: Counters,
 }

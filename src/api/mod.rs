@@ -22,6 +22,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 mod bfd;
+mod bmp;
 mod forwarding;
 mod metrics;
 mod peers;
@@ -29,6 +30,7 @@ mod routes;
 mod status;
 
 pub use bfd::{BfdLastDown, BfdReport, BfdRow, BfdTimes};
+pub use bmp::BmpRow;
 pub use forwarding::{ForwardingHop, ForwardingReport, LinkRow, NeighbourRow};
 pub use metrics::{Counters, FibOperations, Histogram, MalformedCount, NotificationCount, PeerMetrics, Snapshot};
 pub use peers::{
@@ -99,6 +101,8 @@ pub enum Question {
     },
     /// The prefixes that this node originates: [`Answer::Blocks`].
     Blocks,
+    /// Monitoring stations: [`Answer::Bmp`].
+    Bmp,
     /// BFD sessions: [`Answer::Bfd`].
     Bfd {
         /// Only of this one, by name or address.
@@ -281,6 +285,8 @@ pub enum Answer {
     Nexthops(Page<NexthopRow>),
     /// To [`Question::Blocks`].
     Blocks(Vec<BlockRow>),
+    /// To [`Question::Bmp`].
+    Bmp(Vec<BmpRow>),
     /// To [`Question::Bfd`].
     Bfd(Box<BfdReport>),
     /// To [`Question::Forwarding`].

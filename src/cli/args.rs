@@ -206,6 +206,9 @@ pub enum Command {
         /// Everything about this one's (name or address)
         peer: Option<String>,
     },
+    /// Monitoring stations (BMP), and how far behind each is
+    #[command(after_help = "Examples:\n  catbird bmp")]
+    Bmp,
     /// This node's pod blocks and where each comes from
     #[command(after_help = "Examples:\n  catbird blocks")]
     Blocks,

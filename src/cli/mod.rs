@@ -165,6 +165,10 @@ impl Client<'_> {
                 self.list(replies, |a| pick!(a, Nexthops))
             }
             Command::Bfd { peer } => self.bfd(peer.clone()),
+            Command::Bmp => {
+                let replies = self.ask(Question::Bmp)?;
+                self.list(replies, |answer| if let Answer::Bmp(rows) = answer { Ok(Page { rows, next: None }) } else { Err(answer) })
+            }
             Command::Blocks => {
                 let replies = self.ask(Question::Blocks)?;
                 self.list(replies, |answer| if let Answer::Blocks(rows) = answer { Ok(Page { rows, next: None }) } else { Err(answer) })

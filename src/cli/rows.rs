@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::output::{Cell, Columns, Style, cell, duration, maybe, styled};
-use crate::api::{BfdRow, BlockRow, FamilyRow, FibEntry, FibRow, NexthopRow, PeerRow, RouteRow};
+use crate::api::{BfdRow, BlockRow, BmpRow, FamilyRow, FibEntry, FibRow, NexthopRow, PeerRow, RouteRow};
 use crate::bfd::Drop;
 
 /// Rows that are held to be sorted at most.
@@ -234,6 +234,39 @@ impl Row for NexthopRow {
     fn cells(&self) -> Vec<Cell> {
         let state = if self.resolved { styled("resolved", Style::Good) } else { styled("unresolved", Style::Bad) };
         vec![cell(&self.address), state, cell(&self.resolution), maybe(self.metric), cell(self.used_by)]
+    }
+}
+
+impl Row for BmpRow {
+    const COLUMNS: Columns = Columns {
+        titles: &["STATION", "STATE", "SINCE", "TABLES", "WAITING", "MESSAGES", "CONNECTIONS", "OVERRUNS", "NOTE"],
+        legend: "WAITING: prefixes and events that it has yet to be told. OVERRUNS: it was so slow that it had to begin anew.",
+    };
+    const NOTHING: &'static str = "no monitoring station is configured: [[bmp]] names one";
+    type Key = String;
+
+    fn key(&self) -> String {
+        self.station.clone()
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        let style = match self.state.as_str() {
+            "following" | "telling tables" => Style::Good,
+            "slow" | "connecting" => Style::Warn,
+            _ => Style::Bad,
+        };
+        let since = self.since_seconds.map(duration);
+        vec![
+            cell(&self.station),
+            styled(&self.state, style),
+            maybe(since),
+            cell(self.tables.join(",")),
+            cell(self.waiting),
+            cell(self.messages),
+            cell(self.connections),
+            cell(self.overruns),
+            styled(self.last_error.as_deref().unwrap_or_default(), Style::Warn),
+        ]
     }
 }
 

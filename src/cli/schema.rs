@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 use super::path::PathReport;
-use crate::api::{BfdReport, BlockRow, Explanation, FibRow, ForwardingReport, NexthopRow, PeerDetail, PeerRow, RouteRow};
+use crate::api::{BfdReport, BlockRow, BmpRow, Explanation, FibRow, ForwardingReport, NexthopRow, PeerDetail, PeerRow, RouteRow};
 use crate::daemon::doctor::Finding;
 use crate::daemon::protocol::{FullStatus, Reloaded, SCHEMA_VERSION};
 use crate::daemon::services::readiness::Readiness;
@@ -17,7 +17,7 @@ use crate::stats::Notice;
 type Make = fn(&mut SchemaGenerator) -> Schema;
 
 /// What each command, or path of HTTP, answers.
-const ANSWERS: [(&str, Make); 16] = [
+const ANSWERS: [(&str, Make); 17] = [
     ("status", one::<FullStatus>),
     ("peers", one::<Vec<PeerRow>>),
     ("peer", one::<PeerDetail>),
@@ -31,6 +31,7 @@ const ANSWERS: [(&str, Make); 16] = [
     ("nexthops", one::<Vec<NexthopRow>>),
     ("blocks", one::<Vec<BlockRow>>),
     ("bfd", one::<BfdReport>),
+    ("bmp", one::<Vec<BmpRow>>),
     ("reload", one::<Reloaded>),
     ("doctor", one::<Vec<Finding>>),
     ("readyz", one::<Readiness>),

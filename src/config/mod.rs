@@ -8,6 +8,7 @@
 
 mod bfd;
 mod blocks;
+mod bmp;
 mod cluster;
 mod kubernetes;
 #[cfg(feature = "daemon")]

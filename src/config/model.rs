@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use super::policy::Policy;
 use super::values::{ZonedAddr, keyword_enum};
-use crate::bfd;
 use crate::fib;
 use crate::num::{Asn, ClusterId, FamilySet, HoldTime, Role, RouterId};
 use crate::peer::{PeerKind, RemoteAs};
 use crate::speaker::{self, Burden, Forwarding, Leaving, NextHopSetting, OnTerm, RedistributeParams};
+use crate::{bfd, bmp};
 use ipnet::IpNet;
 
 keyword_enum! {
@@ -122,6 +122,8 @@ pub struct Config {
     pub fib: fib::Params,
     /// `[[redistribute]]`, and `[fib] ignore_interfaces`.
     pub redistribution: RedistributeParams,
+    /// `[[bmp]]`, sorted.
+    pub bmp: Vec<bmp::StationParams>,
     /// `[graceful_restart]`.
     pub graceful: Graceful,
     /// `[limits]`.

@@ -59,6 +59,7 @@ pub fn speaker(config: &Config) -> speaker::Params {
             forwarding: config.graceful.forwarding,
         },
         limits: config.limits.node.clone(),
+        bmp: config.bmp.clone(),
         provisional: config.provisional,
         origins: config.origins.clone(),
         shell: shell(config),

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::bfd::{BfdRef, RawBfd};
+use super::bmp::RawStation;
 use super::model::{AddPath, Flavour, LogFormat, LogLevel, MaxPrefixAction, Mode, PerPeer, WatchFile};
 use super::overlay::RawOverlay;
 use super::policy::{RawPolicy, RawPrefixSet};
@@ -412,6 +413,7 @@ pub struct Raw {
     pub policies: Vec<RawPolicy>,
     pub prefix_sets: Vec<RawPrefixSet>,
     pub bfd: Vec<RawBfd>,
+    pub bmp: Vec<RawStation>,
     pub best_path: RawBestPath,
     pub fib: RawFib,
     pub redistribute: Vec<RawRedistribute>,
@@ -434,6 +436,7 @@ impl Raw {
             policies: root.named_tables("policy").into_iter().map(|(name, s)| RawPolicy::read(name, s)).collect(),
             prefix_sets: root.named_tables("prefix_set").into_iter().map(|(name, s)| RawPrefixSet::read(name, s)).collect(),
             bfd: root.named_tables("bfd").into_iter().map(|(name, s)| RawBfd::read(name, s)).collect(),
+            bmp: root.tables("bmp").into_iter().map(super::bmp::read).collect(),
             best_path: best_path(root.table("best_path")),
             fib: fib(root.table("fib")),
             redistribute: root.tables("redistribute").into_iter().map(super::redistribute::read).collect(),

@@ -94,6 +94,7 @@ pub(super) fn validate(raw: &Raw, environment: &Environment<'_>, diagnostics: &D
         },
         fib: fib::Params { overlay: validator.overlay(raw, me, &node), ..fib(&raw.fib) },
         redistribution: validator.redistribution(raw),
+        bmp: validator.stations(&raw.bmp),
         graceful: validator.graceful(raw),
         limits: limits(&raw.limits, environment.memory_limit),
         ready: validator.ready(raw),

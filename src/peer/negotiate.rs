@@ -218,6 +218,7 @@ pub(super) fn agree(params: &Params, ours: &Open, theirs: Arc<Open>, link: &Link
         role: params.offer.role.filter(|_| !internal),
         peer_hostname: hostname(&theirs),
         peer_open: theirs,
+        our_open: Arc::new(ours.clone()),
     })
 }
 

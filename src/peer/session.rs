@@ -48,8 +48,10 @@ pub struct Session {
     pub role: Option<Role>,
     /// As the peer says, if it does.
     pub peer_hostname: Option<String>,
-    /// For `catbird peer`.
+    /// For `catbird peer`, and for monitoring stations.
     pub peer_open: Arc<Open>,
+    /// For monitoring stations: what the peer was told.
+    pub our_open: Arc<Open>,
 }
 
 impl Session {

@@ -53,6 +53,8 @@ pub(super) struct Core {
     pub ranked: usize,
     /// Seconds of the speaker's time line.
     pub now: u32,
+    /// Paths of peers that came, went or changed since somebody last asked, while somebody wants to know.
+    pub journal: Option<Vec<(PeerId, Nlri)>>,
     /// Paths that were passed in search of others of their prefix, since somebody asked.
     pub passed: usize,
 }
@@ -77,6 +79,7 @@ impl Core {
             all_paths: false,
             ranked: usize::MAX,
             now: 0,
+            journal: None,
             passed: 0,
         }
     }
@@ -161,6 +164,14 @@ impl Core {
         counts.paths += 1;
         counts.prefixes += u64::from(dest.paths.as_slice().is_empty());
         dest.paths.push(path);
+        self.note(dest, slot, path_id);
+    }
+
+    /// A path came, went or changed.
+    fn note<K: Key>(&mut self, dest: &Dest<K>, slot: Slot, path_id: PathId) {
+        if let (Some(journal), Some(peer)) = (&mut self.journal, self.peers.get(slot)) {
+            journal.push((peer.facts.id, Nlri { net: dest.key.net(), path_id }));
+        }
     }
 
     /// What the peer of this path has besides of its prefix.
@@ -214,8 +225,12 @@ impl Core {
             }
         }
         adj.count(id.raw(), path, beside);
+        let (slot, path_id) = (path.slot, path.path_id);
         if shared && !same {
             dest.flags.set(DestFlags::SHARE_TOUCHED, true);
+        }
+        if !same {
+            self.note(dest, slot, path_id);
         }
     }
 
@@ -265,6 +280,7 @@ impl Core {
         let counts = &mut self.counts[id.family().index()];
         counts.paths -= 1;
         counts.prefixes -= u64::from(dest.paths.as_slice().is_empty());
+        self.note(dest, path.slot, path.path_id);
         self.causes.release(path.cause);
         self.attrs.release(path.received);
         if let Some(changed) = path.changed {

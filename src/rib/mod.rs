@@ -398,6 +398,18 @@ impl Rib {
         }
     }
 
+    /// Whether to note down which paths of peers come, go and change, for [`Rib::take_journal`].
+    pub fn keep_journal(&mut self, yes: bool) {
+        if yes != self.core.journal.is_some() {
+            self.core.journal = yes.then(Vec::new);
+        }
+    }
+
+    /// What was noted down since the last time. To be called after each settlement, for it grows with what is announced in between.
+    pub fn take_journal(&mut self) -> Vec<(PeerId, Nlri)> {
+        self.core.journal.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     /// One route for many prefixes, as an UPDATE has it.
     pub fn announce(&mut self, peer: PeerId, nlri: impl IntoIterator<Item = Nlri>, route: &Route, cause: &Cause) {
         let Some(slot) = self.core.peers.present(peer) else { return };

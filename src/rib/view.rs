@@ -113,6 +113,15 @@ impl Rib {
         });
     }
 
+    /// What a peer announces of one path.
+    pub fn path_of(&self, peer: PeerId, nlri: &Nlri) -> Option<PathView<'_>> {
+        let (slot, dest) = (self.core.peers.slot(peer)?, self.find(&nlri.net)?);
+        in_table!(self, dest.family(), |table| {
+            let found = table.get(dest.raw())?;
+            self.view(dest, found, position(found.paths.as_slice(), slot, nlri.path_id)?)
+        })
+    }
+
     /// Does the destination wait for settlement?
     pub fn is_waiting(&self, dest: DestId) -> bool {
         in_table!(self, dest.family(), |table| table.get(dest.raw()).is_some_and(|d| d.flags.has(DestFlags::DIRTY)))

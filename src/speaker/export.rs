@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::io::{Effect, Effects, Frames};
 use super::lifecycle::Lifecycle;
+use super::monitoring::Monitoring;
 use super::params::{NextHopSetting, Params};
 use super::sessions::{Entry, Sessions, is_link_local};
 use crate::fib::overlay::{Kind, Mode};
@@ -40,6 +41,7 @@ pub(super) struct Export<'a> {
     pub sessions: &'a mut Sessions,
     pub rib: &'a mut Rib,
     pub groups: &'a mut UpdateGroups,
+    pub monitoring: &'a mut Monitoring,
     pub effects: &'a mut Effects,
 }
 
@@ -201,6 +203,7 @@ impl Export<'_> {
         if sent.octets > 0 {
             entry.traffic.count_sent(&sent);
             self.sessions.note_sent(id, conn, sent.octets, now);
+            self.monitoring.sent((id, conn), &frames);
             self.effects.push(Effect::Send { conn, frames });
         }
         sent

@@ -14,7 +14,6 @@ use smallvec::SmallVec;
 use super::params::{BlockSource, Params};
 use super::remembered::Remembered;
 use crate::api::{Answer, Command, Question};
-use crate::bfd;
 use crate::fib::overlay::DesiredDevices;
 use crate::fib::{Errno, FibChange};
 use crate::kernel::KernelEvent;
@@ -23,6 +22,7 @@ use crate::num::{ConnId, PeerId};
 use crate::peer::{DialError, Direction, Transport};
 use crate::stats::{Md5Refused, Notice};
 use crate::wire::{Batch, Context};
+use crate::{bfd, bmp};
 
 /// Something happened outside.
 #[derive(Debug)]
@@ -79,6 +79,8 @@ pub enum Input {
     Md5Refused(Md5Refused),
     /// A BFD session stands otherwise than before.
     Bfd(bfd::Status),
+    /// How the connection with a monitoring station stands.
+    Bmp(bmp::Report),
     /// Somebody was noticed on the link of a peer that is configured by its interface.
     Neighbour {
         /// The link's name.
@@ -170,6 +172,8 @@ pub enum Effect {
         /// As it is to be.
         session: Option<Arc<bfd::SessionParams>>,
     },
+    /// Of monitoring stations. How their connections stand comes back as `Input::Bmp`.
+    Bmp(bmp::Order),
     /// A peer that is configured by its interface has this neighbour now: its key, if it has one, is to be that of this address.
     Neighbour {
         /// The link's name.

@@ -18,6 +18,7 @@
 //! | `import`, `import_context` | from an UPDATE to route changes |
 //! | `export` | which update group a peer is in, frames as the connection takes them |
 //! | `bfd`, `peer_bfd` | which BFD sessions are wanted, and what their states mean to peers |
+//! | `monitoring`, `bmp`, `bmp_tell` | what monitoring stations are told, and in which order |
 //! | `unnumbered` | peers that are whoever is at the other end of a link |
 //! | `fib_sync`, `overlay` | what is wanted in the kernel, and which tunnels |
 //! | `origination`, `redistribute` | what is announced as our own |
@@ -30,6 +31,8 @@
 //! Every input and output about a connection names it; words about a connection that is not (or no longer) known are dropped.
 
 mod bfd;
+mod bmp;
+mod bmp_tell;
 mod circle;
 mod command;
 mod counters;
@@ -45,6 +48,7 @@ mod io;
 mod jobs;
 mod leaving;
 mod lifecycle;
+mod monitoring;
 mod origination;
 mod overlay;
 mod params;

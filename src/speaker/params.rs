@@ -11,7 +11,6 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::bfd;
 use crate::fib::{self, overlay};
 use crate::kernel::NamePattern;
 use crate::num::{Asn, ClusterId, Family, RouterId};
@@ -20,6 +19,7 @@ use crate::policy::{Chain, LocalKind, PrefixSet};
 use crate::rib::nexthop::{self, Nodes, TunnelRule};
 use crate::rib::update_group::AddPathSend;
 use crate::rib::{self, Rules};
+use crate::{bfd, bmp};
 
 /// Everything the speaker is configured with. Two equal values make the same router.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +64,8 @@ pub struct Params {
     pub recovery: RecoveryParams,
     /// What peers may make us hold.
     pub limits: Limits,
+    /// Monitoring stations, each once.
+    pub bmp: Vec<bmp::StationParams>,
     /// Neighbours are still to be named: nothing is taken for gone because nobody announces it.
     pub provisional: bool,
     /// Whose word something is, for answers: `peer ADDRESS`, `block PREFIX`, `service PREFIX`. The router does not act on it.

@@ -105,6 +105,7 @@ impl Speaker {
         self.startup.may_end();
         self.memory.touch(now, false);
         self.sync_bfd(id);
+        self.monitor_session(id);
         self.export().join(id);
     }
 
@@ -131,6 +132,7 @@ impl Speaker {
             reason: down.reason.to_string(),
             keeps_routes: down.is_graceful(),
         });
+        self.monitor_end(id, down);
         self.export().leave(id);
         retention::retain_or_drop(id, down, &mut self.rib);
         self.sync_bfd(id);

@@ -11,6 +11,7 @@ use super::fib_sync::FibSync;
 use super::format;
 use super::jobs::{Job, JobKey, Jobs};
 use super::lifecycle::Lifecycle;
+use super::monitoring::Monitoring;
 use super::origination::Origination;
 use super::params::{BlockSource, Params};
 use super::sessions::{Entry, Sessions};
@@ -42,6 +43,7 @@ pub(super) struct Query<'a> {
     pub startup: &'a StartupConvergence,
     pub jobs: &'a Jobs,
     pub counters: &'a RouterCounters,
+    pub monitoring: &'a Monitoring,
 }
 
 impl Query<'_> {
@@ -68,6 +70,7 @@ impl Query<'_> {
             Question::Fib { net: None, cursor } => Answer::Fib(self.fib_rows(None, *cursor)),
             Question::Nexthops { cursor } => Answer::Nexthops(self.nexthop_rows(*cursor)),
             Question::Blocks => Answer::Blocks(self.block_rows()),
+            Question::Bmp => Answer::Bmp(self.monitoring.rows(now)),
             // Of packets and times whoever runs the sessions knows.
             Question::Bfd { .. } => Answer::Bfd(Box::default()),
             // The kernel is asked, beside `why`.
@@ -410,7 +413,13 @@ impl Query<'_> {
         let mut counters = self.counters.show(&self.fib_sync.fib.totals());
         counters.strangers = self.sessions.unknown_peers;
         counters.stale_routes = self.sessions.iter().flat_map(|e| Family::ALL.map(|f| self.rib.counts(e.id, f).stale as usize)).sum();
-        Snapshot { status: self.status(now), peers: self.sessions.iter().map(peer).collect(), blocks: self.block_rows(), counters }
+        Snapshot {
+            status: self.status(now),
+            peers: self.sessions.iter().map(peer).collect(),
+            blocks: self.block_rows(),
+            bmp: self.monitoring.rows(now),
+            counters,
+        }
     }
 }
 

@@ -65,6 +65,7 @@ impl Speaker {
         if !plan.node.is_empty() || !plan.peers.is_empty() {
             self.ask_tunnels(now);
         }
+        self.sync_stations();
         let sessions_touched = plan.restarts().count();
         self.effects.notice(Notice::Reloaded { changes: plan.changes().len(), sessions_touched });
         self.effects.answer(id, Answer::Plan(plan.into_changes()));

@@ -23,6 +23,7 @@ use ipnet::IpNet;
 use super::params::{Limits, ListenRange, MaxPrefix, MaxPrefixAction, NextHopSetting, OnTerm, Params, PeerConfig};
 pub use crate::api::{Change, Grade};
 use crate::bfd;
+use crate::bmp::StationParams;
 use crate::fib::overlay::{Kind, Mode};
 use crate::fib::{Conflict, Metric, Owner};
 use crate::num::{Asn, ClusterId, Family, FamilySet, HoldTime, Role, RouterId};
@@ -212,6 +213,7 @@ impl<'a> Diff<'a> {
         if a.limits != b.limits {
             self.live(Touch::empty(), format!("[limits] {} -> {}", a.limits.shown(), b.limits.shown()));
         }
+        self.stations();
         self.fib(running);
         for (name, value) in &b.shell {
             if a.shell.get(name) != Some(value) {
@@ -236,6 +238,15 @@ impl<'a> Diff<'a> {
             }
             _ => {}
         }
+    }
+
+    /// A station that means something else is another one: it is connected anew, and no session notices.
+    fn stations(&mut self) {
+        let (a, b) = (&self.old.bmp, &self.new.bmp);
+        let said = |station: &StationParams| format!("[[bmp]] {} ({})", station.address, station.tables.names().join(", "));
+        let mut all: Vec<String> = a.iter().filter(|s| !b.contains(s)).map(|s| format!("{} ends", said(s))).collect();
+        all.extend(b.iter().filter(|s| !a.contains(s)).map(|s| format!("{} begins, with all tables", said(s))));
+        all.into_iter().for_each(|what| self.live(Touch::empty(), what));
     }
 
     fn fib(&mut self, running: &impl Running) {

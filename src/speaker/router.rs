@@ -16,6 +16,7 @@ use super::import::Import;
 use super::io::{Effect, Effects, Input, StopMode};
 use super::jobs::{Job, JobKey, Jobs};
 use super::lifecycle::{Lifecycle, Step};
+use super::monitoring::Monitoring;
 use super::origination::Origination;
 use super::overlay::Tunnels;
 use super::params::{BlockSource, OnTerm, Params};
@@ -76,6 +77,8 @@ pub struct Speaker {
     pub(super) jobs: Jobs,
     /// What the next start is to know.
     pub(super) memory: Memory,
+    /// Who is told of all this, far away.
+    pub(super) monitoring: Monitoring,
     counters: RouterCounters,
     /// What is to be done outside.
     pub(super) effects: Effects,
@@ -111,6 +114,7 @@ impl Speaker {
             startup: StartupConvergence::new(now, &params.recovery),
             jobs: Jobs::default(),
             memory: Memory::default(),
+            monitoring: Monitoring::default(),
             counters: RouterCounters::default(),
             effects: Effects::default(),
             drain_waiters: Vec::new(),
@@ -134,6 +138,7 @@ impl Speaker {
             self.add_peer(config, now);
         }
         self.ask_tunnels(now);
+        self.sync_stations();
     }
 
     /// Takes in what happened. Cheap; selection and announcements wait for `settle`.
@@ -167,6 +172,7 @@ impl Speaker {
             Input::Kernel(event) => self.on_kernel(&event, now),
             Input::Md5Refused(totals) => self.sessions.on_md5_refused(totals, now),
             Input::Bfd(status) => self.on_bfd(status, now),
+            Input::Bmp(report) => self.on_station(report, now),
             Input::Neighbour { interface, addr, sign } => self.on_neighbour(&interface, addr, sign, now),
             Input::Blocks { source, blocks } => self.set_blocks(source, &blocks),
             Input::Reload { id, params } => self.reload(id, params, now),
@@ -245,6 +251,7 @@ impl Speaker {
         }
         self.run_startup(now);
         self.export().pump(now);
+        self.feed_stations(now);
         if !self.lifecycle.leaves_kernel_alone() {
             self.fib_sync.drain(&mut self.counters, &mut self.effects, now);
         }
@@ -264,6 +271,7 @@ impl Speaker {
             self.ask_tunnels(now);
         }
         self.program().apply(&changes);
+        self.monitoring.used(&changes);
         self.program().resolve_newly_tracked();
         if self.watched {
             explain::notice_changes(&changes, &self.rib, &self.sessions, &mut self.effects);
@@ -288,8 +296,12 @@ impl Speaker {
         if self.lifecycle.is_stopped() {
             return None;
         }
+        let stations = self.monitoring.next_deadline();
         let departure = self.departure_deadline();
-        [sessions, fib, self.startup.next_deadline(), self.lifecycle.next_deadline(), departure, memory].into_iter().flatten().min()
+        [sessions, fib, self.startup.next_deadline(), self.lifecycle.next_deadline(), departure, memory, stations]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether `settle` has something to do although no input came and no deadline passed.
@@ -297,6 +309,7 @@ impl Speaker {
         self.is_choosing()
             || self.groups.has_ready()
             || self.sessions.has_unwatched()
+            || self.monitoring.has_work()
             || !self.jobs.is_empty()
             || self.awaits_flush() && self.is_flushed()
     }
@@ -343,6 +356,7 @@ impl Speaker {
             sessions: &mut self.sessions,
             rib: &mut self.rib,
             groups: &mut self.groups,
+            monitoring: &mut self.monitoring,
             effects: &mut self.effects,
         }
     }
@@ -373,6 +387,7 @@ impl Speaker {
             startup: &self.startup,
             jobs: &self.jobs,
             counters: &self.counters,
+            monitoring: &self.monitoring,
         }
     }
 
@@ -594,6 +609,7 @@ impl Speaker {
         let step = self.lifecycle.stop(mode, now);
         step.into_iter().for_each(|step| self.take_step(step, now));
         if self.lifecycle.is_stopped() {
+            self.end_stations();
             self.effects.push(Effect::Stopped);
         }
     }
@@ -607,6 +623,7 @@ impl Speaker {
             if self.lifecycle.ended_by_withdrawing() {
                 self.tunnels.end(&mut self.effects);
             }
+            self.end_stations();
             self.effects.push(Effect::Stopped);
         }
     }

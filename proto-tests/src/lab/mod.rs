@@ -131,6 +131,7 @@ impl Lab {
             held_blocks: Vec::new(),
             services: Vec::new(),
             leaving: None,
+            bmp: Vec::new(),
             provisional: false,
             origins: Default::default(),
             rules: Rules::default(),

@@ -1,6 +1,7 @@
 //! The real daemon seen from outside, over TCP and its control socket.
 
 mod bird_sockets;
+mod bmp;
 mod calico_scenarios;
 mod faults;
 mod kubernetes;

@@ -2,6 +2,7 @@
 
 mod bfd;
 mod bird;
+mod bmp;
 mod convert;
 mod frr;
 mod gobgp;

@@ -9,6 +9,7 @@
 //! their turn; so a flood from one peer delays another's keepalive by one slice and not by the flood. Without load the core sleeps until the
 //! next event or deadline.
 
+mod bmp;
 pub mod clock;
 pub mod conn;
 pub mod dialer;
@@ -38,6 +39,7 @@ use crate::wire::Message;
 use super::bfd::BfdThread;
 use super::event_log::EventLog;
 use super::netlink::{Done, Events, Netlink};
+use bmp::Stations;
 use clock::Clock;
 use conn::{Conn, LINGERING};
 use event_queue::{CoreEvent, EventQueue};
@@ -107,6 +109,7 @@ pub struct Core {
     kernel_events: Events,
     bfd: BfdThread,
     bfd_reports: mpsc::Receiver<bfd::Status>,
+    stations: Stations,
     event_log: EventLog,
     remember: watch::Sender<Option<Remembered>>,
     conns: HashMap<ConnId, Conn, foldhash::fast::RandomState>,
@@ -149,6 +152,7 @@ impl Core {
             kernel_events,
             bfd,
             bfd_reports,
+            stations: Stations::new(queue.clone()),
             event_log,
             remember,
             conns: HashMap::default(),
@@ -496,6 +500,7 @@ impl Core {
             Effect::Bfd { peer, session } => self.bfd.want(peer, session),
             Effect::Neighbour { interface, addr } => self.listeners.found(interface, addr),
             Effect::EndBfd => self.bfd.end(),
+            Effect::Bmp(order) => self.stations.order(order),
             Effect::Overlay(wanted) => self.netlink.tunnels(*wanted),
             Effect::Answer { id, mut answer } => {
                 if let Answer::Peer(detail) = &mut answer {
@@ -576,6 +581,7 @@ impl Core {
         let conns = std::mem::take(&mut self.conns);
         // Those that the speaker left open close with the process, without a NOTIFICATION (RFC 4724 §4.2).
         drop(conns);
+        self.stations.finish().await;
         self.bfd.finish();
         // Nobody listens any more, so nobody waits to be heard.
         self.kernel_events.kernel.close();

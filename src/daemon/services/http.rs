@@ -154,6 +154,7 @@ fn routes<A: RouterApi>(api: A) -> Router {
         .route("/v1/fib", get(fib::<A>))
         .route("/v1/nexthops", get(nexthops::<A>))
         .route("/v1/blocks", get(blocks::<A>))
+        .route("/v1/bmp", get(bmp::<A>))
         .route("/v1/bfd", get(bfd::<A>))
         .route("/v1/bfd/{peer}", get(bfd_of::<A>))
         .fallback(nowhere)
@@ -174,7 +175,7 @@ catbird, read only. What changes something is said on the control socket.
 /v1/why                       ?prefix=P ?address=A
 /v1/forwarding                ?to=A ?from=A ?at=A ?mark=N  (what this machine does with a packet)
 /v1/fib                       ?prefix=P
-/v1/nexthops /v1/blocks
+/v1/nexthops /v1/blocks /v1/bmp
 /v1/bfd                       /v1/bfd/PEER
 ";
 
@@ -370,6 +371,10 @@ async fn blocks<A: RouterApi>(State(api): State<A>, watch: Watch) -> Response {
     ask(api, watch, Question::Blocks).await
 }
 
+async fn bmp<A: RouterApi>(State(api): State<A>, watch: Watch) -> Response {
+    ask(api, watch, Question::Bmp).await
+}
+
 async fn bfd<A: RouterApi>(State(api): State<A>, watch: Watch) -> Response {
     ask(api, watch, Question::Bfd { peer: None }).await
 }
@@ -409,6 +414,7 @@ fn rows(answer: &Answer, begun: &mut bool) -> serde_json::Result<Vec<u8>> {
         Answer::Fib(page) => all(&page.rows, begun),
         Answer::Nexthops(page) => all(&page.rows, begun),
         Answer::Blocks(blocks) => all(blocks, begun),
+        Answer::Bmp(stations) => all(stations, begun),
         other => all(std::slice::from_ref(other), begun),
     }
 }

@@ -201,6 +201,12 @@ pub const METRICS: &[Known] = &[
     known("catbird_bfd_dropped_packets_total", COUNTER, &["reason"], "BFD packets that were dropped, by reason (RFC 5880 section 6.8.6)."),
     known("catbird_bfd_realtime", GAUGE, &[], "1 if the kernel runs BFD's thread before others (SCHED_FIFO)."),
     known("catbird_bfd_late_wakeups_total", COUNTER, &[], "Wake-ups of BFD's thread that came more than 5 ms late."),
+    known("catbird_bmp_up", GAUGE, &["station"], "1 if this monitoring station is connected."),
+    known("catbird_bmp_connections_total", COUNTER, &["station"], "How often this monitoring station was connected."),
+    known("catbird_bmp_messages_total", COUNTER, &["station"], "BMP messages that were made for this station."),
+    known("catbird_bmp_bytes_total", COUNTER, &["station"], "Octets of these messages."),
+    known("catbird_bmp_waiting", GAUGE, &["station"], "Prefixes and events that this station has yet to be told."),
+    known("catbird_bmp_overruns_total", COUNTER, &["station"], "How often this station was so slow that it had to begin anew."),
     known("catbird_local_blocks", GAUGE, &["source", "family"], "Pod blocks of this node by source."),
     known("catbird_graceful_restart_active", GAUGE, &[], "1 while kernel routes of an earlier run wait to be learned again."),
     known("catbird_graceful_restart_stale_routes", GAUGE, &[], "Routes of restarting peers that are kept until they are said again."),
@@ -384,6 +390,7 @@ impl Families {
             }
         }
         self.blocks(snapshot);
+        self.stations(snapshot);
         self.fib(snapshot);
         self.histogram("catbird_bestpath_duration_seconds", &snapshot.counters.bestpath_seconds);
         self.histogram("catbird_convergence_seconds", &snapshot.counters.convergence_seconds);
@@ -420,6 +427,18 @@ impl Families {
         }
         if let Some(budget) = m.budget_bytes {
             self.add("catbird_table_budget_bytes", &[], budget as f64);
+        }
+    }
+
+    fn stations(&mut self, snapshot: &Snapshot) {
+        for row in &snapshot.bmp {
+            let label = [("station", row.station.as_str())];
+            self.add("catbird_bmp_up", &label, flag(row.since_seconds.is_some()));
+            self.add("catbird_bmp_connections_total", &label, row.connections as f64);
+            self.add("catbird_bmp_messages_total", &label, row.messages as f64);
+            self.add("catbird_bmp_bytes_total", &label, row.bytes as f64);
+            self.add("catbird_bmp_waiting", &label, row.waiting as f64);
+            self.add("catbird_bmp_overruns_total", &label, row.overruns as f64);
         }
     }
 

@@ -113,6 +113,7 @@ impl RouterApi for MockApi {
                 status: MockApi::status(),
                 peers: Vec::new(),
                 blocks: Vec::new(),
+                bmp: Vec::new(),
                 counters: Counters::default(),
             })),
             other => Answer::Refused(format!("no {other:?}")),

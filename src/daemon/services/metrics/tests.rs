@@ -2,7 +2,7 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::api::{
-    BlockRow, Counters, FibCounts, FibOperations, FibTableRow, Histogram, MalformedCount, MemoryRow, MessageRow, NotificationCount,
+    BlockRow, BmpRow, Counters, FibCounts, FibOperations, FibTableRow, Histogram, MalformedCount, MemoryRow, MessageRow, NotificationCount,
     PeerRow, Status, TableRow, UpdateRow,
 };
 use crate::num::{Asn, Family};
@@ -98,6 +98,18 @@ fn snapshot(peers: Vec<PeerMetrics>) -> Snapshot {
         },
         peers,
         blocks: vec![BlockRow { net: "10.1.0.0/26".parse().expect("a prefix"), source: "file".into(), announced: true, from: None }],
+        bmp: vec![BmpRow {
+            station: "192.0.2.9:1790".into(),
+            tables: vec!["loc-rib".into()],
+            state: "following".into(),
+            since_seconds: Some(1.0),
+            waiting: 2,
+            connections: 1,
+            messages: 3,
+            bytes: 400,
+            overruns: 0,
+            last_error: None,
+        }],
         counters: Counters {
             bestpath_seconds: {
                 let mut h = Histogram::of_seconds();
