@@ -131,7 +131,7 @@ fn a_thousand_nodes_come_and_go_and_none_is_missing_or_too_many() {
 
 /// A backlog of eight would leave some of them out for a minute.
 #[test]
-fn a_thousand_peers_that_dial_at_once_are_all_up_in_ten_seconds() {
+fn a_thousand_peers_that_dial_at_once_are_all_up_soon() {
     let daemon = Daemon::start("", "");
     let (port, since, slow) = (daemon.port, Instant::now(), AtomicUsize::new(0));
     let dial = |first: u16| -> Vec<Caller> {
@@ -154,5 +154,6 @@ fn a_thousand_peers_that_dial_at_once_are_all_up_in_ten_seconds() {
     let rows = daemon.json(&["peers"]);
     let up = rows.as_array().map_or(0, |rows| rows.iter().filter(|row| row["state"] == "Established").count());
     assert_eq!((callers.len(), up), (1000, 1000));
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    // 1.5 s on two cores that nobody else wants, and 11 s on those that twenty do.
+    assert!(took < Duration::from_secs(40), "{took:?}");
 }
