@@ -15,6 +15,7 @@
 //! | [`wire`] | octets to messages and back |
 //! | [`bfd`] | whether the path to a neighbour is alive: BFD sessions |
 //! | [`bmp`] | what a monitoring station is told: messages and queues of BMP |
+//! | [`rpki`] | which AS may originate which prefix: VRPs, and the caches that say them |
 //! | [`ndp`] | who the neighbour on a link is: router advertisements |
 //! | [`policy`] | which routes are let in and announced, and with which attributes |
 //! | [`peer`] | one neighbour: state machine, collisions, negotiation, timers |
@@ -36,12 +37,12 @@
 //!
 //! ```text
 //! cli     -> daemon source convert config speaker api peer rib policy fib bfd wire stats
-//! daemon  -> source config speaker driver api peer rib policy fib bfd bmp ndp wire stats
+//! daemon  -> source config speaker driver api peer rib policy fib bfd bmp rpki ndp wire stats
 //! source  -> config speaker peer policy fib
-//! config  -> speaker peer rib policy fib bfd bmp wire
-//! speaker -> api peer rib policy fib bfd bmp ndp wire stats
-//! rib     -> policy wire          driver -> wire
-//! peer    -> wire          policy -> wire          bfd, bmp -> wire
+//! config  -> speaker peer rib policy fib bfd bmp rpki wire
+//! speaker -> api peer rib policy fib bfd bmp rpki ndp wire stats
+//! rib     -> policy rpki wire     driver -> wire
+//! peer    -> wire          policy -> rpki wire     bfd, bmp, rpki -> wire
 //! fib, ndp, wire, stats, convert -> (num, kernel)
 //! ```
 //!
@@ -105,6 +106,8 @@ pub mod peer;
 #[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 pub mod policy;
 pub mod rib;
+#[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]
+pub mod rpki;
 #[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 pub mod source;
 #[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]

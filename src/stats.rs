@@ -251,6 +251,25 @@ pub enum Notice {
         /// Why not.
         error: Option<String>,
     },
+    /// An RPKI cache has said all that it has, for the first time since it was lost or took the place of another.
+    RpkiSynchronised {
+        /// Its address and port.
+        cache: String,
+        /// How many VRPs it has.
+        vrps: usize,
+    },
+    /// An RPKI cache is lost, or not to be had; said once until it is synchronised again.
+    RpkiLost {
+        /// Its address and port.
+        cache: String,
+        /// Why.
+        error: String,
+    },
+    /// What an RPKI cache said last is too old to be used, and no other one is there: every route is not-found.
+    RpkiExpired {
+        /// Its address and port.
+        cache: String,
+    },
     /// Other parameters hold.
     Reloaded {
         /// Differences to those before.
@@ -281,7 +300,9 @@ impl Notice {
             Notice::Bfd { to: "init", .. } => Level::Debug,
             Notice::Bfd { .. } => Level::Info,
             Notice::Neighbour { .. } | Notice::BmpStation { error: None, .. } => Level::Info,
-            Notice::BmpStation { .. } => Level::Warn,
+            Notice::BmpStation { .. } | Notice::RpkiLost { .. } => Level::Warn,
+            Notice::RpkiSynchronised { .. } => Level::Info,
+            Notice::RpkiExpired { .. } => Level::Error,
             Notice::PeerUp { .. } | Notice::Recovered { .. } | Notice::Blocks { .. } | Notice::Reloaded { .. } => Level::Info,
             Notice::Draining { .. } | Notice::Drained | Notice::Stopping { .. } | Notice::Stranger { .. } | Notice::FibRepaired { .. } => {
                 Level::Info
@@ -304,6 +325,7 @@ impl Notice {
             Notice::FibContested { .. } | Notice::FibOthers { .. } => "fib",
             Notice::Blocks { .. } | Notice::Route { .. } | Notice::RoutesUntold { .. } => "routes",
             Notice::BmpStation { .. } => "daemon",
+            Notice::RpkiSynchronised { .. } | Notice::RpkiLost { .. } | Notice::RpkiExpired { .. } => "daemon",
             Notice::Reloaded { .. } | Notice::Draining { .. } | Notice::Drained | Notice::Stopping { .. } => "daemon",
         }
     }
@@ -409,6 +431,11 @@ impl fmt::Display for Notice {
             }
             Notice::BmpStation { station, error: None } => write!(f, "BMP station {station}: connected"),
             Notice::BmpStation { station, error: Some(error) } => write!(f, "BMP station {station}: not connected: {error}"),
+            Notice::RpkiSynchronised { cache, vrps } => write!(f, "RPKI cache {cache}: synchronised, {vrps} VRPs"),
+            Notice::RpkiLost { cache, error } => write!(f, "RPKI cache {cache}: lost: {error}"),
+            Notice::RpkiExpired { cache } => {
+                write!(f, "what RPKI cache {cache} said has expired, and no other cache is synchronised: every route is not-found")
+            }
             Notice::Reloaded { changes, sessions_touched } => write!(f, "reloaded: {changes} changes, {sessions_touched} sessions touched"),
             Notice::OverBudget { peer, octets, budget } => {
                 write!(

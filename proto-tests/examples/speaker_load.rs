@@ -81,6 +81,7 @@ impl Load {
             services: Vec::new(),
             leaving: None,
             bmp: Vec::new(),
+            rpki: Vec::new(),
             provisional: false,
             origins: Default::default(),
             rules: Rules::default(),

@@ -10,6 +10,7 @@ mod daemons;
 pub mod faults;
 pub mod llgr;
 pub mod roles;
+pub mod rpki;
 pub mod scenario;
 pub mod unnumbered;
 mod wire;
@@ -86,6 +87,8 @@ pub struct Setup {
     pub connect_retry: u16,
     /// A second session, from 10.77.0.3 to 10.77.0.4: their routes come by both, and say of the link what bandwidth it has, in Mbit/s.
     pub bandwidths: Option<[u32; 2]>,
+    /// Both have a client of the caches of [`rpki`], and we let in what is not invalid.
+    pub rpki: bool,
 }
 
 impl Default for Setup {
@@ -113,6 +116,7 @@ impl Default for Setup {
             bfd: None,
             connect_retry: 1,
             bandwidths: None,
+            rpki: false,
         }
     }
 }
@@ -429,7 +433,7 @@ fn our_config(setup: &Setup, scratch: &Path) -> String {
         (false, true) => "[[peer]]\nname = \"them\"\naddress = \"fe80::2%eth0\"\nsource = \"fe80::1\"\n".to_owned(),
         (false, false) => format!("[[peer]]\nname = \"them\"\naddress = \"{THEM}\"\nsource = \"{US}\"\n"),
     };
-    let mut more = setup.their_max_prefix.map_or("", |_| ", \"10.99.0.64/26\", \"10.99.0.128/26\"").to_owned();
+    let mut more = setup.their_max_prefix.or(setup.rpki.then_some(0)).map_or("", |_| ", \"10.99.0.64/26\", \"10.99.0.128/26\"").to_owned();
     let mut addresses = vec![US.to_string()];
     if let Some(own) = setup.unnumbered {
         addresses = own.iter().map(|addr| (*addr).to_owned()).collect();
@@ -440,8 +444,13 @@ fn our_config(setup: &Setup, scratch: &Path) -> String {
     let mut text = format!(
         "[node]\nname = \"us\"\nasn = 65001\naddresses = {addresses:?}\n{id}[pods]\nblocks = [\"{OUR_ROUTE}\"{more}]\n[log]\nlevel = \"debug\"\n\
          [graceful_restart]\nenabled = {}{restart}\n{who}asn = {}\nhold_time = \"{}s\"\n\
-         connect_retry = \"{}s\"\nopen_timeout = \"20s\"\nidle_hold_max = \"4s\"\npassive = {}\nimport = \"all\"\nexport = \"own-blocks\"\n",
-        setup.graceful, asn, setup.hold, setup.connect_retry, setup.we_are_passive
+         connect_retry = \"{}s\"\nopen_timeout = \"20s\"\nidle_hold_max = \"4s\"\npassive = {}\nimport = \"{}\"\nexport = \"own-blocks\"\n",
+        setup.graceful,
+        asn,
+        setup.hold,
+        setup.connect_retry,
+        setup.we_are_passive,
+        if setup.rpki { "no-invalid" } else { "all" }
     );
     if let Some(key) = setup.our_key {
         let path = scratch.join("password");
@@ -469,6 +478,9 @@ fn our_config(setup: &Setup, scratch: &Path) -> String {
             text,
             "[[peer]]\nname = \"them-2\"\n{ends}\nasn = {asn}\nconnect_retry = \"1s\"\nimport = \"all\"\nexport = \"own-blocks\""
         );
+    }
+    if setup.rpki {
+        text += &rpki::ours();
     }
     text
 }

@@ -134,6 +134,7 @@ impl OneRouter {
                 | Effect::EndBfd
                 | Effect::Neighbour { .. }
                 | Effect::Bmp(_)
+                | Effect::Rpki(_)
                 | Effect::Remember(_)
                 | Effect::ReadKernel
                 | Effect::Notice(_)

@@ -89,6 +89,14 @@ const STATION: Spec = &[
     ("retry", &["'5s'", "'1m'"]),
     ("timeout", &["'10s'", "'2m'"]),
 ];
+const CACHE: Spec = &[
+    ("preference", &["1", "200"]),
+    ("refresh", &["'30s'", "'1h'"]),
+    ("retry", &["'5s'", "'10m'"]),
+    ("expire", &["'2h'", "'1d'"]),
+    ("timeout", &["'10s'", "'2m'"]),
+    ("max_vrps", &["1000", "2000000"]),
+];
 const RULE: Spec = &[
     ("name", &["'first'", "'second'"]),
     ("prefixes", &["['10.0.0.0/8+']", "['10.2.0.0/16 ge 24 le 26', 'fd00::/8+']", "['0.0.0.0/0']"]),
@@ -103,6 +111,7 @@ const RULE: Spec = &[
     ("as_path_first", &["65001", "65002"]),
     ("as_path_origin", &["65001", "65010"]),
     ("as_path_max_length", &["1", "3"]),
+    ("rpki", &["'invalid'", "['valid', 'not-found']"]),
     ("origin", &["'igp'", "'egp'", "'incomplete'"]),
     ("next_hop_in", &["['10.99.0.0/24']", "['10.99.0.0/30', 'fd00:99::/64']"]),
     ("set_local_pref", &["50", "200"]),
@@ -254,6 +263,7 @@ struct Draft {
     bfd: [Table; 2],
     redistribute: Vec<Table>,
     stations: Vec<Table>,
+    caches: Vec<Table>,
     /// The tables of a kind stand in another order, with a comment: nothing changes.
     shuffled: bool,
 }
@@ -349,6 +359,7 @@ impl Maker {
         draft.groups = (0..self.dice.below(3)).map(|n| self.group(n)).collect();
         draft.redistribute = (0..self.dice.below(2)).map(|_| self.redistribute()).collect();
         draft.stations = (0..self.dice.below(2)).map(|_| self.station()).collect();
+        draft.caches = (0..self.dice.below(2)).map(|_| self.cache()).collect();
         for address in PEERS {
             if self.dice.once_in(2) {
                 let peer = self.peer(address, draft.groups.len());
@@ -448,9 +459,16 @@ impl Maker {
         station
     }
 
+    fn cache(&mut self) -> Table {
+        let mut cache = self.table("rpki", CACHE, 2);
+        cache.insert("address", "'127.0.0.1'".to_owned());
+        cache.insert("port", self.dice.of(&["9", "19"]).to_owned());
+        cache
+    }
+
     /// One thing that an operator might do; it may lead nowhere, or to a file that is refused.
     fn change(&mut self, draft: &mut Draft) {
-        match self.dice.below(18) {
+        match self.dice.below(19) {
             0 => self.setting("node", NODE, &mut draft.node),
             1 | 2 => {
                 let (title, spec) = self.dice.of(SINGLE);
@@ -489,6 +507,10 @@ impl Maker {
             16 => match draft.stations.pop() {
                 Some(_) if self.dice.once_in(2) => {}
                 _ => draft.stations.push(self.station()),
+            },
+            17 => match draft.caches.pop() {
+                Some(_) if self.dice.once_in(2) => {}
+                _ => draft.caches.push(self.cache()),
             },
             _ => draft.shuffled = !draft.shuffled,
         }
@@ -607,6 +629,7 @@ impl Draft {
         self.each(&self.peers).for_each(|peer| section(&mut out, "[[peer]]", peer));
         self.redistribute.iter().for_each(|rule| section(&mut out, "[[redistribute]]", rule));
         self.stations.iter().for_each(|station| section(&mut out, "[[bmp]]", station));
+        self.caches.iter().for_each(|cache| section(&mut out, "[[rpki]]", cache));
         for (n, set) in self.sets.iter().enumerate() {
             let _ = writeln!(out, "[prefix_set.s{n}]\nprefixes = {set}");
         }

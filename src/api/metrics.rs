@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BlockRow, BmpRow, LastDown, MessageRow, PeerRow, Status, UpdateRow};
+use super::{BlockRow, BmpRow, LastDown, MessageRow, PeerRow, RpkiReport, Status, UpdateRow};
 
 /// Numbers for one scrape, all of the same moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct Snapshot {
     /// As of [`super::Question::Bmp`].
     #[serde(default)]
     pub bmp: Vec<BmpRow>,
+    /// As of [`super::Question::Rpki`]; `None` where no cache is configured.
+    #[serde(default)]
+    pub rpki: Option<RpkiReport>,
     /// Of the router as a whole.
     pub counters: Counters,
 }

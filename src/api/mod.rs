@@ -21,12 +21,15 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::num::Asn;
+
 mod bfd;
 mod bmp;
 mod forwarding;
 mod metrics;
 mod peers;
 mod routes;
+mod rpki;
 mod status;
 
 pub use bfd::{BfdLastDown, BfdReport, BfdRow, BfdTimes};
@@ -40,6 +43,7 @@ pub use routes::{
     BlockRow, DepartedRow, Explanation, ExportRow, Fate, FibEntry, FibRow, HopRow, KernelAnswer, NexthopRow, PathExplanation,
     ResolutionRow, RouteRow, STEPS,
 };
+pub use rpki::{RpkiCacheRow, RpkiReport, RpkiVerdict, VrpRow};
 pub use status::{DOWN_PEERS, DownPeer, FibCounts, FibTableRow, JobRow, MemoryRow, Status, TableRow, WaitingRow};
 
 /// Rows of a page when the asker did not say.
@@ -101,6 +105,15 @@ pub enum Question {
     },
     /// The prefixes that this node originates: [`Answer::Blocks`].
     Blocks,
+    /// RPKI caches, and what their VRPs say: [`Answer::Rpki`].
+    Rpki {
+        /// About this prefix, too. Host bits are ignored.
+        #[serde(default)]
+        net: Option<IpNet>,
+        /// Originated by this AS.
+        #[serde(default)]
+        asn: Option<Asn>,
+    },
     /// Monitoring stations: [`Answer::Bmp`].
     Bmp,
     /// BFD sessions: [`Answer::Bfd`].
@@ -285,6 +298,8 @@ pub enum Answer {
     Nexthops(Page<NexthopRow>),
     /// To [`Question::Blocks`].
     Blocks(Vec<BlockRow>),
+    /// To [`Question::Rpki`].
+    Rpki(Box<RpkiReport>),
     /// To [`Question::Bmp`].
     Bmp(Vec<BmpRow>),
     /// To [`Question::Bfd`].

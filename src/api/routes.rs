@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::num::show_bits;
+use crate::num::{Asn, show_bits};
 
 /// One path.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +55,12 @@ pub struct RouteRow {
     pub originator_id: Option<Ipv4Addr>,
     /// RFC 4456 §8, our own cluster first if we reflected it.
     pub cluster_list: Vec<Ipv4Addr>,
+    /// ONLY_TO_CUSTOMER (RFC 9234 §5): the AS that said so.
+    #[serde(default)]
+    pub only_to_customer: Option<Asn>,
+    /// What VRPs say of prefix and origin (RFC 6811): `valid`, `invalid` or `not-found`; absent for our own routes, and where no cache is configured.
+    #[serde(default)]
+    pub rpki: Option<String>,
     /// Why it was refused, if it was.
     pub refused: Option<String>,
 }

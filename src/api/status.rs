@@ -62,6 +62,9 @@ pub struct Status {
     /// Sources of blocks that have not spoken since the start.
     #[serde(default)]
     pub waiting: Option<WaitingRow>,
+    /// The VRPs that origins are judged by (RFC 6811), in words; absent without a cache, or where none is synchronised.
+    #[serde(default)]
+    pub rpki: Option<String>,
     /// What an operator should know, in words.
     pub warnings: Vec<String>,
 }

@@ -11,6 +11,7 @@ use super::decode::DecodeArgs;
 use crate::config::DEFAULT_SOCKET;
 use crate::config::model::Flavour;
 use crate::daemon::protocol::VERSION;
+use crate::num::Asn;
 use crate::wire::MAX_SHUTDOWN_TEXT;
 
 /// Where the configuration is looked for.
@@ -205,6 +206,14 @@ pub enum Command {
     Bfd {
         /// Everything about this one's (name or address)
         peer: Option<String>,
+    },
+    /// RPKI caches, and what they say of a prefix and the AS that originates it
+    #[command(after_help = "Examples:\n  catbird rpki\n  catbird rpki 192.0.2.0/24\n  catbird rpki 192.0.2.0/24 AS64500")]
+    Rpki {
+        prefix: Option<IpNet>,
+        /// Its origin: a number, with or without AS before it
+        #[arg(value_name = "AS", value_parser = asn)]
+        asn: Option<Asn>,
     },
     /// Monitoring stations (BMP), and how far behind each is
     #[command(after_help = "Examples:\n  catbird bmp")]
@@ -414,6 +423,11 @@ fn shutdown_text(text: &str) -> Result<String, String> {
 }
 
 /// `10.0.0.3=127.0.0.1:9003`.
+fn asn(text: &str) -> Result<Asn, String> {
+    let number = text.strip_prefix("AS").or_else(|| text.strip_prefix("as")).unwrap_or(text);
+    number.parse().map(Asn).map_err(|_| "the number of an AS, such as 64500 or AS64500".to_owned())
+}
+
 fn elsewhere(text: &str) -> Result<(IpAddr, SocketAddr), String> {
     let (node, http) = text.split_once('=').ok_or("ADDRESS=HOST:PORT is needed, such as 10.0.0.3=127.0.0.1:9003")?;
     Ok((node.parse().map_err(|_| format!("{node} is no address"))?, http.parse().map_err(|_| format!("{http} is no address with a port"))?))

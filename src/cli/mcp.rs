@@ -197,6 +197,7 @@ impl Server<'_> {
                 Reply::Answer(Answer::Peer(peer)) => return value(&peer),
                 Reply::Answer(Answer::Why(story)) => return value(&story),
                 Reply::Answer(Answer::Bfd(report)) => return value(&report),
+                Reply::Answer(Answer::Rpki(report)) => return value(&report),
                 Reply::Answer(Answer::Peers(page)) => extend(&mut rows, &page.rows)?,
                 Reply::Answer(Answer::Received(page) | Answer::Advertised(page) | Answer::Routes(page)) => extend(&mut rows, &page.rows)?,
                 Reply::Answer(Answer::Fib(page)) => extend(&mut rows, &page.rows)?,

@@ -24,7 +24,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::api::{Answer, BfdRow, Command as RouterCommand, Page, PeerRow, Question, RouteFilter};
+use crate::api::{Answer, BfdRow, Command as RouterCommand, Page, PeerRow, Question, RouteFilter, RpkiCacheRow};
 use crate::daemon::protocol::{Reply, Request};
 use args::{Args, BlockCommand, Command, Direction, Format, Kind, LogCommand, PeerCommand, Target};
 use client::{ClientError, Replies, ask};
@@ -165,6 +165,7 @@ impl Client<'_> {
                 self.list(replies, |a| pick!(a, Nexthops))
             }
             Command::Bfd { peer } => self.bfd(peer.clone()),
+            Command::Rpki { prefix, asn } => self.rpki(Question::Rpki { net: prefix.map(|net| net.trunc()), asn: *asn }),
             Command::Bmp => {
                 let replies = self.ask(Question::Bmp)?;
                 self.list(replies, |answer| if let Answer::Bmp(rows) = answer { Ok(Page { rows, next: None }) } else { Err(answer) })
@@ -249,6 +250,27 @@ impl Client<'_> {
             }
             if !self.out.json {
                 tables::bfd_notes(self.out, &report, one)?;
+            }
+        }
+        Ok(Exit::Fine)
+    }
+
+    fn rpki(&mut self, question: Question) -> Result<Exit, ClientError> {
+        for reply in self.ask(question)? {
+            let report = match reply? {
+                Reply::Answer(Answer::Rpki(report)) => report,
+                Reply::Answer(Answer::Refused(why)) => return Err(ClientError::Failed(why)),
+                other => return Err(ClientError::Strange(format!("{other:?}"))),
+            };
+            match (self.out.json, &report.verdict) {
+                (true, _) => self.out.object(&report)?,
+                (false, Some(verdict)) => tables::verdict(self.out, verdict)?,
+                (false, None) => {
+                    let mut listing = Listing::new(RpkiCacheRow::COLUMNS);
+                    listing.page(self.out, &report.caches, RpkiCacheRow::cells)?;
+                    listing.end(self.out, RpkiCacheRow::NOTHING)?;
+                    tables::rpki(self.out, &report)?;
+                }
             }
         }
         Ok(Exit::Fine)

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::output::{Cell, Columns, Style, cell, duration, maybe, styled};
-use crate::api::{BfdRow, BlockRow, BmpRow, FamilyRow, FibEntry, FibRow, NexthopRow, PeerRow, RouteRow};
+use crate::api::{BfdRow, BlockRow, BmpRow, FamilyRow, FibEntry, FibRow, NexthopRow, PeerRow, RouteRow, RpkiCacheRow};
 use crate::bfd::Drop;
 
 /// Rows that are held to be sorted at most.
@@ -170,8 +170,19 @@ impl Row for RouteRow {
             cell(if self.as_path.is_empty() { "-" } else { &self.as_path }),
             cell(&self.origin),
             if communities.is_empty() { maybe(None::<u8>) } else { cell(communities.join(" ")) },
-            self.refused.as_ref().map_or_else(|| cell(""), |refused| styled(refused, Style::Bad)),
+            route_note(self),
         ]
+    }
+}
+
+/// Why it was refused, and what VRPs say of it if that is worth a word.
+fn route_note(row: &RouteRow) -> Cell {
+    let rpki = row.rpki.as_ref().map(|state| format!("rpki {state}"));
+    match (&row.refused, rpki) {
+        (Some(refused), Some(rpki)) => styled(format!("{refused}; {rpki}"), Style::Bad),
+        (Some(refused), None) => styled(refused, Style::Bad),
+        (None, Some(rpki)) => styled(rpki, if row.rpki.as_deref() == Some("invalid") { Style::Warn } else { Style::Plain }),
+        (None, None) => cell(""),
     }
 }
 
@@ -234,6 +245,40 @@ impl Row for NexthopRow {
     fn cells(&self) -> Vec<Cell> {
         let state = if self.resolved { styled("resolved", Style::Good) } else { styled("unresolved", Style::Bad) };
         vec![cell(&self.address), state, cell(&self.resolution), maybe(self.metric), cell(self.used_by)]
+    }
+}
+
+impl Row for RpkiCacheRow {
+    const COLUMNS: Columns = Columns {
+        titles: &["", "CACHE", "PREF", "STATE", "SINCE", "VERSION", "CONNECTIONS", "FAILURES", "NEXT TRY", "NOTE"],
+        legend: "*: its VRPs are used. The lower the PREF, the sooner it is.",
+    };
+    const NOTHING: &'static str = "no RPKI cache is configured: [[rpki]] names one";
+    type Key = (u8, String);
+
+    fn key(&self) -> (u8, String) {
+        (self.preference, self.cache.clone())
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        let style = match self.state.as_str() {
+            "synchronised" => Style::Good,
+            "waiting" => Style::Bad,
+            "standing by" => Style::Plain,
+            _ => Style::Warn,
+        };
+        vec![
+            cell(if self.in_use { "*" } else { "" }),
+            cell(&self.cache),
+            cell(self.preference),
+            styled(&self.state, style),
+            cell(duration(self.since_seconds)),
+            maybe(self.version),
+            cell(self.connections),
+            cell(self.failures),
+            maybe(self.again_seconds.map(duration)),
+            styled(self.last_error.as_deref().unwrap_or_default(), if style == Style::Good { Style::Dim } else { Style::Warn }),
+        ]
     }
 }
 

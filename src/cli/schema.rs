@@ -8,7 +8,9 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 use super::path::PathReport;
-use crate::api::{BfdReport, BlockRow, BmpRow, Explanation, FibRow, ForwardingReport, NexthopRow, PeerDetail, PeerRow, RouteRow};
+use crate::api::{
+    BfdReport, BlockRow, BmpRow, Explanation, FibRow, ForwardingReport, NexthopRow, PeerDetail, PeerRow, RouteRow, RpkiReport,
+};
 use crate::daemon::doctor::Finding;
 use crate::daemon::protocol::{FullStatus, Reloaded, SCHEMA_VERSION};
 use crate::daemon::services::readiness::Readiness;
@@ -17,7 +19,7 @@ use crate::stats::Notice;
 type Make = fn(&mut SchemaGenerator) -> Schema;
 
 /// What each command, or path of HTTP, answers.
-const ANSWERS: [(&str, Make); 17] = [
+const ANSWERS: [(&str, Make); 18] = [
     ("status", one::<FullStatus>),
     ("peers", one::<Vec<PeerRow>>),
     ("peer", one::<PeerDetail>),
@@ -32,6 +34,7 @@ const ANSWERS: [(&str, Make); 17] = [
     ("blocks", one::<Vec<BlockRow>>),
     ("bfd", one::<BfdReport>),
     ("bmp", one::<Vec<BmpRow>>),
+    ("rpki", one::<RpkiReport>),
     ("reload", one::<Reloaded>),
     ("doctor", one::<Vec<Finding>>),
     ("readyz", one::<Readiness>),

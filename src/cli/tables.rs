@@ -7,7 +7,8 @@ use std::io;
 use super::output::{Output, Style, duration, octets, styled};
 use super::rows::{age, millis, peer_style};
 use crate::api::{
-    BfdReport, BfdRow, BfdTimes, Explanation, ExportRow, Fate, FibRow, KernelAnswer, PathExplanation, PeerDetail, TransportRow,
+    BfdReport, BfdRow, BfdTimes, Explanation, ExportRow, Fate, FibRow, KernelAnswer, PathExplanation, PeerDetail, RpkiReport, RpkiVerdict,
+    TransportRow,
 };
 use crate::bfd::Drop;
 use crate::daemon::protocol::{FullStatus, Reloaded, SourceRow};
@@ -44,6 +45,9 @@ pub fn status(out: &mut Output, full: &FullStatus) -> io::Result<()> {
     out.line(format!("tables    {held}{budget}"))?;
     out.line(format!("blocks    {}", s.blocks))?;
     out.line(format!("reload    {}", reload_words(full)))?;
+    if let Some(rpki) = &s.rpki {
+        out.line(format!("rpki      {rpki}"))?;
+    }
     for source in &full.sources {
         let style = if source.error.is_some() { Style::Warn } else { Style::Plain };
         out.line(out.paint(&styled(format!("watched   {}", source_words(source)), style)))?;
@@ -119,6 +123,49 @@ pub fn bfd(out: &mut Output, row: &BfdRow) -> io::Result<()> {
     if let Some(last) = &row.last_down {
         let ago = duration(last.seconds_ago);
         out.line(format!("last down   {ago} ago: {}; the peer said: {}", last.diagnostic, last.remote_diagnostic))?;
+    }
+    Ok(())
+}
+
+/// `catbird rpki`, below the caches.
+pub fn rpki(out: &mut Output, report: &RpkiReport) -> io::Result<()> {
+    let Some(source) = &report.source else {
+        let text = "no cache is synchronised: every route is not-found";
+        return if report.caches.is_empty() { Ok(()) } else { out.line(out.paint(&styled(text, Style::Warn))) };
+    };
+    let said = duration(report.age_seconds.unwrap_or_default());
+    let left = duration(report.expires_seconds.unwrap_or_default());
+    let number = |of: Option<u32>| of.map_or_else(|| "-".to_owned(), |n| n.to_string());
+    out.line(format!("VRPs      {} IPv4, {} IPv6, from {source}", report.vrps_ipv4, report.vrps_ipv6))?;
+    let (session, serial) = (number(report.session.map(u32::from)), number(report.serial));
+    out.line(format!("state     session {session}, serial {serial}, said {said} ago; without another word it counts for {left} more"))
+}
+
+/// `catbird rpki PREFIX [AS]`
+pub fn verdict(out: &mut Output, verdict: &RpkiVerdict) -> io::Result<()> {
+    let net = out.paint(&styled(verdict.net, Style::Bold));
+    match (&verdict.asn, &verdict.state) {
+        (Some(asn), Some(state)) => {
+            let style = match state.as_str() {
+                "valid" => Style::Good,
+                "invalid" => Style::Bad,
+                _ => Style::Plain,
+            };
+            out.line(format!("{net} from {asn}: {}", out.paint(&styled(state, style))))?;
+        }
+        _ if verdict.covering.is_empty() => out.line(format!("{net}: not-found, whoever originates it"))?,
+        _ => out.line(format!("{net}: valid from whom these allow, else invalid"))?,
+    }
+    if verdict.covering.is_empty() {
+        out.line("  no VRP covers it")?;
+    }
+    for vrp in &verdict.covering {
+        let long = if vrp.max_length < verdict.net.prefix_len() { ", too short for it" } else { "" };
+        let matches = if vrp.matches == Some(true) { ", which matches" } else { "" };
+        out.line(format!("  {} up to /{} from {}{long}{matches}", vrp.net, vrp.max_length, vrp.asn))?;
+    }
+    if verdict.more > 0 {
+        out.line(format!("  and {} more", verdict.more))?;
     }
     Ok(())
 }
@@ -285,6 +332,13 @@ fn path_explanation(out: &mut Output, path: &PathExplanation) -> io::Result<()> 
     let pref = route.local_pref.map_or_else(String::new, |p| format!(", local pref {p}"));
     let med = route.med.map_or_else(String::new, |m| format!(", MED {m}"));
     out.line(format!("    AS path {as_path}, origin {}{pref}{med}", route.origin))?;
+    if let Some(asn) = route.only_to_customer {
+        out.line(format!("    only to customers, says {asn} (RFC 9234)"))?;
+    }
+    if let Some(state) = &route.rpki {
+        let style = if state == "invalid" { Style::Warn } else { Style::Plain };
+        out.line(format!("    rpki {}: `catbird rpki {}` names the VRPs", out.paint(&styled(state, style)), route.net))?;
+    }
     let all = [&route.communities, &route.large_communities, &route.extended_communities];
     let communities: Vec<&str> = all.into_iter().flatten().map(String::as_str).collect();
     if !communities.is_empty() {

@@ -22,6 +22,7 @@ mod reader;
 mod redact;
 mod redistribute;
 pub mod report;
+mod rpki;
 mod validate;
 pub mod values;
 

@@ -15,7 +15,7 @@ use crate::fib;
 use crate::num::{Asn, ClusterId, FamilySet, HoldTime, Role, RouterId};
 use crate::peer::{PeerKind, RemoteAs};
 use crate::speaker::{self, Burden, Forwarding, Leaving, NextHopSetting, OnTerm, RedistributeParams};
-use crate::{bfd, bmp};
+use crate::{bfd, bmp, rpki};
 use ipnet::IpNet;
 
 keyword_enum! {
@@ -124,6 +124,8 @@ pub struct Config {
     pub redistribution: RedistributeParams,
     /// `[[bmp]]`, sorted.
     pub bmp: Vec<bmp::StationParams>,
+    /// `[[rpki]]`, the most preferred first.
+    pub rpki: Vec<rpki::CacheParams>,
     /// `[graceful_restart]`.
     pub graceful: Graceful,
     /// `[limits]`.

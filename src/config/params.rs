@@ -60,6 +60,7 @@ pub fn speaker(config: &Config) -> speaker::Params {
         },
         limits: config.limits.node.clone(),
         bmp: config.bmp.clone(),
+        rpki: config.rpki.clone(),
         provisional: config.provisional,
         origins: config.origins.clone(),
         shell: shell(config),
@@ -319,6 +320,7 @@ fn conditions(m: &Matches) -> Vec<Condition> {
     when.extend(m.as_path_contains.clone().map(|asns| Condition::AsPath(AsPathMatch::Contains(asns))));
     when.extend(m.as_path_first.map(|asn| Condition::AsPath(AsPathMatch::StartsWith(vec![asn]))));
     when.extend(m.as_path_origin.map(|asn| Condition::AsPath(AsPathMatch::OriginatedBy(vec![asn]))));
+    when.extend(m.rpki.clone().map(Condition::Rpki));
     when.extend(m.as_path_max_length.map(|max| Condition::AsPath(AsPathMatch::Length(0..=max))));
     when.extend(m.origin.map(Condition::Origin));
     when.extend(m.next_hop_in.clone().map(Condition::NextHop));

@@ -17,6 +17,7 @@ use super::values::parsed;
 use super::{Config, params};
 use crate::num::{Asn, Family, FamilySet};
 use crate::policy::{AnyCommunity, CommunityMatch, Condition, LocalKind, NextHopEdit, Step};
+use crate::rpki::Validity;
 use crate::wire::Origin;
 
 /// Prefixes inside `net` of a range of lengths: `"10.0.0.0/8"`, `"10.0.0.0/8 le 24"`, `"10.0.0.0/8 ge 24 le 26"`, `"10.0.0.0/8+"`.
@@ -124,6 +125,7 @@ pub struct RawRule {
     as_path_first: Opt<Asn>,
     as_path_origin: Opt<Asn>,
     as_path_max_length: Opt<u32>,
+    rpki: List<Validity>,
     origin: Opt<Origin>,
     next_hop_in: List<IpNet>,
     set_local_pref: Opt<u32>,
@@ -153,6 +155,11 @@ impl RawPolicy {
         section.finish();
         raw
     }
+
+    /// Where its rules ask what VRPs say.
+    pub(super) fn validity_spans(&self) -> impl Iterator<Item = &Span> {
+        self.rules.iter().filter_map(|rule| rule.rpki.as_ref().map(|at| &at.span))
+    }
 }
 
 impl RawRule {
@@ -171,6 +178,7 @@ impl RawRule {
             as_path_first: section.take("as_path_first"),
             as_path_origin: section.take("as_path_origin"),
             as_path_max_length: section.take("as_path_max_length"),
+            rpki: section.some("rpki"),
             origin: section.take("origin"),
             next_hop_in: section.some("next_hop_in"),
             set_local_pref: section.take("set_local_pref"),
@@ -255,6 +263,8 @@ pub struct Matches {
     pub as_path_origin: Option<Asn>,
     /// AS_PATH counts no more, a set as one (RFC 4271 §9.1.2.2 a).
     pub as_path_max_length: Option<u32>,
+    /// What VRPs say of it is one of these (RFC 6811); in import policies alone.
+    pub rpki: Option<Vec<Validity>>,
     /// Of this ORIGIN.
     pub origin: Option<Origin>,
     /// NEXT_HOP lies in one of these.
@@ -388,6 +398,7 @@ impl RawRule {
             as_path_first: value(&self.as_path_first),
             as_path_origin: value(&self.as_path_origin),
             as_path_max_length: value(&self.as_path_max_length),
+            rpki: some_values(&self.rpki),
             origin: value(&self.origin),
             next_hop_in: some_values(&self.next_hop_in),
             others: Vec::new(),

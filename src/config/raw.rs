@@ -17,6 +17,7 @@ use super::policy::{RawPolicy, RawPrefixSet};
 use super::reader::{Section, Value, integer, text};
 use super::redistribute::RawRedistribute;
 use super::report::{At, Diagnostics, Problem, Span};
+use super::rpki::RawCache;
 use super::values::{Interval, Keyword, Octets, SecretPath, Time, ZonedAddr};
 use crate::fib::{Conflict, Metric};
 use crate::num::{Asn, ClusterId, FamilySet, HoldTime, Role};
@@ -414,6 +415,7 @@ pub struct Raw {
     pub prefix_sets: Vec<RawPrefixSet>,
     pub bfd: Vec<RawBfd>,
     pub bmp: Vec<RawStation>,
+    pub rpki: Vec<RawCache>,
     pub best_path: RawBestPath,
     pub fib: RawFib,
     pub redistribute: Vec<RawRedistribute>,
@@ -437,6 +439,7 @@ impl Raw {
             prefix_sets: root.named_tables("prefix_set").into_iter().map(|(name, s)| RawPrefixSet::read(name, s)).collect(),
             bfd: root.named_tables("bfd").into_iter().map(|(name, s)| RawBfd::read(name, s)).collect(),
             bmp: root.tables("bmp").into_iter().map(super::bmp::read).collect(),
+            rpki: root.tables("rpki").into_iter().map(super::rpki::read).collect(),
             best_path: best_path(root.table("best_path")),
             fib: fib(root.table("fib")),
             redistribute: root.tables("redistribute").into_iter().map(super::redistribute::read).collect(),

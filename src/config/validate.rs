@@ -95,6 +95,7 @@ pub(super) fn validate(raw: &Raw, environment: &Environment<'_>, diagnostics: &D
         fib: fib::Params { overlay: validator.overlay(raw, me, &node), ..fib(&raw.fib) },
         redistribution: validator.redistribution(raw),
         bmp: validator.stations(&raw.bmp),
+        rpki: validator.caches(&raw.rpki),
         graceful: validator.graceful(raw),
         limits: limits(&raw.limits, environment.memory_limit),
         ready: validator.ready(raw),
@@ -116,6 +117,7 @@ pub(super) fn validate(raw: &Raw, environment: &Environment<'_>, diagnostics: &D
     };
     blocks::judge(&raw.pods, &config, diagnostics);
     policy::judge_next_hops(&raw.policies, &config, diagnostics);
+    super::rpki::judge_rules(&raw.policies, &config, diagnostics);
     config
 }
 

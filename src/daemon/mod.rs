@@ -7,7 +7,7 @@
 //! netlink; it opens no file, writes to no pipe and waits for no client. The **services** ([`services`]) have everything that can be made to
 //! wait by somebody else: the control socket, HTTP, files, signals. Bounded queues join them: requests go to the core one way, each answer
 //! comes back the other. A third thread writes the log ([`event_log`]) and drops lines rather than wait; a fourth keeps BFD's time ([`bfd`]), before
-//! all others where the kernel allows it.
+//! all others where the kernel allows it; a fifth, where RPKI caches are configured, reads what they say ([`core`]).
 #![deny(unsafe_code)]
 
 pub mod atomics;

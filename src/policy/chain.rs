@@ -116,6 +116,8 @@ struct Inner {
     #[serde(skip)]
     depends_on_prefix: bool,
     #[serde(skip)]
+    depends_on_validity: bool,
+    #[serde(skip)]
     depends_on_peer: bool,
 }
 
@@ -153,9 +155,10 @@ impl Chain {
 
     fn new(policies: Vec<Arc<Policy>>, end: &str) -> Chain {
         let asks = |test: fn(&Condition) -> bool| policies.iter().flat_map(|p| &p.rules).flat_map(|r| &r.when).any(|c| c.some(&test));
-        let depends_on_prefix = asks(|c| matches!(c, Condition::Prefix(_)));
+        let depends_on_prefix = asks(|c| matches!(c, Condition::Prefix(_) | Condition::Rpki(_)));
+        let depends_on_validity = asks(|c| matches!(c, Condition::Rpki(_)));
         let depends_on_peer = asks(|c| matches!(c, Condition::Peer(_)));
-        Chain(Arc::new(Inner { policies, end: end.into(), depends_on_prefix, depends_on_peer }))
+        Chain(Arc::new(Inner { policies, end: end.into(), depends_on_prefix, depends_on_validity, depends_on_peer }))
     }
 
     /// What stands for the chain as long as it lives.
@@ -172,6 +175,11 @@ impl Chain {
     /// attributes and source.
     pub fn depends_on_prefix(&self) -> bool {
         self.0.depends_on_prefix
+    }
+
+    /// Does it ask what VRPs say?
+    pub fn depends_on_validity(&self) -> bool {
+        self.0.depends_on_validity
     }
 
     /// Can two peers of one kind get different verdicts for the same route?

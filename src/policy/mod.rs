@@ -26,6 +26,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::num::{Asn, PathId};
+use crate::rpki::Validity;
 
 /// Where a route began, as far as policy asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -98,7 +99,7 @@ pub struct PeerName {
     pub asn: Asn,
 }
 
-/// What a chain knows besides the route. Made once for a session (or an update group) and used for many routes; only `source` changes.
+/// What a chain knows besides the route. Made once for a session (or an update group) and used for many routes; only `source` and `validity` change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerFacts {
     /// `None` for an update group whose chain asks no such question ([`Chain::depends_on_peer`]).
@@ -109,6 +110,8 @@ pub struct PeerFacts {
     pub local_as: Asn,
     /// Where the route in question began. On import that is the session itself.
     pub source: Source,
+    /// What VRPs say of the route in question, for a chain that asks ([`Chain::depends_on_validity`]); on export nothing is said.
+    pub validity: Validity,
 }
 
 #[cfg(test)]

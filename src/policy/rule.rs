@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AnyCommunity, CommunityMatch, LocalKind, PeerFacts, PrefixSet, Source};
 use crate::num::{Asn, Family};
+use crate::rpki::Validity;
 use crate::wire::{AsPath, Editor, NextHop, Origin, PathAttributes};
 
 /// An entry of a policy.
@@ -66,6 +67,8 @@ pub enum Condition {
     Origin(Origin),
     /// Absent counts as 100.
     LocalPref(RangeInclusive<u32>),
+    /// What VRPs say of it (RFC 6811) is one of these.
+    Rpki(Vec<Validity>),
     /// Absent counts as 0.
     Med(RangeInclusive<u32>),
     /// It does not hold.
@@ -194,6 +197,7 @@ impl Condition {
             Condition::Origin(origin) => attrs.origin() == *origin,
             Condition::LocalPref(range) => range.contains(&attrs.local_pref().unwrap_or(100)),
             Condition::Med(range) => range.contains(&attrs.med().unwrap_or(0)),
+            Condition::Rpki(any) => any.contains(&facts.validity),
             Condition::Not(inner) => !inner.holds(net, attrs, facts),
             Condition::Any(any) => any.iter().any(|c| c.holds(net, attrs, facts)),
         }

@@ -15,7 +15,13 @@ fn net(s: &str) -> IpNet {
 
 fn facts(source: Source) -> PeerFacts {
     let peer = PeerName { name: "tor-1".into(), addr: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), asn: Asn(65001) };
-    PeerFacts { peer: Some(peer), external: source == Source::External, local_as: Asn(64512), source }
+    PeerFacts {
+        peer: Some(peer),
+        external: source == Source::External,
+        local_as: Asn(64512),
+        source,
+        validity: crate::rpki::Validity::NotFound,
+    }
 }
 
 fn communities(any: &[&str]) -> Condition {

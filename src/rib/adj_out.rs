@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::decide::{SourceFacts, SourceKind};
 use crate::num::{Asn, ClusterId, Family, FamilySet, Nlri, PathId, PeerId, Role, RouterId};
 use crate::policy::{Accepted, Chain, LocalKind, NextHopEdit, PeerFacts, PeerName, RuleRef, Source};
+use crate::rpki::Validity;
 use crate::wire::{Community, Context, Editor, NextHop, PathAttributes, encode_reach};
 
 /// All that decides what a peer is announced, apart from who it is. Peers with equal keys get the same octets.
@@ -117,7 +118,7 @@ impl GroupKey {
 
     /// The facts for the chain, with `source` to be filled in.
     fn facts(&self, source: Source) -> PeerFacts {
-        PeerFacts { peer: self.peer.clone(), external: self.external, local_as: self.local_as, source }
+        PeerFacts { peer: self.peer.clone(), external: self.external, local_as: self.local_as, source, validity: Validity::NotFound }
     }
 }
 

@@ -109,7 +109,7 @@ impl Query<'_> {
         let id = view.attrs.and_then(|a| a.nh());
         let resolution = id.map(|id| self.resolution_row(attrs.next_hop().addr(), id));
         PathExplanation {
-            route: format::route(self.sessions, view, attrs, self.rib.seconds()),
+            route: self.route_row(view, attrs),
             fate,
             step: step.map(|step| format::snake_case(&format!("{step:?}"))),
             value,

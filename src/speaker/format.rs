@@ -66,6 +66,8 @@ pub(super) fn bare_route(nlri: Nlri, peer: &str, attrs: &PathAttributes) -> Rout
         extended_communities: attrs.extended_communities().map(|c| c.to_string()).collect(),
         originator_id: attrs.originator_id().map(|id| id.addr()),
         cluster_list: attrs.cluster_list().map(|c| c.0).collect(),
+        only_to_customer: attrs.only_to_customer(),
+        rpki: None,
         refused: None,
     }
 }

@@ -21,6 +21,7 @@ use crate::peer::{Event, StopKind};
 use crate::policy::Verdict;
 use crate::rib::nexthop::NexthopTable;
 use crate::rib::{Attrs, Cause, Rib, Route, RouteChange};
+use crate::rpki::Table;
 use crate::stats::Notice;
 use crate::wire::{Announced, Community, DecodeError, Hex, Message, PathAttributes, RefreshSubtype, RouteRefresh, Update};
 
@@ -48,6 +49,7 @@ pub(super) struct Import<'a> {
     pub sessions: &'a mut Sessions,
     pub rib: &'a mut Rib,
     pub nexthops: &'a NexthopTable,
+    pub vrps: &'a Table,
     pub counters: &'a mut RouterCounters,
     pub startup: &'a mut StartupConvergence,
     pub effects: &'a mut Effects,
@@ -208,7 +210,7 @@ impl Import<'_> {
         if obstacle.is_some() || self.nexthops.is_own_address(attrs.next_hop().addr()) {
             return refused(obstacle.unwrap_or(Cause::NextHopRefused), received);
         }
-        let (route, cause) = verdict_to_route(live.import.judge(nlri, attrs, &entry.config), self.rib, received);
+        let (route, cause) = verdict_to_route(live.import.judge(nlri, attrs, &entry.config, self.vrps), self.rib, received);
         (attrs.clone(), route, cause)
     }
 
@@ -297,11 +299,11 @@ impl Import<'_> {
         family: Family,
         cursor: u64,
         most: usize,
-        concerns: impl Fn(&PathAttributes) -> bool,
+        concerns: impl Fn(&Nlri, &PathAttributes) -> bool,
     ) -> Option<u64> {
         let limit = self.sessions.get(id).filter(|e| e.live.is_some())?.config.max_prefix(family).copied();
         let (some, next) = self.rib.received_some(id, family, cursor, most);
-        for (nlri, received) in some.iter().filter(|(_, received)| concerns(received.set())) {
+        for (nlri, received) in some.iter().filter(|(nlri, received)| concerns(nlri, received.set())) {
             self.judge_again(id, nlri, received, limit.as_ref());
         }
         if next.is_none() {

@@ -3,13 +3,15 @@
 //! In: the peer's configuration, its session, the node's own numbers. Out: [`ImportContext`], which tells what keeps a route out and what
 //! policy makes of it, and [`ImportCache`], the verdict on the attribute set that came last.
 //!
-//! RFC 4271 §9.1.2 (loops), §6.3 (first AS), RFC 4456 §8 (reflection loops), RFC 8326 §4.2 (graceful shutdown), RFC 9234 §5 (route leaks).
+//! RFC 4271 §9.1.2 (loops), §6.3 (first AS), RFC 4456 §8 (reflection loops), RFC 8326 §4.2 (graceful shutdown), RFC 9234 §5 (route leaks), RFC 6811 §2
+//! (origins).
 
 use super::params::{Params, PeerConfig};
 use crate::num::{Asn, Family, Nlri, Role};
 use crate::peer::Session;
 use crate::policy::{Chain, PeerFacts, PeerName, Source, Verdict};
 use crate::rib::{Cause, Route};
+use crate::rpki::{Table, Validity};
 use crate::wire::{Community, PathAttributes};
 
 /// The verdict on the attribute set that came last, for the next UPDATE or prefix of its family with the same.
@@ -49,12 +51,21 @@ impl ImportContext {
         let name = PeerName { name: config.session.name.as_str().into(), addr: session.remote.ip(), asn: session.remote_as };
         let source = if external { Source::External } else { Source::Internal };
         let role = session.role.map(|role| (role, session.remote_as));
-        ImportContext { chain, role, facts: PeerFacts { peer: Some(name), external, local_as: session.local_as, source } }
+        ImportContext {
+            chain,
+            role,
+            facts: PeerFacts { peer: Some(name), external, local_as: session.local_as, source, validity: Validity::NotFound },
+        }
     }
 
     /// Can two prefixes with the same attributes get different verdicts?
     pub fn depends_on_prefix(&self) -> bool {
         self.chain.depends_on_prefix()
+    }
+
+    /// Does policy ask what VRPs say?
+    pub fn depends_on_validity(&self) -> bool {
+        self.chain.depends_on_validity()
     }
 
     /// What keeps a route out whatever policy says.
@@ -98,8 +109,14 @@ impl ImportContext {
     }
 
     /// Policy's verdict, GRACEFUL_SHUTDOWN where it counts, and the mark of what goes to customers alone.
-    pub fn judge(&self, nlri: &Nlri, attrs: &PathAttributes, config: &PeerConfig) -> Verdict {
-        let verdict = self.chain.judge(&nlri.net, attrs, &self.facts);
+    pub fn judge(&self, nlri: &Nlri, attrs: &PathAttributes, config: &PeerConfig, vrps: &Table) -> Verdict {
+        let verdict = if self.depends_on_validity() {
+            // As it was received, whatever rules make of its path (RFC 6811 §2).
+            let validity = vrps.validate(&nlri.net, attrs.as_path().route_origin(self.facts.local_as));
+            self.chain.judge(&nlri.net, attrs, &PeerFacts { validity, ..self.facts.clone() })
+        } else {
+            self.chain.judge(&nlri.net, attrs, &self.facts)
+        };
         let last = self.facts.external && config.graceful_shutdown && attrs.has_community(Community::GRACEFUL_SHUTDOWN);
         let mark = self.mark(attrs);
         match verdict {

@@ -22,7 +22,7 @@ use crate::num::{ConnId, PeerId};
 use crate::peer::{DialError, Direction, Transport};
 use crate::stats::{Md5Refused, Notice};
 use crate::wire::{Batch, Context};
-use crate::{bfd, bmp};
+use crate::{bfd, bmp, rpki};
 
 /// Something happened outside.
 #[derive(Debug)]
@@ -81,6 +81,8 @@ pub enum Input {
     Bfd(bfd::Status),
     /// How the connection with a monitoring station stands.
     Bmp(bmp::Report),
+    /// Other VRPs, or an RPKI cache that stands otherwise.
+    Rpki(Box<rpki::Report>),
     /// Somebody was noticed on the link of a peer that is configured by its interface.
     Neighbour {
         /// The link's name.
@@ -174,6 +176,8 @@ pub enum Effect {
     },
     /// Of monitoring stations. How their connections stand comes back as `Input::Bmp`.
     Bmp(bmp::Order),
+    /// There should be connections with these RPKI caches and no others. What they say comes back as `Input::Rpki`.
+    Rpki(Vec<rpki::CacheParams>),
     /// A peer that is configured by its interface has this neighbour now: its key, if it has one, is to be that of this address.
     Neighbour {
         /// The link's name.

@@ -19,6 +19,7 @@
 //! | `export` | which update group a peer is in, frames as the connection takes them |
 //! | `bfd`, `peer_bfd` | which BFD sessions are wanted, and what their states mean to peers |
 //! | `monitoring`, `bmp`, `bmp_tell` | what monitoring stations are told, and in which order |
+//! | `validation`, `origins` | what RPKI caches say, and whose routes are judged again by it |
 //! | `unnumbered` | peers that are whoever is at the other end of a link |
 //! | `fib_sync`, `overlay` | what is wanted in the kernel, and which tunnels |
 //! | `origination`, `redistribute` | what is announced as our own |
@@ -50,6 +51,7 @@ mod leaving;
 mod lifecycle;
 mod monitoring;
 mod origination;
+mod origins;
 mod overlay;
 mod params;
 mod peer_bfd;
@@ -65,6 +67,7 @@ mod router;
 mod sessions;
 mod startup;
 mod unnumbered;
+mod validation;
 
 pub use io::{Effect, Frames, Input, StopMode};
 pub use params::{

@@ -19,7 +19,7 @@ use crate::policy::{Chain, LocalKind, PrefixSet};
 use crate::rib::nexthop::{self, Nodes, TunnelRule};
 use crate::rib::update_group::AddPathSend;
 use crate::rib::{self, Rules};
-use crate::{bfd, bmp};
+use crate::{bfd, bmp, rpki};
 
 /// Everything the speaker is configured with. Two equal values make the same router.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,6 +66,8 @@ pub struct Params {
     pub limits: Limits,
     /// Monitoring stations, each once.
     pub bmp: Vec<bmp::StationParams>,
+    /// RPKI caches, each once, the most preferred first.
+    pub rpki: Vec<rpki::CacheParams>,
     /// Neighbours are still to be named: nothing is taken for gone because nobody announces it.
     pub provisional: bool,
     /// Whose word something is, for answers: `peer ADDRESS`, `block PREFIX`, `service PREFIX`. The router does not act on it.

@@ -16,6 +16,7 @@ use super::origination::Origination;
 use super::params::{BlockSource, Params};
 use super::sessions::{Entry, Sessions};
 use super::startup::StartupConvergence;
+use super::validation::Validation;
 use crate::api::{
     Answer, BlockRow, DOWN_PEERS, DownPeer, FamilyRow, FibCounts, FibRow, FibTableRow, JobRow, MemoryRow, NexthopRow, PAGE_ROWS, Page,
     PeerDetail, PeerMetrics, PeerRow, Question, RouteFilter, RouteRow, Snapshot, Status, TableRow, WaitingRow,
@@ -24,6 +25,8 @@ use crate::num::{Family, Instant, PeerId};
 use crate::rib::nexthop::{NexthopTable, Row};
 use crate::rib::update_group::UpdateGroups;
 use crate::rib::{DestId, NhId, PathView, Rib};
+use crate::rpki::Validity;
+use crate::wire::PathAttributes;
 
 /// Destinations that one page of a filtered list looks at, whether they fit or not, so that no question takes long.
 pub(super) const LOOK_AT: usize = 8 * PAGE_ROWS;
@@ -44,6 +47,7 @@ pub(super) struct Query<'a> {
     pub jobs: &'a Jobs,
     pub counters: &'a RouterCounters,
     pub monitoring: &'a Monitoring,
+    pub validation: &'a Validation,
 }
 
 impl Query<'_> {
@@ -70,6 +74,7 @@ impl Query<'_> {
             Question::Fib { net: None, cursor } => Answer::Fib(self.fib_rows(None, *cursor)),
             Question::Nexthops { cursor } => Answer::Nexthops(self.nexthop_rows(*cursor)),
             Question::Blocks => Answer::Blocks(self.block_rows()),
+            Question::Rpki { net, asn } => Answer::Rpki(Box::new(self.validation.report(net.map(|net| (net, *asn)), now))),
             Question::Bmp => Answer::Bmp(self.monitoring.rows(now)),
             // Of packets and times whoever runs the sessions knows.
             Question::Bfd { .. } => Answer::Bfd(Box::default()),
@@ -109,7 +114,8 @@ impl Query<'_> {
             }),
             memory: self.memory_row(),
             jobs: self.jobs.iter().map(|job| self.job_row(job)).collect(),
-            warnings: self.warnings(),
+            rpki: self.validation.words(now).and_then(Result::ok),
+            warnings: self.warnings(now),
         }
     }
 
@@ -141,6 +147,9 @@ impl Query<'_> {
         match job.key {
             JobKey::Revalidate(id, family) => {
                 JobRow { what: format!("judging again what {} announced ({family})", name(id)), done: job.cursor as u32 }
+            }
+            JobKey::Covered(id, family) => {
+                JobRow { what: format!("judging again what changed VRPs cover, of {} ({family})", name(id)), done: job.cursor as u32 }
             }
             JobKey::LongLived(id, family) => {
                 JobRow { what: format!("making stale routes of {} the last choice ({family})", name(id)), done: job.cursor as u32 }
@@ -188,13 +197,14 @@ impl Query<'_> {
         (of(old) != of(new)).then(say)
     }
 
-    fn warnings(&self) -> Vec<String> {
+    fn warnings(&self, now: Instant) -> Vec<String> {
         let of_peers =
             self.sessions.iter().flat_map(|e| format::peer_warnings(e).into_iter().map(|w| format!("{}: {w}", e.config.session.name)));
         let blocks = (self.origination.len() == 0).then(|| "this node has no block to announce".to_owned());
         let blocks = blocks.into_iter().filter(|_| self.params.mode == "full-mesh");
         let identifiers = self.sessions.same_identifiers().map(|n| n.to_string());
-        blocks.chain(self.fib_warning()).chain(self.not_in_kernel()).chain(identifiers).chain(of_peers).collect()
+        let origins = self.validation.words(now).and_then(Result::err).into_iter().chain(self.validation.warning(now));
+        blocks.chain(self.fib_warning()).chain(self.not_in_kernel()).chain(identifiers).chain(origins).chain(of_peers).collect()
     }
 
     /// Routes that are wanted and do not stand, with whose doing it is and what can be done.
@@ -284,7 +294,7 @@ impl Query<'_> {
         for (after, view) in looked.by_ref() {
             last = after;
             if !rejected || view.attrs.is_none() {
-                rows.push(format::route(self.sessions, &view, view.received, self.rib.seconds()));
+                rows.push(self.route_row(&view, view.received));
             }
             if rows.len() == PAGE_ROWS {
                 break;
@@ -347,9 +357,25 @@ impl Query<'_> {
             let counts: Vec<u64> = dests.iter().map(paths).filter(|n| *n > 0).collect();
             return Answer::Count { prefixes: counts.len() as u64, paths: counts.iter().sum(), next };
         }
-        let row = |v: &PathView<'_>| format::route(self.sessions, v, v.attrs.unwrap_or(v.received), self.rib.seconds());
+        let row = |v: &PathView<'_>| self.route_row(v, v.attrs.unwrap_or(v.received));
         let rows = dests.iter().flat_map(|dest| self.rib.paths(*dest).iter().filter(|v| select.takes(v)).map(row).collect::<Vec<_>>());
         Answer::Routes(Page { rows: rows.collect(), next })
+    }
+
+    /// What VRPs say of a path; `None` where nobody asked for any, or it is ours.
+    fn validity(&self, view: &PathView<'_>) -> Option<Validity> {
+        if !self.validation.is_on() || view.source.id == PeerId::LOCAL {
+            return None;
+        }
+        let live = self.sessions.get(view.source.id).and_then(|entry| entry.live.as_ref());
+        let own = live.map_or(self.params.asn, |live| live.session.local_as);
+        Some(self.validation.table.validate(&view.net, view.received.as_path().route_origin(own)))
+    }
+
+    /// A path, with what VRPs say of it.
+    pub(super) fn route_row(&self, view: &PathView<'_>, attrs: &PathAttributes) -> RouteRow {
+        let rpki = self.validity(view).map(|validity| validity.to_string());
+        RouteRow { rpki, ..format::route(self.sessions, view, attrs, self.rib.seconds()) }
     }
 
     /// Kernel routes from a place on, or those of one prefix.
@@ -418,6 +444,7 @@ impl Query<'_> {
             peers: self.sessions.iter().map(peer).collect(),
             blocks: self.block_rows(),
             bmp: self.monitoring.rows(now),
+            rpki: self.validation.is_on().then(|| self.validation.report(None, now)),
             counters,
         }
     }

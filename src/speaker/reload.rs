@@ -66,6 +66,7 @@ impl Speaker {
             self.ask_tunnels(now);
         }
         self.sync_stations();
+        self.sync_caches();
         let sessions_touched = plan.restarts().count();
         self.effects.notice(Notice::Reloaded { changes: plan.changes().len(), sessions_touched });
         self.effects.answer(id, Answer::Plan(plan.into_changes()));

@@ -30,6 +30,7 @@ use crate::num::{Asn, ClusterId, Family, FamilySet, HoldTime, Role, RouterId};
 use crate::peer::{GracefulParams, PeerKind, Remote, RemoteAs, Secret, Ttl};
 use crate::policy::{Chain, Policy};
 use crate::rib::update_group::AddPathSend;
+use crate::rpki::CacheParams;
 
 bitflags! {
     /// What taking over a difference takes.
@@ -214,6 +215,7 @@ impl<'a> Diff<'a> {
             self.live(Touch::empty(), format!("[limits] {} -> {}", a.limits.shown(), b.limits.shown()));
         }
         self.stations();
+        self.caches();
         self.fib(running);
         for (name, value) in &b.shell {
             if a.shell.get(name) != Some(value) {
@@ -246,6 +248,16 @@ impl<'a> Diff<'a> {
         let said = |station: &StationParams| format!("[[bmp]] {} ({})", station.address, station.tables.names().join(", "));
         let mut all: Vec<String> = a.iter().filter(|s| !b.contains(s)).map(|s| format!("{} ends", said(s))).collect();
         all.extend(b.iter().filter(|s| !a.contains(s)).map(|s| format!("{} begins, with all tables", said(s))));
+        all.into_iter().for_each(|what| self.live(Touch::empty(), what));
+    }
+
+    /// What the caches before said holds until others have said everything; what that changes is judged again then.
+    fn caches(&mut self) {
+        let (a, b) = (&self.old.rpki, &self.new.rpki);
+        let said = |cache: &CacheParams| format!("[[rpki]] {} (preference {})", cache.address, cache.preference);
+        let last = if b.is_empty() { ", and every route is not-found" } else { "" };
+        let mut all: Vec<String> = a.iter().filter(|c| !b.contains(c)).map(|c| format!("{} ends{last}", said(c))).collect();
+        all.extend(b.iter().filter(|c| !a.contains(c)).map(|c| format!("{} begins", said(c))));
         all.into_iter().for_each(|what| self.live(Touch::empty(), what));
     }
 

@@ -25,9 +25,10 @@ use super::redistribute::Redistribution;
 use super::remembered::Memory;
 use super::sessions::Sessions;
 use super::startup::{Progress, StartupConvergence};
+use super::validation::Validation;
 use crate::api::Answer;
 use crate::kernel::{IfIndex, KernelEvent};
-use crate::num::{Family, Instant, PeerId};
+use crate::num::{Family, Instant, Nlri, PeerId};
 use crate::peer::{Event, StopKind};
 use crate::rib::nexthop::NexthopTable;
 use crate::rib::update_group::{Bounds, UpdateGroups};
@@ -79,6 +80,8 @@ pub struct Speaker {
     pub(super) memory: Memory,
     /// Who is told of all this, far away.
     pub(super) monitoring: Monitoring,
+    /// Which AS may originate what.
+    pub(super) validation: Validation,
     counters: RouterCounters,
     /// What is to be done outside.
     pub(super) effects: Effects,
@@ -115,6 +118,7 @@ impl Speaker {
             jobs: Jobs::default(),
             memory: Memory::default(),
             monitoring: Monitoring::default(),
+            validation: Validation::default(),
             counters: RouterCounters::default(),
             effects: Effects::default(),
             drain_waiters: Vec::new(),
@@ -139,6 +143,7 @@ impl Speaker {
         }
         self.ask_tunnels(now);
         self.sync_stations();
+        self.sync_caches();
     }
 
     /// Takes in what happened. Cheap; selection and announcements wait for `settle`.
@@ -173,6 +178,7 @@ impl Speaker {
             Input::Md5Refused(totals) => self.sessions.on_md5_refused(totals, now),
             Input::Bfd(status) => self.on_bfd(status, now),
             Input::Bmp(report) => self.on_station(report, now),
+            Input::Rpki(report) => self.on_rpki(*report),
             Input::Neighbour { interface, addr, sign } => self.on_neighbour(&interface, addr, sign, now),
             Input::Blocks { source, blocks } => self.set_blocks(source, &blocks),
             Input::Reload { id, params } => self.reload(id, params, now),
@@ -341,6 +347,7 @@ impl Speaker {
             sessions: &mut self.sessions,
             rib: &mut self.rib,
             nexthops: &self.nexthops,
+            vrps: &self.validation.table,
             counters: &mut self.counters,
             startup: &mut self.startup,
             effects: &mut self.effects,
@@ -388,6 +395,7 @@ impl Speaker {
             jobs: &self.jobs,
             counters: &self.counters,
             monitoring: &self.monitoring,
+            validation: &self.validation,
         }
     }
 
@@ -542,18 +550,21 @@ impl Speaker {
 
     fn run_jobs(&mut self) {
         if let Some(job) = self.jobs.next() {
-            let next = self.job_step(&job);
-            next.into_iter().for_each(|cursor| self.jobs.again(job.clone(), cursor));
+            match self.job_step(&job) {
+                Some(cursor) => self.jobs.again(job, cursor),
+                None => self.jobs.done(job),
+            }
         }
     }
 
     /// Where to go on, if there is more.
     fn job_step(&mut self, job: &Job) -> Option<u64> {
         match job.key {
-            JobKey::Revalidate(id, family) => self.import().revalidate(id, family, job.cursor, JOB_BUDGET, |_| true),
+            JobKey::Revalidate(id, family) => self.import().revalidate(id, family, job.cursor, JOB_BUDGET, |_, _| true),
+            JobKey::Covered(id, family) => self.import().revalidate(id, family, job.cursor, JOB_BUDGET, |nlri, _| job.covers(nlri)),
             JobKey::LongLived(id, family) => self.import().long_lived(id, family, job.cursor, JOB_BUDGET),
             JobKey::OwnAddress(id, family) => {
-                let concerns = |attrs: &PathAttributes| job.addresses.contains(&attrs.next_hop().addr());
+                let concerns = |_: &Nlri, attrs: &PathAttributes| job.addresses.contains(&attrs.next_hop().addr());
                 self.import().revalidate(id, family, job.cursor, JOB_BUDGET, concerns)
             }
             JobKey::Program(family) => self.program().some(family, job.cursor, JOB_BUDGET),

@@ -40,7 +40,8 @@ impl Other {
             Other::Frr => {
                 let config = arena.file("frr.conf", &frr_config(setup)).to_string_lossy().into_owned();
                 let frr = |name: &str| frr_program(name).expect("looked for before");
-                let bgpd = ["-A", "127.0.0.1", "-f", &config, "--log", "stdout", "--log-level", "debugging"];
+                let modules: &[&str] = if setup.rpki { &["-M", "rpki"] } else { &[] };
+                let bgpd = [&["-A", "127.0.0.1", "-f", &config, "--log", "stdout", "--log-level", "debugging"], modules].concat();
                 let zebra = start(frr("zebra"), &["-A", "127.0.0.1", "-r", "-K", "60", "--log", "stdout"]);
                 let bfdd = setup.bfd.as_ref().map(|wish| {
                     let config = arena.file("bfdd.conf", &wish.bfdd()).to_string_lossy().into_owned();
@@ -76,6 +77,9 @@ fn bird_config(setup: &Setup) -> String {
     let mut bfd = setup.bfd.as_ref().map(|wish| wish.birds()).unwrap_or_default();
     if setup.by_interface {
         bfd += "protocol radv { interface \"eth0\" { min ra interval 3; max ra interval 4; default lifetime 0; }; }\n";
+    }
+    if setup.rpki {
+        bfd += &super::rpki::birds();
     }
     let hops = hops + &roles + setup.bfd.as_ref().map_or("", |_| "bfd on;");
     format!(
@@ -165,6 +169,10 @@ fn frr_config(setup: &Setup) -> String {
     text += " exit-address-family\n";
     if setup.unnumbered.is_some() {
         let _ = write!(text, " address-family ipv6 unicast\n  neighbor {us} activate\n exit-address-family\n");
+    }
+    if setup.rpki {
+        text += "exit\n";
+        text += &super::rpki::frrs();
     }
     for (name, bandwidth) in ["first", "second"].into_iter().zip(setup.bandwidths.into_iter().flatten()) {
         let _ = write!(text, "exit\nroute-map {name} permit 10\n set extcommunity bandwidth {bandwidth}\n");

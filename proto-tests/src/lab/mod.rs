@@ -132,6 +132,7 @@ impl Lab {
             services: Vec::new(),
             leaving: None,
             bmp: Vec::new(),
+            rpki: Vec::new(),
             provisional: false,
             origins: Default::default(),
             rules: Rules::default(),

@@ -267,7 +267,7 @@ impl Lab {
                 let now = self.now;
                 self.bfd(n).end_all(now);
             }
-            Effect::Neighbour { .. } | Effect::Bmp(_) => {}
+            Effect::Neighbour { .. } | Effect::Bmp(_) | Effect::Rpki(_) => {}
             // The lab's kernels have no other routes than were told.
             Effect::ReadKernel => {}
             Effect::Remember(known) => self.nodes[n].remembered = Some(*known),

@@ -10,4 +10,5 @@ mod llgr;
 mod openbgpd;
 mod reload;
 mod roles;
+mod rpki;
 mod unnumbered;

@@ -16,7 +16,13 @@ fn without_an_export_policy_an_external_peer_is_told_nothing() {
 
 #[test]
 fn without_an_import_policy_an_external_peer_is_believed_nothing() {
-    let facts = |source| PeerFacts { peer: None, external: source == Source::External, local_as: LOCAL_AS, source };
+    let facts = |source| PeerFacts {
+        peer: None,
+        external: source == Source::External,
+        local_as: LOCAL_AS,
+        source,
+        validity: catbird::rpki::Validity::NotFound,
+    };
     let judge = |source| Chain::unconfigured(source == Source::External).judge(&net("10.1.0.0/26"), &route(1).finish(), &facts(source));
     let Verdict::Reject(by) = judge(Source::External) else { panic!("refused") };
     assert!(by.is_no_policy());

@@ -21,6 +21,7 @@ mod rfc4724;
 mod rfc5882;
 mod rfc6286;
 mod rfc6608;
+mod rfc6811;
 mod rfc7313;
 mod rfc7606_log;
 mod rfc7911;

@@ -35,6 +35,8 @@ fn route(peer: &str, next_hop: Option<&str>) -> PathExplanation {
         extended_communities: Vec::new(),
         originator_id: None,
         cluster_list: Vec::new(),
+        only_to_customer: None,
+        rpki: None,
         refused: None,
     };
     PathExplanation {

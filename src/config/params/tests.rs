@@ -105,7 +105,13 @@ fn a_prefix_must_be_in_the_list_and_in_a_set_where_both_are_named() {
     let config = config(&format!("[node]\nasn = 64512\n[[policy.p.rules]]\nthen = \"accept\"\n{sets}\n"));
     let chain = Chain::from_policies(vec![Arc::new(compile(&config.policies["p"]))]);
     let attrs = crate::wire::PathAttributes::builder(Origin::Igp, crate::wire::NextHop::V4(Ipv4Addr::LOCALHOST)).finish();
-    let facts = policy::PeerFacts { peer: None, external: true, local_as: Asn(1), source: policy::Source::External };
+    let facts = policy::PeerFacts {
+        peer: None,
+        external: true,
+        local_as: Asn(1),
+        source: policy::Source::External,
+        validity: crate::rpki::Validity::NotFound,
+    };
     let taken = |net: &str| matches!(chain.judge(&net.parse().expect("net"), &attrs, &facts), policy::Verdict::Accept(_));
     assert_eq!(["10.1.0.0/24", "10.1.0.0/26", "10.2.0.0/24", "192.0.2.0/24"].map(taken), [true, false, false, false]);
 }
@@ -115,7 +121,13 @@ fn a_prefix_must_be_in_the_list_and_in_a_set_where_both_are_named() {
 fn a_condition_without_members_never_holds() {
     let nothing = Matches { communities: Some(vec![]), ..Matches::default() };
     let attrs = crate::wire::PathAttributes::builder(Origin::Igp, crate::wire::NextHop::V4(Ipv4Addr::LOCALHOST)).finish();
-    let facts = policy::PeerFacts { peer: None, external: true, local_as: Asn(1), source: policy::Source::External };
+    let facts = policy::PeerFacts {
+        peer: None,
+        external: true,
+        local_as: Asn(1),
+        source: policy::Source::External,
+        validity: crate::rpki::Validity::NotFound,
+    };
     let empty = [
         nothing,
         Matches { prefixes: Some(vec![]), ..Matches::default() },

@@ -303,3 +303,24 @@ fn what_bfd_cannot_be_is_told_with_what_it_can() {
     assert!(of_profile("multihop = false\nmin_ttl = 250")[0].contains("`min_ttl` is for sessions over routers"));
     assert!(of_profile("without_realtime = \"no\"")[0].contains("unknown value `no`"));
 }
+
+#[test]
+fn rules_about_origins_want_a_cache_and_stand_in_import_policies() {
+    let rule = "[policy.p]\n[[policy.p.rules]]\nrpki = [\"invalid\", \"not-found\"]\nthen = \"reject\"\n";
+    let with = |options: &str, cache: &str| findings(&format!("{PEER}{options}\n{rule}{cache}"));
+    let cache = "[[rpki]]\naddress = \"192.0.2.8\"\n";
+    assert_eq!(with("import = \"p\"\nexport = \"none\"", cache), [""; 0]);
+    let vain = with("import = \"p\"\nexport = \"none\"", "");
+    assert!(vain.iter().any(|found| found.contains("no [[rpki]] names a cache")), "{vain:?}");
+    let exported = with("import = \"p\"\nexport = \"p\"", cache);
+    assert!(exported.iter().any(|found| found.contains("is an export policy of a peer")), "{exported:?}");
+    for (wrong, why) in [
+        (format!("{cache}{cache}"), "192.0.2.8:323 is named twice"),
+        (format!("{cache}refresh = \"1h\"\nexpire = \"1h\"\n"), "`expire` is not longer than `refresh`"),
+        ("[[rpki]]\nport = 323\n".to_owned(), "address"),
+        (format!("{cache}max_vrps = 0\n"), "from 1 to"),
+    ] {
+        let found = with("import = \"p\"\nexport = \"none\"", &wrong);
+        assert!(found.iter().any(|found| found.contains(why)), "{why}: {found:?}");
+    }
+}

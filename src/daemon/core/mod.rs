@@ -17,6 +17,7 @@ pub mod event_queue;
 pub mod half_open;
 pub mod listener;
 pub mod penalty;
+mod rpki;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -45,6 +46,7 @@ use conn::{Conn, LINGERING};
 use event_queue::{CoreEvent, EventQueue};
 use half_open::HalfOpenLimiter;
 use listener::{AllowedPeers, Listeners, Refused};
+use rpki::RpkiThread;
 
 /// Requests of operators that wait at most.
 pub const REQUESTS: usize = 64;
@@ -110,6 +112,7 @@ pub struct Core {
     bfd: BfdThread,
     bfd_reports: mpsc::Receiver<bfd::Status>,
     stations: Stations,
+    rpki: RpkiThread,
     event_log: EventLog,
     remember: watch::Sender<Option<Remembered>>,
     conns: HashMap<ConnId, Conn, foldhash::fast::RandomState>,
@@ -153,6 +156,7 @@ impl Core {
             bfd,
             bfd_reports,
             stations: Stations::new(queue.clone()),
+            rpki: RpkiThread::new(queue.clone(), clock),
             event_log,
             remember,
             conns: HashMap::default(),
@@ -501,6 +505,7 @@ impl Core {
             Effect::Neighbour { interface, addr } => self.listeners.found(interface, addr),
             Effect::EndBfd => self.bfd.end(),
             Effect::Bmp(order) => self.stations.order(order),
+            Effect::Rpki(wanted) => self.rpki.want(wanted),
             Effect::Overlay(wanted) => self.netlink.tunnels(*wanted),
             Effect::Answer { id, mut answer } => {
                 if let Answer::Peer(detail) = &mut answer {

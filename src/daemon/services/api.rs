@@ -76,7 +76,7 @@ fn go_on(question: &mut Question, from: u64) -> bool {
             true
         }
         Question::Status | Question::Peer { .. } | Question::Why { .. } | Question::Blocks | Question::Metrics => false,
-        Question::Bmp | Question::Bfd { .. } | Question::Forwarding { .. } => false,
+        Question::Bmp | Question::Rpki { .. } | Question::Bfd { .. } | Question::Forwarding { .. } => false,
     }
 }
 

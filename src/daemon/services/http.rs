@@ -35,6 +35,7 @@ use super::{metrics, neighbours};
 use crate::api::{Answer, Question, RouteFilter, Snapshot};
 use crate::config::Config;
 use crate::daemon::counters::DaemonMetrics;
+use crate::num::Asn;
 
 /// Connections that are served at one time, in all and from one address (of IPv6: from one /64).
 pub const CONNECTIONS: Limits = Limits { total: 128, per_origin: 32 };
@@ -155,6 +156,7 @@ fn routes<A: RouterApi>(api: A) -> Router {
         .route("/v1/nexthops", get(nexthops::<A>))
         .route("/v1/blocks", get(blocks::<A>))
         .route("/v1/bmp", get(bmp::<A>))
+        .route("/v1/rpki", get(rpki::<A>))
         .route("/v1/bfd", get(bfd::<A>))
         .route("/v1/bfd/{peer}", get(bfd_of::<A>))
         .fallback(nowhere)
@@ -176,6 +178,7 @@ catbird, read only. What changes something is said on the control socket.
 /v1/forwarding                ?to=A ?from=A ?at=A ?mark=N  (what this machine does with a packet)
 /v1/fib                       ?prefix=P
 /v1/nexthops /v1/blocks /v1/bmp
+/v1/rpki                      ?prefix=P ?asn=N
 /v1/bfd                       /v1/bfd/PEER
 ";
 
@@ -271,6 +274,7 @@ struct Options {
     longer: bool,
     prefix: Option<IpNet>,
     address: Option<IpAddr>,
+    asn: Option<u32>,
     peer: Option<String>,
     #[serde(deserialize_with = "flag")]
     best: bool,
@@ -375,6 +379,11 @@ async fn bmp<A: RouterApi>(State(api): State<A>, watch: Watch) -> Response {
     ask(api, watch, Question::Bmp).await
 }
 
+async fn rpki<A: RouterApi>(State(api): State<A>, watch: Watch, options: Asked) -> Response {
+    let question = |options: Options| Some(Question::Rpki { net: options.prefix.map(|net| net.trunc()), asn: options.asn.map(Asn) });
+    with(api, watch, options, question).await
+}
+
 async fn bfd<A: RouterApi>(State(api): State<A>, watch: Watch) -> Response {
     ask(api, watch, Question::Bfd { peer: None }).await
 }
@@ -392,6 +401,7 @@ async fn ask<A: RouterApi>(api: A, watch: Watch, question: Question) -> Response
         Some(Answer::Peer(peer)) => json(StatusCode::OK, &peer),
         Some(Answer::Why(explanation)) => json(StatusCode::OK, &explanation),
         Some(Answer::Bfd(report)) => json(StatusCode::OK, &report),
+        Some(Answer::Rpki(report)) => json(StatusCode::OK, &report),
         Some(Answer::Forwarding(report)) => json(StatusCode::OK, &report),
         Some(first) => list(first, pages, watch.map(|axum::Extension(activity)| activity.answer())),
     }

@@ -20,6 +20,7 @@ use crate::api::{FamilyRow, LastDown, PeerMetrics, Snapshot, Status};
 use crate::config::model::PerPeer;
 use crate::daemon::counters::{BfdMetrics, DaemonMetrics};
 use crate::daemon::protocol::SourceRow;
+use crate::num::Family;
 
 /// Series of one peer at most.
 pub const PEER_SERIES: usize = 27;
@@ -201,6 +202,19 @@ pub const METRICS: &[Known] = &[
     known("catbird_bfd_dropped_packets_total", COUNTER, &["reason"], "BFD packets that were dropped, by reason (RFC 5880 section 6.8.6)."),
     known("catbird_bfd_realtime", GAUGE, &[], "1 if the kernel runs BFD's thread before others (SCHED_FIFO)."),
     known("catbird_bfd_late_wakeups_total", COUNTER, &[], "Wake-ups of BFD's thread that came more than 5 ms late."),
+    known("catbird_rpki_synchronised", GAUGE, &[], "1 if there are VRPs to judge origins by; 0: every route is not-found."),
+    known("catbird_rpki_vrps", GAUGE, &["family"], "VRPs that origins are judged by."),
+    known("catbird_rpki_expires_seconds", GAUGE, &[], "How long these count if the cache says nothing more."),
+    known("catbird_rpki_updates_total", COUNTER, &[], "How often other VRPs took the place of those before."),
+    known(
+        "catbird_rpki_cache_up",
+        GAUGE,
+        &["cache"],
+        "1 if this RPKI cache is synchronised, or not needed; 0 if it is wanted and not to be had.",
+    ),
+    known("catbird_rpki_cache_in_use", GAUGE, &["cache"], "1 if the VRPs of this cache are used."),
+    known("catbird_rpki_cache_connections_total", COUNTER, &["cache"], "How often this RPKI cache was connected."),
+    known("catbird_rpki_cache_failures_total", COUNTER, &["cache"], "How often this RPKI cache was lost, or not to be had."),
     known("catbird_bmp_up", GAUGE, &["station"], "1 if this monitoring station is connected."),
     known("catbird_bmp_connections_total", COUNTER, &["station"], "How often this monitoring station was connected."),
     known("catbird_bmp_messages_total", COUNTER, &["station"], "BMP messages that were made for this station."),
@@ -391,6 +405,7 @@ impl Families {
         }
         self.blocks(snapshot);
         self.stations(snapshot);
+        self.caches(snapshot);
         self.fib(snapshot);
         self.histogram("catbird_bestpath_duration_seconds", &snapshot.counters.bestpath_seconds);
         self.histogram("catbird_convergence_seconds", &snapshot.counters.convergence_seconds);
@@ -427,6 +442,24 @@ impl Families {
         }
         if let Some(budget) = m.budget_bytes {
             self.add("catbird_table_budget_bytes", &[], budget as f64);
+        }
+    }
+
+    fn caches(&mut self, snapshot: &Snapshot) {
+        let Some(rpki) = &snapshot.rpki else { return };
+        self.add("catbird_rpki_synchronised", &[], flag(rpki.source.is_some()));
+        for (family, vrps) in [(Family::Ipv4Unicast, rpki.vrps_ipv4), (Family::Ipv6Unicast, rpki.vrps_ipv6)] {
+            self.add("catbird_rpki_vrps", &[("family", &family.to_string())], vrps as f64);
+        }
+        self.add("catbird_rpki_expires_seconds", &[], rpki.expires_seconds.unwrap_or(0.0));
+        self.add("catbird_rpki_updates_total", &[], rpki.updates as f64);
+        for row in &rpki.caches {
+            let label = [("cache", row.cache.as_str())];
+            let up = matches!(row.state.as_str(), "synchronised" | "standing by");
+            self.add("catbird_rpki_cache_up", &label, flag(up));
+            self.add("catbird_rpki_cache_in_use", &label, flag(row.in_use));
+            self.add("catbird_rpki_cache_connections_total", &label, row.connections as f64);
+            self.add("catbird_rpki_cache_failures_total", &label, row.failures as f64);
         }
     }
 

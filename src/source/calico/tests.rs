@@ -506,7 +506,13 @@ fn attributes(edit: impl FnOnce(&mut Editor)) -> PathAttributes {
 }
 
 fn facts(peer: &PeerConfig, source: Source) -> PeerFacts {
-    PeerFacts { peer: None, external: peer.session.kind == PeerKind::External, local_as: peer.session.local_as, source }
+    PeerFacts {
+        peer: None,
+        external: peer.session.kind == PeerKind::External,
+        local_as: peer.session.local_as,
+        source,
+        validity: crate::rpki::Validity::NotFound,
+    }
 }
 
 fn exported(merged: &Merged, prefix: &str, source: Source) -> Verdict {

@@ -153,6 +153,16 @@ impl<'a> AsPath<'a> {
         (last.kind == SegmentKind::Sequence).then(|| last.asns().next_back())?
     }
 
+    /// The origin as RFC 6811 §2 has it, for an AS whose number is `own`: where the path is empty or ends inside a confederation, ours; where it ends in a set,
+    /// none.
+    pub fn route_origin(self, own: Asn) -> Option<Asn> {
+        match self.segments().last() {
+            None => Some(own),
+            Some(last) if last.kind.is_confederation() => Some(own),
+            Some(_) => self.origin_as(),
+        }
+    }
+
     /// As on the wire, four octets a number.
     pub fn octets(self) -> &'a [u8] {
         self.0
@@ -297,6 +307,8 @@ mod tests {
         assert_eq!(path.first_as(), Some(Asn(64512)));
         assert_eq!(path.neighbor_as(), Some(Asn(64512)));
         assert_eq!(path.origin_as(), None, "a set does not say which of them");
+        assert_eq!(path.route_origin(Asn(9)), None);
+        assert_eq!(AsPath(&[]).route_origin(Asn(9)), Some(Asn(9)));
         assert!(path.contains(Asn(65537)) && !path.contains(Asn(2)));
     }
 
@@ -309,6 +321,8 @@ mod tests {
         let path = AsPath(&octets);
         assert_eq!((path.len(), path.first_as(), path.neighbor_as()), (1, Some(Asn(65001)), Some(Asn(7))));
         assert_eq!(path.to_string(), "(65001) 7");
+        assert_eq!(path.route_origin(Asn(9)), Some(Asn(7)));
+        assert_eq!(AsPath(&octets[..6]).route_origin(Asn(9)), Some(Asn(9)), "inside the confederation it is ours");
     }
 
     #[test]

@@ -76,6 +76,7 @@ impl MockApi {
             leaving: None,
             recovering: false,
             waiting: None,
+            rpki: None,
             warnings: Vec::new(),
         }
     }
@@ -114,6 +115,7 @@ impl RouterApi for MockApi {
                 peers: Vec::new(),
                 blocks: Vec::new(),
                 bmp: Vec::new(),
+                rpki: None,
                 counters: Counters::default(),
             })),
             other => Answer::Refused(format!("no {other:?}")),

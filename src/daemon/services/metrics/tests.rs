@@ -3,7 +3,7 @@ use std::net::Ipv4Addr;
 use super::*;
 use crate::api::{
     BlockRow, BmpRow, Counters, FibCounts, FibOperations, FibTableRow, Histogram, MalformedCount, MemoryRow, MessageRow, NotificationCount,
-    PeerRow, Status, TableRow, UpdateRow,
+    PeerRow, RpkiCacheRow, RpkiReport, Status, TableRow, UpdateRow,
 };
 use crate::num::{Asn, Family};
 
@@ -94,10 +94,34 @@ fn snapshot(peers: Vec<PeerMetrics>) -> Snapshot {
             leaving: None,
             recovering: true,
             waiting: None,
+            rpki: None,
             warnings: Vec::new(),
         },
         peers,
         blocks: vec![BlockRow { net: "10.1.0.0/26".parse().expect("a prefix"), source: "file".into(), announced: true, from: None }],
+        rpki: Some(RpkiReport {
+            source: Some("192.0.2.8:323".into()),
+            session: Some(7),
+            serial: Some(5),
+            age_seconds: Some(3.0),
+            expires_seconds: Some(7197.0),
+            vrps_ipv4: 2,
+            vrps_ipv6: 1,
+            updates: 4,
+            caches: vec![RpkiCacheRow {
+                cache: "192.0.2.8:323".into(),
+                preference: 1,
+                state: "synchronised".into(),
+                in_use: true,
+                since_seconds: 9.0,
+                version: Some(1),
+                connections: 2,
+                failures: 1,
+                again_seconds: None,
+                last_error: None,
+            }],
+            verdict: None,
+        }),
         bmp: vec![BmpRow {
             station: "192.0.2.9:1790".into(),
             tables: vec!["loc-rib".into()],
