@@ -432,7 +432,7 @@ impl fmt::Display for Notice {
             Notice::BmpStation { station, error: None } => write!(f, "BMP station {station}: connected"),
             Notice::BmpStation { station, error: Some(error) } => write!(f, "BMP station {station}: not connected: {error}"),
             Notice::RpkiSynchronised { cache, vrps } => write!(f, "RPKI cache {cache}: synchronised, {vrps} VRPs"),
-            Notice::RpkiLost { cache, error } => write!(f, "RPKI cache {cache}: lost: {error}"),
+            Notice::RpkiLost { cache, error } => write!(f, "RPKI cache {cache}: not synchronised: {error}"),
             Notice::RpkiExpired { cache } => {
                 write!(f, "what RPKI cache {cache} said has expired, and no other cache is synchronised: every route is not-found")
             }

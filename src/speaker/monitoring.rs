@@ -176,6 +176,15 @@ impl Monitoring {
         self.stations.iter().map(|station| station.row(now)).collect()
     }
 
+    /// For `catbird status`: who should be told and is not.
+    pub fn warnings(&self) -> impl Iterator<Item = String> + '_ {
+        let away = self.stations.iter().filter(|station| station.link.is_none());
+        away.filter_map(|station| {
+            let why = station.last_error.as_ref()?;
+            Some(format!("BMP station {} is not connected: {why}", station.params.address))
+        })
+    }
+
     /// The end is near, or the station is no longer wanted.
     pub fn say_goodbye(&mut self, keep: impl Fn(&StationParams) -> bool, effects: &mut Effects) {
         for station in self.stations.iter_mut().filter(|station| !keep(&station.params)) {

@@ -204,7 +204,14 @@ impl Query<'_> {
         let blocks = blocks.into_iter().filter(|_| self.params.mode == "full-mesh");
         let identifiers = self.sessions.same_identifiers().map(|n| n.to_string());
         let origins = self.validation.words(now).and_then(Result::err).into_iter().chain(self.validation.warning(now));
-        blocks.chain(self.fib_warning()).chain(self.not_in_kernel()).chain(identifiers).chain(origins).chain(of_peers).collect()
+        blocks
+            .chain(self.fib_warning())
+            .chain(self.not_in_kernel())
+            .chain(identifiers)
+            .chain(origins)
+            .chain(self.monitoring.warnings())
+            .chain(of_peers)
+            .collect()
     }
 
     /// Routes that are wanted and do not stand, with whose doing it is and what can be done.

@@ -198,5 +198,5 @@ pub fn verdicts_are_the_same(other: Other) {
     stands(&arena, THEIR_SECOND, "no cache is left", || arena.ask_us(&["status"]).contains("is lost"));
     assert_eq!(our_verdict(&arena, THEIR_SECOND, 65002), "valid");
     let log = arena.our_log();
-    assert!(log.contains("RPKI cache 10.77.0.2:8282: lost"), "{log}");
+    assert!(log.contains("RPKI cache 10.77.0.2:8282: not synchronised"), "{log}");
 }

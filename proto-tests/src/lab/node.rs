@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use catbird::api::Answer;
 use catbird::bfd::Bfd;
+use catbird::bmp;
 use catbird::driver::Driver;
 use catbird::fib::overlay::gateway;
 use catbird::fib::{FibChange, FibKind, FibRoute};
@@ -68,6 +69,8 @@ pub(super) struct Node {
     /// Written in this round, to be acknowledged together.
     pub written: Vec<u64>,
     pub notices: Vec<(Instant, Notice)>,
+    /// What whoever has the sockets of monitoring stations was asked for.
+    pub stations: Vec<bmp::Order>,
 }
 
 impl Node {
@@ -95,6 +98,7 @@ impl Node {
             remembered: None,
             written: Vec::new(),
             notices: Vec::new(),
+            stations: Vec::new(),
         }
     }
 
@@ -267,7 +271,8 @@ impl Lab {
                 let now = self.now;
                 self.bfd(n).end_all(now);
             }
-            Effect::Neighbour { .. } | Effect::Bmp(_) | Effect::Rpki(_) => {}
+            Effect::Bmp(order) => self.nodes[n].stations.push(order),
+            Effect::Neighbour { .. } | Effect::Rpki(_) => {}
             // The lab's kernels have no other routes than were told.
             Effect::ReadKernel => {}
             Effect::Remember(known) => self.nodes[n].remembered = Some(*known),
@@ -320,6 +325,12 @@ impl Lab {
         let (octets, every) = script.beat();
         self.write(end, &octets);
         self.schedule(self.now + every, Happening::Beat { end });
+    }
+
+    /// What was asked for monitoring stations since the last time.
+    pub fn station_orders(&mut self, name: &str) -> Vec<bmp::Order> {
+        let n = self.names[name];
+        std::mem::take(&mut self.nodes[n].stations)
     }
 
     /// What a router had to say of itself since the story began.

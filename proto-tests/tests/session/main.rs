@@ -24,6 +24,7 @@ mod rfc6608;
 mod rfc6811;
 mod rfc7313;
 mod rfc7606_log;
+mod rfc7854;
 mod rfc7911;
 mod rfc8538;
 mod rfc9003;
