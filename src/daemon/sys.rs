@@ -563,9 +563,10 @@ pub fn hear_routers(socket: &impl AsFd, on: bool) -> io::Result<()> {
 /// # Errors
 /// EPERM without CAP_SYS_NICE or a limit (RLIMIT_RTPRIO) that allows it, or in a cgroup without real-time share.
 pub fn run_in_real_time(priority: u8) -> io::Result<()> {
-    let param = libc::sched_param { sched_priority: c_int::from(priority) };
+    // The kernel's own `struct sched_param`, by its own call: musl's is another one, and its `sched_setscheduler` answers ENOSYS to everybody.
+    let param: c_int = priority.into();
     // SAFETY: reads `param`, which lives across the call; zero is the calling thread.
-    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const param) })
+    check_long(unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const param) })
 }
 
 /// Capability sets of a thread, bit by bit as capabilities(7) numbers them.

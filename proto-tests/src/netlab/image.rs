@@ -45,11 +45,11 @@ impl Image {
         }
         let base = node.image.rsplit('/').next().unwrap_or_default().split([':', '@']).next().unwrap_or_default();
         match base {
-            "catbird" => Ok(Self::Catbird),
+            "catbird" | "catbird-debug" => Ok(Self::Catbird),
             "catbird-frr" => Ok(Self::Frr),
             "catbird-bird" => Ok(Self::Bird),
             "catbird-gobgp" => Ok(Self::Gobgp),
-            other => Err(format!("image {other:?}: the runner knows catbird, catbird-frr, catbird-bird and catbird-gobgp")),
+            other => Err(format!("image {other:?}: the runner knows catbird, catbird-debug, catbird-frr, catbird-bird and catbird-gobgp")),
         }
     }
 
@@ -161,6 +161,7 @@ mod tests {
     fn an_image_is_known_by_its_last_name() {
         let of = |image: &str| Image::of(&Node { image: image.into(), ..Node::default() });
         assert_eq!(of("catbird:latest"), Ok(Image::Catbird));
+        assert_eq!(of("catbird-debug:latest"), Ok(Image::Catbird));
         assert_eq!(of("lab.example/x/catbird-frr:8.4.4"), Ok(Image::Frr));
         assert!(of("ubuntu").is_err());
     }

@@ -12,6 +12,7 @@ mod manifests;
 mod mcp;
 mod night;
 mod operator;
+mod packages;
 mod sessions;
 mod shell;
 mod systemd;
