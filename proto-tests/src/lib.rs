@@ -1,6 +1,7 @@
 //! catbird's laboratory: what the tests stand on.
 pub mod api_server;
 pub mod chaos;
+pub mod console;
 pub mod dice;
 pub mod dsl;
 pub mod exporting;

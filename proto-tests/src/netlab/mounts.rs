@@ -34,7 +34,8 @@ pub fn fresh_run() -> io::Result<()> {
 pub fn bind(source: &Path, target: &Path, scratch: &Path) -> io::Result<()> {
     if !target.exists() {
         let parent = target.parent().unwrap_or(Path::new("/"));
-        if !parent.exists() || fs::File::create(target).is_err() {
+        // A folder is never made on the machine itself.
+        if !parent.exists() || source.is_dir() || fs::File::create(target).is_err() {
             shadow(nearest(parent), scratch)?;
         }
         fs::create_dir_all(parent)?;

@@ -3,6 +3,7 @@
 mod bird_sockets;
 mod bmp;
 mod calico_scenarios;
+mod console;
 mod faults;
 mod kubernetes;
 mod kubernetes_many;

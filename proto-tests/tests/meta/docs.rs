@@ -1,20 +1,12 @@
 //! The documents: links lead somewhere, and each alert has its page.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use proto_tests::console::{Deed, documents, steps};
 use proto_tests::netlab::proc::workspace;
 use regex::Regex;
-
-/// `README.md`, `CHANGELOG.md`, and everything in `docs/`.
-fn documents() -> Vec<PathBuf> {
-    let root = workspace();
-    let mut found = vec![root.join("README.md"), root.join("CHANGELOG.md")];
-    let entries = fs::read_dir(root.join("docs")).expect("docs/").map(|entry| entry.expect("an entry").path());
-    found.extend(entries.filter(|path| path.extension().is_some_and(|ext| ext == "md")));
-    found
-}
 
 /// What GitHub and mdBook make of a heading.
 fn anchor(heading: &str) -> String {
@@ -66,4 +58,50 @@ fn each_alert_has_its_section_in_the_runbook_and_no_other_has() {
             assert!(section.contains(part), "{name}: {part}");
         }
     }
+}
+
+/// Who runs what is typed in the documents; `not` runs nothing and says why.
+const LABS: [&str; 6] = ["alone", "machines", "not", "path", "questions", "rack"];
+
+#[test]
+fn every_console_block_is_run_by_a_test_or_says_why_not() {
+    let (mut run, mut wrong) = (BTreeMap::<String, usize>::new(), Vec::new());
+    for document in documents() {
+        let text = fs::read_to_string(&document).expect("text");
+        for step in steps(&text).iter().filter(|step| matches!(step.deed, Deed::Command { .. })) {
+            let (lab, reason) = step.lab.split_once(':').unwrap_or((&step.lab, ""));
+            *run.entry(lab.to_owned()).or_default() += 1;
+            if !LABS.contains(&lab) || (lab == "not") == reason.trim().is_empty() {
+                wrong.push(format!("{}:{}: {:?} runs it", document.display(), step.line, step.lab));
+            }
+        }
+        // What looks like one is one.
+        let mut kind = None;
+        for (n, line) in text.lines().enumerate() {
+            match (kind, line.strip_prefix("```")) {
+                (None, Some(word)) => kind = Some(word),
+                (Some(_), Some(_)) => kind = None,
+                (Some(word), None) if word != "console" && line.starts_with("$ ") => {
+                    wrong.push(format!("{}:{}: a command in a block of {word:?}", document.display(), n + 1));
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    println!("commands in the documents, by who runs them: {run:?}");
+    assert!(run.values().sum::<usize>() > 60, "{run:?}");
+    assert!(run.get("not").is_none_or(|count| *count <= 15), "{run:?}");
+}
+
+#[test]
+fn the_book_has_every_document_once() {
+    let summary = fs::read_to_string(workspace().join("docs/SUMMARY.md")).expect("the table of contents");
+    let link = Regex::new(r"\]\(([^)#\s]+)\)").expect("a pattern");
+    let mut listed: Vec<&str> = link.captures_iter(&summary).map(|found| found.get(1).expect("a group").as_str()).collect();
+    listed.sort_unstable();
+    let there = documents().into_iter().filter(|path| path.parent().is_some_and(|dir| dir.ends_with("docs")));
+    let mut names: Vec<String> = there.map(|path| path.file_name().expect("a name").to_string_lossy().into_owned()).collect();
+    names.retain(|name| name != "SUMMARY.md");
+    assert_eq!(listed, names);
 }

@@ -217,6 +217,51 @@ fn the_counts_stand_in_the_readme() {
     assert!(readme.contains(&sentence), "the README should say: {sentence}");
 }
 
+/// `docs/rfcs.md`: what is kept of each RFC, and what is not with the reason.
+fn page() -> String {
+    let mut page = String::from(
+        "# What is kept of the RFCs\n\nMade from the ledger (`proto-tests/requirements`, where each sentence has the test that shows it) by \
+         `CATBIRD_MANUAL=write cargo test -p proto-tests --test meta -- the_page_of_rfcs`. \"Shown\": by a test. What is not has a reason, below.\n\n\
+         | RFC | about | sentences that require something | shown | further rules | shown |\n|---|---|---|---|---|---|\n",
+    );
+    let mut ledgers = ledgers();
+    ledgers.sort_by_key(|ledger| ledger.rfc);
+    let shown = |tests: &mut dyn Iterator<Item = &Option<String>>| tests.filter(|test| test.is_some()).count();
+    for one in &ledgers {
+        let cut = shown(&mut one.requirement.iter().map(|r| &r.test));
+        let read = shown(&mut one.rule.iter().map(|r| &r.test));
+        page += &format!(
+            "| [{0}](https://www.rfc-editor.org/rfc/rfc{0}) | {1} | {2} | {cut} | {3} | {read} |\n",
+            one.rfc,
+            one.title,
+            one.requirement.len(),
+            one.rule.len()
+        );
+    }
+    page += "\n## What is not, and why\n";
+    for one in &ledgers {
+        let entries = one.entries();
+        let open: Vec<&Entry<'_>> = entries.iter().filter(|entry| entry.test.is_none()).collect();
+        if !open.is_empty() {
+            page += &format!("\n### RFC {}: {}\n\n", one.rfc, one.title);
+        }
+        for entry in open {
+            page += &format!("- {} ({}): {}. {}\n", entry.name, entry.level, entry.says, entry.reason.unwrap_or_default());
+        }
+    }
+    page
+}
+
+#[test]
+fn the_page_of_rfcs_is_the_ledger() {
+    let path = workspace().join("docs/rfcs.md");
+    if proto_tests::console::writes() {
+        fs::write(&path, page()).expect("docs/ is ours");
+    }
+    let there = fs::read_to_string(&path).unwrap_or_default();
+    assert!(there == page(), "docs/rfcs.md is not the ledger's: CATBIRD_MANUAL=write makes it");
+}
+
 /// Functions of the library that nothing in it calls: only tests could.
 fn uncalled() -> BTreeSet<String> {
     let imports = Regex::new(r"(?m)^\s*(?:pub(?:\([^)]*\))?\s+)?use\s+[^;]+;").expect("a pattern");

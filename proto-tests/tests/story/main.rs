@@ -3,6 +3,7 @@
 mod alerts;
 mod frr_bird;
 mod full_mesh;
+mod manual;
 mod migration;
 mod path;
 mod questions;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use proto_tests::console::{Deed, difference, steps_of};
 use proto_tests::netlab::cluster::{Cluster, Mode, Plan};
 use proto_tests::netlab::{alone, may_run, proc};
 use proto_tests::node::ip;
@@ -322,6 +323,15 @@ impl Lab {
     }
 }
 
+/// Those of the faults that the manual shows, after the path on which nothing is wrong.
+const SHOWN: [&str; 2] = ["a rule with a table of its own", "a longer route to nobody"];
+
+fn is_as_shown(nth: usize, said: &str) {
+    let shown = steps_of(&proc::workspace().join("docs/operations.md"), "path");
+    let Deed::Command { shown, .. } = &shown[nth].deed else { panic!("no command: {:?}", shown[nth]) };
+    assert_eq!(difference(shown, said), None, "docs/operations.md:{nth}");
+}
+
 #[test]
 fn of_twenty_faults_between_two_pods_each_is_named_with_its_node() {
     if !may_run("of_twenty_faults_between_two_pods_each_is_named_with_its_node") {
@@ -330,13 +340,19 @@ fn of_twenty_faults_between_two_pods_each_is_named_with_its_node() {
     let _alone = alone();
     let mut lab = Lab::start();
     lab.heal("the start");
-    println!("{}", lab.catbird(0, &["path", &lab.from, &lab.to]));
+    let said = lab.catbird(0, &["path", &lab.from, &lab.to]);
+    println!("{said}");
+    is_as_shown(0, &said);
     let faults: Vec<Fault> = of_routes().into_iter().chain(of_nodes()).collect();
     assert_eq!(faults.len(), 20);
     for fault in &faults {
         let took = lab.try_one(fault);
         let to = fault.to.map_or_else(|| lab.to.clone(), str::to_owned);
-        println!("== {} ({} ms)\n{}", fault.what, took.as_millis(), lab.catbird(fault.asked, &["path", &lab.from, &to]));
+        let said = lab.catbird(fault.asked, &["path", &lab.from, &to]);
+        println!("== {} ({} ms)\n{said}", fault.what, took.as_millis());
+        if let Some(at) = SHOWN.iter().position(|what| *what == fault.what) {
+            is_as_shown(at + 1, &said);
+        }
         (fault.undo)(&mut lab);
         lab.heal(fault.what);
     }
