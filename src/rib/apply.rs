@@ -35,6 +35,8 @@ pub(super) struct Core {
     pub peers: Peers,
     /// Destinations to be chosen again, in the order in which they changed.
     pub dirty: VecDeque<Dirty>,
+    /// Counts UPDATEs, so that destinations of one are known as such; it may wrap.
+    pub update: u32,
     /// Scratch of one settlement.
     postponed: Vec<Dirty>,
     /// Destinations whose last path went; freed at the next settlement.
@@ -70,6 +72,7 @@ impl Core {
             causes: Causes::new(),
             peers: Peers::default(),
             dirty: VecDeque::new(),
+            update: 0,
             postponed: Vec::new(),
             emptied: Vec::new(),
             counts: Default::default(),
@@ -88,7 +91,7 @@ impl Core {
     pub fn mark_dirty<K: Key>(&mut self, dest: &mut Dest<K>, id: DestId) {
         if !dest.flags.has(DestFlags::DIRTY) {
             dest.flags.set(DestFlags::DIRTY, true);
-            self.dirty.push_back(Dirty { dest: id, old: best_of(dest, &self.peers) });
+            self.dirty.push_back(Dirty { dest: id, old: best_of(dest, &self.peers), update: self.update });
         }
     }
 
@@ -313,12 +316,12 @@ impl Core {
         next_hops: &mut impl NextHops,
         out: &mut Vec<BestChange>,
     ) -> usize {
-        let Dirty { dest: id, old } = dirty;
+        let Dirty { dest: id, old, update } = dirty;
         let Some(dest) = table.get_mut(id.raw()) else { return 1 };
         let ranked = if self.all_paths { self.ranked } else { 1 };
         let weight = 1 + dest.paths.as_slice().len() / 16;
         let Some((new, why, mut touched)) = choose(dest, &mut self.peers, &self.rules, next_hops, ranked) else {
-            self.postponed.push(Dirty { dest: id, old });
+            self.postponed.push(Dirty { dest: id, old, update });
             return weight;
         };
         touched.paths = self.all_paths;

@@ -60,6 +60,8 @@ pub(super) struct Dirty {
     pub dest: DestId,
     /// What others believe to be in use.
     pub old: Option<Best>,
+    /// The UPDATE that touched it first ([`Rib::begin_update`](super::Rib::begin_update)).
+    pub update: u32,
 }
 
 /// What is in use as of the last settlement.

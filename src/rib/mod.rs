@@ -497,13 +497,27 @@ impl Rib {
         !self.core.dirty.is_empty() || !self.core.jobs.is_empty() || self.core.attrs.has_idle()
     }
 
-    /// Carries jobs on for up to `budget` places, chooses anew for up to `budget` destinations (fewer where they have many paths), and reports those whose use changed. True if
-    /// more wait.
+    /// What is applied from here on came in another UPDATE than what was applied before.
+    pub fn begin_update(&mut self) {
+        self.core.update = self.core.update.wrapping_add(1);
+    }
+
+    /// Carries jobs on for up to `budget` places, chooses anew for up to `budget` destinations (fewer where they have many paths), and reports
+    /// those whose use changed. True if more wait.
+    ///
+    /// An UPDATE that would not fit if it is as long as the one before it is left for the next call: what came in one message leaves in one.
     pub fn settle(&mut self, budget: usize, next_hops: &mut impl NextHops, out: &mut Vec<BestChange>) -> bool {
         self.free_emptied();
         self.work(budget);
-        let mut left = budget;
+        let (mut left, mut update, mut left_before) = (budget, None, budget);
         while left > 0 {
+            let Some(next) = self.core.dirty.front().map(|dirty| dirty.update) else { break };
+            if update.replace(next).is_some_and(|update| update != next) {
+                if left < left_before - left {
+                    break;
+                }
+                left_before = left;
+            }
             let Some(dirty) = self.core.dirty.pop_front() else { break };
             let weight = on_table!(self, dirty.dest.family(), |table, core| core.settle_one(table, dirty, next_hops, out));
             left = left.saturating_sub(weight);

@@ -60,6 +60,7 @@ impl Import<'_> {
     pub fn update(&mut self, id: PeerId, update: Update, now: Instant) -> u64 {
         self.note_errors(id, &update);
         self.counters.update_arrived(now);
+        self.rib.begin_update();
         let mut all = 0;
         for run in &update.withdrawn {
             let mut n = 0;

@@ -42,6 +42,9 @@ const SETTLE_BUDGET: usize = 1024;
 /// Changes that one `settle` hands to update groups, counted for each group.
 const ADVERTISED: usize = 4096;
 
+/// So many calls of `settle` may pass, a millisecond each, before members are handed what was announced meanwhile.
+const GATHERED: u32 = 3;
+
 /// Inputs of connections that wait for the peers to be started at most.
 const EARLY: usize = 4096;
 
@@ -95,6 +98,8 @@ pub struct Speaker {
     watched: bool,
     /// What was chosen last, while some update groups have yet to take it in.
     changes: Vec<BestChange>,
+    /// Calls of `settle` in a row after which nothing was handed to members, because more was to be chosen.
+    gathered: u32,
 }
 
 impl Speaker {
@@ -126,6 +131,7 @@ impl Speaker {
             received_until: None,
             watched: false,
             changes: Vec::new(),
+            gathered: 0,
             params: Box::new(params),
         };
         speaker.start(now);
@@ -256,7 +262,11 @@ impl Speaker {
             self.changes.clear();
         }
         self.run_startup(now);
-        self.export().pump(now);
+        // While more is being chosen, what is announced gathers a little: fewer writes, and larger ones.
+        self.gathered = if self.is_choosing() && self.gathered < GATHERED { self.gathered + 1 } else { 0 };
+        if self.gathered == 0 {
+            self.export().pump(now);
+        }
         self.feed_stations(now);
         if !self.lifecycle.leaves_kernel_alone() {
             self.fib_sync.drain(&mut self.counters, &mut self.effects, now);
