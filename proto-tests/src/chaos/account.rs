@@ -26,6 +26,8 @@ pub enum Whose {
 /// A fault that may cost packets.
 #[derive(Clone, Debug)]
 pub struct Excuse {
+    /// The fault's name, which no other at the same place has.
+    pub fault: &'static str,
     pub whose: Whose,
     pub from: Instant,
     /// None: it is not over yet.
@@ -60,7 +62,8 @@ mod tests {
     fn a_fault_excuses_its_own_node_family_and_time() {
         let start = Instant::now() + Duration::from_secs(10);
         let sec = Duration::from_secs(1);
-        let excuse = Excuse { whose: Whose::Node { node: 1, v4: true, v6: false }, from: start, until: Some(start + sec) };
+        let excuse =
+            Excuse { fault: "a fault", whose: Whose::Node { node: 1, v4: true, v6: false }, from: start, until: Some(start + sec) };
         let left = |losses: &[Loss]| unexcused(losses, std::slice::from_ref(&excuse)).len();
         assert_eq!(left(&[loss(1, 2, false, start), loss(0, 1, false, start + sec)]), 0);
         assert_eq!(left(&[loss(1, 2, true, start)]), 1, "the other family");
@@ -71,7 +74,7 @@ mod tests {
     #[test]
     fn a_pair_is_two_ways_and_without_an_end_it_goes_on() {
         let start = Instant::now();
-        let excuse = Excuse { whose: Whose::Pair(0, 1), from: start, until: None };
+        let excuse = Excuse { fault: "a fault", whose: Whose::Pair(0, 1), from: start, until: None };
         let later = start + Duration::from_secs(1000);
         let left = unexcused(&[loss(0, 1, true, later), loss(1, 0, false, later), loss(1, 2, false, later)], &[excuse]);
         assert_eq!(left.len(), 1);

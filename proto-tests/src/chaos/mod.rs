@@ -156,9 +156,9 @@ impl Chaos {
         for (fault, place) in &chosen {
             self.excuses.extend(excuse(fault, place, !chosen.iter().any(|(other, at)| takes_the_daemon(other, at, place))));
             self.note(world, fault, place, "begins");
-            failed.extend(world.begin(fault, place).err());
-            if let (Loses::AtOnce, Some(whose)) = (fault.loses, whose(fault.loses, place)) {
-                self.close(|excuse| excuse.whose == whose, Duration::ZERO);
+            failed.extend(world.begin(fault, place).err().filter(|why| !is_away(why)));
+            if fault.loses == Loses::AtOnce {
+                self.close(of(fault, place), Duration::ZERO);
             }
             self.rest(400);
         }
@@ -169,7 +169,7 @@ impl Chaos {
         while !left.is_empty() {
             let (fault, place) = left.remove(self.dice.below(left.len()));
             self.note(world, fault, &place, "is undone");
-            failed.extend(world.end(fault, &place).err());
+            failed.extend(world.end(fault, &place).err().filter(|why| !is_away(why)));
             self.undone(fault, &place);
             self.rest(200);
         }
@@ -223,9 +223,8 @@ impl Chaos {
 
     /// The fault is over, and what it may still cost ends soon; or only when it is quiet.
     fn undone(&mut self, fault: &Fault, place: &Place) {
-        let Some(whose) = whose(fault.loses, place) else { return };
         if matches!(fault.loses, Loses::WhileDone(_) | Loses::Pair) {
-            self.close(|excuse| excuse.whose == whose, AFTER);
+            self.close(of(fault, place), AFTER);
         }
     }
 
@@ -308,6 +307,11 @@ fn takes_the_daemon(fault: &Fault, at: &Place, place: &Place) -> bool {
     fault.part == Part::Process && (at.node == place.node || concerns_all(fault))
 }
 
+/// The session that the fault was about is down by another one.
+fn is_away(why: &str) -> bool {
+    why.contains("the session is not up")
+}
+
 fn ends_a_session(fault: &Fault) -> bool {
     matches!(fault.name, "a session is closed and opened" | "a session is cleared, hard")
 }
@@ -316,10 +320,16 @@ fn concerns_all(fault: &Fault) -> bool {
     fault.name.starts_with("every node")
 }
 
+/// The excuse of this fault, and not that of another which costs the same node packets.
+fn of(fault: &Fault, place: &Place) -> impl Fn(&Excuse) -> bool + use<> {
+    let (name, whose) = (fault.name, whose(fault.loses, place));
+    move |excuse| excuse.fault == name && Some(excuse.whose) == whose
+}
+
 fn excuse(fault: &Fault, place: &Place, mended: bool) -> Option<Excuse> {
     let now = Instant::now();
     let until = (matches!(fault.loses, Loses::Moment(_)) && mended).then(|| now + MOMENT);
-    whose(fault.loses, place).map(|whose| Excuse { whose, from: now, until })
+    whose(fault.loses, place).map(|whose| Excuse { fault: fault.name, whose, from: now, until })
 }
 
 fn whose(loses: Loses, place: &Place) -> Option<Whose> {
