@@ -234,6 +234,13 @@ pub enum Command {
         #[arg(value_enum, value_delimiter = ',')]
         streams: Vec<Stream>,
     },
+    /// Sessions, rates, kernel and events on one screen that follows what happens; ends with q
+    #[command(after_help = "Examples:\n  catbird top\n  catbird top --interval 5s")]
+    Top {
+        /// Between two looks at the numbers; where an answer takes long, more
+        #[arg(long, value_name = "TIME", value_parser = interval, default_value = "1s")]
+        interval: Duration,
+    },
     /// Leave the cluster gently: GRACEFUL_SHUTDOWN (RFC 8326), withdraw, close; returns when all of it is done
     #[command(after_help = "Examples:\n  catbird drain\n  catbird drain --no-wait\n  catbird drain --if-shutdown")]
     Drain {
@@ -436,6 +443,15 @@ fn elsewhere(text: &str) -> Result<(IpAddr, SocketAddr), String> {
 fn time(text: &str) -> Result<Duration, String> {
     text.parse::<crate::config::values::Time>().map(|time| time.0)
 }
+
+/// Not so often that the answers would be all that the daemon does.
+fn interval(text: &str) -> Result<Duration, String> {
+    let time = time(text)?;
+    if (MIN_INTERVAL..=MAX_INTERVAL).contains(&time) { Ok(time) } else { Err("it is between 200ms and 1h".to_owned()) }
+}
+
+const MIN_INTERVAL: Duration = Duration::from_millis(200);
+const MAX_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 fn flavour(text: &str) -> Result<Flavour, String> {
     use crate::config::values::Keyword;

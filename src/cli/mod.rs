@@ -19,6 +19,7 @@ mod path;
 mod rows;
 mod schema;
 mod tables;
+mod top;
 
 use std::io;
 use std::path::Path;
@@ -96,6 +97,7 @@ pub fn main(args: Args) -> ExitCode {
             path::run(&mut out, &asked)
         }
         Command::Mcp => mcp::serve(&args.socket),
+        Command::Top { interval } => top::run(&args.socket, *interval),
         Command::Schema => out.object(&schema::document()).map(|()| Exit::Fine).map_err(ClientError::from),
         command => Client { out: &mut out, args: &args }.run(command),
     };
@@ -191,6 +193,7 @@ impl Client<'_> {
             | Command::Convert(_)
             | Command::Man { .. }
             | Command::Path { .. }
+            | Command::Top { .. }
             | Command::Mcp => Ok(Exit::Fine),
         }
     }

@@ -2,8 +2,10 @@
 //!
 //! In: rows. Out: text on standard output, page by page. What the columns of an answer are is [`super::tables`]' matter.
 
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -129,6 +131,33 @@ impl Output {
 
     fn painted(&self, text: &str, style: Style) -> String {
         if self.colour && style != Style::Plain && !text.is_empty() { format!("{}{text}\x1b[0m", style.code()) } else { text.to_owned() }
+    }
+}
+
+/// The lines that `show` writes, without colours.
+///
+/// # Errors
+/// `show` has none of its own, for memory can be written.
+pub fn lines(show: impl FnOnce(&mut Output) -> io::Result<()>) -> io::Result<Vec<String>> {
+    let written = Shared::default();
+    let mut out = Output { to: Box::new(written.clone()), json: false, tsv: false, colour: false };
+    show(&mut out)?;
+    out.flush()?;
+    let octets = written.0.borrow();
+    Ok(String::from_utf8_lossy(&octets).lines().map(str::to_owned).collect())
+}
+
+/// What is written, for who looks at it afterwards.
+#[derive(Clone, Default)]
+struct Shared(Rc<RefCell<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(octets)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
