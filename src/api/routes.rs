@@ -167,6 +167,9 @@ pub struct PathExplanation {
     pub shared_bandwidth: Option<u64>,
     /// Of a stale path: when it goes unless it is announced again.
     pub stale_seconds_left: Option<f64>,
+    /// Why it won or lost, for people: [`PathExplanation::verdict`].
+    #[serde(default)]
+    pub explanation: String,
 }
 
 impl PathExplanation {

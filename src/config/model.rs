@@ -134,6 +134,8 @@ pub struct Config {
     pub ready: Ready,
     /// `[metrics]`.
     pub metrics: Metrics,
+    /// `[looking_glass] listen`; `None`: not served.
+    pub looking_glass: Option<SocketAddr>,
     /// `[control]`.
     pub control: Control,
     /// `[reload] watch`.

@@ -87,6 +87,7 @@ fn shell(config: &Config) -> BTreeMap<String, String> {
         ("[pods] file", or_none(config.pods.file.as_ref().map(|file| file.display().to_string()))),
         ("[ready] share", config.ready.share.to_string()),
         ("[metrics] listen", or_none(config.metrics.listen.map(|addr| addr.to_string()))),
+        ("[looking_glass] listen", or_none(config.looking_glass.map(|addr| addr.to_string()))),
         ("[metrics] per_peer", config.metrics.per_peer.to_string()),
         ("[control] socket", config.control.socket.display().to_string()),
         ("[control] mode", format!("{:o}", config.control.mode)),

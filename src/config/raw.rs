@@ -387,12 +387,13 @@ pub struct RawLimits {
     pub keep_refused_memory: Opt<Octets>,
 }
 
-/// `[ready]`, `[metrics]`, `[control]`, `[log]`, `[reload]`
+/// `[ready]`, `[metrics]`, `[looking_glass]`, `[control]`, `[log]`, `[reload]`
 #[derive(Clone, Debug, Default)]
 pub struct RawOutside {
     pub ready_share: Opt<f64>,
     pub metrics_listen: Opt<Listener>,
     pub per_peer: Opt<PerPeer>,
+    pub looking_glass: Opt<Listener>,
     pub socket: Opt<PathBuf>,
     pub socket_mode: Opt<FileMode>,
     pub watch: Opt<WatchFile>,
@@ -622,12 +623,13 @@ fn graceful(mut section: Section<'_>) -> RawGraceful {
 }
 
 fn outside(root: &mut Section<'_>) -> RawOutside {
-    let (mut ready, mut metrics) = (root.table("ready"), root.table("metrics"));
+    let (mut ready, mut metrics, mut glass) = (root.table("ready"), root.table("metrics"), root.table("looking_glass"));
     let (mut control, mut log, mut reload) = (root.table("control"), root.table("log"), root.table("reload"));
     let raw = RawOutside {
         ready_share: ready.take("share"),
         metrics_listen: metrics.take("listen"),
         per_peer: metrics.take("per_peer"),
+        looking_glass: glass.take("listen"),
         socket: control.take("socket"),
         socket_mode: control.take("mode"),
         watch: reload.take("watch"),
@@ -635,7 +637,7 @@ fn outside(root: &mut Section<'_>) -> RawOutside {
         log_level: log.take("level"),
         log_format: log.take("format"),
     };
-    for section in [ready, metrics, control, log, reload] {
+    for section in [ready, metrics, glass, control, log, reload] {
         section.finish();
     }
     raw

@@ -3,7 +3,7 @@
 //! In: [`Raw`] and the [`Environment`]. Out: a [`Config`] if there is no error, and every finding in any case.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU16};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -99,10 +99,8 @@ pub(super) fn validate(raw: &Raw, environment: &Environment<'_>, diagnostics: &D
         graceful: validator.graceful(raw),
         limits: limits(&raw.limits, environment.memory_limit),
         ready: validator.ready(raw),
-        metrics: Metrics {
-            listen: or(&raw.outside.metrics_listen, Listener("127.0.0.1:9179".parse().ok())).0,
-            per_peer: or(&raw.outside.per_peer, PerPeer::External),
-        },
+        metrics: Metrics { listen: metrics_listen(raw), per_peer: or(&raw.outside.per_peer, PerPeer::External) },
+        looking_glass: validator.looking_glass(raw),
         control: Control {
             socket: or(&raw.outside.socket, PathBuf::from(super::DEFAULT_SOCKET)),
             mode: raw.outside.socket_mode.as_ref().map_or(0o660, |m| m.value.0),
@@ -119,6 +117,10 @@ pub(super) fn validate(raw: &Raw, environment: &Environment<'_>, diagnostics: &D
     policy::judge_next_hops(&raw.policies, &config, diagnostics);
     super::rpki::judge_rules(&raw.policies, &config, diagnostics);
     config
+}
+
+fn metrics_listen(raw: &Raw) -> Option<SocketAddr> {
+    or(&raw.outside.metrics_listen, Listener("127.0.0.1:9179".parse().ok())).0
 }
 
 /// The first address of each family.
@@ -251,6 +253,17 @@ impl Validator<'_> {
             self.diagnostics.report(span, Problem::BadValue { found: share.to_string(), expected: "a share from 0.0 to 1.0".into() });
         }
         Ready { share }
+    }
+
+    /// Two services cannot have one port.
+    fn looking_glass(&self, raw: &Raw) -> Option<SocketAddr> {
+        let listen = raw.outside.looking_glass.as_ref()?;
+        let address = listen.value.0?;
+        if metrics_listen(raw) == Some(address) {
+            let expected = "another address or port than `[metrics] listen`, which has this one".to_owned();
+            self.diagnostics.report(listen.span.clone(), Problem::BadValue { found: address.to_string(), expected });
+        }
+        Some(address)
     }
 
     fn groups<'r>(&self, groups: &'r [RawGroup]) -> BTreeMap<String, &'r RawGroup> {

@@ -12,7 +12,7 @@ use std::hash::Hash;
 use std::io::{self, IsTerminal};
 use std::mem::Discriminant;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::broadcast;
 use tracing::callsite::Identifier;
@@ -23,6 +23,7 @@ use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
+use crate::num::utc;
 use crate::stats::{Level, Notice};
 
 use super::atomics::Counter;
@@ -56,6 +57,12 @@ pub enum Format {
 pub struct Stamped {
     pub at: SystemTime,
     pub notice: Notice,
+}
+
+/// In UTC (RFC 3339).
+pub fn rfc3339(at: SystemTime) -> String {
+    let nanos = at.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
+    utc(nanos).replace(' ', "T") + "Z"
 }
 
 /// Turns notices into lines, and passes them to monitors.

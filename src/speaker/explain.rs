@@ -108,7 +108,7 @@ impl Query<'_> {
         };
         let id = view.attrs.and_then(|a| a.nh());
         let resolution = id.map(|id| self.resolution_row(attrs.next_hop().addr(), id));
-        PathExplanation {
+        let mut explained = PathExplanation {
             route: self.route_row(view, attrs),
             fate,
             step: step.map(|step| format::snake_case(&format!("{step:?}"))),
@@ -118,7 +118,10 @@ impl Query<'_> {
             link_bandwidth: attrs.link_bandwidth().filter(|_| view.shares && *sharing != Sharing::Evenly { promised: 0 }),
             shared_bandwidth: if view.shares { shared_bandwidth(sharing) } else { None },
             stale_seconds_left: self.sessions.get(view.source.id).filter(|_| view.stale).and_then(|entry| stale_left(entry, now)),
-        }
+            explanation: String::new(),
+        };
+        explained.explanation = explained.verdict();
+        explained
     }
 
     /// Why a prefix that has paths has no kernel route, as a row.

@@ -9,6 +9,7 @@ mod kubernetes;
 mod kubernetes_many;
 mod kubernetes_real;
 mod load;
+mod looking;
 mod manifests;
 mod mcp;
 mod night;

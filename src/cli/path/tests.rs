@@ -49,6 +49,7 @@ fn route(peer: &str, next_hop: Option<&str>) -> PathExplanation {
         link_bandwidth: None,
         shared_bandwidth: None,
         stale_seconds_left: None,
+        explanation: String::new(),
     }
 }
 

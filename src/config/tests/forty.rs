@@ -78,6 +78,13 @@ const ADDRESSES: &[Mistake] = &[
     (NODE, "router_id = \"0.0.0.0\"", "3:13", "`0.0.0.0` is not a router id", "any but 0.0.0.0 (RFC 6286"),
     (NODE, "router_id = \"fd00::1\"", "3:13", "`fd00::1` is not", "an IPv4 address"),
     (NODE, "[metrics]\nlisten = \"9179\"", "4:10", "`9179` is not", "such as \"127.0.0.1:9179\""),
+    (
+        NODE,
+        "[looking_glass]\nlisten = \"127.0.0.1:9179\"",
+        "4:10",
+        "`127.0.0.1:9179` is not",
+        "another address or port than `[metrics] listen`",
+    ),
 ];
 
 const NUMBERS: &[Mistake] = &[

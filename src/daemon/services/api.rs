@@ -104,6 +104,11 @@ pub fn answers<A: RouterApi>(api: A, question: Question) -> Pages<A> {
 }
 
 impl<A: RouterApi> Pages<A> {
+    /// To ask something else.
+    pub fn api(&self) -> A {
+        self.api.clone()
+    }
+
     /// `None` after the last page, or if the daemon ends.
     pub async fn next(&mut self) -> Option<Answer> {
         let mut question = self.question.take()?;

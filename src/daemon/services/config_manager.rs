@@ -37,6 +37,7 @@ use super::api::{Gone, RouterApi};
 use super::config_handle::{Command, ConfigHandle};
 use super::files::{Reader, Version, version};
 use super::handle::DaemonHandle;
+use super::http::Site;
 use super::instance::InstanceLock;
 use super::kubernetes::{Configured, Objects, Service};
 use super::{bird, block_file, cni, control, http, password_files};
@@ -91,6 +92,7 @@ struct Running {
     lock: Option<InstanceLock>,
     control: Option<(config::model::Control, JoinHandle<()>)>,
     http: Option<(SocketAddr, JoinHandle<()>)>,
+    glass: Option<(SocketAddr, JoinHandle<()>)>,
     blocks: Option<(PathBuf, JoinHandle<()>)>,
     bird: Option<((PathBuf, u32), JoinHandle<()>)>,
     kubernetes: Option<(config::model::Kubernetes, JoinHandle<()>)>,
@@ -115,9 +117,11 @@ impl Running {
             let lock = self.lock.take();
             self.control = Some((wanted, tasks::service("control", control::serve(handle.clone(), config.clone(), lock))));
         }
-        if makes_room(&mut self.http, config.metrics.listen.as_ref()).await {
-            let start = |address| (address, tasks::service("http", http::serve(handle.clone(), config.clone())));
-            self.http = config.metrics.listen.map(start);
+        let sites = [(&mut self.http, Site::Metrics, config.metrics.listen), (&mut self.glass, Site::LookingGlass, config.looking_glass)];
+        for (running, site, wanted) in sites {
+            if makes_room(running, wanted.as_ref()).await {
+                *running = wanted.map(|address| (address, tasks::service(site.name(), http::serve(handle.clone(), site, address))));
+            }
         }
         if makes_room(&mut self.blocks, config.pods.file.as_ref()).await {
             let start = |file: PathBuf| (file.clone(), tasks::service("blocks", block_file::serve(handle.clone(), file)));

@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -25,9 +25,8 @@ use super::instance::InstanceLock;
 use crate::api::{Command, Question};
 use crate::config::Config;
 use crate::config::model::Control;
-use crate::daemon::event_log::Stamped;
+use crate::daemon::event_log::{Stamped, rfc3339};
 use crate::daemon::protocol::{MAX_CONFIRM, REQUEST_OCTETS, Reply, Request};
-use crate::num::utc;
 use crate::stats::Level;
 
 /// Operators that are served at one time; they are all of one user or group, so the kernel's word for who they are divides nothing.
@@ -291,11 +290,6 @@ impl<A: RouterApi> Client<A> {
 fn confirm_time(seconds: f64) -> Result<Duration, String> {
     let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero() && *time <= MAX_CONFIRM);
     time.ok_or_else(|| format!("confirm_seconds: {seconds} is not between 0 and {} (a day)", MAX_CONFIRM.as_secs()))
-}
-
-fn rfc3339(at: SystemTime) -> String {
-    let nanos = at.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
-    utc(nanos).replace(' ', "T") + "Z"
 }
 
 fn event(happened: &Stamped) -> io::Result<Reply> {

@@ -1,3 +1,5 @@
+use std::time::UNIX_EPOCH;
+
 use tokio::task::JoinHandle;
 
 use super::super::api::mock::{MockApi, ROWS};

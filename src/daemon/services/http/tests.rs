@@ -2,10 +2,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::super::api::mock::{MockApi, ROWS};
 use super::*;
+use crate::api::RouteFilter;
+use crate::daemon::event_log::Stamped;
+use crate::stats::Notice;
 
 #[tokio::test]
 async fn paths_lead_to_questions() {
-    let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
+    let net = |text: &str| text.parse::<ipnet::IpNet>().expect("a prefix");
     let filter = RouteFilter { net: Some(net("10.0.0.0/8")), longer: true, ..RouteFilter::default() };
     let received = |rejected| Question::Received { peer: "b".into(), rejected, cursor: 0 };
     let asked = [
@@ -75,10 +78,91 @@ async fn get(address: SocketAddr, request: &str) -> (String, String) {
 }
 
 async fn start() -> (SocketAddr, MockApi, tokio::task::JoinHandle<io::Result<()>>) {
+    start_site(Site::Metrics).await
+}
+
+async fn start_site(site: Site) -> (SocketAddr, MockApi, tokio::task::JoinHandle<io::Result<()>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let (address, api) = (listener.local_addr().expect("bound"), MockApi::new());
     let served = api.clone();
-    (address, api, tokio::spawn(async move { serve_on(&listener, &served).await }))
+    (address, api, tokio::spawn(async move { serve_on(&listener, site.routes(served.clone()), &served).await }))
+}
+
+#[tokio::test]
+async fn the_looking_glass_is_one_page_that_may_ask_this_server_alone() {
+    let (address, _, task) = start_site(Site::LookingGlass).await;
+    for (path, kind) in [("/", "text/html"), ("/style.css", "text/css"), ("/script.js", "text/javascript")] {
+        let (head, body) = get(address, &format!("GET {path}")).await;
+        assert!(head.starts_with("HTTP/1.1 200") && head.contains(kind), "{head}");
+        assert!(head.contains("content-security-policy: default-src 'none'") && head.contains("x-frame-options: DENY"), "{head}");
+        assert!(!body.contains("http://") && !body.contains("https://"), "{path} asks for nothing from elsewhere");
+    }
+    let (_, page) = get(address, "GET /").await;
+    assert!(!page.contains("<style") && !page.contains("onclick"), "the headers forbid style and script in the page itself");
+    assert!(get(address, "GET /v1/status").await.1.contains("\"router_id\": \"10.0.0.1\""));
+    task.abort();
+}
+
+#[tokio::test]
+async fn the_looking_glass_shows_routes_and_not_the_machine_and_changes_nothing() {
+    let (address, _, task) = start_site(Site::LookingGlass).await;
+    for path in ["/metrics", "/livez", "/readyz", "/v1/forwarding?to=10.0.0.1", "/v1/fib", "/v1/nexthops", "/v1/bmp"] {
+        assert!(get(address, &format!("GET {path}")).await.0.starts_with("HTTP/1.1 404"), "{path}");
+    }
+    for path in ["/", "/v1/status", "/birdwatcher/status"] {
+        assert!(get(address, &format!("POST {path}")).await.0.starts_with("HTTP/1.1 405"), "{path}");
+    }
+    task.abort();
+}
+
+/// The first events that a client is sent, until `enough` of the text is there.
+async fn events(stream: &mut TcpStream, enough: &str) -> String {
+    let mut text = String::new();
+    while !text.contains(enough) {
+        let mut octets = [0; 4096];
+        let read = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut octets)).await.expect("in time").expect("read");
+        assert!(read > 0, "it ended after {text}");
+        text.push_str(std::str::from_utf8(&octets[..read]).expect("text"));
+    }
+    text
+}
+
+#[tokio::test]
+async fn events_are_sent_as_they_happen_and_who_is_behind_hears_how_many_were_missed() {
+    let (address, api, task) = start_site(Site::LookingGlass).await;
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    stream.write_all(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+    let head = events(&mut stream, "\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 200") && head.contains("text/event-stream"), "{head}");
+    let said = |peer: &str| {
+        let notice = Notice::PeerFailed { peer: peer.to_owned(), reason: "no\nanswer".to_owned() };
+        let _heard = api.notices.send(std::sync::Arc::new(Stamped { at: SystemTime::UNIX_EPOCH, notice }));
+    };
+    said("tor");
+    let text = events(&mut stream, "}\n").await;
+    assert!(text.contains("data: {\"time\":\"1970-01-01T00:00:00.000000Z\"") && text.contains("\"event\":\"peer_failed\""), "{text}");
+    // The mock keeps four, and the task that sends has no turn in between.
+    (0..9).for_each(|n| said(&n.to_string()));
+    let text = events(&mut stream, "\"peer\":\"8\"").await;
+    assert!(text.contains("event: missed\ndata: 5\n"), "{text}");
+    task.abort();
+}
+
+#[tokio::test]
+async fn alice_finds_what_birdwatcher_says_of_itself() {
+    let (address, _, task) = start_site(Site::LookingGlass).await;
+    let (head, body) = get(address, "GET /birdwatcher/status").await;
+    let answer: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    assert!(
+        head.starts_with("HTTP/1.1 200") && answer["api"]["Version"].is_string() && answer["api"]["result_from_cache"] == false,
+        "{body}"
+    );
+    assert_eq!(answer["status"]["router_id"], "10.0.0.1");
+    assert_eq!(answer["status"]["current_server"].as_str().map(str::len), Some("2006-01-02 15:04:05".len()), "{body}");
+    assert!(get(address, "GET /birdwatcher/routes/protocol/nobody").await.0.starts_with("HTTP/1.1 404"));
+    assert!(get(address, "GET /birdwatcher/routes/table/moon").await.0.starts_with("HTTP/1.1 404"));
+    assert!(get(address, "GET /birdwatcher/routes/prefix?prefix=ten").await.0.starts_with("HTTP/1.1 400"));
+    task.abort();
 }
 
 #[tokio::test]
