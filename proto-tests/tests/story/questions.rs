@@ -540,7 +540,7 @@ fn unlike(shown: &str, said: &str) -> Option<String> {
     let words = |text: &str| text.lines().map(calm).filter(|line| !line.is_empty()).collect::<Vec<_>>();
     let (shown, said) = (words(shown), words(said));
     let missing = |these: &[String], those: &[String]| -> Vec<String> {
-        these.iter().filter(|line| !those.contains(line) && !line.contains(" ago ") && !line.starts_with("failed ")).cloned().collect()
+        these.iter().filter(|line| !those.contains(line) && !line.contains(" ago ") && !line.starts_with("<time>")).cloned().collect()
     };
     let (gone, new) = (missing(&shown, &said), missing(&said, &shown));
     (gone.len() + new.len() > 0).then(|| format!("shown, not printed: {gone:#?}\nprinted, not shown: {new:#?}"))
@@ -558,10 +558,11 @@ fn calm(line: &str) -> String {
             (r"\b\d+ (received|sent|packets?)\b", "<n> $1"),
             (r"\b(open|update|notification|keepalive) \d+/\d+", "$1 <n>"),
             (r"\bwent down \d+", "went down <n>"),
-            (r"\bdropped \d+", "dropped <n>"),
+            (r"^(dropped|timers|last down|failed) .*", ""),
+            (r"^(\S+) for <for> : .*", "$1 is away"),
+            (r"^peers \d+/(\d+) established", "peers, of $1"),
             (r" \(<n> times in <for> , last <for> ago\)", ""),
             (r"^(\S+ \S+ single-hop (up|down)( <for>)+) \d+", "$1 <n>"),
-            (r"^last down .*", ""),
         ]
         .map(|(pattern, word)| (Regex::new(pattern).expect("a pattern"), word))
         .into()
