@@ -45,6 +45,7 @@ const SESSION: Spec = &[
     ("idle_hold_max", &["'10s'", "'30s'", "'1m'"]),
     ("send_hold", &["'0s'", "'4m'", "'8m'"]),
     ("tcp_user_timeout", &["'0s'", "'20s'", "'30s'"]),
+    ("router_lifetime", &["'0s'", "'30m'"]),
     ("tcp_mss", &["536", "1400"]),
     ("collide_established", SWITCH),
     ("families", &["['ipv4-unicast']", "['ipv6-unicast']", "['ipv4-unicast', 'ipv6-unicast']"]),

@@ -39,6 +39,9 @@ pub struct PeerMetrics {
     /// How often its BFD session went down.
     #[serde(default)]
     pub bfd_downs: u32,
+    /// Of a peer that is configured by its interface: how often somebody was found on the link, and lost.
+    #[serde(default)]
+    pub neighbours: Option<(u64, u64)>,
     /// One row for each type of message.
     pub messages: Vec<MessageRow>,
     /// Prefixes in UPDATE messages.

@@ -391,6 +391,8 @@ pub struct PeerOptions {
     pub source: Option<IpAddr>,
     /// Bind to it; for a link-local address also its zone.
     pub interface: Option<String>,
+    /// Seconds for which our advertisements on the link of a peer by interface offer us as default router (RFC 4861 §6.2.1); zero: not at all.
+    pub router_lifetime: u16,
     /// Never dial (RFC 4271 §8.1.1, PassiveTcpEstablishment).
     pub passive: bool,
     /// False: administratively down until an operator starts it.

@@ -97,7 +97,9 @@ fn shell(config: &Config) -> BTreeMap<String, String> {
         ("[log] level", config.log.level.to_string()),
         ("[log] format, at the next start,", config.log.format.to_string()),
     ];
-    all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    let lifetimes = config.sessions.iter().filter(|session| session.options.router_lifetime > 0);
+    let lifetimes = lifetimes.map(|s| (format!("{}: router_lifetime", s.name), format!("{}s", s.options.router_lifetime)));
+    all.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(lifetimes).collect()
 }
 
 /// A node with clients of its own reflects, by its router identifier unless the cluster says otherwise (RFC 4456 §7).

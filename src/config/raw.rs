@@ -59,6 +59,7 @@ settings! {
         multihop: NonZeroU8,
         source: IpAddr,
         interface: String,
+        router_lifetime: Time,
         passive: bool,
         enabled: bool,
         hold_time: HoldTime,

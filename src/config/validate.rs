@@ -379,6 +379,7 @@ impl Validator<'_> {
             multihop: value(&s.multihop).map(NonZeroU8::get),
             source: value(&s.source),
             interface: value(&s.interface),
+            router_lifetime: s.router_lifetime.as_ref().map_or(0, |time| self.router_lifetime(time)),
             passive: or(&s.passive, false),
             enabled: or(&s.enabled, true),
             hold_time: or(&s.hold_time, HoldTime::DEFAULT),
@@ -470,6 +471,17 @@ impl Validator<'_> {
             self.diagnostics.report(mss.span.clone(), Problem::BadValue { found: mss.value.to_string(), expected });
         }
         Some(mss.value)
+    }
+
+    /// AdvDefaultLifetime: zero, or no less than MaxRtrAdvInterval, of which we have ten seconds (RFC 4861 §6.2.1).
+    fn router_lifetime(&self, time: &At<Time>) -> u16 {
+        let seconds = time.value.0.as_secs();
+        let whole = time.value.0.subsec_nanos() == 0;
+        if !whole || seconds != 0 && !(10..=9000).contains(&seconds) {
+            let expected = "0, or a time from 10 to 9000 whole seconds, such as \"30m\" (RFC 4861 section 6.2.1)".to_owned();
+            self.diagnostics.report(time.span.clone(), Problem::BadValue { found: time.value.to_string(), expected });
+        }
+        u16::try_from(seconds).unwrap_or(0)
     }
 
     /// The field has 24 bits (RFC 9494 §3.1).

@@ -57,12 +57,27 @@ pub struct Finder {
     /// The current one is known to be gone.
     lost: bool,
     others: Vec<Candidate>,
+    counts: Counts,
+}
+
+/// Of one link, since the peer was configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Neighbours, the first and each other one.
+    pub found: u64,
+    /// How often the neighbour was known to be gone.
+    pub lost: u64,
 }
 
 impl Finder {
     /// Who is it?
     pub fn neighbour(&self) -> Option<Ipv6Addr> {
         self.current.map(|current| current.addr)
+    }
+
+    /// How often it was found, and lost.
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// Others that were heard lately: on a link with one other router there are none.
@@ -79,7 +94,7 @@ impl Finder {
         }
         let is_current = self.neighbour() == Some(addr);
         match (sign, is_current) {
-            (Sign::Lost, true) => self.lost = true,
+            (Sign::Lost, true) => self.lose(),
             (Sign::Lost, false) => self.others.retain(|other| other.addr != addr),
             (_, true) => {
                 self.lost = false;
@@ -98,8 +113,14 @@ impl Finder {
 
     /// The link is down: what is at its other end when it comes up is to be heard.
     pub fn on_link_down(&mut self) {
-        self.lost = true;
+        self.lose();
         self.others.clear();
+    }
+
+    fn lose(&mut self) {
+        let known = self.current.is_some() && !self.lost;
+        self.counts.lost = self.counts.lost.saturating_add(u64::from(known));
+        self.lost = true;
     }
 
     fn note(&mut self, heard: Candidate) {
@@ -127,6 +148,7 @@ impl Finder {
         let next = self.others.remove(at);
         let before = self.current.replace(next).map(|before| before.addr);
         self.lost = false;
+        self.counts.found = self.counts.found.saturating_add(1);
         Some(Found { addr: next.addr, before })
     }
 }
@@ -156,6 +178,21 @@ mod tests {
         }
         assert_eq!(finder.others(at(1000)).collect::<Vec<_>>(), [B], "the operator may know of the other");
         assert_eq!(finder.neighbour(), Some(A));
+    }
+
+    #[test]
+    fn who_is_found_and_lost_is_counted() {
+        let mut finder = Finder::default();
+        finder.on_link_down();
+        assert_eq!(finder.counts(), Counts::default(), "nobody was there");
+        finder.on_sign(A, Sign::Advertisement, false, at(0));
+        assert!((1..9).all(|n| finder.on_sign(A, Sign::Advertisement, false, at(n)).is_none()));
+        assert_eq!(finder.counts(), Counts { found: 1, lost: 0 });
+        finder.on_sign(A, Sign::Lost, false, at(9));
+        finder.on_link_down();
+        assert_eq!(finder.counts(), Counts { found: 1, lost: 1 }, "once, whoever says so");
+        finder.on_sign(B, Sign::Advertisement, false, at(10));
+        assert_eq!(finder.counts(), Counts { found: 2, lost: 1 });
     }
 
     #[test]

@@ -79,9 +79,10 @@ pub fn read(octets: &[u8], from: Ipv6Addr, hop_limit: u8) -> Result<Heard, Dropp
     Ok(heard)
 }
 
-/// What we say of ourselves: here is a router, but for nobody the default one (lifetime zero), and without a word on anybody's addresses.
-pub fn advertisement(mac: Option<[u8; 6]>) -> Vec<u8> {
-    let mut octets = vec![ADVERTISEMENT];
+/// What we say of ourselves: here is a router, the default one for so many seconds (zero: for nobody), and without a word on anybody's addresses.
+pub fn advertisement(mac: Option<[u8; 6]>, lifetime: u16) -> Vec<u8> {
+    let mut octets = vec![ADVERTISEMENT, 0, 0, 0, 0, 0];
+    octets.extend(lifetime.to_be_bytes());
     octets.resize(16, 0);
     octets.extend(source(mac));
     octets
@@ -109,7 +110,7 @@ mod tests {
     #[test]
     fn what_we_say_has_these_octets() {
         let mac = [2, 0, 0, 0, 0, 9];
-        let said = advertisement(Some(mac));
+        let said = advertisement(Some(mac), 0);
         #[rustfmt::skip]
         assert_eq!(said, [
             134, 0, 0, 0, // the kernel writes the checksum
@@ -119,13 +120,18 @@ mod tests {
             1, 1, 2, 0, 0, 0, 0, 9, // our link-layer address
         ]);
         assert_eq!(read(&said, ROUTER, 255), Ok(Heard::Advertisement(ROUTER)));
+        assert_eq!(
+            advertisement(None, 0x1234),
+            [134, 0, 0, 0, 0, 0, 0x12, 0x34, 0, 0, 0, 0, 0, 0, 0, 0],
+            "the default router for 4660 seconds"
+        );
         assert_eq!(solicitation(None), [133, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(read(&solicitation(Some(mac)), Ipv6Addr::UNSPECIFIED, 255), Ok(Heard::Solicitation));
     }
 
     #[test]
     fn what_is_not_from_this_link_or_not_whole_is_dropped() {
-        let said = advertisement(Some([2, 0, 0, 0, 0, 9]));
+        let said = advertisement(Some([2, 0, 0, 0, 0, 9]), 0);
         assert_eq!(read(&said, ROUTER, 254), Err(Dropped::HopLimit));
         assert_eq!(read(&said, "2001:db8::1".parse().unwrap(), 255), Err(Dropped::Source));
         assert_eq!(read(&said[..15], ROUTER, 255), Err(Dropped::Length));

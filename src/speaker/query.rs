@@ -438,6 +438,7 @@ impl Query<'_> {
             established_at_seconds: e.live.as_ref().map(|l| self.startup.age(l.since).as_secs_f64()),
             last_down: format::last_down(e, now),
             bfd_downs: e.bfd.status.map_or(0, |status| status.downs),
+            neighbours: e.config.session.by_interface.then(|| (e.finder.counts().found, e.finder.counts().lost)),
             messages: format::messages(e),
             updates: e.traffic.updates,
             notifications: format::notifications(e),

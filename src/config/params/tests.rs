@@ -159,6 +159,7 @@ fn every_setting_of_a_session_is_in_the_plan_of_a_reload() {
         "multihop = 3",
         "source = \"10.0.0.1\"",
         "interface = \"eth9\"",
+        "router_lifetime = \"30m\"",
         "passive = true",
         "hold_time = 30",
         "keepalive_time = 5",

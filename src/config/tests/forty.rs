@@ -105,6 +105,7 @@ const NUMBERS: &[Mistake] = &[
     ),
     (PEER, "max_prefix_ipv4 = 4294967296", "6:19", "`4294967296` is not an integer", "from 0 to 4294967295"),
     (TOR, "multihop = 0", "8:12", "`0` is not an integer", "from 1 to 255"),
+    (PEER, "router_lifetime = \"9s\"", "6:19", "`9s` is not 0", "from 10 to 9000 whole seconds"),
     (PEER, "tcp_mss = 9", "6:11", "`9` is not a segment size", "from 88 to 32767"),
     (NODE, "[fib]\nprotocol = 2", "4:12", "`2` is not a protocol", "from 5 to 255"),
     (NODE, "[graceful_restart]\nrestart_time = \"2h\"", "4:16", "`2h` is not a restart time", "at most 4095 whole seconds"),

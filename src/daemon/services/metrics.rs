@@ -23,7 +23,7 @@ use crate::daemon::protocol::SourceRow;
 use crate::num::Family;
 
 /// Series of one peer at most.
-pub const PEER_SERIES: usize = 27;
+pub const PEER_SERIES: usize = 29;
 /// Series besides those of single peers at most.
 pub const FIXED_SERIES: usize = 260;
 
@@ -191,6 +191,13 @@ pub const METRICS: &[Known] = &[
         GAUGE,
         &["peer", "kind"],
         "1 if the BFD session with this peer is up; absent where none is wanted, and where one end holds it down.",
+    ),
+    known("catbird_neighbours_found_total", COUNTER, &["peer", "kind"], "Neighbours that were found on the link of a peer by interface."),
+    known(
+        "catbird_neighbours_lost_total",
+        COUNTER,
+        &["peer", "kind"],
+        "How often the neighbour of a peer by interface was known to be gone.",
     ),
     known("catbird_bfd_downs_total", COUNTER, &["peer", "kind"], "BFD sessions that went down."),
     known(
@@ -595,6 +602,10 @@ impl Families {
         }
         if row.bfd.is_some() {
             add("catbird_bfd_downs_total", &[], f64::from(peer.bfd_downs));
+        }
+        if let Some((found, lost)) = peer.neighbours {
+            add("catbird_neighbours_found_total", &[], found as f64);
+            add("catbird_neighbours_lost_total", &[], lost as f64);
         }
         if let Some(seconds) = peer.established_at_seconds {
             add("catbird_peer_established_timestamp_seconds", &[], around.started + seconds);

@@ -5,7 +5,7 @@
 //!
 //! The socket is opened before the process gives up the right to it (CAP_NET_RAW), and hears nothing while no peer wants it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -91,10 +91,10 @@ async fn no_socket<A: RouterApi>(api: &A, error: &io::Error) -> io::Result<()> {
     }
 }
 
-/// The links of peers by interface.
-fn wanted(config: &Config) -> BTreeSet<String> {
+/// The links of peers by interface, and how long we offer ourselves there as default router.
+fn wanted(config: &Config) -> BTreeMap<String, u16> {
     let by_interface = config.sessions.iter().filter(|session| session.remote.addr.is_unspecified());
-    by_interface.filter_map(|session| session.remote.zone.clone()).collect()
+    by_interface.filter_map(|session| Some((session.remote.zone.clone()?, session.options.router_lifetime))).collect()
 }
 
 enum Ended {
@@ -110,6 +110,8 @@ struct Link {
     ifindex: Option<u32>,
     up: bool,
     mac: Option<[u8; 6]>,
+    /// Of us as default router, in seconds.
+    lifetime: u16,
     advertiser: Advertiser,
     /// What may still be told to the core in this second.
     signs: (u64, u32),
@@ -166,16 +168,27 @@ impl<'a, A: RouterApi> Discovery<'a, A> {
     fn follow_configuration(&mut self) -> bool {
         let wanted = wanted(&self.api.config());
         self.links.retain(|name, link| {
-            let stays = wanted.contains(name);
+            let stays = wanted.contains_key(name);
             if let Some(ifindex) = link.ifindex.filter(|_| !stays) {
+                if link.lifetime > 0 {
+                    // RFC 4861 §6.2.5: hosts that took us for their default router are to look for another.
+                    self.batch.put(SocketAddr::new(ALL_NODES.into(), 0), None, Some(ifindex), &packet::advertisement(link.mac, 0));
+                    let _not_renewed = self.batch.send(self.socket.get_ref());
+                }
                 leave(self.socket.get_ref(), ifindex);
             }
             stays
         });
         let before = self.links.len();
-        for name in wanted {
+        for (name, lifetime) in wanted {
+            if let Some(link) = self.links.get_mut(&name).filter(|link| link.lifetime != lifetime) {
+                link.lifetime = lifetime;
+                // As if somebody had asked.
+                link.advertiser.on_solicitation(sys::monotonic());
+            }
             let seed = name.bytes().fold(sys::monotonic().as_nanos(), |seed, octet| seed.wrapping_mul(31).wrapping_add(u64::from(octet)));
-            let link = || Link { ifindex: None, up: false, mac: None, advertiser: Advertiser::new(seed), signs: (0, 0), refused: None };
+            let link =
+                || Link { ifindex: None, up: false, mac: None, lifetime, advertiser: Advertiser::new(seed), signs: (0, 0), refused: None };
             self.links.entry(name).or_insert_with(link);
         }
         self.links.len() > before
@@ -279,7 +292,7 @@ impl<'a, A: RouterApi> Discovery<'a, A> {
                 continue;
             }
             for (_, octets, to) in [
-                (due.advertisement, packet::advertisement(link.mac), ALL_NODES),
+                (due.advertisement, packet::advertisement(link.mac, link.lifetime), ALL_NODES),
                 (due.solicitation, packet::solicitation(link.mac), ALL_ROUTERS),
             ]
             .into_iter()

@@ -54,6 +54,7 @@ fn peer(n: u32, kind: &str) -> PeerMetrics {
             reason: "a text \"of\" the peer\n".into(),
         }),
         bfd_downs: 1,
+        neighbours: Some((2, 1)),
         messages: messages.into_iter().map(|kind| MessageRow { kind: kind.into(), received: 3, sent: 4 }).collect(),
         updates: UpdateRow {
             announced_received: 5,
