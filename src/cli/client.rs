@@ -5,7 +5,7 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -90,6 +90,28 @@ fn connect(path: &Path, request: &Request) -> io::Result<UnixStream> {
 }
 
 impl Replies {
+    /// What comes before the deadline, so many at most: for those that never end.
+    ///
+    /// # Errors
+    /// The daemon goes away, or refuses.
+    pub fn until(mut self, deadline: Instant, most: usize) -> Result<Vec<Reply>, ClientError> {
+        let mut heard = Vec::new();
+        while heard.len() < most {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let patience = self.lines.get_ref().set_read_timeout(Some(left));
+            patience.map_err(|error| ClientError::from_io(error, &self.path))?;
+            match self.read() {
+                Ok(Some(reply)) => heard.push(reply),
+                Ok(None) | Err(ClientError::Silent { .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(heard)
+    }
+
     fn read(&mut self) -> Result<Option<Reply>, ClientError> {
         let mut line = String::new();
         let read = self.lines.read_line(&mut line).map_err(|error| ClientError::from_io(error, &self.path))?;

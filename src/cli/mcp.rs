@@ -8,6 +8,7 @@
 
 use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -15,12 +16,15 @@ use serde_json::{Map, Value, json};
 
 use super::args::Target;
 use super::client::{ClientError, ask};
-use super::{Exit, path, schema};
+use super::{Exit, path, schema, stamped};
 use crate::api::{Answer, Question, RouteFilter};
 use crate::daemon::protocol::{Reply, Request, VERSION};
 
 /// Rows of a list.
 const ROWS: usize = 200;
+/// Seconds for which events are listened to: unless it is said, and at most.
+const LISTENED: u64 = 5;
+const LONGEST: u64 = 30;
 /// Octets of a request.
 const REQUEST_OCTETS: u64 = 1 << 20;
 /// Protocol versions that are spoken, the newest first: what differs between them does not concern tools.
@@ -42,7 +46,7 @@ struct Tool {
 const PEER: (&str, &str, bool) = ("peer", "name or address of a peer", true);
 const TARGET: (&str, &str, bool) = ("target", "a prefix (10.244.2.0/26), or an address for the prefix that its packets follow", true);
 
-const TOOLS: [Tool; 13] = [
+const TOOLS: [Tool; 16] = [
     Tool { name: "status", answer: "status", about: "Identity and health of the router: begin here", arguments: &[] },
     Tool { name: "peers", answer: "peers", about: "All BGP peers: state, routes, and why those that are down are down", arguments: &[] },
     Tool {
@@ -80,6 +84,14 @@ const TOOLS: [Tool; 13] = [
     Tool { name: "nexthops", answer: "nexthops", about: "Next hops and how they are resolved", arguments: &[] },
     Tool { name: "blocks", answer: "blocks", about: "The prefixes that this node originates, and where each comes from", arguments: &[] },
     Tool { name: "bfd", answer: "bfd", about: "BFD sessions", arguments: &[] },
+    Tool { name: "bmp", answer: "bmp", about: "Monitoring stations (BMP), and how far behind each is", arguments: &[] },
+    Tool { name: "rpki", answer: "rpki", about: "RPKI caches, and what they have", arguments: &[] },
+    Tool {
+        name: "events",
+        answer: "monitor",
+        about: "What happens from now on, for some seconds: sessions, routes, kernel, reloads",
+        arguments: &[("seconds", "how long to listen, 1 to 30 (default 5)", false)],
+    },
     Tool {
         name: "diff",
         answer: "reload",
@@ -162,6 +174,7 @@ impl Server<'_> {
         let question = match tool {
             "status" => return self.one(&Request::Status),
             "diff" => return self.one(&Request::Diff { name: String::new(), text: None }),
+            "events" => return self.events(&text("seconds")),
             "path" => return self.path(&text("from"), &text("to")),
             "peers" => Question::Peers { cursor: 0 },
             "peer" => Question::Peer { peer },
@@ -176,6 +189,8 @@ impl Server<'_> {
             "fib" => Question::Fib { net: target.map(net_of), cursor: 0 },
             "nexthops" => Question::Nexthops { cursor: 0 },
             "bfd" => Question::Bfd { peer: None },
+            "bmp" => Question::Bmp,
+            "rpki" => Question::Rpki { net: None, asn: None },
             _ => Question::Blocks,
         };
         self.one(&Request::Query(question))
@@ -184,6 +199,21 @@ impl Server<'_> {
     fn path(&self, from: &str, to: &str) -> Result<Value, ClientError> {
         let asked = path::Asked { socket: self.socket, from, to, mark: 0, port: None, nodes: &[] };
         value(&path::trace_both(&asked)?)
+    }
+
+    /// As `catbird monitor --json` has them.
+    fn events(&self, seconds: &str) -> Result<Value, ClientError> {
+        let wanted = if seconds.is_empty() { Some(LISTENED) } else { seconds.parse().ok().filter(|n| (1..=LONGEST).contains(n)) };
+        let seconds = wanted.ok_or_else(|| ClientError::Failed(format!("seconds: {seconds} is not a number from 1 to {LONGEST}")))?;
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        let heard = ask(self.socket, &Request::Monitor { streams: Vec::new() })?.until(deadline, ROWS + 1)?;
+        let event = |reply: &Reply| match reply {
+            Reply::Event { notice, time, .. } => Some(stamped(notice, time)),
+            Reply::Missed(n) => Some(json!({ "event": "missed", "count": n })),
+            _ => None,
+        };
+        let rows: Vec<Value> = heard.iter().take(ROWS).filter_map(event).collect();
+        Ok(json!({ "rows": rows, "more": heard.len() > ROWS }))
     }
 
     /// One object, or the first rows of a list.
@@ -203,6 +233,7 @@ impl Server<'_> {
                 Reply::Answer(Answer::Fib(page)) => extend(&mut rows, &page.rows)?,
                 Reply::Answer(Answer::Nexthops(page)) => extend(&mut rows, &page.rows)?,
                 Reply::Answer(Answer::Blocks(blocks)) => extend(&mut rows, &blocks)?,
+                Reply::Answer(Answer::Bmp(stations)) => extend(&mut rows, &stations)?,
                 Reply::Note(_) => {}
                 other => return Err(ClientError::Strange(format!("{other:?}"))),
             }

@@ -404,11 +404,7 @@ impl Client<'_> {
     }
 
     fn event_line(&mut self, notice: &serde_json::Value, time: &str) -> io::Result<()> {
-        let mut notice = notice.clone();
-        if let Some(fields) = notice.as_object_mut() {
-            fields.insert("time".to_owned(), time.into());
-        }
-        self.out.json_line(&notice)?;
+        self.out.json_line(&stamped(notice, time))?;
         self.out.flush()
     }
 
@@ -418,6 +414,15 @@ impl Client<'_> {
         }
         self.event(&format!("{n} events were missed: they came faster than they were read"), "warn")
     }
+}
+
+/// An event with its time.
+fn stamped(notice: &serde_json::Value, time: &str) -> serde_json::Value {
+    let mut notice = notice.clone();
+    if let Some(fields) = notice.as_object_mut() {
+        fields.insert("time".to_owned(), time.into());
+    }
+    notice
 }
 
 fn filter(command: &Command) -> RouteFilter {
