@@ -1,6 +1,6 @@
 //! To look at: `catbird top` on a terminal, and the looking glass with what Alice-LG asks of it, on the real binary.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -236,10 +236,18 @@ impl Browser {
             body.len()
         );
         stream.write_all((head + body).as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("read");
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        let answer: Value = serde_json::from_str(body).unwrap_or_else(|e| panic!("{path}: {e}: {answer}"));
+        // chromedriver keeps the connection open.
+        let (mut lines, mut line, mut length) = (BufReader::new(stream), String::new(), 0);
+        while lines.read_line(&mut line).expect("a head") > 2 {
+            let (name, value) = line.split_once(':').unwrap_or_default();
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse().expect("a number");
+            }
+            line.clear();
+        }
+        let mut body = vec![0; length];
+        lines.read_exact(&mut body).expect("a body");
+        let answer: Value = serde_json::from_slice(&body).unwrap_or_else(|e| panic!("{path}: {e}"));
         assert!(answer["value"]["error"].is_null(), "{path}: {answer:#}");
         answer["value"].clone()
     }
