@@ -60,7 +60,7 @@
 //! 4. `Import::update` looks for loops (RFC 4271 §9.1.2), holds the peer to its limits, and makes a [`rib::RouteChange`] for each prefix.
 //! 5. [`policy::Chain::judge`] says whether the route is let in, and with which attributes.
 //! 6. [`rib::Rib::apply`] keeps it in Adj-RIB-In, refused or not, and puts its destination into **the dirty list**, once however often it changes.
-//! 7. [`rib::Rib::settle`] takes up to 1,024 destinations out of it, for each of which
+//! 7. [`rib::Rib::settle`] takes up to 1,000 destinations out of it, for each of which
 //! 8. [`rib::decide::select`] chooses the best path (RFC 4271 §9.1.2.2).
 //! 9. [`rib::update_group::UpdateGroups::advertise`] applies export policy, packs and encodes what changed, once for all peers that are
 //!    announced the same, into **the log of their update group** (RFC 4271 §9.2).

@@ -36,8 +36,9 @@ use crate::rib::{BestChange, Rib, SourceFacts};
 use crate::stats::Notice;
 use crate::wire::PathAttributes;
 
-/// Prefixes that one `settle` selects at most; the caller comes back while there are more.
-const SETTLE_BUDGET: usize = 1024;
+/// Prefixes that one `settle` selects at most; the caller comes back while there are more. About as many /24s as one UPDATE holds: a few more would
+/// make a second, nearly empty one of each settlement.
+const SETTLE_BUDGET: usize = 1000;
 
 /// Changes that one `settle` hands to update groups, counted for each group.
 const ADVERTISED: usize = 4096;
