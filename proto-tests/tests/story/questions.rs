@@ -552,6 +552,10 @@ fn calm(line: &str) -> String {
     let patterns = PATTERNS.get_or_init(|| {
         [
             (r"\b(Idle|Connect|Active|OpenSent)\b", "<away>"),
+            // What the kernel has counted so far, if it has.
+            (r"; the kernel dropped, of all peers together,.*? ago\)", ""),
+            // Settings that are not named.
+            (r"\band \d+ more$", "and <n> more"),
             (r"\b\d+ times\b", "<n> times"),
             (r"\b\d+ TCP segments?\b", "<n> TCP segments"),
             (r"\(\d+ times?\b", "(<n> times"),
