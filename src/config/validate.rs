@@ -259,8 +259,11 @@ impl Validator<'_> {
     fn looking_glass(&self, raw: &Raw) -> Option<SocketAddr> {
         let listen = raw.outside.looking_glass.as_ref()?;
         let address = listen.value.0?;
-        if metrics_listen(raw) == Some(address) {
-            let expected = "another address or port than `[metrics] listen`, which has this one".to_owned();
+        let clash = |other: SocketAddr| {
+            other.port() == address.port() && (other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified())
+        };
+        if metrics_listen(raw).is_some_and(clash) {
+            let expected = "another address or port than `[metrics] listen`, which has this port there".to_owned();
             self.diagnostics.report(listen.span.clone(), Problem::BadValue { found: address.to_string(), expected });
         }
         Some(address)

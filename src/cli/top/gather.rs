@@ -5,7 +5,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const REST: u32 = 9;
 /// Kernel routes that are not as they should be, and are shown.
 pub const TROUBLED: usize = 200;
+/// Questions that wait while one is being answered.
+const WAITING: usize = 4;
 /// Pages of kernel routes that are looked through for them at a time.
 const PAGES: usize = 32;
 
@@ -55,13 +57,13 @@ pub struct Numbers {
 
 /// The threads' end.
 pub struct Gatherer {
-    questions: Sender<Question>,
+    questions: SyncSender<Question>,
 }
 
 impl Gatherer {
     /// They end when nobody hears them any more, or with the process.
     pub fn start(socket: &Path, interval: Duration, tell: SyncSender<Gathered>) -> Gatherer {
-        let (questions, asked) = channel();
+        let (questions, asked) = sync_channel(WAITING);
         let (numbers, events) = ((socket.to_owned(), tell.clone()), (socket.to_owned(), tell.clone()));
         let socket = socket.to_owned();
         thread::spawn(move || look(&numbers.0, interval, &numbers.1));
@@ -71,9 +73,11 @@ impl Gatherer {
     }
 
     /// Its answer comes as [`Gathered::Text`].
-    pub fn ask(&self, question: Question) {
-        // Nobody hears it only at the very end.
-        let _ = self.questions.send(question);
+    ///
+    /// # Errors
+    /// In words: others wait for theirs, and it is not asked.
+    pub fn ask(&self, question: Question) -> Result<(), String> {
+        self.questions.try_send(question).map_err(|_| "the daemon has yet to answer what was asked before".to_owned())
     }
 }
 

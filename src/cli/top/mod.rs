@@ -49,7 +49,8 @@ pub fn run(socket: &Path, interval: Duration) -> Result<Exit, ClientError> {
 fn follow(terminal: &mut DefaultTerminal, screen: &mut Screen, gatherer: &Gatherer, told: &Receiver<Gathered>) -> io::Result<()> {
     let began = Instant::now();
     loop {
-        loop {
+        // However fast news come, there are frames in between.
+        for _ in 0..QUEUE {
             match told.try_recv() {
                 Ok(news) => screen.take(news),
                 Err(TryRecvError::Empty) => break,
@@ -67,7 +68,7 @@ fn follow(terminal: &mut DefaultTerminal, screen: &mut Screen, gatherer: &Gather
         }
         match screen.key(key) {
             Some(Wish::Quit) => return Ok(()),
-            Some(Wish::Ask(question)) => gatherer.ask(question),
+            Some(Wish::Ask(question)) => screen.complaint = gatherer.ask(question).err(),
             None => {}
         }
     }

@@ -85,6 +85,13 @@ const ADDRESSES: &[Mistake] = &[
         "`127.0.0.1:9179` is not",
         "another address or port than `[metrics] listen`",
     ),
+    (
+        NODE,
+        "[looking_glass]\nlisten = \"0.0.0.0:9179\"",
+        "4:10",
+        "`0.0.0.0:9179` is not",
+        "another address or port than `[metrics] listen`",
+    ),
 ];
 
 const NUMBERS: &[Mistake] = &[

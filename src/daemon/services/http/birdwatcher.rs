@@ -4,7 +4,7 @@
 //! page by page. Times are UTC (`timezone = UTC` there). What a peer is called here is its protocol there, and the tables are `master`
 //! (both families), `master4` and `master6`. Nothing is cached: `ttl` is now.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,13 +20,14 @@ use serde_json::{Map, Value, json};
 
 use super::listing::{Form, Watch, ending, json as answer, list, problem};
 use crate::api::{Answer, FamilyRow, Page, PeerRow, Question, RouteFilter, RouteRow};
+use crate::config::model::Session;
 use crate::daemon::protocol::VERSION;
 use crate::daemon::services::api::{RouterApi, answers};
 use crate::num::{Family, utc};
 use crate::wire::Community;
 
 /// Prefixes that a peer is told and that are held while those it is not told are listed.
-const TOLD: usize = 200_000;
+const TOLD: usize = 20_000;
 
 /// What is served, without the part of the path that stands before.
 pub fn routes<A: RouterApi>() -> Router<A> {
@@ -111,9 +112,10 @@ async fn peers<A: RouterApi>(api: &A) -> Option<Vec<PeerRow>> {
 async fn protocols<A: RouterApi>(State(api): State<A>) -> Response {
     let Some(rows) = peers(&api).await else { return ending() };
     let config = api.config();
-    let described =
-        |name: &str| config.sessions.iter().find(|session| session.name == name).and_then(|session| session.options.description.clone());
-    let all: Map<String, Value> = rows.iter().map(|row| (row.name.clone(), protocol(row, described(&row.name)))).collect();
+    let description = |session: &Session| Some((session.name.clone(), session.options.description.clone()?));
+    let descriptions: HashMap<String, String> = config.sessions.iter().filter_map(description).collect();
+    let all: Map<String, Value> =
+        rows.iter().map(|row| (row.name.clone(), protocol(row, descriptions.get(&row.name).unwrap_or(&row.name)))).collect();
     enveloped("protocols", all.into())
 }
 
@@ -133,7 +135,7 @@ fn state(row: &PeerRow) -> &'static str {
     }
 }
 
-fn protocol(row: &PeerRow, description: Option<String>) -> Value {
+fn protocol(row: &PeerRow, description: &str) -> Value {
     let sum = |of: fn(&FamilyRow) -> u64| row.families.iter().map(of).sum::<u64>();
     json!({
         "protocol": row.name,
@@ -145,7 +147,7 @@ fn protocol(row: &PeerRow, description: Option<String>) -> Value {
         "neighbor_address": row.address,
         "neighbor_as": row.remote_as.map(|asn| asn.0),
         "local_as": row.local_as.0,
-        "description": description.unwrap_or_else(|| row.name.clone()),
+        "description": description,
         "last_error": row.why_down.clone().unwrap_or_default(),
         "import_limit": row.families.iter().filter_map(|family| family.max_prefix).map(u64::from).sum::<u64>(),
         "routes": {
