@@ -128,9 +128,10 @@ class Daemon:
         time.sleep(10)
 
     def memory(self):
+        """Resident, its peak, and the anonymous part: how many pages of the program itself are resident depends on how it lies in the page cache."""
         with open(f"/proc/{self.process.pid}/status") as f:
             lines = dict(line.split(":", 1) for line in f)
-        return [int(lines[key].split()[0]) / 1024 for key in ("VmRSS", "VmHWM")]
+        return [int(lines[key].split()[0]) / 1024 for key in ("VmRSS", "VmHWM", "RssAnon")]
 
     def cpu(self):
         with open(f"/proc/{self.process.pid}/stat") as f:
@@ -184,7 +185,7 @@ def main():
     folder = tempfile.mkdtemp(prefix="catbird-bench-")
     binary, size = stripped(binary, folder)
     print(f"binary, stripped: {size:.1f} MiB")
-    print("| nodes | mode | neighbours | RSS, MiB | peak | the same from a file | API, octets a second | CPU an event, µs |\n|---|---|---|---|---|---|---|---|")
+    print("| nodes | mode | neighbours | RSS, MiB | peak | the same from a file | anonymous | the same from a file | API, octets a second | CPU an event, µs |\n|---|---|---|---|---|---|---|---|---|---|")
     reflector = "mode = \"route-reflector\"\n"
     api = Api(f"{folder}/api")
     try:
@@ -199,14 +200,14 @@ def main():
             ):
                 plain = Daemon(binary, folder, f"file-{mode}-{count}", file)
                 plain.until_peers(neighbours)
-                base = plain.memory()[0]
+                base, _, base_own = plain.memory()
                 plain.end()
                 daemon = Daemon(binary, folder, f"api-{mode}-{count}", settings)
                 daemon.until_peers(neighbours)
                 rate, event = measured(api, daemon, count)
-                rss, peak = daemon.memory()
+                rss, peak, own = daemon.memory()
                 daemon.end()
-                print(f"| {count} | {mode} | {neighbours} | {rss:.1f} | {peak:.1f} | {base:.1f} ({rss - base:+.1f}) | {rate:,.0f} | {'-' if event is None else f'{event:.0f}'} |", flush=True)
+                print(f"| {count} | {mode} | {neighbours} | {rss:.1f} | {peak:.1f} | {base:.1f} ({rss - base:+.1f}) | {own:.1f} | {base_own:.1f} ({own - base_own:+.1f}) | {rate:,.0f} | {'-' if event is None else f'{event:.0f}'} |", flush=True)
     finally:
         for daemon in Daemon.running:
             daemon.end()

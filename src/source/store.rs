@@ -87,9 +87,9 @@ impl Store {
         self.of(kind).map(|(key, _)| key)
     }
 
-    /// All objects but secrets, so that [`Store::insert`] reads them again.
-    pub fn without_secrets(&self) -> Vec<Value> {
-        self.objects.iter().filter_map(|(key, object)| object.to_value(key)).collect()
+    /// All objects but secrets, one by one, so that [`Store::insert`] reads them again.
+    pub fn without_secrets(&self) -> impl Iterator<Item = Value> {
+        self.objects.iter().filter_map(|(key, object)| object.to_value(key))
     }
 
     /// Has it any object of this kind?

@@ -3,7 +3,7 @@
 //! In: objects, from the watches or from the file of an earlier run. Out: a configuration, merged with the file's; words for who has changed.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -22,6 +22,8 @@ pub struct Objects {
     pub changed: Notify,
     /// The same, and how watches are doing; for the service that looks after them.
     pub(super) stirred: Notify,
+    /// How often an object said something else than before.
+    changes: AtomicU64,
     /// The network of this node's pods is ours, and is there.
     network: AtomicBool,
 }
@@ -81,6 +83,18 @@ impl Objects {
     pub fn with<T>(&self, use_it: impl FnOnce(&Store) -> T) -> Option<T> {
         let known = self.lock();
         known.complete.then(|| use_it(&known.store))
+    }
+
+    /// How often an object said something else than before, came or went.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    /// An object says something else than before, came, or is gone.
+    pub(super) fn has_changed(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
+        self.stirred.notify_one();
     }
 
     /// Other objects are asked for: what is known is not all of them until each kind was listed.

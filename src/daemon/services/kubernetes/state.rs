@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use serde::ser::Error as _;
 use serde_json::Value;
 
 use super::objects::Objects;
@@ -51,7 +52,13 @@ fn check(text: &str) -> u64 {
 }
 
 fn shown(store: &Store, flavour: Flavour) -> Result<String, serde_json::Error> {
-    let body = serde_json::to_string(&store.without_secrets())?;
+    let mut body = vec![b'['];
+    for (n, object) in store.without_secrets().enumerate() {
+        body.extend((n > 0).then_some(b','));
+        serde_json::to_writer(&mut body, &object)?;
+    }
+    body.push(b']');
+    let body = String::from_utf8(body).map_err(serde_json::Error::custom)?;
     Ok(format!("{}\n{body}", head(flavour, &body)))
 }
 
@@ -59,25 +66,30 @@ fn shown(store: &Store, flavour: Flavour) -> Result<String, serde_json::Error> {
 pub(super) struct Saver {
     path: Option<PathBuf>,
     flavour: Flavour,
-    written: u64,
+    /// How often the objects had changed when the file was written.
+    written: Option<u64>,
     reader: Reader,
 }
 
 impl Saver {
     pub fn new(path: Option<PathBuf>, flavour: Flavour) -> Saver {
-        Saver { path, flavour, written: 0, reader: Reader::default() }
+        Saver { path, flavour, written: None, reader: Reader::default() }
     }
 
+    /// Does nothing where no object says anything else than when the file was written, as is so of nearly all calls.
+    ///
     /// # Errors
     /// The kernel's.
     pub async fn save(&mut self, objects: &Objects) -> io::Result<()> {
         let Some(path) = self.path.clone() else { return Ok(()) };
-        let Some(text) = objects.with(|store| shown(store, self.flavour)).transpose().map_err(io::Error::other)? else { return Ok(()) };
-        let now = check(&text);
-        if now != self.written {
-            self.reader.run(move || replace(&path, &text)).await?;
-            self.written = now;
+        // Asked before the objects are looked at: what changes in between is written the next time.
+        let now = Some(objects.changes());
+        if now == self.written {
+            return Ok(());
         }
+        let Some(text) = objects.with(|store| shown(store, self.flavour)).transpose().map_err(io::Error::other)? else { return Ok(()) };
+        self.reader.run(move || replace(&path, &text)).await?;
+        self.written = now;
         Ok(())
     }
 }
@@ -128,5 +140,22 @@ mod tests {
         assert_eq!(parse(&text.replace("objects 1", "objects 2")), None);
         assert_eq!(parse(text.get(..text.len() / 2).expect("half")), None);
         assert_eq!(parse(""), None);
+    }
+
+    #[tokio::test]
+    async fn the_file_is_written_when_an_object_says_something_new_and_not_before() {
+        let folder = std::env::temp_dir().join(format!("catbird-saver-{}", std::process::id()));
+        let path = folder.join("objects");
+        let objects = Objects::starting_with(Some(store()));
+        let mut saver = Saver::new(Some(path.clone()), Flavour::Calico);
+        saver.save(&objects).await.expect("written");
+        assert_eq!(load(&path, Flavour::Calico), Some(store()));
+        std::fs::remove_file(&path).expect("it is there");
+        saver.save(&objects).await.expect("nothing to do");
+        assert!(!path.exists(), "nothing was new");
+        objects.has_changed();
+        saver.save(&objects).await.expect("written");
+        assert!(path.exists());
+        std::fs::remove_dir_all(&folder).expect("ours");
     }
 }

@@ -5,7 +5,8 @@
 //! The watcher resumes by itself, and begins anew where its place is lost (410). After some failures in a row the connection is made anew, too: from its
 //! files ([`access`](super::access)), so that another authority is taken. A watch that fails rests, each time longer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -85,6 +86,8 @@ struct Following<'a> {
     resource: ApiResource,
     /// What a list had so far.
     listing: BTreeSet<Key>,
+    /// What each object said last, by [`digests`]: a sign of life of a node says the same, and is looked at no further.
+    said: HashMap<u64, u64>,
     leaving: Leaving,
     /// In a row.
     failures: u32,
@@ -135,8 +138,16 @@ async fn follow(watched: &Watched, objects: &Arc<Objects>, way: &Arc<Way>, strea
         config = config.streaming_lists();
     }
     let mut events = std::pin::pin!(watcher::watcher(api, config));
-    let mut following =
-        Following { watched, objects, client, resource, listing: BTreeSet::new(), leaving: Leaving::default(), failures: 0 };
+    let mut following = Following {
+        watched,
+        objects,
+        client,
+        resource,
+        listing: BTreeSet::new(),
+        said: HashMap::new(),
+        leaving: Leaving::default(),
+        failures: 0,
+    };
     loop {
         let doubt = following.leaving.at;
         let taken = tokio::select! {
@@ -169,16 +180,24 @@ impl Following<'_> {
             self.objects.has_event(self.watched);
         }
         match event {
-            Event::Init => self.listing.clear(),
+            Event::Init => {
+                self.listing.clear();
+                self.said.clear();
+            }
             Event::InitApply(object) => {
                 self.listing.insert(key(&object));
-                self.objects.insert(as_value(object, &self.resource));
+                self.learn(object);
             }
             Event::Apply(object) => {
-                self.leaving.keys.remove(&key(&object));
-                self.objects.insert(as_value(object, &self.resource));
+                if !self.leaving.keys.is_empty() {
+                    self.leaving.keys.remove(&key(&object));
+                }
+                self.learn(object);
             }
-            Event::Delete(object) => self.gone(key(&object)),
+            Event::Delete(object) => {
+                self.said.remove(&digests(&object).0);
+                self.gone(key(&object));
+            }
             Event::InitDone => {
                 self.leaving = Leaving::default();
                 // What a whole list does not have is gone.
@@ -186,6 +205,14 @@ impl Following<'_> {
                 gone.into_iter().for_each(|key| self.gone(key));
                 self.objects.listed(self.watched);
             }
+        }
+    }
+
+    /// Takes in an object, unless it says what it said the last time.
+    fn learn(&mut self, object: Thin) {
+        let (name, says) = digests(&object);
+        if self.said.insert(name, says) != Some(says) {
+            self.objects.insert(as_value(object, &self.resource));
         }
     }
 
@@ -261,6 +288,15 @@ fn is_absent(error: &watcher::Error) -> bool {
     code(error) == Some(404)
 }
 
+/// Of an object's name, and of all that it says to us.
+fn digests(object: &Thin) -> (u64, u64) {
+    let metadata = &object.metadata;
+    let (mut name, mut says) = (DefaultHasher::new(), DefaultHasher::new());
+    (&metadata.namespace, &metadata.name).hash(&mut name);
+    (&metadata.labels, &metadata.annotations, &object.rest).hash(&mut says);
+    (name.finish(), says.finish())
+}
+
 /// As the store reads objects.
 fn as_value(object: Thin, resource: &ApiResource) -> Value {
     let (metadata, mut value) = (object.metadata, object.rest);
@@ -284,11 +320,6 @@ impl Objects {
         if changed.iter().any(|one| !matches!(one, Inserted::Same(_))) {
             self.has_changed();
         }
-    }
-
-    fn has_changed(&self) {
-        self.changed.notify_one();
-        self.stirred.notify_one();
     }
 
     fn remove(&self, key: &Key) {
@@ -354,5 +385,25 @@ impl Objects {
         }
         self.listed(watched);
         Broken::Absent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sign_of_life_says_what_was_said_before() {
+        let node = |name: &str, rack: &str, block: &str, beat: &str| {
+            let text = json!({"kind": "Node", "metadata": {"name": name, "resourceVersion": beat, "labels": {"rack": rack}},
+                "spec": {"podCIDRs": [block]}, "status": {"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": beat}]}});
+            digests(&serde_json::from_str::<Thin>(&text.to_string()).expect("a node"))
+        };
+        let first = node("a", "1", "10.244.1.0/24", "12:00");
+        assert_eq!(node("a", "1", "10.244.1.0/24", "12:05"), first);
+        assert_ne!(node("b", "1", "10.244.1.0/24", "12:00").0, first.0, "another node");
+        for other in [node("a", "2", "10.244.1.0/24", "12:05"), node("a", "1", "10.244.2.0/24", "12:05")] {
+            assert!(other.0 == first.0 && other.1 != first.1);
+        }
     }
 }
