@@ -112,6 +112,9 @@ pub struct MemoryRow {
     pub attributes_bytes: u64,
     /// What peers are announced, and what of it waits for them.
     pub export_bytes: u64,
+    /// Kernel routes: what should stand, what does, and what others have under the same prefixes.
+    #[serde(default)]
+    pub fib_bytes: u64,
     /// Beyond it, who holds most beyond its share pays.
     pub budget_bytes: Option<u64>,
 }

@@ -120,8 +120,12 @@ pub enum Command {
     #[command(after_help = "Examples:\n  catbird reload --confirm 60s && catbird confirm")]
     Confirm,
     /// One screen: who, how many, since when
-    #[command(after_help = "Examples:\n  catbird status\n  catbird status --json")]
-    Status,
+    #[command(after_help = "Examples:\n  catbird status\n  catbird status --memory\n  catbird status --json")]
+    Status {
+        /// Below it, what the daemon's memory is taken by
+        #[arg(long)]
+        memory: bool,
+    },
     /// All peers, one a line
     #[command(after_help = "Examples:\n  catbird peers --down\n  catbird peers --kind external --format tsv")]
     Peers {

@@ -152,7 +152,7 @@ struct Client<'a> {
 impl Client<'_> {
     fn run(&mut self, command: &Command) -> Result<Exit, ClientError> {
         match command {
-            Command::Status => self.status(),
+            Command::Status { .. } => self.status(),
             Command::Peers { down, kind } => self.peers(*down, kind),
             Command::Peer { peer, what } => self.peer(peer, what.as_ref()),
             Command::Routes { .. } => self.routes(filter(command)),
@@ -377,7 +377,12 @@ impl Client<'_> {
                 }
                 Reply::Answer(Answer::Done(text)) | Reply::Done(text) => self.out.line(text)?,
                 Reply::Status(status) if self.out.json => self.out.object(status)?,
-                Reply::Status(status) => tables::status(self.out, status)?,
+                Reply::Status(status) => {
+                    tables::status(self.out, status)?;
+                    if matches!(self.args.command, Command::Status { memory: true }) {
+                        tables::memory(self.out, status)?;
+                    }
+                }
                 Reply::Reloaded(reloaded) if self.out.json => self.out.object(reloaded)?,
                 Reply::Reloaded(reloaded) => tables::reloaded(self.out, reloaded)?,
                 Reply::Event { notice, time, .. } if self.out.json => self.event_line(notice, time)?,

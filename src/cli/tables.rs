@@ -71,6 +71,26 @@ pub fn status(out: &mut Output, full: &FullStatus) -> io::Result<()> {
     Ok(())
 }
 
+/// `catbird status --memory`: what the resident memory is taken by, the tables as they count themselves.
+pub fn memory(out: &mut Output, full: &FullStatus) -> io::Result<()> {
+    let (held, process) = (&full.status.memory, &full.process);
+    let parts = [
+        (held.routes_bytes, "routes of the peers, and the best of them (Adj-RIB-In, Loc-RIB)"),
+        (held.attributes_bytes, "sets of path attributes, each once"),
+        (held.export_bytes, "what peers are announced, and what waits for them (update groups)"),
+        (held.fib_bytes, "kernel routes, wanted and standing"),
+        (process.program_bytes, "the program and its libraries, which other processes share"),
+        (process.free_bytes.unwrap_or(0), "free: kept by the allocator for what comes"),
+    ];
+    let known: u64 = parts.iter().map(|(bytes, _)| bytes).sum();
+    let rest = process.resident_bytes.saturating_sub(known);
+    out.line(out.paint(&styled(format!("memory    {} resident, of which", octets(process.resident_bytes)), Style::Bold)))?;
+    for (bytes, what) in parts.iter().filter(|(bytes, _)| *bytes > 0) {
+        out.line(format!("{:>10}  {what}", octets(*bytes)))?;
+    }
+    out.line(format!("{:>10}  everything else: peers, connections, configuration, threads", octets(rest)))
+}
+
 fn source_words(source: &SourceRow) -> String {
     let only = source.only.as_ref().map_or_else(String::new, |only| format!(" {only}"));
     let what = format!("{}{only}, {} known", source.kind, source.objects);

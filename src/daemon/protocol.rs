@@ -157,6 +157,12 @@ pub struct ProcessStatus {
     pub pid: u32,
     /// VmRSS; zero where there is no /proc.
     pub resident_bytes: u64,
+    /// Of these, the program itself and its libraries (RssFile, RssShmem): pages that all processes of the same program share.
+    #[serde(default)]
+    pub program_bytes: u64,
+    /// Kept by the allocator for what comes, and used by nobody; absent where the C library does not tell.
+    #[serde(default)]
+    pub free_bytes: Option<u64>,
     /// Open BGP connections.
     pub connections: u64,
     /// True if there was none.

@@ -188,12 +188,38 @@ pub fn receive_queue(socket: &impl AsFd) -> io::Result<ReceiveQueue> {
     Ok(ReceiveQueue { waiting, room, drops })
 }
 
+/// Octets of this process that are in memory; all zero where there is no /proc.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Resident {
+    /// VmRSS.
+    pub all: u64,
+    /// RssFile and RssShmem: the program, its libraries, and what it has mapped.
+    pub program: u64,
+}
+
+/// See [`Resident`].
+pub fn resident() -> Resident {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let octets = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kilobytes.unwrap_or(0).saturating_mul(1024)
+    };
+    Resident { all: octets("VmRSS"), program: octets("RssFile") + octets("RssShmem") }
+}
+
 /// VmRSS, or zero where there is no /proc.
 pub fn resident_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kilobytes.unwrap_or(0).saturating_mul(1024)
+    resident().all
+}
+
+/// Octets that the allocator keeps although nobody uses them; `None` where the C library does not tell (musl).
+pub fn free_bytes() -> Option<u64> {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes nothing and returns numbers, which the allocator reads under its own locks.
+    return u64::try_from(unsafe { libc::mallinfo2() }.fordblks).ok();
+    #[cfg(not(target_env = "gnu"))]
+    None
 }
 
 /// The longest segment that either side sends (TCP_MAXSEG), in octets; zero: as the path's MTU makes it. To be set before the SYN comes or goes.

@@ -2,8 +2,9 @@
 
 use ipnet::IpNet;
 use serde::Serialize;
+use smallvec::SmallVec;
 
-use super::plan::Fib;
+use super::plan::{Fib, Foreign, Wait};
 use super::store::{Entry, Flags, Slot};
 use super::{Errno, FibRoute};
 use crate::num::Family;
@@ -162,6 +163,13 @@ pub struct Row {
 }
 
 impl Fib {
+    /// Octets held: what should stand, what does, and what others have under the same prefixes.
+    pub fn memory(&self) -> u64 {
+        let foreign = self.foreign.capacity() * (size_of::<(IpNet, SmallVec<[Foreign; 1]>)>() + 1);
+        let waits = self.waits.capacity() * (size_of::<(Slot, Wait)>() + 1);
+        (self.entries.memory() + self.shapes.memory() + foreign + waits) as u64
+    }
+
     /// Of one family, at hand without a walk.
     pub fn counts(&self, family: Family) -> Counts {
         self.counts[family.index()]

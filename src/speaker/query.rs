@@ -138,6 +138,7 @@ impl Query<'_> {
             routes_bytes: tables.routes,
             attributes_bytes: tables.attributes,
             export_bytes: self.groups.memory(),
+            fib_bytes: self.fib_sync.fib.memory(),
             budget_bytes: self.params.limits.memory,
         }
     }

@@ -225,6 +225,23 @@ fn keepalives_under_a_flood(routes: u32) {
     let longest = polite.end().expect("a hold time of three seconds is kept");
     println!("{sent} routes; {longest:?} between two messages at most");
     assert!(longest < Duration::from_secs(3), "{longest:?} without a word");
+    memory_adds_up(&daemon, routes);
+    drop(flood);
+}
+
+/// `status --memory`: the parts make up the whole, within a tenth where tables are what it is made of.
+fn memory_adds_up(daemon: &Daemon, routes: u32) {
+    let status = daemon.json(&["status"]);
+    let octets = |path: &str| status.pointer(path).and_then(serde_json::Value::as_u64).unwrap_or_default();
+    let of_tables = ["routes", "attributes", "export", "fib"].map(|part| octets(&format!("/memory/{part}_bytes")));
+    let (program, free, resident) = (octets("/process/program_bytes"), octets("/process/free_bytes"), octets("/process/resident_bytes"));
+    let sum = of_tables.iter().sum::<u64>() + program + free;
+    println!("{resident} octets resident; routes, attributes, export, kernel {of_tables:?}, program {program}, free {free}: {sum}");
+    let bound = if routes >= 1_000_000 { resident / 10 } else { 16 << 20 };
+    assert!(resident.abs_diff(sum) <= bound, "{sum} of {resident} octets are accounted for");
+    assert!(of_tables[0] > u64::from(routes) * 50, "{of_tables:?}");
+    let said = daemon.ask(&["status", "--memory"]);
+    assert!(said.contains("resident, of which") && said.contains("everything else"), "{said}");
 }
 
 #[test]

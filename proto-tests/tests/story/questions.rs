@@ -308,6 +308,8 @@ fn routes(night: &mut Night) {
     let rejected = night.answer("peer tor received --rejected", has(&["192.168.0.0/16", "policy from-tor, rule no-lab-networks"]));
     assert!(!rejected.contains("10.50.0.0/24"), "{rejected}");
     night.answer("status", has(&["3/7 established", "wrong-as for ", "AS mismatch", "prefixes", "tables ", "resident"]));
+    night
+        .answer("status --memory", has(&["resident, of which", "Adj-RIB-In, Loc-RIB", "the program and its libraries", "everything else"]));
     let best = night.ask("routes --best --count");
     assert!(best.contains("prefixes"), "{best}");
 }

@@ -137,11 +137,14 @@ fn add_warnings<A: RouterApi>(mut status: Status, api: &A) -> Status {
 
 fn process<A: RouterApi>(api: &A) -> ProcessStatus {
     let reload = api.last_reload();
+    let resident = sys::resident();
     ProcessStatus {
         version: crate::daemon::protocol::VERSION.to_owned(),
         schema_version: SCHEMA_VERSION,
         pid: std::process::id(),
-        resident_bytes: sys::resident_bytes(),
+        resident_bytes: resident.all,
+        program_bytes: resident.program,
+        free_bytes: sys::free_bytes(),
         connections: api.counters().connections.get(),
         last_reload_successful: reload.successful,
         last_reload_seconds_ago: reload.at.elapsed().ok().map(|ago| ago.as_secs_f64()),

@@ -89,7 +89,7 @@ fn snapshot(peers: Vec<PeerMetrics>) -> Snapshot {
             fib_tables: Family::ALL.into_iter().map(|family| FibTableRow { family, table: 254, counts: FIB }).collect(),
             blocks: 1,
             phase: "running".into(),
-            memory: MemoryRow { routes_bytes: 3, attributes_bytes: 2, export_bytes: 1, budget_bytes: Some(100) },
+            memory: MemoryRow { routes_bytes: 3, attributes_bytes: 2, export_bytes: 1, fib_bytes: 4, budget_bytes: Some(100) },
             jobs: Vec::new(),
             draining: false,
             leaving: None,
