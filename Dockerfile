@@ -1,6 +1,6 @@
-# The images: the daemon, the same with tools around it, and two neighbours for containerlab/. One file, one stage each:
+# The images: the daemon, the same with tools around it (and with BIRD, to migrate from), and two neighbours for containerlab/. One file, one stage each:
 #
-#   for image in catbird catbird-debug catbird-frr catbird-bird; do docker build --target $image -t $image:latest .; done
+#   for image in catbird catbird-debug catbird-frr catbird-bird catbird-migrate; do docker build --target $image -t $image:latest .; done
 #
 # Without an argument the binary is compiled here. Who has made a release (packaging/release) takes that one, and needs no compiler:
 #
@@ -16,8 +16,9 @@ FROM ${DEBIAN_IMAGE} AS catbird-frr
 RUN apt-get update \
  && apt-get install -y --no-install-recommends frr iproute2 iputils-ping procps \
  && rm -rf /var/lib/apt/lists/*
-# The start script ends when its daemons run; the container lives on.
-ENTRYPOINT ["/bin/sh", "-c", "/usr/lib/frr/frrinit.sh start && exec sleep infinity"]
+COPY containerlab/bin/pause /usr/local/bin/
+# The start script ends when its daemons run; the container lives on, until it is told to end.
+ENTRYPOINT ["/bin/sh", "-c", "/usr/lib/frr/frrinit.sh start && exec pause"]
 
 # A second opinion.
 FROM ${DEBIAN_IMAGE} AS catbird-bird
@@ -47,21 +48,30 @@ RUN set -e; mkdir -p /image/usr/bin /image/etc/catbird /image/run/catbird /image
     setcap cap_net_admin,cap_net_bind_service,cap_net_raw,cap_sys_nice=p /image/usr/bin/catbird; \
     printf 'root:x:0:0:root:/:/usr/bin/catbird\ncatbird:x:65532:65532:catbird:/var/lib/catbird:/usr/bin/catbird\n' > /image/etc/passwd; \
     printf 'root:x:0:\ncatbird:x:65532:\n' > /image/etc/group; \
-    chown 65532:65532 /image/run/catbird /image/var/lib/catbird
+    # Root's, too, by its group: the daemon gives up the right to write where it may not (CAP_DAC_OVERRIDE), also when root starts it.
+    chown 65532:0 /image/run/catbird /image/var/lib/catbird; chmod 0775 /image/run/catbird /image/var/lib/catbird
 
 # For people who look around, and for the `exec` lines of the stories: a shell, ip, ping. As root, for `ip` has no rights of its own.
 FROM ${DEBIAN_IMAGE} AS catbird-debug
 RUN apt-get update \
- && apt-get install -y --no-install-recommends iproute2 iputils-ping \
+ && apt-get install -y --no-install-recommends iproute2 iputils-ping nftables procps \
  && rm -rf /var/lib/apt/lists/*
+COPY containerlab/bin/ /usr/local/bin/
 COPY --from=build /image/ /
 LABEL org.opencontainers.image.title="catbird-debug" \
-      org.opencontainers.image.description="catbird with a shell, ip and ping" \
+      org.opencontainers.image.description="catbird with a shell, ip, nft and ping" \
       org.opencontainers.image.licenses="Apache-2.0 OR MIT"
 EXPOSE 179 9179
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["/usr/bin/catbird", "status"]
 ENTRYPOINT ["/usr/bin/catbird"]
 CMD ["run", "-c", "/etc/catbird/catbird.toml"]
+
+# Both, for containerlab/migrate-from-bird: first the one runs, then the other.
+FROM catbird-debug AS catbird-migrate
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends bird2 \
+ && rm -rf /var/lib/apt/lists/* \
+ && mkdir -p /run/bird
 
 # What runs on a node: nothing but the daemon. Last, so that it is what a build without --target makes.
 FROM scratch AS catbird

@@ -9,6 +9,7 @@ pub mod bfd;
 mod daemons;
 pub mod faults;
 pub mod llgr;
+pub mod matrix;
 pub mod roles;
 pub mod rpki;
 pub mod scenario;

@@ -24,7 +24,8 @@ pub enum Image {
     Frr,
     Bird,
     Gobgp,
-    /// No daemon: a pod, or a machine that is all `exec`.
+    Prometheus,
+    /// No daemon: a pod, a machine that is all `exec`, or what only people look at.
     Idle,
 }
 
@@ -33,6 +34,8 @@ pub struct Start<'a> {
     pub ns: &'a Ns,
     pub log: &'a Path,
     pub path: &'a str,
+    /// The programs of `containerlab/bin`, and `catbird`.
+    pub programs: &'a Path,
     pub env: &'a BTreeMap<String, String>,
 }
 
@@ -40,16 +43,20 @@ impl Image {
     /// # Errors
     /// A name that the runner does not know.
     pub fn of(node: &Node) -> Result<Self, String> {
-        if node.entrypoint.as_deref() == Some("sleep") {
+        if node.entrypoint.as_deref() == Some("pause") {
             return Ok(Self::Idle);
         }
         let base = node.image.rsplit('/').next().unwrap_or_default().split([':', '@']).next().unwrap_or_default();
         match base {
-            "catbird" | "catbird-debug" => Ok(Self::Catbird),
+            "catbird" | "catbird-debug" | "catbird-migrate" => Ok(Self::Catbird),
             "catbird-frr" => Ok(Self::Frr),
             "catbird-bird" => Ok(Self::Bird),
             "catbird-gobgp" => Ok(Self::Gobgp),
-            other => Err(format!("image {other:?}: the runner knows catbird, catbird-debug, catbird-frr, catbird-bird and catbird-gobgp")),
+            "prometheus" => Ok(Self::Prometheus),
+            "grafana" => Ok(Self::Idle),
+            other => {
+                Err(format!("image {other:?}: the runner knows catbird, -debug, -migrate, -frr, -bird, -gobgp, prometheus and grafana"))
+            }
         }
     }
 
@@ -58,7 +65,7 @@ impl Image {
         match self {
             Self::Frr => "frr",
             Self::Bird => "bird",
-            Self::Catbird | Self::Gobgp | Self::Idle => "root",
+            Self::Catbird | Self::Gobgp | Self::Prometheus | Self::Idle => "root",
         }
     }
 
@@ -68,6 +75,7 @@ impl Image {
             Self::Frr => ["zebra", "staticd", "bgpd"].into_iter().find(|name| frr_program(name).is_none()),
             Self::Bird => Some("bird").filter(|name| program(name).is_none()),
             Self::Gobgp => Some("gobgpd").filter(|name| program(name).is_none()),
+            Self::Prometheus => ["prometheus", "promtool"].into_iter().find(|name| program(name).is_none()),
             Self::Catbird | Self::Idle => None,
         }
     }
@@ -80,8 +88,16 @@ impl Image {
         match self {
             Self::Idle => Ok(Vec::new()),
             Self::Catbird => {
-                let words = node.cmd.as_deref().unwrap_or("run -c /etc/catbird/catbird.toml");
-                how.spawn(&catbird()?, words.split_whitespace()).map(|child| vec![child])
+                let words = node.cmd.as_deref().unwrap_or("run -c /etc/catbird/catbird.toml").split_whitespace();
+                let begun = match node.entrypoint.as_deref() {
+                    Some(program) => how.spawn(&how.own_program(program), words),
+                    None => how.spawn(&catbird()?, words),
+                };
+                begun.map(|child| vec![child])
+            }
+            Self::Prometheus => {
+                let options = ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/run/prometheus", "--log.level=warn"];
+                how.spawn(&found("prometheus")?, options).map(|child| vec![child])
             }
             Self::Bird => how.spawn(&found("bird")?, ["-f", "-c", "/etc/bird/bird.conf"]).map(|child| vec![child]),
             Self::Gobgp => how.spawn(&found("gobgpd")?, ["-f", "/etc/gobgp/gobgpd.toml"]).map(|child| vec![child]),
@@ -95,6 +111,10 @@ fn found(name: &str) -> Result<PathBuf, String> {
 }
 
 impl Start<'_> {
+    fn own_program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
     fn spawn<'a>(&self, program: &Path, args: impl IntoIterator<Item = &'a str>) -> Result<Child, String> {
         let failed = |e: io::Error| format!("{}: {}: {e}", self.ns.name(), program.display());
         let log = File::options().create(true).append(true).open(self.log).map_err(failed)?;

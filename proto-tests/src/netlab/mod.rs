@@ -10,9 +10,11 @@
 pub mod capture;
 pub mod clock;
 pub mod cluster;
+pub mod containers;
 pub mod echo;
 pub mod expect;
 pub mod image;
+pub mod machine;
 pub mod monitor;
 pub mod mounts;
 pub mod neighbours;

@@ -52,6 +52,8 @@ struct Init {
 enum Kind {
     Pod,
     Node,
+    /// The network of a process that is there, and no namespace of our own.
+    Of(u32),
 }
 
 impl Ns {
@@ -69,6 +71,14 @@ impl Ns {
     /// EPERM where namespaces are forbidden: see [`super::user`].
     pub fn node(name: &str) -> io::Result<Self> {
         Self::new(name, Kind::Node)
+    }
+
+    /// The network of a process of somebody else: of a container. It lives on as long as this does.
+    ///
+    /// # Errors
+    /// No such process.
+    pub fn of_process(name: &str, pid: u32) -> io::Result<Self> {
+        Self::new(name, Kind::Of(pid))
     }
 
     fn new(name: &str, kind: Kind) -> io::Result<Self> {
@@ -200,7 +210,21 @@ impl Drop for Ns {
     }
 }
 
+/// Into the network of another process.
+fn join(pid: u32) -> io::Result<Inside> {
+    let net = OwnedFd::from(fs::File::open(format!("/proc/{pid}/ns/net"))?);
+    // SAFETY: setns changes the namespace of this thread, which was made for it; gettid has no preconditions.
+    let tid = unsafe {
+        check(libc::setns(net.as_raw_fd(), libc::CLONE_NEWNET))?;
+        libc::gettid()
+    };
+    Ok(Inside { net, tid, init: None })
+}
+
 fn enter(kind: Kind, name: &str) -> io::Result<Inside> {
+    if let Kind::Of(pid) = kind {
+        return join(pid);
+    }
     let mut flags = libc::CLONE_NEWNET;
     if kind == Kind::Node {
         flags |= libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWPID;

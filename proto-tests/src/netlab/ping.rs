@@ -1,13 +1,16 @@
-//! Our own ping: one echo after the other until the first answer.
+//! Our own ping: one echo after the other until the first answer, or a stream of them whose losses are counted.
 //!
 //! In: an address, asked from the namespace of the calling thread. Out: the round trip time, or why not.
 //! Raw ICMP sockets, so that neither `ping` nor a sysctl for datagram ICMP is needed.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::mem;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Time between two echo requests: quick, for we wait for convergence and not for the Internet.
@@ -20,7 +23,7 @@ static NEXT_IDENT: AtomicU16 = AtomicU16::new(1);
 /// `TimedOut` if nothing came, else what the kernel said at the end (`NetworkUnreachable` where no route leads there).
 pub fn ping(to: IpAddr, limit: Duration) -> io::Result<Duration> {
     let socket = Socket::open(to)?;
-    let ident = NEXT_IDENT.fetch_add(1, Ordering::Relaxed) ^ (std::process::id() as u16).rotate_left(8);
+    let ident = fresh_ident();
     let start = Instant::now();
     let mut seq = 0_u16;
     loop {
@@ -44,7 +47,71 @@ pub fn ping(to: IpAddr, limit: Duration) -> io::Result<Duration> {
     }
 }
 
-struct Socket {
+/// Echo requests without end, one each [`EVERY`]; [`Stream::end`] counts.
+#[derive(Debug)]
+pub struct Stream {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Tally>,
+}
+
+const EVERY: Duration = Duration::from_millis(10);
+/// So long the last answers may take.
+const LAST: Duration = Duration::from_millis(300);
+
+/// What became of a stream's echo requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub sent: usize,
+    /// How many never got an answer.
+    pub lost: usize,
+}
+
+impl Stream {
+    /// Begins one over a socket, which stays in the namespace in which it was opened, whoever uses it.
+    ///
+    /// # Errors
+    /// No thread.
+    pub fn begin(socket: Socket, to: IpAddr) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = thread::Builder::new().stack_size(256 * 1024).spawn(move || run_stream(&socket, to, &stopped))?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Sends no more.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends it, waits for what is still under way, and counts.
+    pub fn end(self) -> Tally {
+        self.stop();
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+fn run_stream(socket: &Socket, to: IpAddr, stop: &AtomicBool) -> Tally {
+    let ident = fresh_ident();
+    let (mut open, mut sent, mut next) = (BTreeSet::new(), 0_usize, Instant::now());
+    while !stop.load(Ordering::Relaxed) {
+        let seq = sent as u16;
+        // A request that the kernel refuses is lost like any other.
+        let _ = socket.send(&echo_request(to, ident, seq));
+        open.insert(seq);
+        sent += 1;
+        next += EVERY;
+        socket.take_replies(ident, next, &mut open);
+    }
+    socket.take_replies(ident, Instant::now() + LAST, &mut open);
+    Tally { sent, lost: open.len() }
+}
+
+fn fresh_ident() -> u16 {
+    NEXT_IDENT.fetch_add(1, Ordering::Relaxed) ^ (std::process::id() as u16).rotate_left(8)
+}
+
+/// A raw socket for echo requests to one address.
+pub struct Socket {
     fd: OwnedFd,
     addr: libc::sockaddr_storage,
     len: libc::socklen_t,
@@ -52,7 +119,9 @@ struct Socket {
 }
 
 impl Socket {
-    fn open(to: IpAddr) -> io::Result<Self> {
+    /// # Errors
+    /// No rights for raw sockets.
+    pub fn open(to: IpAddr) -> io::Result<Self> {
         let (domain, protocol) = match to {
             IpAddr::V4(_) => (libc::AF_INET, libc::IPPROTO_ICMP),
             IpAddr::V6(_) => (libc::AF_INET6, libc::IPPROTO_ICMPV6),
@@ -79,46 +148,68 @@ impl Socket {
 
     /// Reads until our answer, until `deadline` (then `false`), or until an error (unreachable).
     fn await_reply(&self, ident: u16, deadline: Instant) -> io::Result<bool> {
-        let mut buffer = [0_u8; 2048];
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(false);
-            }
-            let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-            // SAFETY: one pollfd.
-            unsafe { libc::poll(&raw mut poll, 1, i32::try_from(left.as_millis()).unwrap_or(i32::MAX).max(1)) };
-            // SAFETY: the buffer is valid for its length.
-            let got = unsafe { libc::recv(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
-            match usize::try_from(got) {
-                Ok(len) => match self.read(&buffer[..len], ident) {
-                    Some(Word::Reply) => return Ok(true),
-                    Some(Word::Unreachable) => return Err(io::ErrorKind::HostUnreachable.into()),
-                    None => {}
-                },
-                Err(_) => match io::Error::last_os_error() {
-                    e if e.kind() == io::ErrorKind::WouldBlock => {}
-                    e => return Err(e),
-                },
+            match self.receive(ident, deadline)? {
+                Heard::Reply(_) => return Ok(true),
+                Heard::Unreachable => return Err(io::ErrorKind::HostUnreachable.into()),
+                Heard::Other => {}
+                Heard::Nothing => return Ok(false),
             }
         }
     }
 
+    /// Strikes out what is answered until `deadline`, and goes on until then.
+    fn take_replies(&self, ident: u16, deadline: Instant, open: &mut BTreeSet<u16>) {
+        loop {
+            match self.receive(ident, deadline) {
+                Ok(Heard::Reply(seq)) => drop(open.remove(&seq)),
+                Ok(Heard::Nothing) => return,
+                Ok(Heard::Unreachable | Heard::Other) | Err(_) => {}
+            }
+        }
+    }
+
+    /// One packet, or [`Heard::Nothing`] at the deadline.
+    fn receive(&self, ident: u16, deadline: Instant) -> io::Result<Heard> {
+        let mut buffer = [0_u8; 2048];
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(Heard::Nothing);
+        }
+        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one pollfd.
+        unsafe { libc::poll(&raw mut poll, 1, i32::try_from(left.as_millis()).unwrap_or(i32::MAX).max(1)) };
+        // SAFETY: the buffer is valid for its length.
+        let got = unsafe { libc::recv(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+        match usize::try_from(got) {
+            Ok(len) => Ok(self.read(&buffer[..len], ident).unwrap_or(Heard::Other)),
+            Err(_) => match io::Error::last_os_error() {
+                e if e.kind() == io::ErrorKind::WouldBlock => Ok(Heard::Other),
+                e => Err(e),
+            },
+        }
+    }
+
     /// RFC 792 and RFC 4443: an echo reply with our identifier, or a router's word that it knows no way.
-    fn read(&self, packet: &[u8], ident: u16) -> Option<Word> {
+    fn read(&self, packet: &[u8], ident: u16) -> Option<Heard> {
         let header = if self.v6 { 0 } else { usize::from(packet.first()? & 15) * 4 };
         let icmp = packet.get(header..)?;
         match (self.v6, *icmp.first()?) {
-            (false, 0) | (true, 129) if icmp.get(4..6) == Some(&ident.to_be_bytes()) => Some(Word::Reply),
-            (false, 3) | (true, 1) => Some(Word::Unreachable),
+            (false, 0) | (true, 129) if icmp.get(4..6) == Some(&ident.to_be_bytes()) => {
+                Some(Heard::Reply(u16::from_be_bytes([*icmp.get(6)?, *icmp.get(7)?])))
+            }
+            (false, 3) | (true, 1) => Some(Heard::Unreachable),
             _ => None,
         }
     }
 }
 
-enum Word {
-    Reply,
+enum Heard {
+    /// With its number.
+    Reply(u16),
     Unreachable,
+    Other,
+    Nothing,
 }
 
 fn fill(addr: &mut libc::sockaddr_storage, to: IpAddr) -> libc::socklen_t {

@@ -1,7 +1,8 @@
 //! A story from `containerlab/`: brought up, driven through what its `expect.toml` tells, taken down.
 //!
 //! In: the folder. Out: for each situation the time in which it was reached, or what was still wrong at its deadline.
-//! containerlab's order is kept: processes first, links second, `exec` last.
+//! containerlab's order is kept: processes first, links second, `exec` last. [`machine`](super::machine) has what a node is made of:
+//! namespaces, or a container.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,52 +10,35 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output};
 use std::time::{Duration, Instant};
 
 use super::clock::until;
 use super::expect::{Expectation, Expectations, routes_differ};
-use super::image::{Image, Start};
-use super::mounts::{self, Scratch};
+use super::image::Image;
+use super::machine::{self, Home, Machines, Parts};
+use super::mounts::Scratch;
 use super::netlink::KRoute;
-use super::ns::{Ns, finish};
-use super::ping::ping;
-use super::proc::{catbird, workspace};
+use super::ns::finish;
+use super::ping::{Socket, Stream, ping};
+use super::proc::{catbird, program, workspace};
 use super::topology::{self, File};
 
 /// Where a node serves its metrics.
 pub const METRICS: ([u8; 4], u16) = ([127, 0, 0, 1], 9179);
 const PING: Duration = Duration::from_millis(500);
+/// An address that must not answer is not waited for any longer.
+const SILENCE: Duration = Duration::from_millis(200);
+/// So long a stream goes before anything is done.
+const UNDISTURBED: Duration = Duration::from_millis(200);
 
 /// A story that runs.
 #[derive(Debug)]
 pub struct Story {
     pub file: File,
     expectations: Vec<Expectation>,
-    machines: BTreeMap<String, Machine>,
+    machines: Machines,
     scratch: Scratch,
-}
-
-#[derive(Debug)]
-struct Machine {
-    // Dropped in this order: processes are reaped before their namespace is.
-    daemons: Daemons,
-    ns: Ns,
-    image: Image,
-    log: PathBuf,
-}
-
-/// Processes that are killed when dropped.
-#[derive(Debug, Default)]
-struct Daemons(Vec<Child>);
-
-impl Drop for Daemons {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
 }
 
 impl Story {
@@ -64,13 +48,16 @@ impl Story {
     /// A broken topology file.
     pub fn obstacle(name: &str) -> Result<Option<String>, String> {
         let file = File::read(&folder(name).join("topology.clab.yml"))?;
+        if !super::user::is_root() {
+            return Ok(Some("network namespaces in a test need root".into()));
+        }
         for node in file.topology.nodes.values() {
-            let image = Image::of(node)?;
-            if let Some(program) = image.missing() {
+            if let Some(program) = Image::of(node)?.missing() {
                 return Ok(Some(format!("{program} is not installed")));
             }
-            if image == Image::Frr && !super::user::is_root() {
-                return Ok(Some("FRR needs real root".into()));
+            let called = node.exec.iter().filter_map(|line| line.split_whitespace().next());
+            if let Some(name) = called.into_iter().find(|name| *name != "catbird" && program(name).is_none()) {
+                return Ok(Some(format!("{name} is not installed")));
             }
         }
         Ok(None)
@@ -81,75 +68,61 @@ impl Story {
     /// # Errors
     /// Faults in the files, programs that are not there, commands that fail.
     pub fn up(name: &str) -> Result<Self, String> {
+        Self::up_in(name, Home::Namespaces)
+    }
+
+    /// The same in namespaces, or in containers.
+    ///
+    /// # Errors
+    /// As [`Self::up`].
+    pub fn up_in(name: &str, home: Home) -> Result<Self, String> {
         let dir = folder(name);
         let file = File::read(&dir.join("topology.clab.yml"))?;
         let expectations = Expectations::read(&dir.join("expect.toml"))?.expect;
         let scratch = Scratch::new(name).map_err(|e| e.to_string())?;
         let mut story = Self { file, expectations, machines: BTreeMap::new(), scratch };
         story.check_names()?;
-        if story.file.topology.nodes.values().any(|node| Image::of(node) == Ok(Image::Catbird)) {
-            story.install_programs().map_err(|e| format!("programs: {e}"))?;
+        match home {
+            Home::Namespaces => story.install_programs().map_err(|e| format!("programs: {e}"))?,
+            Home::Containers => machine::may_have_containers(&story.file)?,
         }
-        story.start_all(&dir)?;
+        story.start_all(&dir, home)?;
         story.join_links()?;
-        story.run_execs()?;
+        for name in story.file.topology.nodes.keys() {
+            story.run_execs(name)?;
+        }
         Ok(story)
     }
 
     /// An expectation about a node that is not there would hold for ever.
     fn check_names(&self) -> Result<(), String> {
         for expect in &self.expectations {
-            let acted = expect.kill.iter().chain(expect.run.iter().map(|run| &run.on));
-            let looked = expect.sessions.keys().chain(expect.routes.keys()).chain(expect.absent.keys());
-            let looked = looked.chain(expect.pings.keys()).chain(expect.metrics.keys());
-            if let Some(stranger) = acted.chain(looked).find(|name| !self.file.topology.nodes.contains_key(*name)) {
+            let mut named = expect.acts_on().chain(expect.looks_at());
+            if let Some(stranger) = named.find(|name| !self.file.topology.nodes.contains_key(*name)) {
                 return Err(format!("expect.toml: {:?} speaks of {stranger:?}, which is no node", expect.name));
             }
         }
         Ok(())
     }
 
-    /// `exec` says `catbird`; this is where it finds it.
+    /// `exec` says `catbird`; this is where it finds it, and what else the images have of ours.
     fn install_programs(&self) -> io::Result<()> {
         let bin = self.scratch.path().join("bin");
         fs::create_dir(&bin)?;
-        symlink(catbird().map_err(io::Error::other)?, bin.join("catbird"))
-    }
-
-    fn path(&self) -> String {
-        format!("{}/bin:/usr/sbin:/usr/bin:/sbin:/bin", self.scratch.path().display())
-    }
-
-    fn start_all(&mut self, dir: &Path) -> Result<(), String> {
-        for (name, node) in &self.file.topology.nodes {
-            let image = Image::of(node)?;
-            let made = if image == Image::Idle { Ns::pod(name) } else { Ns::node(name) };
-            let ns = made.map_err(|e| format!("{name}: {e}"))?;
-            for (key, value) in self.file.sysctls(node) {
-                ns.sysctl(&key, &value).map_err(|e| format!("{name}: {e}"))?;
-            }
-            if image != Image::Idle {
-                self.bind_files(dir, name, image, &ns)?;
-            }
-            let log = self.scratch.path().join(format!("{name}.log"));
-            let (path, env) = (self.path(), self.file.env(node));
-            let children = image.start(node, &Start { ns: &ns, log: &log, path: &path, env: &env });
-            let children = children.map_err(|e| format!("{e}\n{}", tail(&log)))?;
-            self.machines.insert(name.clone(), Machine { daemons: Daemons(children), ns, image, log });
+        for name in ["pause", "supervise"] {
+            symlink(folder("bin").join(name), bin.join(name))?;
         }
-        Ok(())
+        let holds_ours = |image: &str| ["catbird:", "catbird-debug:", "catbird-migrate:"].iter().any(|ours| image.starts_with(ours));
+        let ours = self.file.topology.nodes.values().any(|node| holds_ours(&node.image));
+        if ours { symlink(catbird().map_err(io::Error::other)?, bin.join("catbird")) } else { Ok(()) }
     }
 
-    fn bind_files(&self, dir: &Path, name: &str, image: Image, ns: &Ns) -> Result<(), String> {
-        let home = self.scratch.path().join(name);
-        fs::create_dir(&home).map_err(|e| e.to_string())?;
-        ns.run(mounts::fresh_run).map_err(|e| format!("{name}: {e}"))?;
-        for (number, bind) in self.file.topology.nodes[name].binds.iter().enumerate() {
-            let bind = topology::parse_bind(bind, dir)?;
-            let copy = home.join(number.to_string());
-            mounts::private_copy(&bind.source, &copy, image.user()).map_err(|e| format!("{name}: {}: {e}", bind.source.display()))?;
-            let scratch = home.clone();
-            ns.run(move || mounts::bind(&copy, &bind.target, &scratch)).map_err(|e| format!("{name}: {e}"))?;
+    fn start_all(&mut self, dir: &Path, home: Home) -> Result<(), String> {
+        for (name, node) in &self.file.topology.nodes {
+            let scratch = self.scratch.path();
+            let binds = machine::private_files(node, dir, &scratch.join(name)).map_err(|e| format!("{name}: {e}"))?;
+            let parts = Parts { story: &self.file.name, name, node, file: &self.file, binds, scratch };
+            self.machines.insert(name.clone(), parts.start(home)?);
         }
         Ok(())
     }
@@ -171,25 +144,44 @@ impl Story {
         Ok(())
     }
 
-    fn run_execs(&self) -> Result<(), String> {
-        for (name, node) in &self.file.topology.nodes {
-            for line in &node.exec {
-                let done = self.run(name, line).map_err(|e| format!("{name}: {line}: {e}"))?;
-                if !done.status.success() {
-                    return Err(format!("{name}: {line}: {} {}", done.status, String::from_utf8_lossy(&done.stderr)));
-                }
+    fn run_execs(&self, name: &str) -> Result<(), String> {
+        for line in &self.file.topology.nodes[name].exec {
+            let done = self.run(name, line).map_err(|e| format!("{name}: {line}: {e}"))?;
+            if !done.status.success() {
+                let words = String::from_utf8_lossy(&done.stderr).into_owned() + &String::from_utf8_lossy(&done.stdout);
+                return Err(format!("{name}: {line}: {} {words}", done.status));
             }
         }
         Ok(())
     }
 
+    /// Restarts a container with its links, and does its `exec` again.
+    ///
+    /// # Errors
+    /// It is none, or does not come up.
+    pub fn restart(&mut self, name: &str) -> Result<(), String> {
+        let links = self.file.topology.links.iter().flat_map(|link| &link.endpoints);
+        let ends = links.filter_map(|end| topology::endpoint(end).ok()).filter(|(node, _)| *node == name);
+        let interfaces: Vec<&str> = ends.map(|(_, interface)| interface).collect();
+        self.machines.get_mut(name).ok_or("no such node")?.restart(&interfaces)?;
+        self.run_execs(name)
+    }
+
+    /// Stops a node's processes, or lets them go on.
+    pub fn pause(&self, name: &str, paused: bool) {
+        self.machines[name].pause(paused);
+    }
+
+    /// A node with a daemon of ours, in a story that kills nobody: as it was in the first situation, it can be again.
+    pub fn survivor(&self) -> Option<String> {
+        let deadly = self.expectations.iter().any(|expect| expect.kill.is_some());
+        let ours = self.machines.iter().find(|(_, machine)| machine.image == Image::Catbird);
+        ours.filter(|_| !deadly).map(|(name, _)| name.clone())
+    }
+
     /// How to enter each node from another terminal.
     pub fn doors(&self) -> Vec<String> {
-        let enter = |(name, machine): (&String, &Machine)| {
-            let mounts = machine.ns.init_pid().map(|pid| format!("--mount=/proc/{pid}/ns/mnt ")).unwrap_or_default();
-            format!("{name:<8} nsenter --net={} {mounts}", machine.ns.net_path())
-        };
-        self.machines.iter().map(enter).collect()
+        self.machines.iter().map(|(name, machine)| format!("{name:<8} {}", machine.door())).collect()
     }
 
     /// Where logs and copies of configurations lie.
@@ -202,17 +194,7 @@ impl Story {
     /// # Errors
     /// When the program cannot be started.
     pub fn run(&self, node: &str, line: &str) -> io::Result<Output> {
-        self.machines[node].ns.output(self.command(line)?)
-    }
-
-    fn command(&self, line: &str) -> io::Result<Command> {
-        let words = split_words(line);
-        let (program, args) = words.split_first().ok_or_else(|| io::Error::other("an empty command"))?;
-        // The runner's PATH counts for the child but not for finding it, so look here.
-        let found = super::proc::program(program).unwrap_or_else(|| self.scratch.path().join("bin").join(program));
-        let mut command = Command::new(found);
-        command.args(args).env("PATH", self.path()).stdin(Stdio::null());
-        Ok(command)
+        self.machines[node].run(line)
     }
 
     /// The routes in a node's kernel.
@@ -240,6 +222,7 @@ impl Story {
     pub fn reach(&mut self, situation: &str) -> Result<Duration, String> {
         let expect = self.expectations.iter().find(|expect| expect.name == situation).cloned();
         let expect = expect.ok_or_else(|| format!("expect.toml knows no {situation:?}"))?;
+        let streams = self.begin_streams(&expect)?;
         let start = Instant::now();
         let acted = self.act(&expect)?;
         let left = expect.within.saturating_sub(start.elapsed());
@@ -249,7 +232,7 @@ impl Story {
         }
         let (faults, when) = match reached {
             Ok(((), took)) => match until_broken(expect.lasting, || self.differences(&expect)) {
-                None => return Ok(took),
+                None => return end_streams(streams, expect.lost).map(|()| took).map_err(|why| format!("{situation}: {why}")),
                 Some(faults) => (faults, "reached, but did not last".to_string()),
             },
             Err(faults) => (faults, format!("not within {:?}", expect.within)),
@@ -257,19 +240,39 @@ impl Story {
         Err(format!("{situation}: {when}:\n  {}\n{}", faults.join("\n  "), self.logs()))
     }
 
+    fn begin_streams(&self, expect: &Expectation) -> Result<Vec<(String, IpAddr, Stream)>, String> {
+        let mut streams = Vec::new();
+        for (node, to) in expect.stream.iter().flat_map(|(node, addresses)| addresses.iter().map(move |to| (node, *to))) {
+            // Not from a node's own thread: it may have no threads, for its children have process numbers of their own.
+            let begun = self.machines[node].ns.run(move || Socket::open(to)).and_then(|socket| Stream::begin(socket, to));
+            let stream = begun.map_err(|e| format!("{node}: {to}: {e}"))?;
+            streams.push((node.clone(), to, stream));
+        }
+        if !streams.is_empty() {
+            std::thread::sleep(UNDISTURBED);
+        }
+        Ok(streams)
+    }
+
+    /// All commands but the last one end before the clock goes on to what is expected.
     fn act(&mut self, expect: &Expectation) -> Result<Option<Child>, String> {
         if let Some(name) = &expect.kill {
             self.kill(name);
         }
-        let Some(run) = &expect.run else { return Ok(None) };
-        let command = self.command(&run.command).map_err(|e| e.to_string())?;
-        self.machines[&run.on].ns.spawn(command).map(Some).map_err(|e| format!("{}: {}: {e}", run.on, run.command))
+        let Some((last, before)) = expect.run.list().split_last() else { return Ok(None) };
+        for run in before {
+            let done = self.run(&run.on, &run.command).map_err(|e| format!("{}: {}: {e}", run.on, run.command))?;
+            if !done.status.success() {
+                return Err(format!("{}: {}: {} {}", run.on, run.command, done.status, String::from_utf8_lossy(&done.stderr)));
+            }
+        }
+        self.machines[&last.on].spawn(&last.command).map(Some).map_err(|e| format!("{}: {}: {e}", last.on, last.command))
     }
 
     /// Kills a node's daemons as a power cut would: no word to anybody.
     pub fn kill(&mut self, node: &str) {
         if let Some(machine) = self.machines.get_mut(node) {
-            machine.daemons = Daemons::default();
+            machine.kill();
         }
     }
 
@@ -283,38 +286,52 @@ impl Story {
             faults.extend(routes_differ(node, wanted.map_or(&[], Vec::as_slice), gone.map_or(&[], Vec::as_slice), &routes));
         }
         if faults.is_empty() {
-            faults.extend(expect.sessions.iter().flat_map(|(node, peers)| self.sessions_differ(node, peers)));
+            let asked: BTreeSet<&String> = expect.sessions.keys().chain(expect.no_sessions.keys()).collect();
+            faults.extend(asked.into_iter().flat_map(|node| self.sessions_differ(node, expect)));
             faults.extend(expect.metrics.iter().flat_map(|(node, lines)| self.metrics_differ(node, lines)));
         }
         if faults.is_empty() {
+            let said = |says: &super::expect::Says| match self.run(&says.on, &says.command) {
+                Ok(out) => says.differs(&(String::from_utf8_lossy(&out.stdout) + String::from_utf8_lossy(&out.stderr))),
+                Err(e) => vec![format!("{}: {}: {e}", says.on, says.command)],
+            };
+            faults.extend(expect.says.iter().flat_map(said));
+        }
+        if faults.is_empty() {
             faults.extend(self.unanswered(&expect.pings));
+            faults.extend(self.answered(&expect.silent));
         }
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
-    fn sessions_differ(&self, node: &str, peers: &[IpAddr]) -> Vec<String> {
+    fn sessions_differ(&self, node: &str, expect: &Expectation) -> Vec<String> {
         let up = match self.established(node) {
             Ok(up) => up,
             Err(e) => return vec![format!("{node}: {e}")],
         };
-        peers.iter().filter(|peer| !up.contains(peer)).map(|peer| format!("{node}: no session with {peer}")).collect()
+        let list = |all: &BTreeMap<String, Vec<String>>| all.get(node).cloned().unwrap_or_default();
+        let missing = list(&expect.sessions).into_iter().filter(|peer| !up.contains(peer)).map(|peer| format!("no session with {peer}"));
+        let there = list(&expect.no_sessions).into_iter().filter(|peer| up.contains(peer)).map(|peer| format!("a session with {peer}"));
+        missing.chain(there).map(|what| format!("{node}: {what}")).collect()
     }
 
-    /// The peers with which a node's own daemon says that it has a session.
+    /// The peers with which a node's own daemon says that it has a session: their addresses, and their names where they have one.
     ///
     /// # Errors
     /// A daemon that does not answer.
-    pub fn established(&self, node: &str) -> Result<Vec<IpAddr>, String> {
+    pub fn established(&self, node: &str) -> Result<Vec<String>, String> {
         let ask = |line: &str| {
             let said = self.run(node, line).map_err(|e| format!("{line}: {e}"))?;
             if !said.status.success() {
                 return Err(format!("{line}: {} {}", said.status, String::from_utf8_lossy(&said.stderr)));
             }
-            serde_json::from_slice::<serde_json::Value>(&said.stdout).map_err(|e| format!("{line}: {e}"))
+            Ok(String::from_utf8_lossy(&said.stdout).into_owned())
         };
+        let json = |text: String| serde_json::from_str::<serde_json::Value>(&text).map_err(|e| e.to_string());
         match self.machines[node].image {
-            Image::Frr => Ok(frr_established(&ask("vtysh -c 'show bgp summary json'")?)),
-            Image::Catbird => Ok(catbird_established(&ask("catbird peers --json")?)),
+            Image::Frr => Ok(frr_established(&json(ask("vtysh -c 'show bgp summary json'")?)?)),
+            Image::Catbird => Ok(catbird_established(&json(ask("catbird peers --json")?)?)),
+            Image::Bird => Ok(bird_established(&ask("birdc show protocols")?)),
             image => Err(format!("the runner cannot ask {image:?} for its sessions")),
         }
     }
@@ -345,9 +362,31 @@ impl Story {
         answers.filter_map(|(node, to, answer)| answer.err().map(|e| format!("{node}: ping {to}: {e}"))).collect()
     }
 
-    fn logs(&self) -> String {
-        self.machines.iter().filter(|(_, m)| m.image != Image::Idle).map(|(name, m)| format!("--- {name}\n{}", tail(&m.log))).collect()
+    fn answered(&self, silent: &BTreeMap<String, Vec<IpAddr>>) -> Vec<String> {
+        let asked = silent.iter().flat_map(|(node, addresses)| addresses.iter().map(move |to| (node, *to)));
+        let there = asked.filter(|(node, to)| {
+            let to = *to;
+            self.machines[*node].ns.run(move || ping(to, SILENCE)).is_ok()
+        });
+        there.map(|(node, to)| format!("{node}: {to} answers pings")).collect()
     }
+
+    fn logs(&self) -> String {
+        let talk = self.machines.iter().filter(|(_, machine)| machine.image != Image::Idle);
+        talk.map(|(name, machine)| format!("--- {name}\n{}", machine.last_words())).collect()
+    }
+}
+
+fn end_streams(streams: Vec<(String, IpAddr, Stream)>, allowed: usize) -> Result<(), String> {
+    streams.iter().for_each(|(_, _, stream)| stream.stop());
+    let tallies: Vec<_> = streams.into_iter().map(|(node, to, stream)| (node, to, stream.end())).collect();
+    for (node, to, tally) in &tallies {
+        println!("{node} to {to}: {} of {} echo requests lost", tally.lost, tally.sent);
+    }
+    let bad = tallies.iter().find(|(_, _, tally)| tally.lost > allowed || tally.sent == 0);
+    bad.map_or(Ok(()), |(node, to, tally)| {
+        Err(format!("{node} to {to}: {} of {} echo requests were not answered, {allowed} may be", tally.lost, tally.sent))
+    })
 }
 
 /// Looks again and again for so long; what was wrong, if ever something was.
@@ -383,17 +422,23 @@ pub fn http_get(server: SocketAddr, path: &str) -> io::Result<String> {
     }
 }
 
-fn frr_established(summary: &serde_json::Value) -> Vec<IpAddr> {
+fn frr_established(summary: &serde_json::Value) -> Vec<String> {
     let families = ["ipv4Unicast", "ipv6Unicast"].iter().filter_map(|family| summary[*family]["peers"].as_object());
     let peers = families.flatten().filter(|(_, peer)| peer["state"] == "Established");
-    peers.filter_map(|(address, _)| address.parse().ok()).collect()
+    peers.map(|(address, _)| address.clone()).collect()
 }
 
 /// A list of rows, or an object that holds one.
-fn catbird_established(answer: &serde_json::Value) -> Vec<IpAddr> {
+fn catbird_established(answer: &serde_json::Value) -> Vec<String> {
     let rows = answer.as_array().or_else(|| answer.as_object()?.values().find_map(serde_json::Value::as_array));
     let up = rows.into_iter().flatten().filter(|row| row["state"].as_str().is_some_and(|s| s.eq_ignore_ascii_case("established")));
-    up.filter_map(|row| row["address"].as_str().or_else(|| row["peer"].as_str())?.parse().ok()).collect()
+    up.flat_map(|row| ["address", "name", "peer"].map(|key| row[key].as_str().map(str::to_string))).flatten().collect()
+}
+
+/// `NAME BGP TABLE up SINCE Established`
+fn bird_established(protocols: &str) -> Vec<String> {
+    let up = protocols.lines().filter(|line| line.trim_end().ends_with("Established"));
+    up.filter_map(|line| line.split_whitespace().next()).map(str::to_string).collect()
 }
 
 /// Words of a command line, with quotes as a shell has them.

@@ -32,6 +32,9 @@ pub struct Topology {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Shared {
     pub network_mode: Option<String>,
+    pub privileged: Option<bool>,
+    #[serde(default)]
+    pub cap_add: Vec<String>,
     #[serde(default)]
     pub sysctls: BTreeMap<String, Scalar>,
     #[serde(default)]
@@ -46,6 +49,14 @@ pub struct Node {
     pub entrypoint: Option<String>,
     pub cmd: Option<String>,
     pub network_mode: Option<String>,
+    pub privileged: Option<bool>,
+    #[serde(default)]
+    pub cap_add: Vec<String>,
+    /// Of its processes, by name or number.
+    pub user: Option<Scalar>,
+    /// Of the machine that containerlab runs on; here nobody is served by them.
+    #[serde(default)]
+    pub ports: Vec<String>,
     #[serde(default)]
     pub binds: Vec<String>,
     #[serde(default)]
@@ -137,9 +148,13 @@ impl File {
         if node.kind != "linux" {
             faults.push(format!("{name}: kind {:?}; the runner knows linux alone", node.kind));
         }
-        if self.network_mode(node) != Some("none") {
+        if self.network_mode(node) != Some("none") && node.ports.is_empty() {
             // Else containerlab gives the node an eth0 with a default route, which hides the one that is learned.
-            faults.push(format!("{name}: network-mode is not \"none\""));
+            faults.push(format!("{name}: network-mode is not \"none\", and it has no ports for people"));
+        }
+        if self.privileged(node) != Some(false) {
+            // What containerlab does unless told otherwise, and many hosts refuse.
+            faults.push(format!("{name}: privileged is not false"));
         }
         if name.len() > 15 {
             faults.push(format!("{name}: a name of more than 15 octets"));
@@ -176,6 +191,16 @@ impl File {
         node.network_mode.as_deref().or_else(|| self.topology.kinds.get(&node.kind)?.network_mode.as_deref())
     }
 
+    fn privileged(&self, node: &Node) -> Option<bool> {
+        node.privileged.or_else(|| self.topology.kinds.get(&node.kind)?.privileged)
+    }
+
+    /// The rights that a node's container is given: its own, or its kind's.
+    pub fn rights<'a>(&'a self, node: &'a Node) -> &'a [String] {
+        let shared = self.topology.kinds.get(&node.kind).map_or(&[][..], |kind| &kind.cap_add);
+        if node.cap_add.is_empty() { shared } else { &node.cap_add }
+    }
+
     /// The kernel settings of a node: its kind's, then its own.
     pub fn sysctls(&self, node: &Node) -> BTreeMap<String, String> {
         let shared = self.topology.kinds.get(&node.kind).map(|kind| kind.sysctls.clone()).unwrap_or_default();
@@ -210,7 +235,7 @@ mod tests {
     const GOOD: &str = "
 name: x
 topology:
-  kinds: {linux: {network-mode: none, sysctls: {net.ipv4.ip_forward: 1}}}
+  kinds: {linux: {network-mode: none, privileged: false, cap-add: [NET_ADMIN], sysctls: {net.ipv4.ip_forward: 1}}}
   nodes:
     a: {kind: linux, image: catbird}
     b: {kind: linux, image: catbird, sysctls: {net.ipv4.ip_forward: \"0\"}}
@@ -240,6 +265,8 @@ topology:
         assert_eq!(faults("b:eth1", "b:sixteen-octets-x"), "b:sixteen-octets-x: an interface name has 1 to 15 octets");
         assert_eq!(faults("image: catbird}", "image: catbird, binds: [\"no.toml:/x\"]}"), "a: /nowhere/no.toml does not exist");
         assert!(faults("network-mode: none, ", "").contains("a: network-mode is not \"none\""));
+        assert!(faults("privileged: false, ", "").contains("a: privileged is not false"));
+        assert!(faults("privileged: false", "privileged: true").contains("a: privileged is not false"));
     }
 
     #[test]

@@ -11,8 +11,11 @@ use proto_tests::netlab::topology::File;
 use crate::json_schema::Schema;
 
 fn stories() -> Vec<PathBuf> {
-    let mut stories: Vec<_> =
-        fs::read_dir(workspace().join("containerlab")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    let mut stories: Vec<_> = fs::read_dir(workspace().join("containerlab"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir() && !path.ends_with("bin"))
+        .collect();
     stories.sort();
     assert!(stories.len() >= 2, "full-mesh and route-reflector at least");
     stories
@@ -65,7 +68,8 @@ fn every_story_says_what_its_routers_must_agree_on() {
     for story in stories() {
         let expectations = Expectations::read(&story.join("expect.toml")).unwrap_or_else(|e| panic!("{e}"));
         let first = expectations.expect.first().unwrap_or_else(|| panic!("{}: nothing expected", story.display()));
-        assert!(!first.sessions.is_empty() && !first.routes.is_empty() && !first.pings.is_empty(), "{}", story.display());
+        assert!(!first.routes.is_empty() && !first.pings.is_empty(), "{}", story.display());
+        assert!(!first.sessions.is_empty() || !first.says.is_empty(), "{}", story.display());
     }
 }
 
@@ -76,6 +80,10 @@ fn every_image_is_built_by_the_dockerfile() {
     for story in stories() {
         let file = File::read(&story.join("topology.clab.yml")).unwrap();
         for node in file.topology.nodes.values() {
+            // What is not ours comes from where it is published, by its version.
+            if ["prom/prometheus:v", "grafana/grafana:"].iter().any(|published| node.image.starts_with(published)) {
+                continue;
+            }
             let target = node.image.strip_suffix(":latest").unwrap_or(&node.image);
             assert!(built.contains(&target), "no stage {target:?} in the Dockerfile, which has {built:?}");
         }

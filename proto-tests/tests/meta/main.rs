@@ -6,7 +6,9 @@ mod clab_lint;
 
 mod dependencies;
 mod docs;
+mod interop;
 mod json_schema;
+mod labs;
 mod operator;
 mod requirements;
 mod sources;

@@ -1,23 +1,11 @@
-//! containerlab/full-mesh, and full meshes of other sizes: real kernels, a real FRR, real time.
+//! Full meshes of other sizes than that of containerlab/full-mesh: real kernels, real time.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use proto_tests::netlab::cluster::{Cluster, Mode, Plan};
-use proto_tests::netlab::{Ns, Story, alone, may_run, proc, skip};
-
-#[test]
-fn a_full_mesh_with_a_tor_agrees_drains_and_comes_back() {
-    if let Some(obstacle) = Story::obstacle("full-mesh").unwrap() {
-        return skip("full-mesh", &obstacle);
-    }
-    let _alone = alone();
-    let mut story = Story::up("full-mesh").unwrap_or_else(|why| panic!("{why}"));
-    for (situation, took) in story.play().unwrap_or_else(|why| panic!("{why}")) {
-        println!("full-mesh: {situation}: {took:.2?}");
-    }
-}
+use proto_tests::netlab::{Ns, alone, may_run, proc};
 
 fn mesh(nodes: usize, dark: usize) -> Plan {
     Plan { mode: Mode::FullMesh, nodes, pods: 0, dark }

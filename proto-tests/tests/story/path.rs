@@ -356,4 +356,36 @@ fn of_twenty_faults_between_two_pods_each_is_named_with_its_node() {
         (fault.undo)(&mut lab);
         lab.heal(fault.what);
     }
+    a_daemon_that_is_down_is_said_and_passed_over(&mut lab);
+}
+
+/// In the midst, and at the beginning: what the others know is told all the same.
+fn a_daemon_that_is_down_is_said_and_passed_over(lab: &mut Lab) {
+    let detour = format!("route add {}/32 via 10.12.22.2", lab.to);
+    lab.ip(0, &detour);
+    lab.cluster.kill(1);
+    let (report, took) = lab.path(0, &lab.to);
+    println!("{}({} ms)", lab.catbird(0, &["path", &lab.from, &lab.to]), took.as_millis());
+    assert_eq!(stops(&report["forward"]), ["node1", "10.12.22.2", "node3"]);
+    let found = findings(&report["forward"]);
+    assert!(
+        found.contains(&("node1".into(), "longer_route".into())) && found.contains(&("10.12.22.2".into(), "no_answer".into())),
+        "{found:?}"
+    );
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    lab.ip(0, &detour.replace("add", "del"));
+    lab.cluster.start(1).unwrap();
+    lab.heal("a daemon in the midst was down");
+    lab.cluster.kill(0);
+    let (report, took) = lab.path(1, &lab.to);
+    println!("{}({} ms)", lab.catbird(1, &["path", &lab.from, &lab.to]), took.as_millis());
+    assert_eq!(stops(&report["forward"]), ["10.12.22.1", "node3"]);
+    assert!(findings(&report["forward"]).contains(&("10.12.22.1".into(), "no_answer".into())), "{report:#}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+/// The nodes, or their addresses where they do not answer.
+fn stops(way: &Value) -> Vec<String> {
+    let name = |stop: &Value| stop["report"]["node"].as_str().or(stop["address"].as_str()).unwrap_or("here").to_owned();
+    way["stops"].as_array().into_iter().flatten().map(name).collect()
 }

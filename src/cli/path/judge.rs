@@ -231,7 +231,9 @@ fn between(before: &Stop, after: &Stop) -> Option<Finding> {
     };
     let (entry, input) = (hop.neighbour.as_ref()?, receiver.input.as_ref()?);
     let (theirs, own) = (entry.mac.as_ref()?, input.mac.as_ref()?);
-    (theirs != own && !after.gap && hop.link.tunnel.as_deref() != Some("ipip")).then(|| {
+    // The entry of a tunnel is the address of the device at its other end: IPIP's has none, and a node without the tunnel is not measured by it.
+    let comparable = hop.link.tunnel.as_deref() != Some("ipip") && hop.link.tunnel == input.tunnel;
+    (theirs != own && !after.gap && comparable).then(|| {
         let (state, interface) = (&entry.state, &hop.link.interface);
         fault(
             "neighbour_wrong",

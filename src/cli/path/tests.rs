@@ -213,6 +213,23 @@ fn what_the_kernel_does_instead_of_what_bgp_says_is_named_at_its_node() {
 }
 
 #[test]
+fn what_comes_out_of_a_tunnel_is_measured_by_the_tunnels_device() {
+    let through = |far: Option<&str>| {
+        Cluster::with(|cluster| {
+            let hop = &mut cluster.at("here").hops[0];
+            (hop.link.tunnel, hop.tunnel_to) = (Some("vxlan".into()), Some(ip("10.0.0.3")));
+            hop.neighbour.as_mut().unwrap().mac = Some("02:cb:0a:00:00:03".into());
+            let input = cluster.at("10.0.0.3").input.as_mut().unwrap();
+            (input.tunnel, input.mac) = (far.map(|_| "vxlan".into()), Some(far.unwrap_or("02:00:00:00:00:03").into()));
+        })
+    };
+    assert_eq!(kinds(&through(Some("02:cb:0a:00:00:03")).forward()), []);
+    assert_eq!(kinds(&through(Some("02:cb:0a:00:00:99")).forward()), [("node-01".to_owned(), "neighbour_wrong".to_owned())]);
+    // It has no tunnel to answer by, and nothing to be measured by.
+    assert_eq!(kinds(&through(None).forward()), []);
+}
+
+#[test]
 fn a_dead_end_is_named_with_its_cause() {
     let verdicts = ["unreachable", "prohibit", "no_route", "reverse_path", "martian", "not_forwarding"];
     for verdict in verdicts {

@@ -171,7 +171,8 @@ fn onward(way: &Way, packet: &Packet) -> Option<(Place, Packet, bool)> {
     let hop = chosen(report)?;
     match (report.verdict.as_str(), hop.gateway) {
         ("forwarded", Some(gateway)) => {
-            let at = Some(gateway).filter(|_| hop.link.tunnel.as_deref() != Some("ipip"));
+            // What leaves a tunnel comes in by the tunnel's device, and not by the link that has the address of its end.
+            let at = Some(gateway).filter(|_| hop.link.tunnel.is_none());
             // A link-local address leads nowhere from elsewhere.
             let reachable = |address: &IpAddr| !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
             let address = Some(hop.tunnel_to.unwrap_or(gateway)).filter(reachable).or_else(|| bgp_next_hop(report))?;

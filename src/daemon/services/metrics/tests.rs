@@ -315,8 +315,9 @@ fn named(text: &str) -> std::collections::BTreeSet<String> {
 fn alerts_and_dashboards_speak_of_metrics_that_exist() {
     let known: std::collections::BTreeSet<String> = METRICS.iter().map(|known| known.name.to_owned()).collect();
     let rules = include_str!("../../../../configs/prometheus/catbird.rules.yml");
-    let dashboard = include_str!("../../../../configs/grafana/catbird.json");
-    for (file, text) in [("rules", rules), ("dashboard", dashboard)] {
+    let dashboard = include_str!("../../../../configs/grafana/node.json");
+    let cluster = include_str!("../../../../configs/grafana/cluster.json");
+    for (file, text) in [("rules", rules), ("dashboard", dashboard), ("dashboard of the cluster", cluster)] {
         let asked = named(text);
         assert!(asked.len() > 10, "{file} asks for something");
         let unknown: Vec<_> = asked.difference(&known).collect();
