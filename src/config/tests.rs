@@ -387,6 +387,7 @@ fn a_list_of_thousands_of_nodes_is_read_and_compared_at_once() {
 
 mod forty;
 mod mistakes;
+mod schema;
 
 mod mutated {
     use proptest::prelude::*;
