@@ -19,7 +19,7 @@ use super::image::Image;
 use super::machine::{self, Home, Machines, Parts};
 use super::mounts::Scratch;
 use super::netlink::KRoute;
-use super::ns::finish;
+use super::ns::{Ns, finish};
 use super::ping::{Socket, Stream, ping};
 use super::proc::{catbird, program, workspace};
 use super::topology::{self, File};
@@ -177,6 +177,11 @@ impl Story {
         let deadly = self.expectations.iter().any(|expect| expect.kill.is_some());
         let ours = self.machines.iter().find(|(_, machine)| machine.image == Image::Catbird);
         ours.filter(|_| !deadly).map(|(name, _)| name.clone())
+    }
+
+    /// A node's network, for who looks at its packets.
+    pub fn network(&self, node: &str) -> &Ns {
+        &self.machines[node].ns
     }
 
     /// How to enter each node from another terminal.

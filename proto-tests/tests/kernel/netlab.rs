@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use proto_tests::netlab::netlink::Via;
-use proto_tests::netlab::ping::ping;
+use proto_tests::netlab::ping::{Socket, Stream, ping};
 use proto_tests::netlab::{Ns, may_run, until};
 
 fn net(text: &str) -> ipnet::IpNet {
@@ -45,6 +45,23 @@ fn two_namespaces_ping_each_other_over_a_cable() {
     }
     let why = a.run(|| ping(ip("10.9.9.9"), Duration::from_millis(60))).unwrap_err();
     assert_eq!(why.kind(), std::io::ErrorKind::NetworkUnreachable);
+}
+
+#[test]
+fn a_stream_counts_what_is_lost_and_nothing_else() {
+    if !may_run("a_stream_counts_what_is_lost_and_nothing_else") {
+        return;
+    }
+    let (a, b) = pair();
+    let begin = || a.run(|| Socket::open(ip("10.0.0.2"))).and_then(|socket| Stream::begin(socket, ip("10.0.0.2"))).unwrap();
+    let (whole, hurt) = (begin(), begin());
+    std::thread::sleep(Duration::from_millis(300));
+    let whole = whole.end();
+    assert!(whole.lost == 0 && whole.sent >= 20, "{whole:?}");
+    b.rtnl(|r| r.index("eth1").and_then(|eth1| r.set_down(eth1))).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let hurt = hurt.end();
+    assert!(hurt.lost >= 10 && hurt.lost < hurt.sent, "{hurt:?}");
 }
 
 #[test]

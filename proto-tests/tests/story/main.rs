@@ -3,6 +3,7 @@
 mod alerts;
 mod dashboards;
 mod full_mesh;
+mod journey;
 mod labs;
 mod manual;
 mod migration;
