@@ -27,6 +27,7 @@
 //! | [`config`] | what the operator typed, checked, and what it means |
 //! | [`convert`] | configurations of BIRD, FRR and GoBGP, as ours |
 //! | [`source`] | what the objects of a cluster's API mean for a node's configuration |
+//! | [`simulate`] | a whole cluster in virtual time: these routers by the thousand, and what breaks |
 //! | [`daemon`] | the shell: sockets, netlink, files, signals, HTTP, control socket |
 //! | [`cli`] | the client side of the control socket (of other nodes, for `path`: of their HTTP), and `decode` |
 //!
@@ -36,7 +37,8 @@
 //! parentheses is free to all.
 //!
 //! ```text
-//! cli     -> daemon source convert config speaker api peer rib policy fib bfd wire stats
+//! cli     -> daemon simulate source convert config speaker api peer rib policy fib bfd wire stats
+//! simulate -> config speaker driver api peer policy fib wire stats
 //! daemon  -> source config speaker driver api peer rib policy fib bfd bmp rpki ndp wire stats
 //! source  -> config speaker peer policy fib
 //! config  -> speaker peer rib policy fib bfd bmp rpki wire
@@ -108,6 +110,8 @@ pub mod policy;
 pub mod rib;
 #[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]
 pub mod rpki;
+#[cfg_attr(not(test), deny(clippy::expect_used))]
+pub mod simulate;
 #[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 pub mod source;
 #[cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing))]

@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use super::decode::DecodeArgs;
+use super::simulate::SimulateArgs;
 use crate::config::DEFAULT_SOCKET;
 use crate::config::model::Flavour;
 use crate::daemon::protocol::VERSION;
@@ -274,6 +275,8 @@ pub enum Command {
         after_help = "Examples:\n  catbird convert /etc/bird/bird.conf > catbird.toml\n  catbird convert /etc/frr/frr.conf -o catbird.toml --secrets .\n  catbird convert --from gobgp - < gobgpd.toml"
     )]
     Convert(ConvertArgs),
+    /// Run a cluster in virtual time: these very routers by the thousand, what breaks, and what comes of it; works without a daemon
+    Simulate(SimulateArgs),
     /// What answers in JSON look like, as JSON Schema
     #[command(after_help = "Examples:\n  catbird schema > catbird.schema.json")]
     Schema,
@@ -444,7 +447,7 @@ fn elsewhere(text: &str) -> Result<(IpAddr, SocketAddr), String> {
     Ok((node.parse().map_err(|_| format!("{node} is no address"))?, http.parse().map_err(|_| format!("{http} is no address with a port"))?))
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     text.parse::<crate::config::values::Time>().map(|time| time.0)
 }
 

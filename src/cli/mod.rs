@@ -18,6 +18,7 @@ mod output;
 mod path;
 mod rows;
 mod schema;
+mod simulate;
 mod tables;
 mod top;
 
@@ -79,6 +80,7 @@ pub fn main(args: Args) -> ExitCode {
         }
         Command::Decode(what) => Ok(decode::run(what, args.form() == Format::Json)),
         Command::Convert(what) => convert::run(&mut out, what),
+        Command::Simulate(what) => simulate::run(&mut out, what),
         Command::Diff { file, objects: both, flavour, all, node, .. } if !both.is_empty() => {
             let asked = objects::Asked { file: file.as_deref(), node: node.as_deref(), flavour: *flavour };
             match both.as_slice() {
@@ -191,6 +193,7 @@ impl Client<'_> {
             | Command::Doctor
             | Command::Schema
             | Command::Convert(_)
+            | Command::Simulate(_)
             | Command::Man { .. }
             | Command::Path { .. }
             | Command::Top { .. }

@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 use super::path::PathReport;
+use super::simulate;
 use crate::api::{
     BfdReport, BlockRow, BmpRow, Explanation, FibRow, ForwardingReport, NexthopRow, PeerDetail, PeerRow, RouteRow, RpkiReport,
 };
@@ -19,7 +20,7 @@ use crate::stats::Notice;
 type Make = fn(&mut SchemaGenerator) -> Schema;
 
 /// What each command, or path of HTTP, answers.
-const ANSWERS: [(&str, Make); 18] = [
+const ANSWERS: [(&str, Make); 19] = [
     ("status", one::<FullStatus>),
     ("peers", one::<Vec<PeerRow>>),
     ("peer", one::<PeerDetail>),
@@ -37,6 +38,7 @@ const ANSWERS: [(&str, Make); 18] = [
     ("rpki", one::<RpkiReport>),
     ("reload", one::<Reloaded>),
     ("doctor", one::<Vec<Finding>>),
+    ("simulate", one::<simulate::Answer>),
     ("readyz", one::<Readiness>),
 ];
 

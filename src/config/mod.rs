@@ -18,7 +18,7 @@ mod overlay;
 pub mod params;
 pub mod policy;
 mod raw;
-mod reader;
+pub(crate) mod reader;
 mod redact;
 mod redistribute;
 pub mod report;
