@@ -7,7 +7,7 @@ use super::cluster::{Cluster, Role, blocks_of};
 use super::thin::Thin;
 
 /// Octets of one end of a session: configuration, state machine, history, connection.
-const SESSION: u64 = 6_000;
+const SESSION: u64 = 13_000;
 
 /// Octets of one path in the tables of a router that is run whole, with its kernel route and its part of Adj-RIB-Out.
 const PATH: u64 = 420;

@@ -183,7 +183,7 @@ fn cluster(args: &SimulateArgs) -> Result<(Cluster, String), Exit> {
         Mode::FullMesh => args.nodes.saturating_mul(args.nodes),
         Mode::RouteReflector => args.nodes.saturating_mul(args.reflectors).saturating_mul(2),
     };
-    enough(args, ends as u64 * 6_000, "this many sessions", 1)?;
+    enough(args, ends as u64 * 13_000, "this many sessions", 1)?;
     let cluster = shape.build().map_err(|why| refused(&why.to_string()))?;
     let reflectors = if args.reflectors > 0 { format!(", reflectors: {}", args.reflectors) } else { String::new() };
     let tors = if args.tors > 0 { format!(", racks: {}", args.tors) } else { String::new() };
