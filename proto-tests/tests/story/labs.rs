@@ -6,18 +6,25 @@ use std::time::Instant;
 use proto_tests::netlab::{Story, alone, skip};
 
 fn play(name: &str) {
+    try_to_play(name).unwrap_or_else(|why| panic!("{name}: {why}"));
+}
+
+/// What was wrong, if something was.
+fn try_to_play(name: &str) -> Result<(), String> {
     if let Some(obstacle) = Story::obstacle(name).unwrap_or_else(|why| panic!("{why}")) {
-        return skip(name, &obstacle);
+        skip(name, &obstacle);
+        return Ok(());
     }
     let _alone = alone();
     let begun = Instant::now();
     let mut story = Story::up(name).unwrap_or_else(|why| panic!("{why}"));
     println!("{name}: up after {:.1?}", begun.elapsed());
     for situation in story.situations() {
-        let took = story.reach(&situation).unwrap_or_else(|why| panic!("{name}: {why}"));
+        let took = story.reach(&situation)?;
         println!("{name}: {situation}: {took:.2?}");
     }
     println!("{name}: {:.1?} in all", begun.elapsed());
+    Ok(())
 }
 
 #[test]
@@ -60,9 +67,17 @@ fn a_packet_is_followed_from_outside_to_a_pod() {
     play("journey");
 }
 
+/// In about two starts of a hundred a leaf of FRR 8.4.4 waits for its neighbour's link-local address ("Waiting for Peer IPv6 LLA") and goes on to do so,
+/// and refuses the connections of that neighbour. Such a start is given another try; twice in a row it is a failure.
 #[test]
 fn racks_with_an_as_each_and_no_address_on_a_link() {
-    play("leaf-spine");
+    match try_to_play("leaf-spine") {
+        Err(why) if why.starts_with("converged: not within") => {
+            println!("once more, for: {why}");
+            play("leaf-spine");
+        }
+        outcome => outcome.unwrap_or_else(|why| panic!("leaf-spine: {why}")),
+    }
 }
 
 #[test]
