@@ -1,7 +1,7 @@
 //! What a simulation needs, before it starts.
 //!
-//! In: a cluster. Out: which of its nodes can be thin, how many are run whole, and octets of memory. The constants were measured
-//! (`docs/simulate.md` has the runs) and are rounded up.
+//! In: a cluster. Out: which of its nodes can be thin, how many are run whole, and octets of memory. The constants are what single
+//! runs needed (`proto-tests/benches/simulate`), rounded up.
 
 use super::cluster::{Cluster, Role, blocks_of};
 use super::thin::Thin;

@@ -30,7 +30,7 @@ use crate::speaker::Input;
 /// Where time begins.
 pub(super) const BEGIN: Instant = Instant::ZERO;
 
-/// What the processor of a machine needs. Measured with `proto-tests/benches` (`docs/simulate.md`).
+/// What the processor of a machine needs: assumptions, of the order of what `proto-tests/benches` measure (`docs/simulate.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Costs {
     /// To cut, decode and take in a message.
