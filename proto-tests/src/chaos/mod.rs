@@ -202,13 +202,17 @@ impl Chaos {
             // What concerns all nodes' daemons goes with no other fault of a daemon.
             // A client of two reflectors has two sessions: whoever ends both ends its routes.
             let both = |f: &Fault| world.cluster.plan.mode == Mode::RouteReflector && ends_a_session(f) && ends_a_session(fault);
-            // Nor is anything done to both reflectors: one of them is to have every route.
+            // Nor is anything done to both reflectors: one of them is to have every route. And who has a session with one of them only is
+            // to hear every route from that.
             let reflects = |node: usize| world.cluster.members[node].reflector;
+            let alone = |f: &Fault, with: &Place| ends_a_session(f) && reflects(with.node);
             let clash = |(f, p): &(&Fault, Place)| {
                 f.part == fault.part && (p.node == place.node || concerns_all(f) || concerns_all(fault))
                     || meddles(f, p, fault, &place)
                     || both(f)
                     || (p.node != place.node && reflects(p.node) && reflects(place.node))
+                    || alone(f, &place)
+                    || alone(fault, p)
             };
             if !chosen.iter().any(clash) {
                 chosen.push((fault, place));
