@@ -245,7 +245,7 @@ def detect(options):
 
 def detect_one(daemon, ms, trials):
     net, programs = Net(), Programs()
-    took, failed = [], 0
+    took, failed, fallen = [], 0, 0
     try:
         neighbour(programs, net, ms)
         daemon(programs, net, ms)
@@ -255,7 +255,10 @@ def detect_one(daemon, ms, trials):
             # BFD comes up after BGP, at a random moment of its interval.
             time.sleep(2.5 + random.random() * ms / 1000)
             if not net.has_route():
-                failed += 1
+                fallen += 1
+                if not wait_for_route(net):
+                    return f"not back after {len(took)} cuts"
+                continue
             net.drain()
             begun = time.monotonic()
             net.plug(False)
@@ -275,6 +278,7 @@ def detect_one(daemon, ms, trials):
     took.sort()
     p99 = took[min(len(took) - 1, int(len(took) * 0.99))]
     also = f", {failed} not within 10 s" if failed else ""
+    also += f", {fallen} times fallen of itself before" if fallen else ""
     return f"{statistics.median(took):.0f} ms, {p99:.0f} ms (n = {len(took)}{also})"
 
 
