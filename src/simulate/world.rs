@@ -1,6 +1,6 @@
 //! Time: what happens next, and what a machine does in one cycle.
 //!
-//! In: machines, a plan, a seed. Out: the books, and a [`Report`]. The earliest event is taken, time moves there, and the event is handed to a machine or
+//! In: machines, a plan, a seed. Out: the books, and a [`Report`](super::Report). The earliest event is taken, time moves there, and the event is handed to a machine or
 //! the network; the same seed gives the same run, octet for octet.
 
 use std::cmp::Ordering;

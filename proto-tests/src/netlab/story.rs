@@ -1,7 +1,7 @@
 //! A story from `containerlab/`: brought up, driven through what its `expect.toml` tells, taken down.
 //!
 //! In: the folder. Out: for each situation the time in which it was reached, or what was still wrong at its deadline.
-//! containerlab's order is kept: processes first, links second, `exec` last. [`machine`](super::machine) has what a node is made of:
+//! containerlab's order is kept: processes first, links second, `exec` last. [`machine`] has what a node is made of:
 //! namespaces, or a container.
 
 use std::collections::{BTreeMap, BTreeSet};
