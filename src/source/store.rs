@@ -92,6 +92,11 @@ impl Store {
         self.objects.iter().filter_map(|(key, object)| object.to_value(key))
     }
 
+    /// Has it a good version of this object?
+    pub fn contains(&self, key: &Key) -> bool {
+        self.objects.contains_key(key)
+    }
+
     /// Has it any object of this kind?
     pub fn has(&self, kind: Kind) -> bool {
         self.of(kind).next().is_some()

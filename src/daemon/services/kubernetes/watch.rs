@@ -171,11 +171,6 @@ async fn follow(watched: &Watched, objects: &Arc<Objects>, way: &Arc<Way>, strea
 impl Following<'_> {
     fn take(&mut self, event: Event<Thin>) {
         self.failures = 0;
-        let kind = self.watched.kind;
-        let key = |object: &Thin| {
-            let metadata = &object.metadata;
-            Key::new(kind, metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
-        };
         if matches!(event, Event::Apply(_) | Event::Delete(_)) {
             self.objects.has_event(self.watched);
         }
@@ -185,18 +180,20 @@ impl Following<'_> {
                 self.said.clear();
             }
             Event::InitApply(object) => {
-                self.listing.insert(key(&object));
+                let key = self.key_of(&object);
+                self.listing.insert(key);
                 self.learn(object);
             }
             Event::Apply(object) => {
                 if !self.leaving.keys.is_empty() {
-                    self.leaving.keys.remove(&key(&object));
+                    let key = self.key_of(&object);
+                    self.leaving.keys.remove(&key);
                 }
                 self.learn(object);
             }
             Event::Delete(object) => {
                 self.said.remove(&digests(&object).0);
-                self.gone(key(&object));
+                self.gone(self.key_of(&object));
             }
             Event::InitDone => {
                 self.leaving = Leaving::default();
@@ -208,10 +205,17 @@ impl Following<'_> {
         }
     }
 
+    fn key_of(&self, object: &Thin) -> Key {
+        let metadata = &object.metadata;
+        Key::new(self.watched.kind, metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+    }
+
     /// Takes in an object, unless it says what it said the last time.
     fn learn(&mut self, object: Thin) {
         let (name, says) = digests(&object);
-        if self.said.insert(name, says) != Some(says) {
+        // Another watch of the same object may have let it go.
+        let known = |key: &Key| self.objects.lock().store.contains(key);
+        if self.said.insert(name, says) != Some(says) || !known(&self.key_of(&object)) {
             self.objects.insert(as_value(object, &self.resource));
         }
     }
